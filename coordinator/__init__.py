@@ -1,0 +1,1 @@
+"""The server side: orchestrates rounds and learns sums, never single updates."""

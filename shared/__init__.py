@@ -1,0 +1,1 @@
+"""What both roles must agree on: encodings, identities, messages, tasks, privacy arithmetic."""

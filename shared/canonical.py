@@ -1,0 +1,17 @@
+"""The same encoding as shared.secagg.canonical, under the application's own labels.
+
+Everything signed or hashed outside the aggregation protocol goes through `canon`; the prefix keeps
+an application signature from ever being read as a protocol one.
+"""
+
+from shared.secagg.canonical import decode, encode
+
+PREFIX = "edgeveil/app-v1/"
+
+
+def canon(label: str, *fields: bytes) -> bytes:
+    return encode(PREFIX + label, *fields)
+
+
+def parse(label: str, data: bytes, count: int) -> list[bytes]:
+    return decode(PREFIX + label, data, count)

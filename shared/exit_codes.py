@@ -1,0 +1,13 @@
+"""The only list of exit codes; documented in docs/operating.md."""
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    DONE = 0
+    USAGE = 2  # command line or configuration
+    DAMAGED = 65  # data, ledger or database damaged
+    UNAVAILABLE = 69  # coordinator unreachable, or an extra is not installed
+    BUG = 70  # ours; the only case with a traceback, and only in the log file
+    TEMPORARY = 75  # busy; the same command works later
+    NOT_PERMITTED = 77  # not enrolled, revoked, superseded, policy, budget

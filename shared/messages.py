@@ -1,0 +1,240 @@
+"""The application protocol, version 1: what coordinator and agent say, free of any transport.
+
+A Request goes from the coordinator to one agent, a Reply comes back. `body` is the canonical
+encoding of the stage's own message (RoundOffer here, the others in shared.secagg.messages);
+`bulk` carries the model down (ROUND) or the masked vector up (MASKED) as raw little-endian bytes.
+Both directions are signed, since Flower's node id alone proves nothing (docs/threat-model.md).
+"""
+
+import hashlib
+import struct
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from shared.canonical import canon, parse
+from shared.errors import Blame, ProtocolError, RefusalCode
+from shared.identity import Signer, verify
+from shared.secagg.canonical import Malformed, list_bytes, parse_list, u16, u32, u64, uint
+
+PROTOCOL = 1
+MAX_BODY = 4 << 20  # bytes; the largest honest body is an n=128 share request of about 30 KB
+MAX_TENSORS = 4096
+
+
+class Stage(StrEnum):
+    """The five exchanges; the value is Flower's message type."""
+
+    ROUND = "train.round"
+    SHARE = "query.share"
+    MASKED = "query.masked"
+    AGREE = "query.agree"
+    UNMASK = "query.unmask"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Attempt:
+    """One try of one round with fresh keys. `round` and `attempt` count from 1."""
+
+    run_id: str
+    round: int
+    attempt: int
+
+    def encode(self) -> bytes:
+        return canon("attempt", self.run_id.encode("ascii"), u64(self.round), u32(self.attempt))
+
+    def __str__(self) -> str:
+        return f"{self.run_id} round {self.round} attempt {self.attempt}"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    stage: Stage
+    attempt: Attempt
+    body: bytes
+    signature: bytes  # the coordinator's, over request_bytes()
+    bulk: bytes | memoryview | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    stage: Stage
+    attempt: Attempt
+    body: bytes  # empty in a refusal
+    refusal: RefusalCode | None
+    signature: bytes  # the agent's, over reply_bytes()
+    bulk: bytes | memoryview | None = field(default=None, repr=False)
+
+
+def request_bytes(agent_id: bytes, stage: Stage, attempt: Attempt, body: bytes) -> bytes:
+    """What the coordinator signs; the model itself is bound by the offer's context signature."""
+    return canon(
+        "request", agent_id, stage.encode("ascii"), attempt.encode(), hashlib.sha256(body).digest()
+    )
+
+
+def reply_bytes(
+    agent_id: bytes, stage: Stage, attempt: Attempt, body: bytes, refusal: RefusalCode | None
+) -> bytes:
+    """What the agent signs; the masked vector itself is bound by the signature inside `body`."""
+    code = b"" if refusal is None else refusal.encode("ascii")
+    return canon(
+        "reply",
+        agent_id,
+        stage.encode("ascii"),
+        attempt.encode(),
+        hashlib.sha256(body).digest(),
+        code,
+    )
+
+
+def make_request(
+    signer: Signer,
+    agent_id: bytes,
+    stage: Stage,
+    attempt: Attempt,
+    body: bytes,
+    bulk: bytes | memoryview | None = None,
+) -> Request:
+    signature = signer.sign(request_bytes(agent_id, stage, attempt, body))
+    return Request(stage, attempt, body, signature, bulk)
+
+
+def make_reply(
+    signer: Signer,
+    agent_id: bytes,
+    request: Request,
+    body: bytes,
+    bulk: bytes | memoryview | None = None,
+) -> Reply:
+    signature = signer.sign(reply_bytes(agent_id, request.stage, request.attempt, body, None))
+    return Reply(request.stage, request.attempt, body, None, signature, bulk)
+
+
+def make_refusal(signer: Signer, agent_id: bytes, request: Request, code: RefusalCode) -> Reply:
+    signature = signer.sign(reply_bytes(agent_id, request.stage, request.attempt, b"", code))
+    return Reply(request.stage, request.attempt, b"", code, signature)
+
+
+def check_request(request: Request, coordinator_public: bytes, agent_id: bytes) -> None:
+    """Raise ProtocolError(COORDINATOR_UNKNOWN) unless our pinned coordinator addressed this to us."""
+    message = request_bytes(agent_id, request.stage, request.attempt, request.body)
+    verify(
+        coordinator_public,
+        request.signature,
+        message,
+        code=RefusalCode.COORDINATOR_UNKNOWN,
+        who="the coordinator",
+    )
+
+
+def check_reply(reply: Reply, identity_public: bytes, agent_id: bytes, name: str) -> None:
+    """Raise ProtocolError(KEY_INVALID) unless the roster member `name` itself sent this."""
+    message = reply_bytes(agent_id, reply.stage, reply.attempt, reply.body, reply.refusal)
+    verify(identity_public, reply.signature, message, code=RefusalCode.KEY_INVALID, who=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One trainable parameter in the model vector: float32, row-major, `name` as the model has it."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    def encode(self) -> bytes:
+        return canon("tensor", self.name.encode("ascii"), b"".join(u32(n) for n in self.shape))
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Tensor":
+        name, dims = parse("tensor", data, 2)
+        if len(dims) % 4 or len(dims) > 32:
+            raise Malformed("a tensor has at most 8 dimensions of 4 bytes")
+        return cls(
+            name.decode("ascii"), tuple(int(n) for n in struct.unpack(f">{len(dims) // 4}I", dims))
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RoundOffer:
+    """M1, coordinator → agent: the proposal for one attempt. The model travels as bulk.
+
+    `ledger_echo` is the highest signed ledger head the coordinator holds of this agent, or empty.
+    `roster_body` and `roster_signature` are always present; an agent that knows them skips them.
+    """
+
+    task_id: str
+    task_version: str
+    code_hash: bytes
+    params: bytes
+    plan_json: bytes
+    roster_body: bytes
+    roster_signature: bytes
+    tensors: tuple[Tensor, ...]
+    ledger_echo: bytes
+    deadline_ms: int
+    open_signature: bytes  # the coordinator's Sig("open", ctx)
+
+    def encode(self) -> bytes:
+        return canon(
+            "round-offer",
+            u16(PROTOCOL),
+            self.task_id.encode("ascii"),
+            self.task_version.encode("ascii"),
+            self.code_hash,
+            self.params,
+            self.plan_json,
+            self.roster_body,
+            self.roster_signature,
+            list_bytes(tensor.encode() for tensor in self.tensors),
+            self.ledger_echo,
+            u64(self.deadline_ms),
+            self.open_signature,
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> "RoundOffer":
+        """Parse; raises ProtocolError(MALFORMED), or (VERSION) for another protocol version."""
+        try:
+            fields = parse("round-offer", data, 12)
+            if uint(fields[0], 2) != PROTOCOL:
+                raise ProtocolError(
+                    RefusalCode.VERSION,
+                    f"the coordinator speaks protocol {uint(fields[0], 2)}, this agent speaks {PROTOCOL}",
+                )
+            return cls(
+                task_id=fields[1].decode("ascii"),
+                task_version=fields[2].decode("ascii"),
+                code_hash=fields[3],
+                params=fields[4],
+                plan_json=fields[5],
+                roster_body=fields[6],
+                roster_signature=fields[7],
+                tensors=tuple(
+                    Tensor.decode(item) for item in parse_list(fields[8], most=MAX_TENSORS)
+                ),
+                ledger_echo=fields[9],
+                deadline_ms=uint(fields[10], 8),
+                open_signature=fields[11],
+            )
+        except (Malformed, UnicodeDecodeError) as error:
+            raise ProtocolError(
+                RefusalCode.MALFORMED, f"round offer: {error}", blame=Blame.PEER
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class RoundAccept:
+    """M1 reply, agent → coordinator: the signed advert (shared.secagg) and the signed ledger head."""
+
+    advert: bytes
+    ledger_head: bytes
+
+    def encode(self) -> bytes:
+        return canon("round-accept", self.advert, self.ledger_head)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "RoundAccept":
+        try:
+            advert, head = parse("round-accept", data, 2)
+        except Malformed as error:
+            raise ProtocolError(RefusalCode.MALFORMED, f"round accept: {error}") from error
+        return cls(advert, head)

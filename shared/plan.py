@@ -1,0 +1,69 @@
+"""plan_json: what one attempt asks of an agent, as bytes both sides hash alike.
+
+JSON with sorted keys, separators `,` `:`, ASCII, no floats: decimals travel as strings in the
+shortest spelling that reads back to the same binary64 (docs/protocol.md, "Plan").
+"""
+
+import json
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from shared.errors import ProtocolError, RefusalCode
+
+MAX_PLAN = 16384  # bytes
+
+
+def _read_decimal(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and len(value) <= 32 and repr(float(value)) == value:
+        return float(value)
+    raise ValueError("a decimal string in its shortest spelling")
+
+
+Decimal = Annotated[
+    float, BeforeValidator(_read_decimal), PlainSerializer(repr, return_type=str, when_used="json")
+]
+Option = str | int | bool
+
+
+class TrainingPlan(BaseModel):
+    """Hyper-parameters of one attempt. The device checks each against its own policy.
+
+    `noise_multiplier` is σ; `rounds` the rounds planned for the whole run; `learning_rate` applies
+    to the summed clipped gradient divided by sample_rate · n_ref (docs/design.md, "Privacy").
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    kind: Literal["train"] = "train"
+    options: dict[str, Option] = Field(default_factory=dict, max_length=32)
+    steps: int = Field(ge=1, le=100_000)
+    sample_rate: Decimal = Field(gt=0, le=1)
+    clip_norm: Decimal = Field(gt=0)
+    learning_rate: Decimal = Field(gt=0)
+    noise_multiplier: Decimal = Field(gt=0)
+    delta: Decimal = Field(gt=0, lt=1)
+    rounds: int = Field(ge=1, le=1_000_000)
+
+    def to_json(self) -> bytes:
+        fields = self.model_dump(mode="json")
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode(
+            "ascii"
+        )
+
+    @classmethod
+    def from_json(cls, data: bytes) -> "TrainingPlan":
+        """Parse and insist on the canonical spelling; raises ProtocolError(MALFORMED)."""
+        if len(data) > MAX_PLAN:
+            raise ProtocolError(
+                RefusalCode.MALFORMED, f"plan of {len(data)} bytes, at most {MAX_PLAN}"
+            )
+        try:
+            plan = cls.model_validate(json.loads(data))
+        except (ValidationError, ValueError, RecursionError) as error:
+            raise ProtocolError(RefusalCode.MALFORMED, f"plan: {error}") from error
+        if plan.to_json() != data:
+            raise ProtocolError(RefusalCode.MALFORMED, "plan: not in its canonical spelling")
+        return plan
