@@ -1,0 +1,61 @@
+"""The coordinator's own public test set: how good the model of a round is, and where it starts.
+
+Only data the coordinator already holds; agents' held-out data are private (docs/design.md,
+"Evaluation"). Imports torch, so it is loaded lazily by `coordinator serve`.
+"""
+
+from pathlib import Path
+
+import torch
+
+from shared.errors import DataError
+from shared.messages import Tensor
+from shared.metrics import scores
+from shared.parameters import Vector
+from shared.tasks.modules import read_vector, write_vector
+from shared.tasks.spec import Options, Task
+
+BATCH = 500  # records a forward pass; bounds memory, changes no result
+
+
+def initial_model(task: Task, options: Options) -> tuple[Vector, tuple[Tensor, ...]]:
+    """The deterministic model of round 0 and the description of its vector."""
+    tensors = task.tensors(options)
+    return read_vector(task.build(options), tensors), tensors
+
+
+class Evaluator:
+    """Holds the test set in memory and scores one model vector at a time."""
+
+    def __init__(self, task: Task, options: Options, path: Path) -> None:
+        """Raises DataError if `path` cannot be read as the task's data or holds no record."""
+        self._task = task
+        self._tensors = task.tensors(options)
+        self._module = task.build(options).eval()
+        self._criterion = task.criterion("none")
+        examples = task.load(path, options)
+        if len(examples) == 0:
+            raise DataError(f"{path}: no usable record to evaluate on")
+        self._classes = len(examples.classes)
+        self._inputs = torch.from_numpy(examples.inputs)
+        self._targets = torch.from_numpy(examples.targets)
+
+    def evaluate(self, vector: Vector) -> dict[str, float]:
+        """accuracy, macro_f1 (both 0..1), mean loss in nats, and the number of examples."""
+        write_vector(self._module, vector, self._tensors)
+        loss = 0.0
+        matrix = torch.zeros(self._classes, self._classes, dtype=torch.int64).numpy()
+        with torch.inference_mode():
+            for at in range(0, len(self._targets), BATCH):
+                targets = self._targets[at : at + BATCH]
+                outputs = self._module(self._inputs[at : at + BATCH])
+                loss += float(self._criterion(outputs, targets).double().sum())
+                matrix += self._task.confusion(outputs, targets)
+        found = scores(matrix)
+        examples = len(self._targets)
+        return {
+            "accuracy": found.accuracy,
+            "macro_f1": found.macro_f1,
+            "loss": loss / examples,
+            "examples": float(examples),
+        }

@@ -1,0 +1,57 @@
+"""Classification scores from a confusion matrix: counts that add up over agents and batches.
+
+Rows are the true classes, columns the predicted ones. 0/0 counts as 0 and is flagged; cells that
+noise has pushed below zero count as 0 (post-processing).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.int64]
+Ratios = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scores:
+    """All ratios lie in 0..1; per-class arrays have shape (K,)."""
+
+    accuracy: float  # = micro F1 with one label per record
+    macro_f1: float
+    weighted_f1: float
+    precision: Ratios
+    recall: Ratios
+    f1: Ratios
+    support: Counts  # records per true class
+    undefined: tuple[int, ...]  # classes with a ratio 0/0, counted as 0
+
+
+def confusion(predicted: Counts, targets: Counts, classes: int) -> Counts:
+    """Count (true, predicted) pairs into an int64 (classes, classes) matrix."""
+    cells = targets.astype(np.int64) * classes + predicted.astype(np.int64)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def scores(matrix: Counts) -> Scores:
+    """Scores of one (K, K) matrix; the order of summation does not matter."""
+    counts = np.maximum(matrix, 0)
+    hits = np.diagonal(counts).astype(np.int64)
+    support = counts.sum(axis=1)
+    predicted = counts.sum(axis=0)
+    total = int(counts.sum())
+    f1 = _ratio(2 * hits, support + predicted)
+    return Scores(
+        accuracy=float(hits.sum() / total) if total else 0.0,
+        macro_f1=float(f1.mean()) if len(f1) else 0.0,
+        weighted_f1=float((f1 * support).sum() / total) if total else 0.0,
+        precision=_ratio(hits, predicted),
+        recall=_ratio(hits, support),
+        f1=f1,
+        support=support,
+        undefined=tuple(int(k) for k in np.flatnonzero((support == 0) | (predicted == 0))),
+    )
+
+
+def _ratio(part: Counts, whole: Counts) -> Ratios:
+    return np.where(whole > 0, part / np.maximum(whole, 1), 0.0)

@@ -1,0 +1,59 @@
+"""The task catalogue: which tasks this installation has. Loads a task's module only on demand."""
+
+import importlib
+
+from shared.errors import ProtocolError, RefusalCode, StateDamaged
+from shared.tasks.spec import Task, TaskSpec
+
+_IMAGES = (
+    "data/arrays.py",
+    "data/folders.py",
+    "data/images.py",
+    "metrics.py",
+    "tasks/images.py",
+    "tasks/modules.py",
+)
+
+_CATALOGUE = (
+    TaskSpec(
+        id="feature-head",
+        version="1.0.0",
+        module="shared.tasks.feature_head",
+        files=(*_IMAGES, "tasks/feature_head.py", "tasks/features.py"),
+    ),
+    TaskSpec(
+        id="image-classification",
+        version="1.0.0",
+        module="shared.tasks.image_classification",
+        files=(*_IMAGES, "tasks/features.py", "tasks/image_classification.py"),
+    ),
+)
+
+
+def catalogue() -> tuple[TaskSpec, ...]:
+    """Every installed task, ascending by id and version."""
+    return _CATALOGUE
+
+
+def find(task_id: str, version: str) -> TaskSpec:
+    """Raise ProtocolError(TASK_UNKNOWN) unless exactly this task is installed."""
+    for spec in _CATALOGUE:
+        if (spec.id, spec.version) == (task_id, version):
+            return spec
+    known = ", ".join(f"{spec.id} {spec.version}" for spec in _CATALOGUE)
+    raise ProtocolError(
+        RefusalCode.TASK_UNKNOWN,
+        f"task {task_id!r} {version!r} is not installed here; this installation has {known}",
+    )
+
+
+def load(spec: TaskSpec) -> Task:
+    """Import the task's module (this imports torch) and return its TASK."""
+    module = importlib.import_module(spec.module)
+    task: Task = module.TASK
+    if task.spec != spec:
+        raise StateDamaged(
+            f"{spec.module} implements {task.spec.id} {task.spec.version}, the catalogue says "
+            f"{spec.id} {spec.version}; reinstall edgeveil"
+        )
+    return task

@@ -1,0 +1,115 @@
+"""What a task is, without torch: its identity, its hash, and what both sides ask of it.
+
+A task is model + loss + data adapter + metrics + input schema, installed with the product and named
+by id, version and hash, so that the coordinator can choose one but never send code. Nothing here
+imports torch at run time: a proposal is judged before anything heavy is loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from shared.messages import Tensor
+from shared.secagg import context
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGE = Path(__file__).resolve().parent.parent  # the folder `shared`
+
+Reduction = Literal["none", "mean", "sum"]
+RawOptions = Mapping[str, str | int | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One catalogue entry. `files` are all files that decide what the task computes, as paths
+    relative to the package `shared` with `/`; a change in any of them makes another task.
+    """
+
+    id: str
+    version: str
+    module: str
+    files: tuple[str, ...]
+
+    def code_hash(self) -> bytes:
+        """SHA-256 over the declared files, read once per process (protocol.md, "Encodings")."""
+        return _code_hash(self.files)
+
+    def task_hash(self) -> bytes:
+        return context.task_hash(self.id, self.version, self.code_hash())
+
+
+@cache
+def _code_hash(files: tuple[str, ...]) -> bytes:
+    return context.code_hash((name, (PACKAGE / name).read_bytes()) for name in files)
+
+
+class Options(BaseModel):
+    """Base of every task's own options; `variant` picks the model."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    variant: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """Records ready for the model. `skipped` names unreadable records, one sentence each; it stays
+    on the device.
+    """
+
+    inputs: NDArray[np.float32]  # (N, …)
+    targets: NDArray[np.int64]  # (N,), indices into classes
+    classes: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+class Task(Protocol):
+    """Every module of the catalogue exposes one as `TASK`.
+
+    `options` is always what this task's own parse_options returned.
+    """
+
+    @property
+    def spec(self) -> TaskSpec: ...
+
+    def parse_options(self, raw: RawOptions) -> Options:
+        """Raise ConfigError naming every wrong or unknown option."""
+
+    def load(self, path: Path, options: Any) -> Examples:
+        """Read the owner's folder or file and preprocess it with public constants only.
+
+        Raises:
+            DataError: absent, unreadable, of another shape, or labelled outside the class list.
+        """
+
+    def build(self, options: Any) -> torch.nn.Module:
+        """A module with deterministic initial weights; its parameters that require a gradient are
+        what travels.
+        """
+
+    def tensors(self, options: Any) -> tuple[Tensor, ...]:
+        """The travelling parameters, ascending by name."""
+
+    def criterion(self, reduction: Reduction) -> torch.nn.Module:
+        """A loss with a `reduction` attribute; "none" gives one value per record, each a function
+        of that record alone.
+        """
+
+    def confusion(self, outputs: torch.Tensor, targets: torch.Tensor) -> NDArray[np.int64]:
+        """Counts (K, K): rows are the true classes, columns the predicted ones. They add up."""
+
+    def signature(self, options: Any) -> dict[str, object]:
+        """Input schema, classes and public preprocessing, for whoever runs the model."""
