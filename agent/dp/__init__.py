@@ -1,0 +1,1 @@
+"""Differential privacy on the device; the only importers of Opacus."""

@@ -1,0 +1,106 @@
+"""The budget as an RDP filter at one integer order fixed in advance, and the planner on top.
+
+The coordinator chooses noise, sampling and stopping after it saw earlier noisy results. Rényi
+divergence at one fixed order composes under such adaptivity (Feldman and Zrnic, arXiv 2008.11193);
+the minimum over orders, or PRV, is not known to, so only this order ever admits or refuses.
+"""
+
+import math
+from collections.abc import Iterable
+
+from shared.privacy.rdp import ORDERS, Segment, rdp_step, rdp_total
+
+ROUND_UP = 1 + 1e-12  # relative; the sum of a long history may have lost that much
+MOST_NOISE = 1e6  # beyond this no plan of interest exists
+
+
+def cap(epsilon_max: float, delta: float, order: int) -> float:
+    """The divergence at `order` that is worth exactly (epsilon_max, delta); may be negative."""
+    return (
+        epsilon_max - math.log1p(-1 / order) + (math.log(delta) + math.log(order)) / (order - 1)
+    )
+
+
+def choose_order(epsilon_max: float, delta: float, planned: Segment | None = None) -> int:
+    """The order that allows the most steps like `planned`; without a plan, q = 1 is assumed.
+
+    Raises:
+        ValueError: no order in 2..256 leaves any budget.
+    """
+
+    def steps_allowed(order: int) -> float:
+        room = cap(epsilon_max, delta, order)
+        if planned is None:
+            return room / order
+        return room / rdp_step(planned.noise_multiplier, planned.sample_rate, order)
+
+    best = max(ORDERS, key=steps_allowed)
+    if cap(epsilon_max, delta, best) <= 0:
+        raise ValueError(f"epsilon {epsilon_max} at delta {delta} leaves no budget at any order")
+    return best
+
+
+def admits(rdp_spent: float, added: float, limit: float) -> bool:
+    """True if `added` fits beside `rdp_spent` under `limit`, with the sum rounded up."""
+    return (rdp_spent + added) * ROUND_UP <= limit
+
+
+def steps_left(rdp_spent: float, step: float, limit: float) -> int:
+    """How many steps of divergence `step` the filter still admits."""
+    steps = max(0, math.floor((limit - rdp_spent) / step))
+    while steps and not admits(rdp_spent, steps * step, limit):
+        steps -= 1
+    while admits(rdp_spent, (steps + 1) * step, limit):
+        steps += 1
+    return steps
+
+
+def noise_multiplier_for(
+    epsilon_max: float,
+    delta: float,
+    steps: int,
+    sample_rate: float,
+    history: Iterable[Segment] = (),
+    *,
+    order: int | None = None,
+) -> float:
+    """The smallest σ (to 1e-9 relative, rounded up) that fits `steps` more steps.
+
+    `order` is the ledger's; without one, the best order for this plan is searched, as an unopened
+    ledger would do.
+
+    Raises:
+        ValueError: no σ up to 1e6 fits, since the budget is spent.
+    """
+    spent = tuple(history)
+    orders = ORDERS if order is None else (order,)
+    found = [
+        sigma
+        for each in orders
+        if (sigma := _bisect(epsilon_max, delta, steps, sample_rate, spent, each)) is not None
+    ]
+    if not found:
+        raise ValueError(
+            f"no noise_multiplier fits {steps} steps into epsilon {epsilon_max} at delta {delta}"
+        )
+    return min(found)
+
+
+def _bisect(
+    epsilon_max: float, delta: float, steps: int, q: float, spent: tuple[Segment, ...], order: int
+) -> float | None:
+    limit = cap(epsilon_max, delta, order)
+    used = rdp_total(spent, order)
+
+    def fits(sigma: float) -> bool:
+        return admits(used, steps * rdp_step(sigma, q, order), limit)
+
+    low, high = 1e-3, 1.0
+    while not fits(high):
+        low, high = high, high * 2
+        if high > MOST_NOISE:
+            return None
+    while high - low > 1e-9 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if fits(middle) else (middle, high)
+    return high
