@@ -1,0 +1,94 @@
+"""What the coordinator remembers, as plain frozen values: no SQL, no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Outcome(StrEnum):
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+
+
+class RunState(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    FINISHED = "finished"
+    STOPPED = "stopped"  # by the operator; may be resumed
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`plan` is the operator's plan as text, `plan_hash` its SHA-256 in hex, `created` Unix seconds."""
+
+    run_id: str
+    plan: str
+    plan_hash: str
+    created: float
+    state: RunState
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledAgent:
+    """One joined device. `node_public` is PEM; `joined` and `revoked` are Unix seconds."""
+
+    agent_id: bytes
+    name: str
+    identity_public: bytes
+    node_public: bytes
+    joined: float
+    revoked: float | None = None
+
+
+class InviteState(StrEnum):
+    OPEN = "open"
+    USED = "used"
+    VOID = "void"  # five wrong proofs
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """An invitation as stored: `proof_key` is SHA-256 of the secret, never the secret."""
+
+    token_id: bytes
+    name: str
+    proof_key: bytes = field(repr=False)
+    expires: int
+    state: InviteState
+    wrong_proofs: int = 0
+    agent_id: bytes | None = None  # who used it
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRecord:
+    """One finished attempt. Agents by name; times in seconds; hashes in hex."""
+
+    run: str
+    round: int
+    attempt: int
+    outcome: Outcome
+    reason: str = ""
+    selected: tuple[str, ...] = ()
+    survived: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    dropped_reasons: Mapping[str, str] = field(default_factory=dict)
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    model_sha256: str = ""
+    result_hash: str = ""
+    finished: float = 0.0  # Unix seconds; record_round() fills it in when 0
+    extra: Mapping[str, Any] = field(default_factory=dict)  # JSON values only
+
+    def as_json(self) -> dict[str, Any]:
+        """The record as JSON values, in the order of the fields above; `extra` stays one object."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "RoundRecord":
+        raise NotImplementedError
