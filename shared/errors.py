@@ -5,8 +5,8 @@ EdgeveilError                 abstract; carries its exit code
 ├── DataError                 65  the owner's data folder cannot be used
 ├── StateDamaged              65  ledger, database or key file unreadable: fail closed
 ├── TransportError            69  the other side cannot be reached
-├── MissingExtra              69  a part of the installation is absent
 ├── Busy                      75  another process holds the state folder, or try again later
+├── RunFailed                 75  a round aborted as often as the plan allows; it can be continued
 ├── EnrollmentError           77  not enrolled, token refused, revoked, superseded
 ├── PolicyRefusal             77  the device's policy says no; carries a RefusalCode
 │   └── BudgetExhausted       77  the privacy budget is spent
@@ -109,11 +109,11 @@ class TransportError(EdgeveilError):
     exit_code = ExitCode.UNAVAILABLE
 
 
-class MissingExtra(EdgeveilError):
-    exit_code = ExitCode.UNAVAILABLE
-
-
 class Busy(EdgeveilError):
+    exit_code = ExitCode.TEMPORARY
+
+
+class RunFailed(EdgeveilError):
     exit_code = ExitCode.TEMPORARY
 
 

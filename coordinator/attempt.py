@@ -1,0 +1,164 @@
+"""The loop that executes one attempt: what the round machine wants sent goes out, what arrives goes in.
+
+Signatures are checked here, before the machine sees a reply; nothing in the transport's own metadata
+is believed (docs/threat-model.md).
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from coordinator.offers import Proposal
+from coordinator.rounds import Abort, Action, Finish, RoundMachine, Send
+from coordinator.transport import Incoming, Transport
+from shared.clock import Clock
+from shared.errors import ProtocolError
+from shared.event_log import EventLog
+from shared.messages import Reply, Request, RoundAccept, Stage, check_reply, make_request
+from shared.privacy.ledger import SignedHead
+from shared.secagg.server import Result
+
+POLL_S = 0.25  # longest time a stop request or a passed deadline goes unnoticed
+TTL_MARGIN_S = 30.0
+
+
+class Stopped(Exception):
+    """The operator asked the process to stop; the run continues at the next start."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The hands of an attempt: everything with I/O or time comes in here.
+
+    `note_head(agent, head)` stores the ledger head an agent has signed; `housekeeping` is called
+    while waiting, so that a changed roster reaches the transport.
+    """
+
+    transport: Transport
+    events: EventLog
+    clock: Clock
+    stop: threading.Event
+    names: Mapping[bytes, str]
+    note_head: Callable[[bytes, SignedHead], None]
+    housekeeping: Callable[[], None]
+
+
+class AttemptRunner:
+    """Use once: execute() returns how the attempt ended."""
+
+    def __init__(
+        self,
+        proposal: Proposal,
+        machine: RoundMachine,
+        heads: Mapping[bytes, bytes],
+        around: Surroundings,
+    ) -> None:
+        self.proposal = proposal
+        self.machine = machine
+        self._heads = heads
+        self._around = around
+        self._reported: set[bytes] = set()
+
+    def execute(self) -> Result | Abort:
+        """Run to the end.
+
+        Raises:
+            Stopped: the operator asked for it; the attempt is over and nothing was revealed.
+            TransportError: the transport is gone.
+        """
+        around = self._around
+        try:
+            pending = self.machine.start(around.clock.monotonic())
+            while True:
+                for action in pending:
+                    if isinstance(action, Finish):
+                        return action.result
+                    if isinstance(action, Abort):
+                        return action
+                pending = [item for action in pending for item in self._send(action)]
+                if not pending:
+                    pending = self._wait()
+        finally:
+            around.transport.forget()
+
+    def _send(self, action: Action) -> list[Action]:
+        """Put one stage's requests on the wire; agents that cannot be reached are lost at once."""
+        if not isinstance(action, Send):
+            return []
+        self._around.events.write(
+            "stage.opened",
+            stage=action.stage.name.lower(),
+            agents=[self._around.names[agent] for agent in action.agents],
+            deadline_s=action.deadline_s,
+            **self._where,
+        )
+        sent = self._around.transport.send(self._requests(action), ttl_s=action.deadline_s + TTL_MARGIN_S)
+        unreachable = [agent for agent in action.agents if agent not in sent]
+        return self._report(self.machine.lost(unreachable, self._now()))
+
+    def _requests(self, action: Send) -> dict[bytes, Request]:
+        if action.stage is Stage.ROUND:
+            return self.proposal.offers(action.agents, self._heads)
+        signer, attempt = self.proposal.signer, self.proposal.attempt
+        return {
+            agent: make_request(signer, agent, action.stage, attempt, body)
+            for agent, body in action.bodies.items()
+        }
+
+    def _wait(self) -> list[Action]:
+        if self._around.stop.is_set():
+            raise Stopped
+        self._around.housekeeping()
+        actions: list[Action] = []
+        left = max(0.0, self.machine.deadline - self._now())
+        for incoming in self._around.transport.receive(min(POLL_S, left)):
+            actions += self._take(incoming)
+        actions = actions or self.machine.tick(self._now())
+        return self._report(actions)
+
+    def _take(self, incoming: Incoming) -> list[Action]:
+        agent, reply = incoming.agent_id, incoming.reply
+        if reply is None:
+            return self.machine.lost([agent], self._now())
+        if reply.attempt != self.proposal.attempt or agent not in self.machine.waiting:
+            return []
+        try:
+            check_reply(reply, self.proposal.roster.roster.members[agent], agent, self._around.names[agent])
+            if reply.refusal is not None:
+                return self.machine.refused(agent, reply.refusal, self._now())
+            body = self._open(agent, reply)
+        except ProtocolError as error:
+            return self.machine.invalid(agent, error.code, self._now())
+        stage = self.machine.stage
+        actions = self.machine.reply(agent, reply.stage, body, reply.bulk, self._now())
+        if agent not in self.machine.dropped:
+            name = self._around.names[agent]
+            self._around.events.write("reply.accepted", stage=stage.name.lower(), agent=name, **self._where)
+        return actions
+
+    def _open(self, agent: bytes, reply: Reply) -> bytes:
+        """The stage's own message; the first reply also carries the agent's signed ledger head."""
+        if reply.stage is not Stage.ROUND:
+            return reply.body
+        accept = RoundAccept.decode(reply.body)
+        head = SignedHead.decode(accept.ledger_head)
+        head.verify(self.proposal.roster.roster.members[agent])
+        self._around.note_head(agent, head)
+        return accept.advert
+
+    def _report(self, actions: list[Action]) -> list[Action]:
+        """Log every drop once, with its reason."""
+        for agent, reason in self.machine.dropped.items():
+            if agent not in self._reported:
+                self._reported.add(agent)
+                self._around.events.write(
+                    "agent.dropped", level="warning", agent=self._around.names[agent], reason=reason, **self._where
+                )
+        return actions
+
+    def _now(self) -> float:
+        return self._around.clock.monotonic()
+
+    @property
+    def _where(self) -> dict[str, int]:
+        return {"round": self.proposal.attempt.round, "attempt": self.proposal.attempt.attempt}

@@ -1,0 +1,152 @@
+"""What an operator writes: coordinator.toml (where to listen) and plan.toml (what to train)."""
+
+import re
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from coordinator.strategies import STRATEGIES
+from shared.config import Settings, load, read_toml, validate
+from shared.errors import ConfigError
+from shared.names import NAME
+from shared.plan import Option
+
+
+class CoordinatorConfig(Settings):
+    """coordinator.toml, written by `coordinator init`."""
+
+    url: str = Field(pattern=r"^https://[^/\s]+$")  # what agents are told to reach
+    listen: str = "0.0.0.0:8443"  # host:port of the public gateway  # noqa: S104 - it serves devices
+    hosts: tuple[str, ...] = ()  # further names and addresses in the server certificate
+    federation_public: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+    @field_validator("listen")
+    @classmethod
+    def _listen_is_host_and_port(cls, value: str) -> str:
+        host, _, port = value.rpartition(":")
+        if not host or not port.isdigit() or int(port) > 65535:
+            raise ValueError("must be host:port with a port of 0 to 65535")
+        return value
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def certificate_hosts(self) -> list[str]:
+        """Every name an agent may use: the URL's host first."""
+        host = re.sub(r":\d+$", "", self.url.removeprefix("https://")).strip("[]")
+        return list(dict.fromkeys((host, *self.hosts)))
+
+
+class TaskSection(Settings):
+    id: str = Field(pattern=NAME.pattern)
+    version: str = Field(default="1.0.0", pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")
+    options: dict[str, Option] = Field(default_factory=dict, max_length=32)
+
+
+class TrainingSection(Settings):
+    """Proposed to every agent; each agent's own policy decides."""
+
+    steps: int = Field(ge=1, le=100_000)
+    sample_rate: float = Field(default=1.0, gt=0, le=1)
+    clip_norm: float = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    epsilon: float = Field(gt=0, le=50)
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+
+
+class RoundsSection(Settings):
+    """`spare` rounds are budgeted for beyond `count`, so that a repeated round can be paid for."""
+
+    count: int = Field(ge=1, le=1_000_000)
+    goal: int = Field(default=3, ge=2)
+    minimum: int = Field(default=3, ge=2)
+    deadline_s: float = Field(default=300.0, gt=0, le=86_400)
+    spare: int = Field(default=1, ge=0)
+    attempts: int = Field(default=3, ge=1, le=100)  # aborted attempts of one round before the run stops
+
+    @model_validator(mode="after")
+    def _goal_reaches_minimum(self) -> Self:
+        if self.goal < self.minimum:
+            raise ValueError(f"goal {self.goal} is below minimum {self.minimum}")
+        return self
+
+
+class SecaggSection(Settings):
+    """Parameters of secagg-v1; every agent holds them against its own policy."""
+
+    n_min: int = Field(default=3, ge=2)
+    n_max: int = Field(default=64, ge=2, le=10_000)
+    gamma_ppm: int = Field(default=100_000, ge=0, le=490_000)
+    delta_ppm: int = Field(default=100_000, ge=0, le=490_000)
+    c_min: int = Field(default=1, ge=0)
+    sigma: int = Field(default=80, ge=40, le=128)
+    eta: int = Field(default=20, ge=10, le=64)
+    prg: Literal["aes-256-ctr", "chacha20"] = "aes-256-ctr"
+    n_ref_max: int = Field(default=100_000, ge=1)  # records of the largest agent; sets the quantiser's step
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> Self:
+        if self.n_max < self.n_min:
+            raise ValueError(f"n_max {self.n_max} is below n_min {self.n_min}")
+        return self
+
+
+class ServerSection(Settings):
+    strategy: str = "fedavg"
+    learning_rate: float = Field(default=1.0, gt=0)
+
+    @field_validator("strategy")
+    @classmethod
+    def _strategy_is_known(cls, value: str) -> str:
+        if value not in STRATEGIES:
+            raise ValueError(f"unknown strategy; known: {', '.join(sorted(STRATEGIES))}")
+        return value
+
+
+class EvaluationSection(Settings):
+    """`data` is a held-out set on the coordinator's disk, relative to the plan file; never an agent's."""
+
+    data: Path | None = None
+    every: int = Field(default=1, ge=1)
+
+
+class Plan(Settings):
+    task: TaskSection
+    training: TrainingSection
+    rounds: RoundsSection
+    secagg: SecaggSection = SecaggSection()
+    server: ServerSection = ServerSection()
+    evaluation: EvaluationSection = EvaluationSection()
+
+    @model_validator(mode="after")
+    def _cohorts_fit(self) -> Self:
+        if self.rounds.minimum < self.secagg.n_min:
+            raise ValueError(f"rounds.minimum {self.rounds.minimum} is below secagg.n_min {self.secagg.n_min}")
+        if self.rounds.goal > self.secagg.n_max:
+            raise ValueError(f"rounds.goal {self.rounds.goal} is above secagg.n_max {self.secagg.n_max}")
+        return self
+
+
+def load_config(home: Path) -> CoordinatorConfig:
+    """coordinator.toml of an initialised home; raises ConfigError that says how to make one."""
+    path = home / "coordinator.toml"
+    if not path.exists():
+        raise ConfigError(f"{home}: no coordinator lives here; run: coordinator init --home {home} --url https://HOST:8443")
+    return load(path, CoordinatorConfig)
+
+
+def load_plan(path: Path) -> Plan:
+    """A plan file with its evaluation data resolved against the file's own folder."""
+    values = read_toml(path)
+    plan = validate(values, Plan, source=str(path))
+    if plan.evaluation.data is None:
+        return plan
+    data = (path.parent / plan.evaluation.data).resolve()
+    if not data.exists():
+        raise ConfigError(f"{path}: evaluation.data: {data} does not exist")
+    evaluation = plan.evaluation.model_copy(update={"data": data})
+    return plan.model_copy(update={"evaluation": evaluation})

@@ -1,0 +1,144 @@
+"""What one attempt proposes: parameters, plan, roster and model, bound together by one context.
+
+Composed once per attempt; the bodies of two agents differ only in the ledger head echoed back.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coordinator.config import Plan
+from shared.identity import Signer
+from shared.messages import Attempt, Request, RoundOffer, Stage, Tensor, make_request
+from shared.parameters import model_hash
+from shared.plan import TrainingPlan
+from shared.privacy.filter import noise_multiplier_for
+from shared.quantization import plan_segments
+from shared.roster import SignedRoster
+from shared.secagg import context
+from shared.secagg.parameters import Params
+from shared.secagg.server import ServerSetup
+from shared.tasks.spec import TaskSpec
+
+PRG = {"aes-256-ctr": 1, "chacha20": 2}
+
+
+def training_plan(plan: Plan) -> TrainingPlan:
+    """The proposal every agent gets: σ is the least that keeps count + spare rounds within epsilon."""
+    training, rounds = plan.training, plan.rounds
+    steps = training.steps * (rounds.count + rounds.spare)
+    exact = noise_multiplier_for(training.epsilon, training.delta, steps, training.sample_rate)
+    return TrainingPlan(
+        options=plan.task.options,
+        steps=training.steps,
+        sample_rate=training.sample_rate,
+        clip_norm=training.clip_norm,
+        learning_rate=training.learning_rate,
+        noise_multiplier=math.ceil(exact * 1e4) / 1e4,
+        delta=training.delta,
+        rounds=rounds.count,
+    )
+
+
+def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params:
+    """Ring, segments and bounds from public constants only (docs/design.md, "Quantiser").
+
+    The range 2·lr·C·steps holds any honest update: its signal is at most lr·C·steps in norm. The
+    step is a quarter of the noise of the largest agent, so rounding adds at most 1/64 of its variance.
+    """
+    secagg = plan.secagg
+    reach = proposal.learning_rate * proposal.clip_norm
+    noise = reach * proposal.noise_multiplier * math.sqrt(proposal.steps)
+    noise /= proposal.sample_rate * secagg.n_ref_max
+    bits, segments = plan_segments(
+        parameters,
+        bound_a=2 * reach * proposal.steps,
+        step_wanted=noise / 4,
+        n_max=secagg.n_max,
+    )
+    params = Params(
+        prg=PRG[secagg.prg],
+        bits=bits,
+        n_min=secagg.n_min,
+        n_max=secagg.n_max,
+        gamma_ppm=secagg.gamma_ppm,
+        delta_ppm=secagg.delta_ppm,
+        c_min=secagg.c_min,
+        sigma=secagg.sigma,
+        eta=secagg.eta,
+        segments=tuple(segments),
+    )
+    params.check_overflow()
+    return params
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Everything that is the same for all agents of one attempt."""
+
+    attempt: Attempt
+    task: TaskSpec
+    plan: TrainingPlan
+    params: Params
+    roster: SignedRoster
+    tensors: tuple[Tensor, ...]
+    model: NDArray[np.float32] = field(repr=False)
+    signer: Signer
+    deadline_s: float
+
+    @cached_property
+    def model_hash(self) -> bytes:
+        return model_hash(self.model, self.tensors)
+
+    @cached_property
+    def context(self) -> bytes:
+        """ctx of docs/protocol.md: one hash that every key, signature and share of the attempt binds."""
+        return context.context(
+            federation_id=self.roster.roster.federation_id,
+            run_id=self.attempt.run_id,
+            round_number=self.attempt.round,
+            attempt=self.attempt.attempt,
+            shard=0,
+            task_hash=self.task.task_hash(),
+            model_hash=self.model_hash,
+            config_hash=context.config_hash(self.params.encode(), self.plan.to_json()),
+            roster_hash=self.roster.roster.hash(),
+        )
+
+    @cached_property
+    def setup(self) -> ServerSetup:
+        return ServerSetup(self.context, self.params, self.roster.roster.members)
+
+    @cached_property
+    def bulk(self) -> bytes:
+        """The model as one little-endian vector, shared by all requests of the attempt."""
+        return self.model.astype("<f4", copy=False).tobytes()
+
+    @cached_property
+    def _open_signature(self) -> bytes:
+        return self.signer.sign(context.open_message(self.context))
+
+    def offers(self, agents: tuple[bytes, ...], heads: Mapping[bytes, bytes]) -> dict[bytes, Request]:
+        """M1 for each agent; `heads` holds the ledger heads that agents signed earlier."""
+        return {agent: self._offer(agent, heads.get(agent, b"")) for agent in agents}
+
+    def _offer(self, agent: bytes, head: bytes) -> Request:
+        offer = RoundOffer(
+            task_id=self.task.id,
+            task_version=self.task.version,
+            code_hash=self.task.code_hash(),
+            params=self.params.encode(),
+            plan_json=self.plan.to_json(),
+            roster_body=self.roster.roster.body(),
+            roster_signature=self.roster.signature,
+            tensors=self.tensors,
+            ledger_echo=head,
+            deadline_ms=round(self.deadline_s * 1000),
+            open_signature=self._open_signature,
+        )
+        return make_request(self.signer, agent, Stage.ROUND, self.attempt, offer.encode(), self.bulk)
+

@@ -1,0 +1,205 @@
+"""One attempt of one round as a pure machine: events in, actions out; no I/O, clock or framework.
+
+The five exchanges follow docs/protocol.md. The machine knows who was asked, who answered and why
+anybody left; the secure-aggregation stages (shared.secagg.server) know whether a quorum stands.
+A stage closes when everybody still awaited has answered, when the goal is met (first stage only),
+or at its deadline if the quorum holds; otherwise the attempt aborts with a reason.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from shared.errors import RefusalCode
+from shared.messages import Stage
+from shared.secagg.errors import Aborted, PeerFault
+from shared.secagg.server import CollectAdverts, Result, ServerSetup, Stage as Collecting
+
+
+class DropReason(StrEnum):
+    """Why an agent left a round; a refusal adds its code after a colon."""
+
+    DEADLINE = "deadline"
+    LATE = "late"  # answered after the goal was met
+    LOST = "lost"  # the transport gave it up
+    REFUSED = "refused"
+    INVALID = "invalid"  # its message broke the protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds allowed per stage, from the moment its requests are sent."""
+
+    round_s: float
+    share_s: float = 20.0
+    masked_s: float = 60.0
+    agree_s: float = 10.0
+    unmask_s: float = 20.0
+
+    def of(self, stage: Stage) -> float:
+        return {
+            Stage.ROUND: self.round_s,
+            Stage.SHARE: self.share_s,
+            Stage.MASKED: self.masked_s,
+            Stage.AGREE: self.agree_s,
+            Stage.UNMASK: self.unmask_s,
+        }[stage]
+
+
+NEXT_STAGE = {
+    Stage.ROUND: Stage.SHARE,
+    Stage.SHARE: Stage.MASKED,
+    Stage.MASKED: Stage.AGREE,
+    Stage.AGREE: Stage.UNMASK,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Ask these agents; `bodies` is empty for ROUND, whose offers the driver composes."""
+
+    stage: Stage
+    agents: tuple[bytes, ...]
+    bodies: Mapping[bytes, bytes]
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """`reason` is a code of the protocol, for the event log and the exit message."""
+
+    reason: str
+    detail: str
+
+
+Action = Send | Finish | Abort
+
+
+@dataclass(slots=True)
+class RoundMachine:
+    """Drive with start(), then reply()/refused()/lost()/tick(); stop after Finish or Abort."""
+
+    setup: ServerSetup
+    selected: tuple[bytes, ...]
+    goal: int
+    minimum: int
+    deadlines: Deadlines
+    stage: Stage = Stage.ROUND
+    dropped: dict[bytes, str] = field(default_factory=dict)
+    stage_seconds: dict[str, float] = field(default_factory=dict)
+    done: bool = False
+    _collecting: Collecting = field(init=False)
+    _answered: set[bytes] = field(default_factory=set)
+    _since: float = 0.0
+    _until: float = 0.0
+
+    def start(self, now: float) -> list[Action]:
+        self._collecting = CollectAdverts(self.setup)
+        self._enter(Stage.ROUND, now)
+        return [Send(Stage.ROUND, self.selected, {}, self.deadlines.round_s)]
+
+    @property
+    def deadline(self) -> float:
+        """Monotonic second at which tick() closes the present stage."""
+        return self._until
+
+    @property
+    def waiting(self) -> frozenset[bytes]:
+        """Agents whose answer of this stage is still awaited."""
+        expected = self._collecting.waiting if self.stage is not Stage.ROUND else frozenset(self.selected)
+        return expected - self._answered - self.dropped.keys()
+
+    @property
+    def answered(self) -> int:
+        return len(self._answered)
+
+    def reply(
+        self, agent: bytes, stage: Stage, body: bytes, bulk: bytes | memoryview | None, now: float
+    ) -> list[Action]:
+        """Take one agent's answer. A foreign, repeated or late one is ignored, a bad one drops the agent."""
+        if self.done or stage is not self.stage or agent not in self.waiting:
+            return []
+        try:
+            self._collecting.accept(agent, body, bulk)
+        except PeerFault as fault:
+            return self._leave(agent, f"{DropReason.INVALID}:{fault.code}", now)
+        self._answered.add(agent)
+        return self._close_if_complete(now)
+
+    def refused(self, agent: bytes, code: RefusalCode, now: float) -> list[Action]:
+        return self._leave(agent, f"{DropReason.REFUSED}:{code}", now)
+
+    def invalid(self, agent: bytes, code: RefusalCode, now: float) -> list[Action]:
+        return self._leave(agent, f"{DropReason.INVALID}:{code}", now)
+
+    def lost(self, agents: Iterable[bytes], now: float) -> list[Action]:
+        actions: list[Action] = []
+        for agent in agents:
+            actions += self._leave(agent, DropReason.LOST, now)
+        return actions
+
+    def tick(self, now: float) -> list[Action]:
+        """Close the stage if its deadline has passed."""
+        if self.done or now < self._until:
+            return []
+        self._drop_awaited(DropReason.DEADLINE)
+        return self._close(now)
+
+    def _leave(self, agent: bytes, reason: str, now: float) -> list[Action]:
+        if self.done or agent not in self.waiting:
+            return []
+        self._drop(agent, reason)
+        return self._close_if_complete(now)
+
+    def _drop(self, agent: bytes, reason: str) -> None:
+        self.dropped[agent] = reason
+        self._collecting.drop(agent)
+
+    def _drop_awaited(self, reason: DropReason) -> None:
+        for agent in self.waiting:
+            self._drop(agent, reason)
+
+    def _close_if_complete(self, now: float) -> list[Action]:
+        if self.done:
+            return []
+        goal_met = self.stage is Stage.ROUND and len(self._answered) >= self.goal
+        if self.waiting and not goal_met:
+            return []
+        self._drop_awaited(DropReason.LATE)
+        return self._close(now)
+
+    def _close(self, now: float) -> list[Action]:
+        self._note_seconds(now)
+        if self.stage is Stage.ROUND and len(self._answered) < self.minimum:
+            detail = f"{len(self._answered)} of {len(self.selected)} agents answered, {self.minimum} needed"
+            return self._abort(RefusalCode.COHORT_TOO_SMALL, detail)
+        try:
+            following = self._collecting.close()
+        except Aborted as error:
+            return self._abort(error.code, str(error))
+        if isinstance(following, Result):
+            self.done = True
+            return [Finish(following)]
+        self._collecting = following
+        self._enter(NEXT_STAGE[self.stage], now)
+        bodies = following.requests()
+        return [Send(self.stage, tuple(bodies), bodies, self.deadlines.of(self.stage))]
+
+    def _abort(self, code: str, detail: str) -> list[Action]:
+        self.done = True
+        return [Abort(str(code), detail)]
+
+    def _enter(self, stage: Stage, now: float) -> None:
+        self.stage = stage
+        self._answered = set()
+        self._since = now
+        self._until = now + self.deadlines.of(stage)
+
+    def _note_seconds(self, now: float) -> None:
+        name = self.stage.name.lower()
+        self.stage_seconds[name] = round(now - self._since, 3)

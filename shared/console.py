@@ -1,0 +1,101 @@
+"""What both command lines share: where state lives, how tables and errors look, exit codes.
+
+Data goes to stdout, progress and errors to stderr. A user's mistake is one sentence and an exit
+code of shared.exit_codes; only our own bug leaves a traceback, and only in a file.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from shared.errors import EdgeveilError
+from shared.exit_codes import ExitCode
+
+stdout = Console(highlight=False, soft_wrap=True)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", envvar="EDGEVEIL_HOME", show_envvar=False, help="State folder (or EDGEVEIL_HOME)."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to stdout instead of a table.")]
+
+# Which part of the installation brings a module that an import may miss.
+EXTRA_OF = {
+    "torch": "train", "opacus": "train", "flwr": "train", "PIL": "train", "safetensors": "train",
+    "sqlalchemy": "serve", "alembic": "serve", "starlette": "serve", "uvicorn": "serve",
+}  # fmt: skip
+
+
+def home_of(role: str, given: Path | None) -> Path:
+    """The state folder: the flag, EDGEVEIL_HOME, or the platform's user state folder."""
+    if given is not None:
+        return given.expanduser().absolute()
+    from platformdirs import user_state_path  # noqa: PLC0415 - only when no folder is named
+
+    return user_state_path("edgeveil") / role
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def table(title: str, *columns: str) -> Table:
+    """A table whose numeric columns (named with a leading '>') are right-aligned."""
+    made = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    for column in columns:
+        numeric = column.startswith(">")
+        made.add_column(column.removeprefix(">"), justify="right" if numeric else "left", overflow="fold")
+    return made
+
+
+def run(app: Callable[..., Any], role: str) -> NoReturn:
+    """Run a typer app as a process: every error becomes a sentence and an exit code."""
+    os.umask(0o077)
+    try:
+        app()
+    except EdgeveilError as error:
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # `| head` closed our stdout
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a bug of ours
+        _explain_missing_extra(error, role)
+        path = _save_traceback(role)
+        _complain(f"{type(error).__name__}: this is a bug in edgeveil; please report it with {path}")
+        sys.exit(ExitCode.BUG)
+    sys.exit(0)
+
+
+def _complain(text: str) -> None:
+    stderr.print("[bold red]error[/]:", end=" ")
+    stderr.print(text, markup=False)
+
+
+def _explain_missing_extra(error: Exception, role: str) -> None:
+    """Exit 69 with the command to run, if `error` is the absence of an optional dependency."""
+    name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    extra = EXTRA_OF.get(name)
+    if extra is not None:
+        extra = "serve" if role == "coordinator" else extra
+        _complain(f'this command needs {name}, which is not installed; run: pip install "edgeveil[{extra}]"')
+        sys.exit(ExitCode.UNAVAILABLE)
+
+
+def _save_traceback(role: str) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f"edgeveil-{role}-", suffix=".log")
+    with os.fdopen(handle, "w") as file:
+        file.write(traceback.format_exc())
+    return Path(name)
