@@ -16,23 +16,24 @@ MOST_NOISE = 1e6  # beyond this no plan of interest exists
 
 def cap(epsilon_max: float, delta: float, order: int) -> float:
     """The divergence at `order` that is worth exactly (epsilon_max, delta); may be negative."""
-    return (
-        epsilon_max - math.log1p(-1 / order) + (math.log(delta) + math.log(order)) / (order - 1)
-    )
+    return epsilon_max - math.log1p(-1 / order) + (math.log(delta) + math.log(order)) / (order - 1)
 
 
 def choose_order(epsilon_max: float, delta: float, planned: Segment | None = None) -> int:
-    """The order that allows the most steps like `planned`; without a plan, q = 1 is assumed.
+    """The order that allows the most whole steps like `planned`, the highest of equally good ones.
+
+    Without a plan, the order that allows the most steps at q = 1, whatever σ.
 
     Raises:
         ValueError: no order in 2..256 leaves any budget.
     """
 
-    def steps_allowed(order: int) -> float:
+    def steps_allowed(order: int) -> tuple[float, int]:
         room = cap(epsilon_max, delta, order)
         if planned is None:
-            return room / order
-        return room / rdp_step(planned.noise_multiplier, planned.sample_rate, order)
+            return room / order, order
+        step = rdp_step(planned.noise_multiplier, planned.sample_rate, order)
+        return steps_left(0.0, step, room), order
 
     best = max(ORDERS, key=steps_allowed)
     if cap(epsilon_max, delta, best) <= 0:
@@ -74,11 +75,12 @@ def noise_multiplier_for(
     """
     spent = tuple(history)
     orders = ORDERS if order is None else (order,)
-    found = [
-        sigma
-        for each in orders
-        if (sigma := _bisect(epsilon_max, delta, steps, sample_rate, spent, each)) is not None
-    ]
+    found = []
+    for each in orders:
+        room = cap(epsilon_max, delta, each) - rdp_total(spent, each)
+        sigma = _bisect(room, steps, sample_rate, each)
+        if sigma is not None:
+            found.append(sigma)
     if not found:
         raise ValueError(
             f"no noise_multiplier fits {steps} steps into epsilon {epsilon_max} at delta {delta}"
@@ -86,14 +88,9 @@ def noise_multiplier_for(
     return min(found)
 
 
-def _bisect(
-    epsilon_max: float, delta: float, steps: int, q: float, spent: tuple[Segment, ...], order: int
-) -> float | None:
-    limit = cap(epsilon_max, delta, order)
-    used = rdp_total(spent, order)
-
+def _bisect(room: float, steps: int, q: float, order: int) -> float | None:
     def fits(sigma: float) -> bool:
-        return admits(used, steps * rdp_step(sigma, q, order), limit)
+        return admits(0.0, steps * rdp_step(sigma, q, order), room)
 
     low, high = 1e-3, 1.0
     while not fits(high):

@@ -39,7 +39,7 @@ def check_segment(segment: Segment) -> None:
 
 @lru_cache(maxsize=HIGHEST_ORDER)
 def _log_binomials(order: int) -> npt.NDArray[np.float64]:
-    """ln C(order, k) for k = 2..order, each exact before its logarithm is rounded."""
+    """Logarithms of C(order, k) for k = 2..order, each exact before its logarithm is rounded."""
     return np.array([math.log(math.comb(order, k)) for k in range(2, order + 1)])
 
 

@@ -1,0 +1,212 @@
+"""The device owner's policy: what this agent agrees to, whatever a coordinator asks for.
+
+It lives in `policy.toml` in the agent's home and is changed only there, by hand; no message reaches
+it. A proposal outside it is refused, never adjusted. The ledger chains each version and refuses one
+that loosens until the owner confirms it (agent.dp.ledger_store).
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
+
+from agent.policy_text import render
+from shared.errors import ConfigError
+from shared.privacy.filter import choose_order
+from shared.privacy.ledger import policy_hash
+from shared.privacy.rdp import Segment
+
+if TYPE_CHECKING:
+    from shared.secagg.client import ClientPolicy
+
+Real = Annotated[float, Strict()]
+Whole = Annotated[int, Strict()]
+Flag = Annotated[bool, Strict()]
+Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+AgentId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+GradientMode = Literal["hooks", "ghost", "single"]
+Prg = Literal["aes-256-ctr", "chacha20"]
+PRG_CODES: dict[Prg, int] = {"aes-256-ctr": 1, "chacha20": 2}
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Range(_Block):
+    """Both ends are allowed."""
+
+    least: Annotated[Real, Field(gt=0)]
+    most: Annotated[Real, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.least > self.most:
+            raise ValueError(f"least {self.least} is above most {self.most}")
+        return self
+
+    def __contains__(self, value: float) -> bool:
+        return self.least <= value <= self.most
+
+
+class TaskRule(_Block):
+    """One allowed task; without a hash, whatever of that id and version is installed."""
+
+    id: Annotated[str, Strict()]
+    version: Annotated[str, Strict()]
+    hash: Hash | None = None
+
+
+class Schedule(_Block):
+    """The use the owner plans for; fixes the filter's order when the ledger is opened."""
+
+    noise_multiplier: Annotated[Real, Field(gt=0)]
+    sample_rate: Annotated[Real, Field(gt=0, le=1)]
+    steps: Annotated[Whole, Field(ge=1)]
+
+
+class SecaggPolicy(_Block):
+    """Floors of secure aggregation; `n_min` counts agents in the sum, this one included."""
+
+    n_min: Annotated[Whole, Field(ge=2)] = 3
+    n_max: Annotated[Whole, Field(ge=2)] = 256
+    gamma_ppm: Annotated[Whole, Field(ge=0, lt=1_000_000)] = 100_000
+    c_min: Annotated[Whole, Field(ge=0)] = 1
+    sigma: Annotated[Whole, Field(ge=40, le=128)] = 80
+    bits: tuple[Literal[16, 24, 32], ...] = Field(default=(16, 24, 32), min_length=1)
+    prg: tuple[Prg, ...] = Field(default=("aes-256-ctr", "chacha20"), min_length=1)
+    allow_two: Flag = False
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.n_min == 2 and not self.allow_two:
+            raise ValueError("n_min 2 needs allow_two = true: the other agent can read our update")
+        if self.n_min > self.n_max:
+            raise ValueError(f"n_min {self.n_min} is above n_max {self.n_max}")
+        return self
+
+
+class Policy(_Block):
+    """Immutable once read; every bound is inclusive."""
+
+    epsilon_max: Annotated[Real, Field(gt=0, le=50)] = 8.0
+    delta: Annotated[Real, Field(gt=0, lt=0.1)] = 1e-5
+    unit: Literal["record"] = "record"
+    n_ref: Annotated[Whole, Field(ge=1)] | None = None
+    sigma_min: Annotated[Real, Field(gt=0)] = 0.5
+    q_max: Annotated[Real, Field(gt=0, le=1)] = 1.0
+    steps_max: Annotated[Whole, Field(ge=1)] = 1000
+    rounds_max: Annotated[Whole, Field(ge=1)] = 10_000
+    clip_norm: Range = Range(least=1e-3, most=10.0)
+    learning_rate: Range = Range(least=1e-6, most=1e4)
+    gradient_modes: tuple[GradientMode, ...] = Field(
+        default=("hooks", "ghost", "single"), min_length=1
+    )
+    tasks: Literal["installed"] | tuple[TaskRule, ...] = "installed"
+    coordinators: Literal["pinned"] | tuple[AgentId, ...] = "pinned"
+    metrics: Literal["none"] = "none"
+    dp_required: Literal[True] = True
+    secagg_required: Literal[True] = True
+    schedule: Schedule | None = None
+    secagg: SecaggPolicy = SecaggPolicy()
+
+    @model_validator(mode="after")
+    def _leaves_budget(self) -> Self:
+        choose_order(self.epsilon_max, self.delta, self.planned)
+        if self.n_ref is not None and self.delta * self.n_ref >= 1:
+            raise ValueError(f"delta {self.delta} must be below 1/n_ref = {1 / self.n_ref:g}")
+        return self
+
+    @property
+    def planned(self) -> Segment | None:
+        if self.schedule is None:
+            return None
+        return Segment(
+            self.schedule.noise_multiplier, self.schedule.sample_rate, self.schedule.steps
+        )
+
+    @classmethod
+    def default(cls) -> Self:
+        return cls()
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read policy.toml.
+
+        Raises:
+            ConfigError: unreadable, not TOML, or against the schema; every fault at once, each as
+                file: key: rule.
+        """
+        try:
+            raw = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}") from error
+        return cls.parse(raw, str(path))
+
+    @classmethod
+    def parse(cls, raw: dict[str, Any], where: str) -> Self:
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            raise ConfigError(
+                "\n".join(
+                    f"{where}: {'.'.join(str(part) for part in fault['loc']) or 'policy'}: {fault['msg']}"
+                    for fault in error.errors(include_url=False)
+                )
+            ) from error
+
+    def to_json(self) -> str:
+        """The canonical text that is hashed and chained in the ledger; ASCII, one line."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read back what the ledger chained; raises ConfigError."""
+        return cls.parse(json.loads(text), "the ledger's policy")
+
+    def hash(self) -> bytes:
+        """32 bytes."""
+        return policy_hash(self.to_json())
+
+    def declared_size(self, records: int) -> int:
+        """n_ref: the owner's figure, or `records` rounded to two significant digits.
+
+        The update is divided by it, so it must not follow the true count record by record.
+        """
+        if self.n_ref is not None:
+            return self.n_ref
+        if records < 1:
+            raise ConfigError("n_ref needs at least one record, or a value in policy.toml")
+        return int(float(f"{records:.1e}"))
+
+    def to_toml(self) -> str:
+        """The commented policy.toml of these values."""
+        return render(self.model_dump(mode="json"))
+
+    def client_policy(self) -> "ClientPolicy":
+        """The same floors in the form the aggregation client checks."""
+        from shared.secagg.client import ClientPolicy  # noqa: PLC0415  `agent budget` needs none of it
+
+        block = self.secagg
+        return ClientPolicy(
+            n_min=block.n_min,
+            n_max=block.n_max,
+            gamma_ppm=block.gamma_ppm,
+            c_min=block.c_min,
+            sigma=block.sigma,
+            bits=frozenset(block.bits),
+            prg=frozenset(PRG_CODES[name] for name in block.prg),
+            allow_two=block.allow_two,
+        )

@@ -1,0 +1,81 @@
+"""policy.toml as it is written for the owner: every field with what it decides."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+TEMPLATE = """\
+# What this device agrees to. Only you change this file; no coordinator can.
+# Loosening a value takes effect only after you confirm it: agent policy accept
+
+# The privacy budget of this dataset over the whole life of its ledger: all tasks, runs and
+# coordinators together. epsilon at most 50; delta below one over the number of records.
+epsilon_max = {epsilon_max}
+delta = {delta}
+unit = {unit}
+{n_ref}
+
+# Proposals outside these bounds are refused, never adjusted.
+sigma_min = {sigma_min}
+q_max = {q_max}
+steps_max = {steps_max}    # per round
+rounds_max = {rounds_max}    # per run
+clip_norm = {clip_norm}
+learning_rate = {learning_rate}
+gradient_modes = {gradient_modes}
+
+# "installed", or a list of tables with id, version and, to pin the code, hash.
+tasks = {tasks}
+# "pinned" is the coordinator this device enrolled with; or a list of public keys in hex.
+coordinators = {coordinators}
+
+# "none": no local metric leaves the device.
+metrics = {metrics}
+# This version has no way to train without either; both must stay true.
+dp_required = {dp_required}
+secagg_required = {secagg_required}
+
+# Optional: the use you plan for; it fixes the accounting order when the ledger is opened.
+{schedule}
+
+[secagg]
+n_min = {secagg[n_min]}    # agents that must be in the sum, this one included; 2 needs allow_two
+n_max = {secagg[n_max]}
+gamma_ppm = {secagg[gamma_ppm]}    # share of colluding agents to withstand, in millionths
+c_min = {secagg[c_min]}    # at least this many colluding agents
+sigma = {secagg[sigma]}    # statistical security in bits
+bits = {secagg[bits]}
+prg = {secagg[prg]}
+allow_two = {secagg[allow_two]}
+"""
+
+
+def render(fields: Mapping[str, Any]) -> str:
+    """The commented file that Policy.load reads back to an equal policy."""
+    values: dict[str, Any] = {name: _toml(value) for name, value in fields.items()}
+    values["secagg"] = {name: _toml(value) for name, value in fields["secagg"].items()}
+    n_ref = fields["n_ref"]
+    values["n_ref"] = (
+        "# n_ref = 1000    # default: the record count, two significant digits"
+        if n_ref is None
+        else f"n_ref = {n_ref}"
+    )
+    schedule = fields["schedule"]
+    values["schedule"] = (
+        "# schedule = { noise_multiplier = 4.5, sample_rate = 1.0, steps = 40 }"
+        if schedule is None
+        else f"schedule = {_toml(schedule)}"
+    )
+    return TEMPLATE.format_map(values)
+
+
+def _toml(value: Any) -> str:
+    """One TOML value; JSON's strings, numbers and booleans are TOML's."""
+    if isinstance(value, Mapping):
+        inner = ", ".join(
+            f"{name} = {_toml(item)}" for name, item in value.items() if item is not None
+        )
+        return f"{{ {inner} }}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return json.dumps(value)
