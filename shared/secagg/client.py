@@ -1,0 +1,147 @@
+"""One agent's side of one attempt: five requests in order, each answered once.
+
+docs/protocol.md, "Messages" and "State machines". Sans-I/O: the caller moves bytes, keeps time and
+writes the ledger record `submit` after masked() returned and before the vector leaves the device.
+Any failed check raises Refused, erases the session, and nothing it held can be sent any more.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+from shared.secagg.canonical import Malformed
+from shared.secagg.client_states import (
+    Advertised,
+    Agreed,
+    Done,
+    Masked,
+    Settings,
+    Shared,
+    Signer,
+    Trained,
+)
+from shared.secagg.errors import Code, Refused, SecaggError
+from shared.secagg.parameters import Params
+from shared.secagg.policy import ClientPolicy
+from shared.secagg.ring import Lanes
+
+__all__ = ["ClientPolicy", "ClientSession", "Signer"]
+
+Answer: TypeAlias = tuple[bytes, memoryview | None]
+State: TypeAlias = Trained | Advertised | Shared | Masked | Agreed | Done
+
+
+class ClientSession:
+    """IDLE → TRAINED → ADVERTISED → SHARED → MASKED → AGREED → DONE, or ABORTED from anywhere.
+
+    The identical request again gets the identical reply (a transport retry). A different request of
+    an answered stage is EQUIVOCATION, a request ahead of its stage is STATE; both erase the session.
+    `members` is the verified roster: agent id → identity key. `vector` is int64 (params.lanes,) and
+    is copied; the session never holds it in clear after masked().
+    """
+
+    __slots__ = ("_answers", "_seen", "_state", "_step")
+
+    def __init__(
+        self,
+        *,
+        ctx: bytes,
+        params: Params,
+        members: Mapping[bytes, bytes],
+        signer: Signer,
+        policy: ClientPolicy,
+        vector: Lanes,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Raise Refused: POLICY_SECAGG, POLICY_VECTOR or NOT_MEMBER."""
+        policy.check(params)
+        settings = Settings.of(ctx, params, members, signer, random)
+        self._state: State | None = Trained(settings, vector)
+        self._seen: dict[str, bytes] = {}  # stage → SHA-256 of the answered request
+        self._answers: dict[str, Answer] = {}
+
+    @property
+    def state(self) -> str:
+        return "ABORTED" if self._state is None else self._state.name
+
+    def advert(self) -> bytes:
+        """The signed public keys of this attempt (M1 reply); the same bytes when asked again."""
+        return self._answer("advert", b"", Trained)[0]
+
+    def share(self, body: bytes) -> bytes:
+        """M2: check the cohort, then seal one share for each neighbour.
+
+        Raises:
+            Refused: MALFORMED, U1_INVALID, COHORT_TOO_SMALL, GRAPH_MISMATCH, NOT_MEMBER,
+                ADVERT_SIGNATURE, KEY_INVALID, STATE, EQUIVOCATION.
+        """
+        return self._answer("share", body, Advertised)[0]
+
+    def masked(self, body: bytes) -> tuple[bytes, memoryview]:
+        """M3: (body, packed masked vector). Refuses U2_INVALID, QUORUM, SHARE_AUTH and the above."""
+        reply, vector = self._answer("masked", body, Shared)
+        if vector is None:
+            raise TypeError("a masked answer carries a vector")
+        return reply, vector
+
+    def agree(self, body: bytes) -> bytes:
+        """M4: the one signature on (U2, U3). Refuses U3_INVALID, COHORT_TOO_SMALL, QUORUM."""
+        return self._answer("agree", body, Masked)[0]
+
+    def unmask(self, body: bytes) -> bytes:
+        """M5: one share of one kind per neighbour. Refuses QUORUM, WINDOW, U3_INVALID."""
+        return self._answer("unmask", body, Agreed)[0]
+
+    def erase(self) -> None:
+        """Forget keys, shares, vector and replies; every later request is refused with STATE."""
+        if self._state is not None:
+            self._state.erase()
+        self._state = None
+        self._answers.clear()
+
+    def _answer(self, stage: str, body: bytes, due: type[State]) -> Answer:
+        seen = hashlib.sha256(body).digest()
+        if stage in self._answers and self._seen[stage] == seen:
+            return self._answers[stage]
+        try:
+            self._check_order(stage, seen, due)
+            answer = self._advance(body)
+        except SecaggError:
+            self.erase()
+            raise
+        except Malformed as error:
+            self.erase()
+            raise Refused(Code.MALFORMED, f"{stage}: {error}") from error
+        self._seen[stage] = seen
+        if self.state == "DONE":
+            self._answers.clear()  # only the last reply may still be asked for
+        self._answers[stage] = answer
+        return answer
+
+    def _check_order(self, stage: str, seen: bytes, due: type[State]) -> None:
+        if self._state is None:
+            raise Refused(Code.STATE, f"{stage}: this session was erased; wait for a new attempt")
+        if stage in self._seen and self._seen[stage] != seen:
+            raise Refused(Code.EQUIVOCATION, f"{stage}: a second, different request")
+        if not isinstance(self._state, due):
+            raise Refused(Code.STATE, f"{stage} does not fit the state {self.state}")
+
+    def _advance(self, body: bytes) -> Answer:
+        vector: memoryview | None = None
+        following: State
+        match self._state:
+            case Trained() as state:
+                reply, following = state.advert()
+            case Advertised() as state:
+                reply, following = state.share(body)
+            case Shared() as state:
+                reply, vector, following = state.masked(body)
+            case Masked() as state:
+                reply, following = state.agree(body)
+            case Agreed() as state:
+                reply, following = state.unmask(body)
+            case _:
+                raise Refused(Code.STATE, "this attempt is over")
+        self._state = following
+        return reply, vector

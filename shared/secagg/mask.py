@@ -1,0 +1,63 @@
+"""Masks: a 32-byte key expanded to lanes, added to a vector 64 KB at a time.
+
+docs/protocol.md, "Masks". AES-256-CTR with a zero counter block, or ChaCha20 with a zero nonce;
+both start at offset 0. The contract of a key is ONE expansion: a key used for two vectors would
+reveal their difference. The fused loop keeps the keystream in cache and allocates nothing per chunk.
+"""
+
+import numpy as np
+from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
+
+from shared.secagg import ring
+from shared.secagg.ring import Ring
+
+AES, CHACHA = "aes-256-ctr", "chacha20"
+CHUNK = 1 << 16  # bytes; 64 KB of keystream and of vector stay in the second-level cache
+_ZEROS = bytes(CHUNK)
+_BLOCK = {AES: 16, CHACHA: 64}  # bytes of keystream per counter step
+
+
+def add_into(
+    accumulator: Ring,
+    key: bytes,
+    *,
+    cipher: str = AES,
+    start: int = 0,
+    subtract: bool = False,
+) -> None:
+    """Add (or subtract) the lanes `start`, `start`+1, … of the key's mask in place, modulo the ring.
+
+    `accumulator` is contiguous uint16 (b = 16) or uint32 (b = 24, 32).
+    """
+    width = accumulator.itemsize
+    lanes = CHUNK // width
+    operation = np.subtract if subtract else np.add
+    stream = _open(key, cipher, start * width)
+    out = bytearray(CHUNK + 16)
+    keystream = np.frombuffer(out, accumulator.dtype, lanes)
+    for first in range(0, len(accumulator), lanes):
+        part = accumulator[first : first + lanes]
+        stream.update_into(_ZEROS[: part.nbytes], out)
+        operation(part, keystream[: len(part)], out=part)
+
+
+def expand(key: bytes, count: int, bits: int, *, cipher: str = AES, start: int = 0) -> Ring:
+    """`count` fresh mask lanes from lane `start` on; 24-bit lanes are cut to 24 bits."""
+    lanes = ring.zeros(count, bits)
+    add_into(lanes, key, cipher=cipher, start=start)
+    if bits == 24:
+        lanes &= np.uint32(0xFFFFFF)
+    return lanes
+
+
+def _open(key: bytes, cipher: str, offset: int) -> CipherContext:
+    """A cipher whose next keystream byte is number `offset`."""
+    block, rest = divmod(offset, _BLOCK[cipher])
+    if cipher == AES:
+        stream = Cipher(algorithms.AES(key), modes.CTR(block.to_bytes(16, "big"))).encryptor()
+    else:
+        nonce = block.to_bytes(4, "little") + bytes(12)
+        stream = Cipher(algorithms.ChaCha20(key, nonce), None).encryptor()
+    if rest:
+        stream.update(bytes(rest))
+    return stream
