@@ -4,11 +4,30 @@
 latter. Frozen parameters and buffers never travel.
 """
 
+from typing import TypeVar
+
 import numpy as np
 import torch
 
 from shared.messages import Tensor
 from shared.parameters import Vector, flatten, unflatten
+
+ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
+
+
+def empty(module: ModuleT) -> ModuleT:
+    """A module declared on the device "meta", with memory but without values yet.
+
+    Made this way a module draws nothing from the process-wide random generator.
+    """
+    return module.to_empty(device="cpu")
+
+
+def zero_linear(inputs: int, outputs: int, *, bias: bool) -> torch.nn.Linear:
+    head = empty(torch.nn.Linear(inputs, outputs, bias=bias, device="meta"))
+    for parameter in head.parameters():
+        torch.nn.init.zeros_(parameter)
+    return head
 
 
 def trainable(module: torch.nn.Module) -> tuple[Tensor, ...]:

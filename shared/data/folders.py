@@ -1,0 +1,94 @@
+"""Image folders: `root/<class>/*.png|jpg`, as the owner already has them.
+
+The class list comes from the task and not from the folder names on disk. Unreadable files are left
+out and listed; a folder of an unknown class is an error, because it is usually a typing mistake.
+"""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from shared.errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+FORMATS = ("PNG", "JPEG")
+MAX_PIXELS = 50_000_000  # of one file, before it is decoded
+
+Grey = NDArray[np.uint8]
+
+
+def read_folders(
+    root: Path, classes: tuple[str, ...], height: int, width: int, *, most: int
+) -> tuple[Grey, NDArray[np.int64], tuple[str, ...]]:
+    """All images as grey (N, height, width) uint8, their class indices, and the files left out.
+
+    Raises:
+        DataError: a folder of an unknown class, no readable image, or more than `most` files.
+    """
+    _check_folders(root, classes)
+    images: list[Grey] = []
+    targets: list[int] = []
+    skipped: list[str] = []
+    for index, name in enumerate(classes):
+        for path in _files(root / name):
+            if len(images) == most:
+                raise DataError(f"{root}: more than {most} images; split the folder")
+            try:
+                images.append(read_image(path, height, width))
+                targets.append(index)
+            except DataError as error:
+                skipped.append(error.message)
+    if not images:
+        raise DataError(
+            f"{root}: no readable image in {', '.join(classes)} ({len(skipped)} files left out); "
+            "put .png or .jpg files into one folder per class"
+        )
+    return np.stack(images), np.array(targets, dtype=np.int64), tuple(skipped)
+
+
+def read_image(path: Path, height: int, width: int) -> Grey:
+    """One file as grey (height, width): EXIF orientation applied, then resized.
+
+    Raises:
+        DataError: not a PNG or JPEG, damaged, or more than MAX_PIXELS (a decompression bomb).
+    """
+    try:
+        with warnings.catch_warnings():
+            # Pillow only warns at its own limit; ours is checked below, before decoding.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise DataError(f"{path}: more than {MAX_PIXELS} pixels")
+                upright = ImageOps.exif_transpose(image).convert("L")
+        return np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR))
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: more than {MAX_PIXELS} pixels") from error
+    except (OSError, ValueError, SyntaxError) as error:  # all three, depending on what is broken
+        raise DataError(f"{path}: not a readable image ({error})") from error
+
+
+def _check_folders(root: Path, classes: tuple[str, ...]) -> None:
+    found = sorted(
+        entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."
+    )
+    unknown = [name for name in found if name not in classes]
+    if unknown:
+        raise DataError(
+            f"{root}: folder {unknown[0]!r} is not a class of this task; "
+            f"rename it to one of {', '.join(classes)} or move it away"
+        )
+    if not found:
+        raise DataError(f"{root}: has no class folder; expected some of {', '.join(classes)}")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Image files in the order of their names, so that every machine reads the same order."""
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in SUFFIXES and path.is_file():
+            yield path

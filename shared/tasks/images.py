@@ -1,0 +1,100 @@
+"""What the image classification tasks share: options, loss, counts and input schema."""
+
+from pathlib import Path
+from typing import Self, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError, field_validator, model_validator
+from torch import nn
+
+from shared.data.images import Images, read_images
+from shared.errors import ConfigError
+from shared.metrics import confusion
+from shared.tasks.spec import Options, RawOptions, Reduction
+
+MAX_LABEL = 40  # characters of one class name
+STRIDE = 4  # both sides of an image must be multiples of it: two poolings, or 4×4 cells
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+class ImageOptions(Options):
+    """Options of an image task; each subclass names its variants.
+
+    `labels` are the class names, comma-separated, in the order of the indices; without it the
+    classes are called "0", "1", …. They are also the folder names of an image folder.
+    """
+
+    classes: int = Field(default=10, ge=2, le=1000)
+    height: int = Field(default=28, ge=8, le=512, multiple_of=STRIDE)
+    width: int = Field(default=28, ge=8, le=512, multiple_of=STRIDE)
+    labels: str = Field(default="", max_length=8192)
+
+    @field_validator("labels")
+    @classmethod
+    def _usable_names(cls, value: str) -> str:
+        names = value.split(",") if value else []
+        for name in names:
+            usable = name.isprintable() and name == name.strip() and name[:1] != "."
+            if not 1 <= len(name) <= MAX_LABEL or not usable or set(name) & set("/\\"):
+                raise ValueError(f"{name!r} cannot be the name of a class folder")
+        if len(set(names)) != len(names):
+            raise ValueError("a class is named twice")
+        return value
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        if self.labels and len(self.class_names) != self.classes:
+            raise ValueError(f"labels names {len(self.class_names)} classes, not {self.classes}")
+        return self
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        if self.labels:
+            return tuple(self.labels.split(","))
+        return tuple(str(index) for index in range(self.classes))
+
+
+def parse(kind: type[OptionsT], raw: RawOptions, task: str) -> OptionsT:
+    """Read `raw` as the task's options; raises ConfigError with every fault at once."""
+    try:
+        return kind.model_validate(dict(raw))
+    except ValidationError as error:
+        faults = "; ".join(
+            f"options.{'.'.join(str(part) for part in fault['loc']) or 'labels'}: {fault['msg']}"
+            for fault in error.errors(include_url=False)
+        )
+        raise ConfigError(f"task {task}: {faults}") from error
+
+
+def read(path: Path, options: ImageOptions) -> Images:
+    return read_images(path, options.class_names, options.height, options.width)
+
+
+def criterion(reduction: Reduction) -> nn.Module:
+    """Cross-entropy; with "none" each value depends on its own record only."""
+    return nn.CrossEntropyLoss(reduction=reduction)
+
+
+def count(outputs: torch.Tensor, targets: torch.Tensor) -> NDArray[np.int64]:
+    """Confusion counts of a batch of logits (N, K); a row of NaN counts as class 0."""
+    predicted = torch.nan_to_num(outputs, nan=-torch.inf).argmax(dim=1)
+    return confusion(predicted.cpu().numpy(), targets.cpu().numpy(), outputs.shape[1])
+
+
+def schema(options: ImageOptions, preprocessing: str) -> dict[str, object]:
+    return {
+        "input": {
+            "kind": "image",
+            "channels": 1,
+            "height": options.height,
+            "width": options.width,
+            "range": [0.0, 1.0],
+        },
+        "preprocessing": preprocessing,
+        "output": "logits",
+        "classes": list(options.class_names),
+    }
