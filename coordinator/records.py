@@ -1,7 +1,7 @@
 """What the coordinator remembers, as plain frozen values: no SQL, no I/O."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -87,8 +87,27 @@ class RoundRecord:
 
     def as_json(self) -> dict[str, Any]:
         """The record as JSON values, in the order of the fields above; `extra` stays one object."""
-        raise NotImplementedError
+        values: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, tuple):
+                value = list(value)
+            elif isinstance(value, Mapping):
+                value = dict(value)
+            values[item.name] = value
+        values["outcome"] = self.outcome.value
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RoundRecord":
-        raise NotImplementedError
+        """Read what as_json() wrote; fields of a newer version are ignored.
+
+        Raises:
+            ValueError, TypeError: not a record.
+        """
+        known = {item.name for item in fields(cls)}
+        kept = {key: value for key, value in values.items() if key in known}
+        kept["outcome"] = Outcome(str(kept.get("outcome")))
+        for key in ("selected", "survived", "dropped"):
+            kept[key] = tuple(kept.get(key, ()))
+        return cls(**kept)

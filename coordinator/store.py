@@ -1,15 +1,24 @@
-"""state.db: runs, rounds, roster, invites and ledger heads, durable at every commit."""
+"""What the coordinator must not forget: enrolment, roster, runs, rounds and ledger heads.
 
-from collections.abc import Sequence
+One SQLite file, home/state.db. Models and events lie beside it (coordinator.checkpoint,
+shared.event_log); a round counts once its checkpoint is on the disk and its record is in here.
+"""
+
 from pathlib import Path
 from typing import Self
 
-from coordinator.records import EnrolledAgent, Invite, RoundRecord, Run, RunState
-from shared.clock import Clock
-from shared.roster import SignedRoster
+import sqlalchemy as sa
+
+from coordinator import schema
+from coordinator.database import open_database
+from coordinator.store_agents import AgentTables
+from coordinator.store_rounds import RoundTables
+from shared.clock import Clock, SystemClock
+
+FILE = "state.db"
 
 
-class Store:
+class Store(AgentTables, RoundTables):
     """Thread-safe; every method is one transaction that is on the disk when it returns."""
 
     @classmethod
@@ -21,43 +30,33 @@ class Store:
         read_only: bool = False,
         clock: Clock | None = None,
     ) -> Self:
-        """home/state.db. Raises ConfigError (absent and not `create`), StateDamaged, Busy."""
-        raise NotImplementedError
+        """Open home/state.db, migrating it if needed.
 
-    def close(self) -> None: ...
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *_: object) -> None: ...
+        Raises:
+            ConfigError: absent and not `create`, or too old to be read without migrating.
+            StateDamaged: damaged, readable by others, or written by a newer version.
+            Busy: another process keeps it locked.
+        """
+        database = open_database(home / FILE, create=create, read_only=read_only)
+        return cls(database, clock or SystemClock())
 
-    # meta: small texts such as settings that outlive a process
-    def meta(self, key: str) -> str | None: ...
-    def set_meta(self, key: str, value: str) -> None: ...
+    def close(self) -> None:
+        self._database.close()
 
-    # enrolment
-    def replace_invites(self, invites: Sequence[Invite]) -> None: ...
-    def invite(self, token_id: bytes) -> Invite | None: ...
-    def invites(self) -> list[Invite]: ...
-    def count_wrong_proof(self, token_id: bytes, *, limit: int) -> bool: ...  # True: now void
-    def redeem(self, token_id: bytes, agent: EnrolledAgent) -> None: ...
-    def agents(self, *, include_revoked: bool = False) -> list[EnrolledAgent]: ...
-    def agent(self, agent_id: bytes) -> EnrolledAgent | None: ...
-    def add_agent(self, agent: EnrolledAgent) -> None: ...
-    def revoke(self, name: str) -> EnrolledAgent: ...
-    def roster(self) -> SignedRoster | None: ...
-    def next_epoch(self) -> int: ...
-    def save_roster(self, signed: SignedRoster) -> None: ...
-    def members(self) -> list[EnrolledAgent]: ...  # on the current roster and not revoked
-    def set_ledger_head(self, agent_id: bytes, head: bytes) -> None: ...
-    def ledger_head(self, agent_id: bytes) -> bytes: ...  # b"" when none is known
+    def __enter__(self) -> Self:
+        return self
 
-    # runs and rounds
-    def create_run(self, plan: str, plan_hash: str) -> Run: ...
-    def set_run_state(self, run_id: str, state: RunState, reason: str = "") -> None: ...
-    def run(self, run_id: str) -> Run: ...
-    def runs(self) -> list[Run]: ...  # oldest first
-    def last_run(self) -> Run | None: ...
-    def open_attempt(self, run_id: str, round_number: int) -> int: ...
-    def last_attempt(self, run_id: str, round_number: int) -> int: ...  # 0 when none
-    def record_round(self, record: RoundRecord) -> None: ...
-    def abandon_open_attempts(self, run_id: str, reason: str) -> list[RoundRecord]: ...
-    def rounds(self, run_id: str | None = None) -> list[RoundRecord]: ...
-    def last_committed(self, run_id: str) -> RoundRecord | None: ...
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def meta(self, key: str) -> str | None:
+        """A small text that outlives the process."""
+        query = sa.select(schema.meta.c.value).where(schema.meta.c.key == key)
+        with self._database.reading() as connection:
+            value = connection.execute(query).scalar_one_or_none()
+        return None if value is None else str(value)
+
+    def set_meta(self, key: str, value: str) -> None:
+        statement = sa.insert(schema.meta).prefix_with("OR REPLACE").values(key=key, value=value)
+        with self._database.writing() as connection:
+            connection.execute(statement)

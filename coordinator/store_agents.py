@@ -1,0 +1,203 @@
+"""The store's half about people's devices: invites, agents, the roster, ledger heads."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from coordinator import schema
+from coordinator.database import Tables, as_row
+from coordinator.records import EnrolledAgent, Invite, InviteState
+from shared.errors import ConfigError, EnrollmentError, ProtocolError, StateDamaged
+from shared.roster import Roster, SignedRoster
+
+
+class AgentTables(Tables):
+    """Every method is one transaction that is on the disk when it returns."""
+
+    def replace_invites(self, invites: Sequence[Invite]) -> None:
+        """Store new invitations; an unused one of the same name is deleted.
+
+        Raises:
+            EnrollmentError: a name belongs to an enrolled agent; then nothing is stored.
+        """
+        table = schema.invites
+        names = [invite.name for invite in invites]
+        with self._database.writing() as connection:
+            taken = _names_in_force(connection, names)
+            if taken:
+                raise EnrollmentError(
+                    f"already enrolled: {', '.join(taken)}; revoke the old agent first "
+                    "or choose another name"
+                )
+            unused = table.c.name.in_(names) & (table.c.state != InviteState.USED)
+            connection.execute(sa.delete(table).where(unused))
+            for invite in invites:
+                connection.execute(sa.insert(table).values(as_row(invite)))
+
+    def invite(self, token_id: bytes) -> Invite | None:
+        query = sa.select(schema.invites).where(schema.invites.c.token_id == token_id)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _invite(row)
+
+    def invites(self) -> list[Invite]:
+        with self._database.reading() as connection:
+            rows = connection.execute(sa.select(schema.invites).order_by(schema.invites.c.name))
+            return [_invite(row) for row in rows]
+
+    def count_wrong_proof(self, token_id: bytes, *, limit: int) -> bool:
+        """Count one more wrong proof against an open invite; True if that made it void."""
+        table = schema.invites
+        open_one = (table.c.token_id == token_id) & (table.c.state == InviteState.OPEN)
+        with self._database.writing() as connection:
+            more = sa.update(table).where(open_one).values(wrong_proofs=table.c.wrong_proofs + 1)
+            connection.execute(more)
+            full = open_one & (table.c.wrong_proofs >= limit)
+            void = sa.update(table).where(full).values(state=InviteState.VOID)
+            return connection.execute(void).rowcount == 1
+
+    def redeem(self, token_id: bytes, agent: EnrolledAgent) -> None:
+        """Enrol `agent` and use up its invite, both or neither.
+
+        Raises:
+            EnrollmentError: the invite is not open any more, or the name or a key is enrolled.
+        """
+        table = schema.invites
+        open_one = (table.c.token_id == token_id) & (table.c.state == InviteState.OPEN)
+        with self._database.writing() as connection:
+            _insert_agent(connection, agent)
+            used = sa.update(table).where(open_one)
+            used = used.values(state=InviteState.USED, agent_id=agent.agent_id)
+            if connection.execute(used).rowcount != 1:
+                raise EnrollmentError(f"the invite of {agent.name} is not open any more")
+
+    def add_agent(self, agent: EnrolledAgent) -> None:
+        """Raises EnrollmentError if its name, identity or node key is enrolled."""
+        with self._database.writing() as connection:
+            _insert_agent(connection, agent)
+
+    def agents(self, *, include_revoked: bool = False) -> list[EnrolledAgent]:
+        """Everybody who joined, by name; on the roster or not yet."""
+        query = sa.select(schema.members).order_by(schema.members.c.name, schema.members.c.joined)
+        if not include_revoked:
+            query = query.where(schema.members.c.revoked.is_(None))
+        with self._database.reading() as connection:
+            return [_agent(row) for row in connection.execute(query)]
+
+    def agent(self, agent_id: bytes) -> EnrolledAgent | None:
+        query = sa.select(schema.members).where(schema.members.c.agent_id == agent_id)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _agent(row)
+
+    def revoke(self, name: str) -> EnrolledAgent:
+        """Shut out the agent of that name for ever; raises ConfigError if there is none."""
+        table = schema.members
+        in_force = (table.c.name == name) & table.c.revoked.is_(None)
+        with self._database.writing() as connection:
+            row = connection.execute(sa.select(table).where(in_force)).one_or_none()
+            if row is None:
+                raise ConfigError(f"no agent named {name!r} is enrolled; see: coordinator agents")
+            now = self._clock.wall()
+            connection.execute(sa.update(table).where(in_force).values(revoked=now))
+        return replace(_agent(row), revoked=now)
+
+    def roster(self) -> SignedRoster | None:
+        """The roster in force: the one of the highest epoch. Its signature was checked on import."""
+        query = sa.select(schema.roster).order_by(schema.roster.c.epoch.desc()).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            return None
+        try:
+            return SignedRoster(Roster.decode(row.body), row.signature)
+        except ProtocolError as error:
+            raise StateDamaged(f"{self._database.path}: {error}; restore a backup") from error
+
+    def next_epoch(self) -> int:
+        signed = self.roster()
+        return 1 if signed is None else signed.roster.epoch + 1
+
+    def save_roster(self, signed: SignedRoster) -> None:
+        """Put a verified roster in force; the same one again changes nothing.
+
+        Raises:
+            EnrollmentError: its epoch is not above the present one.
+        """
+        epoch, body = signed.roster.epoch, signed.roster.body()
+        table = schema.roster
+        with self._database.writing() as connection:
+            newest = sa.select(table).order_by(table.c.epoch.desc()).limit(1)
+            row = connection.execute(newest).one_or_none()
+            if row is not None and row.epoch == epoch and row.body == body:
+                return
+            if row is not None and row.epoch >= epoch:
+                raise EnrollmentError(
+                    f"roster epoch {epoch} is not above the present {row.epoch}; export a new one"
+                )
+            values = {"epoch": epoch, "body": body, "signature": signed.signature}
+            connection.execute(sa.insert(table).values(values))
+
+    def members(self) -> list[EnrolledAgent]:
+        """Agents of the roster in force that are not revoked, by name."""
+        signed = self.roster()
+        if signed is None:
+            return []
+        listed = signed.roster.members
+        return [agent for agent in self.agents() if agent.agent_id in listed]
+
+    def set_ledger_head(self, agent_id: bytes, head: bytes) -> None:
+        """Keep the newest signed ledger head of an agent, to be echoed in its next offer."""
+        table = schema.members
+        statement = sa.update(table).where(table.c.agent_id == agent_id).values(ledger_head=head)
+        with self._database.writing() as connection:
+            connection.execute(statement)
+
+    def ledger_head(self, agent_id: bytes) -> bytes:
+        """The stored head, empty when none is known."""
+        table = schema.members
+        query = sa.select(table.c.ledger_head).where(table.c.agent_id == agent_id)
+        with self._database.reading() as connection:
+            return bytes(connection.execute(query).scalar_one_or_none() or b"")
+
+
+def _insert_agent(connection: sa.Connection, agent: EnrolledAgent) -> None:
+    values = as_row(agent) | {"ledger_head": b""}
+    try:
+        connection.execute(sa.insert(schema.members).values(values))
+    except IntegrityError as error:
+        raise EnrollmentError(
+            f"{agent.name}: this name or one of the device's keys is enrolled already"
+        ) from error
+
+
+def _names_in_force(connection: sa.Connection, names: Iterable[str]) -> list[str]:
+    table = schema.members
+    query = sa.select(table.c.name).where(table.c.name.in_(list(names)), table.c.revoked.is_(None))
+    return sorted(connection.execute(query).scalars())
+
+
+def _invite(row: sa.Row[Any]) -> Invite:
+    return Invite(
+        token_id=row.token_id,
+        name=row.name,
+        proof_key=row.proof_key,
+        expires=row.expires,
+        state=InviteState(row.state),
+        wrong_proofs=row.wrong_proofs,
+        agent_id=row.agent_id,
+    )
+
+
+def _agent(row: sa.Row[Any]) -> EnrolledAgent:
+    return EnrolledAgent(
+        agent_id=row.agent_id,
+        name=row.name,
+        identity_public=row.identity_public,
+        node_public=row.node_public,
+        joined=row.joined,
+        revoked=row.revoked,
+    )

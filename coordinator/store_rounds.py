@@ -1,0 +1,169 @@
+"""The store's half about work: runs, and every attempt of every round."""
+
+import json
+import os
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from coordinator import schema
+from coordinator.database import Tables, as_row
+from coordinator.records import Outcome, RoundRecord, Run, RunState
+from shared.errors import ConfigError, StateDamaged
+
+OPEN = "open"  # the outcome of an attempt that has begun and not ended
+
+
+class RoundTables(Tables):
+    """Every method is one transaction that is on the disk when it returns."""
+
+    def create_run(self, plan: str, plan_hash: str) -> Run:
+        """A new run in state QUEUED under a fresh id such as run-20260131-120000-9f3c."""
+        now = self._clock.wall()
+        stamp = datetime.fromtimestamp(now, tz=UTC).strftime("%Y%m%d-%H%M%S")
+        run = Run(f"run-{stamp}-{os.urandom(2).hex()}", plan, plan_hash, now, RunState.QUEUED)
+        with self._database.writing() as connection:
+            connection.execute(sa.insert(schema.runs).values(as_row(run)))
+        return run
+
+    def set_run_state(self, run_id: str, state: RunState, reason: str = "") -> None:
+        table = schema.runs
+        statement = sa.update(table).where(table.c.run_id == run_id)
+        with self._database.writing() as connection:
+            connection.execute(statement.values(state=state, reason=reason))
+
+    def run(self, run_id: str) -> Run:
+        """Raises ConfigError if there is no such run."""
+        query = sa.select(schema.runs).where(schema.runs.c.run_id == run_id)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise ConfigError(f"no run {run_id!r} is known; see: coordinator rounds")
+        return _run(row)
+
+    def runs(self) -> list[Run]:
+        """Every run, oldest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(sa.select(schema.runs).order_by(schema.runs.c.number))
+            return [_run(row) for row in rows]
+
+    def last_run(self) -> Run | None:
+        query = sa.select(schema.runs).order_by(schema.runs.c.number.desc()).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else _run(row)
+
+    def open_attempt(self, run_id: str, round_number: int) -> int:
+        """The number of a new attempt, on the disk before anybody hears of it.
+
+        Agents refuse a (round, attempt) they have seen, so a number must never be used twice,
+        whatever crashes in between. Counts from 1.
+
+        Raises:
+            ConfigError: no such run.
+        """
+        self.run(run_id)
+        table = schema.rounds
+        same_round = (table.c.run_id == run_id) & (table.c.round == round_number)
+        with self._database.writing() as connection:
+            query = sa.select(sa.func.max(table.c.attempt)).where(same_round)
+            attempt = int(connection.execute(query).scalar_one() or 0) + 1
+            key = {"run_id": run_id, "round": round_number, "attempt": attempt}
+            values = key | {"outcome": OPEN, "record": "{}"}
+            connection.execute(sa.insert(table).values(values))
+        return attempt
+
+    def last_attempt(self, run_id: str, round_number: int) -> int:
+        """The highest attempt ever opened for that round; 0 when none was."""
+        table = schema.rounds
+        same_round = (table.c.run_id == run_id) & (table.c.round == round_number)
+        query = sa.select(sa.func.max(table.c.attempt)).where(same_round)
+        with self._database.reading() as connection:
+            return int(connection.execute(query).scalar_one() or 0)
+
+    def record_round(self, record: RoundRecord) -> RoundRecord:
+        """Close an open attempt; returns the record as stored, with its time.
+
+        Raises:
+            ValueError: the attempt is not open, or its round is committed already.
+        """
+        stored = replace(record, finished=record.finished or self._clock.wall())
+        with self._database.writing() as connection:
+            _close_attempt(connection, stored)
+        return stored
+
+    def abandon_open_attempts(self, run_id: str, reason: str) -> list[RoundRecord]:
+        """Record what a crash left open as aborted for `reason`; called before a run is resumed."""
+        table = schema.rounds
+        query = sa.select(table).where(table.c.run_id == run_id, table.c.outcome == OPEN)
+        now = self._clock.wall()
+        with self._database.writing() as connection:
+            records = [
+                RoundRecord(run_id, row.round, row.attempt, Outcome.ABORTED, reason, finished=now)
+                for row in connection.execute(query.order_by(table.c.round, table.c.attempt)).all()
+            ]
+            for record in records:
+                _close_attempt(connection, record)
+        return records
+
+    def rounds(self, run_id: str | None = None) -> list[RoundRecord]:
+        """Finished attempts, committed and aborted, of one run or of all; oldest first."""
+        table, order = schema.rounds, schema.runs.c.number
+        query = sa.select(table).join(schema.runs, schema.runs.c.run_id == table.c.run_id)
+        query = query.where(table.c.outcome != OPEN)
+        query = query.order_by(order, table.c.round, table.c.attempt)
+        if run_id is not None:
+            query = query.where(table.c.run_id == run_id)
+        with self._database.reading() as connection:
+            return [self._record(row) for row in connection.execute(query)]
+
+    def last_committed(self, run_id: str) -> RoundRecord | None:
+        """The newest round that counts, from which a run is resumed."""
+        table = schema.rounds
+        committed = (table.c.run_id == run_id) & (table.c.outcome == Outcome.COMMITTED)
+        query = sa.select(table).where(committed).order_by(table.c.round.desc()).limit(1)
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        return None if row is None else self._record(row)
+
+    def _record(self, row: sa.Row[Any]) -> RoundRecord:
+        try:
+            return RoundRecord.from_json(json.loads(row.record))
+        except (TypeError, ValueError) as error:
+            where = f"{row.run_id} round {row.round} attempt {row.attempt}"
+            raise StateDamaged(
+                f"{self._database.path}: the record of {where} is unreadable; restore a backup"
+            ) from error
+
+
+def _close_attempt(connection: sa.Connection, record: RoundRecord) -> None:
+    table = schema.rounds
+    where = (
+        (table.c.run_id == record.run)
+        & (table.c.round == record.round)
+        & (table.c.attempt == record.attempt)
+        & (table.c.outcome == OPEN)
+    )
+    text = json.dumps(record.as_json(), separators=(",", ":"), allow_nan=False)
+    statement = sa.update(table).where(where).values(outcome=record.outcome, record=text)
+    name = f"{record.run} round {record.round} attempt {record.attempt}"
+    try:
+        closed = connection.execute(statement).rowcount
+    except IntegrityError as error:
+        raise ValueError(f"{name}: this round is committed already") from error
+    if closed != 1:
+        raise ValueError(f"{name}: this attempt is not open")
+
+
+def _run(row: sa.Row[Any]) -> Run:
+    return Run(
+        run_id=row.run_id,
+        plan=row.plan,
+        plan_hash=row.plan_hash,
+        created=row.created,
+        state=RunState(row.state),
+        reason=row.reason,
+    )
