@@ -63,7 +63,7 @@ def write(out: Path, pieces: Sequence[PublicImages], test: PublicImages) -> list
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--agents", type=int, required=True, help=f"1 to {MOST_AGENTS}")
     parser.add_argument("--out", type=Path, required=True, help="folder to fill")
     parser.add_argument("--dataset", choices=("mnist", "fashion"), default="mnist")

@@ -54,7 +54,7 @@ def with_bias(rows: Pixels) -> Pixels:
 def _pooled(pixels: Pixels) -> Pixels:
     count, height, width = pixels.shape
     blocks = pixels.reshape(count, height // POOL, POOL, width // POOL, POOL)
-    return blocks.mean(axis=(2, 4)).reshape(count, -1).astype(np.float32)
+    return np.asarray(blocks.mean(axis=(2, 4)).reshape(count, -1), dtype=np.float32)
 
 
 def _histograms(pixels: Pixels) -> Pixels:
