@@ -8,7 +8,7 @@ that loosens until the owner confirms it (agent.dp.ledger_store).
 import json
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -25,9 +25,7 @@ from shared.errors import ConfigError
 from shared.privacy.filter import choose_order
 from shared.privacy.ledger import policy_hash
 from shared.privacy.rdp import Segment
-
-if TYPE_CHECKING:
-    from shared.secagg.client import ClientPolicy
+from shared.secagg.policy import ClientPolicy
 
 Real = Annotated[float, Strict()]
 Whole = Annotated[int, Strict()]
@@ -79,7 +77,7 @@ class SecaggPolicy(_Block):
     """Floors of secure aggregation; `n_min` counts agents in the sum, this one included."""
 
     n_min: Annotated[Whole, Field(ge=2)] = 3
-    n_max: Annotated[Whole, Field(ge=2)] = 256
+    n_max: Annotated[Whole, Field(ge=2)] = 10_000
     gamma_ppm: Annotated[Whole, Field(ge=0, lt=1_000_000)] = 100_000
     c_min: Annotated[Whole, Field(ge=0)] = 1
     sigma: Annotated[Whole, Field(ge=40, le=128)] = 80
@@ -195,10 +193,8 @@ class Policy(_Block):
         """The commented policy.toml of these values."""
         return render(self.model_dump(mode="json"))
 
-    def client_policy(self) -> "ClientPolicy":
+    def client_policy(self) -> ClientPolicy:
         """The same floors in the form the aggregation client checks."""
-        from shared.secagg.client import ClientPolicy  # noqa: PLC0415  `agent budget` needs none of it
-
         block = self.secagg
         return ClientPolicy(
             n_min=block.n_min,

@@ -1,0 +1,282 @@
+"""The six steps of one round on the ledger, and what a restart makes of an interrupted one.
+
+Folder: ledger.jsonl, ledger.lock, and sealed.bin, the noisy unmasked update between seal and ack.
+Spent from `reserve` on, never refunded. An update is submitted at most once: after `submit` it is
+gone, even if nobody received it (docs/design.md, "Privacy").
+"""
+
+import hashlib
+import threading
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from agent.dp.guard import Reservation, reusable
+from agent.dp.ledger_fields import (
+    anchor_fields,
+    attempt_fields,
+    delta_too_large,
+    limit_fields,
+    open_fields,
+    reserve_fields,
+)
+from agent.dp.ledger_file import LEDGER, LedgerFile, ledger_records, read_ledger
+from agent.policy import Policy
+from agent.policy_changes import loosened
+from shared.clock import Clock
+from shared.errors import (
+    Blame,
+    BudgetExhausted,
+    ConfigError,
+    PolicyRefusal,
+    ProtocolError,
+    RefusalCode,
+)
+from shared.files import exclusive_lock, fsync_directory, private_directory, write_atomic
+from shared.identity import Signer
+from shared.messages import Attempt
+from shared.privacy.heads import SignedHead, dataset_tag
+from shared.privacy.ledger import Entry, LedgerState, Phase
+from shared.privacy.records import Kind, Value
+
+__all__ = ["LedgerStore", "ledger_records", "read_ledger"]
+
+LOCK = "ledger.lock"
+BLOB = "sealed.bin"
+
+
+class LedgerStore:
+    """The one writer of a ledger; methods may be called from any thread. Close it, or use `with`."""
+
+    def __init__(self, folder: Path, file: LedgerFile, lock: ExitStack) -> None:
+        self._folder = folder
+        self._file = file
+        self._lock = lock
+        self._mutex = threading.RLock()
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        signer: Signer,
+        dataset_id: str,
+        n_ref: int,
+        unit: str,
+        policy: Policy,
+        clock: Clock,
+        accept_looser: bool = False,
+    ) -> Self:
+        """Lock and verify, or create; apply the restart rules; chain a changed policy.
+
+        `n_ref` counts on creation only and stays fixed after. `accept_looser` is the owner's
+        explicit confirmation of a policy that allows more than the chained one.
+
+        Raises:
+            Busy: another process holds this ledger.
+            LedgerDamaged: the ledger cannot be trusted.
+            PolicyRefusal: DATASET_CHANGED, the ledger belongs to another dataset.
+            ConfigError: a loosened policy without confirmation, or unit or delta do not fit.
+        """
+        private_directory(folder)
+        lock = ExitStack()
+        with lock:
+            lock.enter_context(exclusive_lock(folder / LOCK, held_by="agent run"))
+            path = folder / LEDGER
+            if path.exists():
+                file = LedgerFile.recover(path, signer, clock)
+            else:
+                fields = open_fields(n_ref, unit, policy)
+                file = LedgerFile.create(path, signer, clock, dataset_id, fields)
+            store = cls(folder, file, lock)
+            store._check_identity(dataset_id, unit)
+            store._finish_interrupted()
+            store._adopt(policy, accept_looser=accept_looser)
+            store._lock = lock.pop_all()
+        return store
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._lock.close()
+
+    @property
+    def state(self) -> LedgerState:
+        """Raises LedgerDamaged after a failed write."""
+        return self._file.state
+
+    def head(self) -> bytes:
+        """The encoded SignedHead for RoundAccept."""
+        state, signer = self.state, self._file.signer
+        tag = dataset_tag(state.dataset_id, signer.public)
+        return SignedHead.make(tag, state.seq, state.hash, signer).encode()
+
+    def check_echo(self, echo: bytes, run_id: str) -> None:
+        """Insist that the head this device once sent is part of this ledger; note it once per run.
+
+        An empty echo proves nothing and passes; so does the head of another dataset of this device.
+
+        Raises:
+            PolicyRefusal: LEDGER_ROLLBACK, the ledger was restored, cloned or replaced.
+            ProtocolError: not a head, or one that this device never signed.
+        """
+        if not echo:
+            return
+        head = SignedHead.decode(echo)
+        public = self._file.signer.public
+        head.verify(public, "this device's ledger head")
+        with self._mutex:
+            state = self.state
+            if head.dataset != dataset_tag(state.dataset_id, public):
+                return
+            if self._file.hash_at(head.seq) != head.hash:
+                raise PolicyRefusal(
+                    RefusalCode.LEDGER_ROLLBACK,
+                    f"{self._file.path}: the coordinator holds record {head.seq} of this device's "
+                    f"ledger, and this ledger of {state.seq} records does not contain it; it was "
+                    "restored from a copy, or another device uses the same state",
+                )
+            if run_id not in state.anchors:
+                self._file.append(Kind.ANCHOR, anchor_fields(run_id, head))
+
+    def reserve(self, reservation: Reservation) -> None:
+        """Charge the round: when this returns its steps are spent, whatever happens next.
+
+        Raises:
+            BudgetExhausted: BUDGET_WOULD_EXCEED, decided again on the newest state.
+        """
+        with self._mutex:
+            self._give_up_submitted()
+            state = self.state
+            if not state.admits(reservation.proposal.segment):
+                raise BudgetExhausted(
+                    RefusalCode.BUDGET_WOULD_EXCEED,
+                    f"{reservation.proposal.plan.steps} steps do not fit beside epsilon "
+                    f"{state.epsilon_enforced:.4g} of {state.epsilon_max:.4g}",
+                )
+            self._file.append(Kind.RESERVE, reserve_fields(reservation, state))
+            self._drop_blob()
+
+    def seal(self, attempt: Attempt, blob: bytes, *, steps_done: int, gradient_mode: str) -> None:
+        """Keep the noisy update on disk, then record it; from here on it may be masked."""
+        with self._mutex:
+            self._expect(Phase.RESERVED, attempt)
+            write_atomic(self._folder / BLOB, blob)
+            fields: dict[str, Value] = {
+                "steps_done": steps_done,
+                "gradient_mode": gradient_mode,
+                "blob_sha256": hashlib.sha256(blob).hexdigest(),
+            }
+            self._file.append(Kind.SEAL, {**attempt_fields(attempt), **fields})
+
+    def sealed_blob(self, reservation: Reservation) -> bytes | None:
+        """The sealed, never submitted update that answers exactly this proposal, or None."""
+        with self._mutex:
+            entry = self.state.current
+            if entry is None or not reusable(reservation.proposal, self.state):
+                return None
+            try:
+                blob = (self._folder / BLOB).read_bytes()
+            except FileNotFoundError:
+                return None
+            return blob if hashlib.sha256(blob).digest() == entry.blob_sha256 else None
+
+    def submit(self, attempt: Attempt, ctx: bytes) -> None:
+        """Record that the masked update leaves; call before it does. It never leaves again."""
+        with self._mutex:
+            blob = b"" if self.state.current is None else self.state.current.blob_sha256
+            fields = {"blob_sha256": blob.hex(), "ctx": ctx.hex()}
+            self._file.append(Kind.SUBMIT, {**attempt_fields(attempt), **fields})
+
+    def ack(self, attempt: Attempt, note: str = "accepted") -> None:
+        """Record that the gateway took the last message of `attempt`, and forget the update.
+
+        Repeated calls, and calls for an attempt that is already given up, change nothing.
+        """
+        with self._mutex:
+            entry = self.state.current
+            if entry is None or entry.phase is not Phase.SUBMITTED or entry.attempt != attempt:
+                return
+            self._acknowledge(entry, note)
+
+    def reset(self, note: str) -> None:
+        """Start counting at zero: the owner's explicit decision, shown in every later report."""
+        with self._mutex:
+            self._file.append(Kind.RESET, {"note_code": note})
+            self._drop_blob()
+
+    def _acknowledge(self, entry: Entry, note: str) -> None:
+        self._file.append(Kind.ACK, {**attempt_fields(entry.attempt), "note_code": note})
+        self._drop_blob()
+
+    def _expect(self, phase: Phase, attempt: Attempt) -> None:
+        entry = self.state.current
+        if entry is None or entry.phase is not phase or entry.attempt != attempt:
+            raise ProtocolError(
+                RefusalCode.STATE,
+                f"{attempt} is not {phase.name.lower()} in the ledger",
+                blame=Blame.SELF,
+            )
+
+    def _give_up_submitted(self) -> None:
+        """A submitted update whose fate is unknown counts, and is never submitted again."""
+        entry = self.state.current
+        if entry is not None and entry.phase is Phase.SUBMITTED:
+            self._acknowledge(entry, "unknown")
+
+    def _finish_interrupted(self) -> None:
+        self._give_up_submitted()
+        entry = self.state.current
+        if entry is None or entry.phase is not Phase.SEALED:
+            self._drop_blob()
+
+    def _drop_blob(self) -> None:
+        blob = self._folder / BLOB
+        if blob.exists():
+            blob.unlink()
+            fsync_directory(self._folder)
+
+    def _check_identity(self, dataset_id: str, unit: str) -> None:
+        state = self.state
+        if state.dataset_id != dataset_id:
+            raise PolicyRefusal(
+                RefusalCode.DATASET_CHANGED,
+                f"{self._folder}: this ledger belongs to dataset {state.dataset_id!r}, not to "
+                f"{dataset_id!r}; give each dataset its own ledger folder",
+            )
+        if state.unit != unit:
+            raise ConfigError(
+                f"policy.toml: unit {unit!r} differs from {state.unit!r}, for which this ledger "
+                "was opened; it cannot change"
+            )
+
+    def _adopt(self, policy: Policy, *, accept_looser: bool) -> None:
+        """Chain a changed policy; one that allows more needs the owner's word."""
+        state = self.state
+        if policy.delta * state.n_ref >= 1:
+            raise delta_too_large(policy, state.n_ref)
+        text = state.limits.policy_json
+        if policy.to_json() == text:
+            return
+        try:
+            looser = loosened(Policy.from_json(text), policy)
+        except ConfigError:
+            looser = ("a schema of another version",)
+        if looser and not accept_looser:
+            raise ConfigError(
+                f"policy.toml allows more than the policy chained in the ledger: {', '.join(looser)}"
+                "; restore it, or confirm the change with: agent policy accept"
+            )
+        fields = limit_fields(policy, state.alpha)
+        note = "loosened" if looser else "tightened"
+        self._file.append(Kind.POLICY, {"note_code": note, **fields})
