@@ -10,18 +10,13 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from shared.secagg import ring
 from shared.secagg.canonical import Malformed
-from shared.secagg.client_states import (
-    Advertised,
-    Agreed,
-    Done,
-    Masked,
-    Settings,
-    Shared,
-    Signer,
-    Trained,
-)
-from shared.secagg.errors import Code, Refused, SecaggError
+from shared.secagg.client_keys import Advertised, Trained
+from shared.secagg.client_masking import Shared
+from shared.secagg.client_settings import Settings, Signer
+from shared.secagg.client_unmasking import Agreed, Done, Masked
+from shared.secagg.errors import Code, Refused
 from shared.secagg.parameters import Params
 from shared.secagg.policy import ClientPolicy
 from shared.secagg.ring import Lanes
@@ -57,7 +52,7 @@ class ClientSession:
         """Raise Refused: POLICY_SECAGG, POLICY_VECTOR or NOT_MEMBER."""
         policy.check(params)
         settings = Settings.of(ctx, params, members, signer, random)
-        self._state: State | None = Trained(settings, vector)
+        self._state: State | None = Trained(settings, ring.to_ring(vector, params))
         self._seen: dict[str, bytes] = {}  # stage → SHA-256 of the answered request
         self._answers: dict[str, Answer] = {}
 
@@ -102,27 +97,34 @@ class ClientSession:
 
     def _answer(self, stage: str, body: bytes, due: type[State]) -> Answer:
         seen = hashlib.sha256(body).digest()
-        if stage in self._answers and self._seen[stage] == seen:
-            return self._answers[stage]
+        if self._state is not None and self._seen.get(stage) == seen:
+            return self._repeat(stage)
+        answered = False
         try:
-            self._check_order(stage, seen, due)
+            self._check_order(stage, due)
             answer = self._advance(body)
-        except SecaggError:
-            self.erase()
-            raise
+            answered = True
         except Malformed as error:
-            self.erase()
             raise Refused(Code.MALFORMED, f"{stage}: {error}") from error
-        self._seen[stage] = seen
-        if self.state == "DONE":
+        finally:
+            if not answered:
+                self.erase()
+        if isinstance(self._state, Done):
             self._answers.clear()  # only the last reply may still be asked for
+        self._seen[stage] = seen
         self._answers[stage] = answer
         return answer
 
-    def _check_order(self, stage: str, seen: bytes, due: type[State]) -> None:
+    def _repeat(self, stage: str) -> Answer:
+        """The reply given before; a stale retry is refused without harm to the session."""
+        if stage not in self._answers:
+            raise Refused(Code.STATE, f"{stage}: answered before, and the attempt is over")
+        return self._answers[stage]
+
+    def _check_order(self, stage: str, due: type[State]) -> None:
         if self._state is None:
             raise Refused(Code.STATE, f"{stage}: this session was erased; wait for a new attempt")
-        if stage in self._seen and self._seen[stage] != seen:
+        if stage in self._seen:
             raise Refused(Code.EQUIVOCATION, f"{stage}: a second, different request")
         if not isinstance(self._state, due):
             raise Refused(Code.STATE, f"{stage} does not fit the state {self.state}")

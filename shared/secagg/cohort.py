@@ -59,6 +59,10 @@ class Cohort:
         """N_i in ascending order."""
         return tuple(self.ids[rank] for rank in self.graph.neighbours(self._rank[agent]))
 
+    def share_index(self, owner: bytes, holder: bytes) -> int:
+        """x_{owner→holder} = 1 + rank of the holder among the owner's neighbours; 1..255."""
+        return 1 + self.graph.position(self._rank[owner], self._rank[holder])
+
     def bitmap(self, members: Iterable[bytes]) -> bytes:
         bits = self._members(members)
         return np.packbits(bits, bitorder="little").tobytes()

@@ -41,6 +41,12 @@ class Graph:
         offsets = np.concatenate([np.arange(-half, 0), np.arange(1, half + 1)])
         return sorted(self.order[(self._place[rank] + offsets) % self.n].tolist())
 
+    def position(self, rank: int, other: int) -> int:
+        """Place of `other` in neighbours(rank); `other` must be one of them."""
+        if self.complete:
+            return other - (other > rank)
+        return self.neighbours(rank).index(other)
+
     def count(self, members: Members) -> Counts:
         """|N_i ∩ members| for every rank i; (n,)."""
         if self.complete:

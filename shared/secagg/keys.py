@@ -16,7 +16,6 @@ from shared.secagg.canonical import canon
 
 SALT = b"edgeveil/secagg-v1"
 _PRIME = (1 << 255) - 19
-_PROBE = X25519PrivateKey.from_private_bytes(bytes(range(32)))
 
 
 class BadKey(ValueError):
@@ -54,14 +53,19 @@ class KeyPair:
         raise TypeError("a key pair cannot be pickled")
 
 
-def check_public(public: bytes) -> None:
-    """Raise BadKey for small-order points and for a second spelling of any point (≥ 2^255 − 19)."""
+_PROBE = KeyPair(bytes(range(32)))  # public on purpose: only whether the exchange fails matters
+
+
+def check_spelling(public: bytes) -> None:
+    """Raise BadKey for a second spelling of a point (≥ 2^255 − 19, or the unused bit set)."""
     if len(public) != 32 or int.from_bytes(public, "little") >= _PRIME:
         raise BadKey("not the canonical spelling of an X25519 public key")
-    try:
-        _PROBE.exchange(X25519PublicKey.from_public_bytes(public))
-    except ValueError as error:
-        raise BadKey("a public key of small order") from error
+
+
+def check_public(public: bytes) -> None:
+    """check_spelling, and raise BadKey for a point of small order as well."""
+    check_spelling(public)
+    _PROBE.exchange(public)
 
 
 def verifies(public: bytes, signature: bytes, message: bytes) -> None:

@@ -66,8 +66,7 @@ def unpack(data: bytes | bytearray | memoryview, count: int, bits: int) -> Ring:
     if len(data) != count * bits // 8:
         raise Malformed(f"a vector of {len(data)} bytes where {count * bits // 8} are due")
     if bits != 24:
-        lanes: Ring = np.frombuffer(data, dtype(bits))
-        return lanes
+        return np.frombuffer(data, "<u2") if bits == 16 else np.frombuffer(data, "<u4")
     wide = np.zeros((count, 4), np.uint8)
     wide[:, :3] = np.frombuffer(data, np.uint8).reshape(-1, 3)
     return wide.reshape(-1).view("<u4")
