@@ -90,7 +90,9 @@ class Cohort:
         hashed = hashlib.sha256(sealed).digest()
         return canon("shares", self.ctx, self.u1_hash, agent, commitment, hashed)
 
-    def masked_message(self, u2_hash: bytes, agent: bytes, packed: bytes | memoryview) -> bytes:
+    def masked_message(
+        self, u2_hash: bytes, agent: bytes, packed: bytes | bytearray | memoryview
+    ) -> bytes:
         hashed = hashlib.sha256(packed).digest()
         return canon("masked", self.ctx, self.u1_hash, u2_hash, agent, hashed)
 

@@ -1,0 +1,91 @@
+"""Secrets from shares, some of which may be wrong (docs/protocol.md, "Unmasking").
+
+Each recovered secret is checked against what its owner committed to, so a lying holder costs time
+but never a wrong sum. First the t shares of lowest x; then one share left out, then two and so on;
+when a set fits, every other share is compared with the polynomial and the liars are named.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations, islice
+
+from shared.secagg import shamir
+from shared.secagg.cohort import Cohort, Sets
+from shared.secagg.errors import Aborted, Code
+from shared.secagg.keys import KeyPair
+
+MAX_TRIES = 500  # sets of shares per secret
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Self-mask seeds of the survivors, mask secrets of the dropped, and holders of wrong shares."""
+
+    seeds: Mapping[bytes, bytes] = field(repr=False)
+    secrets: Mapping[bytes, bytes] = field(repr=False)
+    liars: Sets
+
+
+def recover(
+    cohort: Cohort,
+    shares: Mapping[bytes, Mapping[bytes, bytes]],
+    u3: Sets,
+    mask_keys: Mapping[bytes, bytes],
+    commitments: Mapping[bytes, bytes],
+) -> Recovered:
+    """`shares` by owner, then holder; all owners of U2, each with ≥ t shares of the right kind.
+
+    Raises:
+        Aborted: SHARE_AUTH naming an owner whose shares fit no secret; leave it out next time.
+    """
+    seeds: dict[bytes, bytes] = {}
+    secrets: dict[bytes, bytes] = {}
+    liars: set[bytes] = set()
+    for owner in sorted(shares):
+        found = {cohort.share_index(owner, holder): holder for holder in shares[owner]}
+        points = {x: shares[owner][found[x]] for x in sorted(found)}
+        if owner in u3:
+            fits = _commits(cohort, owner, commitments[owner])
+        else:
+            fits = _opens(mask_keys[owner])
+        secret, wrong = search(points, cohort.solution.t, fits)
+        if secret is None:
+            raise Aborted(
+                Code.SHARE_AUTH, "the shares of an agent fit no secret; leave it out", agent=owner
+            )
+        (seeds if owner in u3 else secrets)[owner] = secret
+        liars.update(found[x] for x in wrong)
+    return Recovered(seeds, secrets, frozenset(liars))
+
+
+def search(
+    points: Mapping[int, bytes], t: int, fits: Callable[[bytes], bool]
+) -> tuple[bytes | None, list[int]]:
+    """(secret, indices of wrong shares); secret None if no tried set of t shares fits."""
+    for place, chosen in enumerate(islice(_subsets(list(points), t), MAX_TRIES)):
+        base = {x: points[x] for x in chosen}
+        secret = shamir.combine(base)
+        if not fits(secret):
+            continue
+        if place == 0:
+            return secret, []
+        others = [x for x in points if x not in base]
+        return secret, [x for x in others if shamir.combine(base, at=x) != points[x]]
+    return None, []
+
+
+def _subsets(xs: list[int], t: int) -> Iterator[tuple[int, ...]]:
+    """The first t indices, then the first t without one, without two, and so on; none twice."""
+    for left_out in range(len(xs) - t + 1):
+        for absent in combinations(xs[: t + left_out], left_out):
+            chosen = tuple(x for x in xs if x not in absent)[:t]
+            if not absent or absent[-1] <= chosen[-1]:
+                yield chosen
+
+
+def _commits(cohort: Cohort, owner: bytes, commitment: bytes) -> Callable[[bytes], bool]:
+    return lambda seed: cohort.commitment(owner, seed) == commitment
+
+
+def _opens(mask_key: bytes) -> Callable[[bytes], bool]:
+    return lambda secret: KeyPair(secret).public == mask_key
