@@ -1,71 +1,270 @@
-"""The agent's home folder: keys, pins, roster and counters. Everything is saved before it is sent."""
+"""The agent's home folder: keys, pins, roster and counters. Everything is saved before it is sent.
 
+Only `agent run` holds the lock; the ledger has its own (agent.dp.ledger_store). A file that is there
+but cannot be read stops the agent: starting afresh would forget what the device has promised.
+"""
+
+import json
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeVar
 
-from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from shared.clock import Clock
+from shared.errors import EnrollmentError, ProtocolError, RefusalCode, StateDamaged
+from shared.files import (
+    exclusive_lock,
+    fsync_directory,
+    private_directory,
+    read_secret,
+    write_atomic,
+    write_secret,
+)
 from shared.identity import Identity
 from shared.messages import Attempt
-from shared.roster import Roster, SignedRoster
+from shared.names import NAME
+from shared.roster import Roster, SignedRoster, agent_id, check_newer
+
+MAX_STATE = 4 << 20  # bytes; a roster of 10,000 members has about 1 MB in hex
+
+_FILE = ConfigDict(
+    extra="forbid", frozen=True, ser_json_bytes="hex", val_json_bytes="hex", allow_inf_nan=False
+)
+_Key = Annotated[bytes, Field(min_length=32, max_length=32)]
+_Id = Annotated[bytes, Field(min_length=16, max_length=16)]
+_Count = Annotated[int, Field(ge=1)]
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
-@dataclass(frozen=True, slots=True)
-class Pinned:
-    """What this device believes about its coordinator since it joined. Keys are raw 32 bytes."""
+class Pinned(BaseModel):
+    """What this device believes about its coordinator since it joined. Keys are raw bytes.
 
-    url: str
+    `joining`: not yet accepted; `pending`: joined, on no roster known here; `member`: on the roster.
+    """
+
+    model_config = _FILE
+
+    url: str = Field(pattern=r"^https://[^/\s]+\Z")
     ca_pem: bytes
-    coordinator_public: bytes
-    federation_public: bytes
-    name: str
-    agent_id: bytes
-    token_id: bytes
+    coordinator_public: _Key
+    federation_public: _Key
+    name: str = Field(pattern=rf"^{NAME.pattern}\Z")
+    agent_id: _Id
+    token_id: _Id
     state: Literal["joining", "pending", "member"]
 
 
+class _RosterFile(BaseModel):
+    model_config = _FILE
+
+    body: bytes
+    signature: bytes
+
+
+class _SessionFile(BaseModel):
+    model_config = _FILE
+
+    session: _Count
+
+
+_ROUNDS = TypeAdapter(dict[str, tuple[_Count, _Count]])
+
+
 class AgentHome:
-    """Folder 0700; see the properties for what lies where."""
+    """One device's state in a folder of mode 0700."""
 
     def __init__(self, path: Path) -> None:
-        """Creates the folder; raises StateDamaged when it cannot be private."""
-        raise NotImplementedError
+        """Create the folder if needed; raises StateDamaged when it cannot be made private."""
+        try:
+            self.path = private_directory(path)
+        except OSError as error:
+            raise StateDamaged(f"{path}: cannot be used as the agent's home ({error})") from error
 
-    path: Path
-    ledger_folder: Path
-    policy_path: Path
+    @property
+    def ledger_folder(self) -> Path:
+        return self.path / "ledger"
+
+    @property
+    def policy_path(self) -> Path:
+        return self.path / "policy.toml"
 
     def lock(self) -> AbstractContextManager[None]:
         """Held by `agent run`; raises Busy when another process has it."""
-        raise NotImplementedError
+        return exclusive_lock(self.path / "lock", held_by="agent run")
 
-    def ensure_keys(self) -> None: ...
-    def identity(self) -> Identity: ...
-    def node_key(self) -> EllipticCurvePrivateKey: ...
+    # Keys
+
+    def ensure_keys(self) -> None:
+        """Make both keys on first use.
+
+        Raises:
+            StateDamaged: a device that has joined lost one of them. A new key would be another
+                device, so it must be enrolled again, from an empty home.
+        """
+        identity, node = self.path / "identity.key", self.path / "node.key"
+        if self.find_pinned() is None:
+            if not identity.exists():
+                Identity.generate().save(identity)
+            if not node.exists():
+                private = ec.generate_private_key(ec.SECP256R1())
+                pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+                write_secret(node, pem)
+        self.identity()
+        self.node_key()
+
+    def identity(self) -> Identity:
+        """Raises StateDamaged if it is absent, open to others or not the one that joined."""
+        identity = Identity.load(self.path / "identity.key")
+        pinned = self.find_pinned()
+        if pinned is not None and pinned.agent_id != agent_id(identity.public):
+            raise StateDamaged(f"{self.path / 'identity.key'}: not the key this agent joined with")
+        return identity
+
+    def node_key(self) -> ec.EllipticCurvePrivateKey:
+        """The P-256 key of the transport; raises StateDamaged."""
+        path = self.path / "node.key"
+        try:
+            key = load_pem_private_key(read_secret(path), None)
+        except (ValueError, TypeError) as error:
+            raise StateDamaged(f"{path}: not a readable private key") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(
+            key.curve, ec.SECP256R1
+        ):
+            raise StateDamaged(f"{path}: not a P-256 key")
+        return key
+
+    def node_public_pem(self) -> bytes:
+        """What was enrolled of the node key."""
+        public = self.node_key().public_key()
+        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    # What was agreed at enrolment
+
+    def find_pinned(self) -> Pinned | None:
+        return self._read("pinned.json", Pinned)
+
     def pinned(self) -> Pinned:
         """Raises EnrollmentError when this home never joined."""
-        raise NotImplementedError
+        pinned = self.find_pinned()
+        if pinned is None:
+            raise EnrollmentError(f"{self.path}: not enrolled yet; run: agent join TOKEN")
+        return pinned
 
-    def find_pinned(self) -> Pinned | None: ...
-    def save_pinned(self, pinned: Pinned) -> None: ...
-    def roster(self) -> SignedRoster | None: ...
+    def save_pinned(self, pinned: Pinned) -> None:
+        self._write("pinned.json", pinned)
+
+    def join_secret(self) -> bytes | None:
+        """The token's secret while the device waits for its place on the roster."""
+        path = self.path / "join.secret"
+        return read_secret(path) if path.exists() else None
+
+    def save_join_secret(self, secret: bytes) -> None:
+        write_secret(self.path / "join.secret", secret)
+
+    def erase_join_secret(self) -> None:
+        path = self.path / "join.secret"
+        if path.exists():
+            path.unlink()
+            fsync_directory(self.path)
+
+    # The roster
+
+    def roster(self) -> SignedRoster | None:
+        """The newest roster this device accepted, verified again; raises StateDamaged."""
+        file = self._read("roster.json", _RosterFile)
+        if file is None:
+            return None
+        try:
+            return SignedRoster.open(file.body, file.signature, self.pinned().federation_public)
+        except ProtocolError as error:
+            raise StateDamaged(f"{self.path / 'roster.json'}: {error.message}") from error
+
     def accept_roster(self, body: bytes, signature: bytes, *, now: float) -> Roster:
-        """The roster rules of the device. Raises ProtocolError with the refusal's code
-        (ROSTER_SIGNATURE, ROSTER_STALE, EQUIVOCATION, ROSTER_EXPIRED, NOT_MEMBER)."""
-        raise NotImplementedError
+        """Hold an offered roster against the device's rules and keep it if it is newer.
+
+        One that leaves this device out is kept as well, so that no older one that still holds it
+        can be shown again.
+
+        Raises:
+            ProtocolError: ROSTER_SIGNATURE, ROSTER_STALE, EQUIVOCATION (two rosters of one epoch),
+                ROSTER_EXPIRED (a day of clock tolerance), NOT_MEMBER.
+        """
+        offered = SignedRoster.open(body, signature, self.pinned().federation_public)
+        known = self.roster()
+        check_newer(None if known is None else known.roster, offered.roster, now=now)
+        if known is None or offered.roster.epoch > known.roster.epoch:
+            self._write("roster.json", _RosterFile(body=body, signature=signature))
+        public = self.identity().public
+        if offered.roster.members.get(agent_id(public)) != public:
+            raise ProtocolError(
+                RefusalCode.NOT_MEMBER,
+                f"roster epoch {offered.roster.epoch} does not hold this device",
+            )
+        return offered.roster
+
+    # Counters
 
     def next_session(self) -> int:
-        """Increment, fsync, return: one number per start of the agent."""
-        raise NotImplementedError
+        """Increment, fsync, return: one number per start of the agent, from 1."""
+        file = self._read("session.json", _SessionFile)
+        session = 1 if file is None else file.session + 1
+        self._write("session.json", _SessionFile(session=session))
+        return session
 
-    def last_attempt(self, run_id: str) -> Attempt | None: ...
+    def last_attempt(self, run_id: str) -> Attempt | None:
+        """The newest attempt of that run this device took part in."""
+        last = self._rounds().get(run_id)
+        return None if last is None else Attempt(run_id, *last)
+
     def advance(self, attempt: Attempt) -> None:
-        """Remember `attempt`; raises ProtocolError(ROUND_REPLAY) unless it is newer than the last."""
-        raise NotImplementedError
+        """Remember `attempt` before anything of it is answered.
 
-    def join_secret(self) -> bytes | None: ...
-    def save_join_secret(self, secret: bytes) -> None: ...
-    def erase_join_secret(self) -> None: ...
+        Raises:
+            ProtocolError: ROUND_REPLAY unless (round, attempt) is above all earlier ones of its run.
+        """
+        rounds = self._rounds()
+        last, offered = rounds.get(attempt.run_id, (0, 0)), (attempt.round, attempt.attempt)
+        if offered <= last:
+            raise ProtocolError(
+                RefusalCode.ROUND_REPLAY,
+                f"{attempt}: this device has already been at round {last[0]} attempt {last[1]}",
+            )
+        rounds[attempt.run_id] = offered
+        data = json.dumps(rounds, separators=(",", ":")).encode("ascii")
+        write_atomic(self.path / "rounds.json", data)
+
+    def _rounds(self) -> dict[str, tuple[int, int]]:
+        path = self.path / "rounds.json"
+        if not path.exists():
+            return {}
+        try:
+            return _ROUNDS.validate_json(read_secret(path, most=MAX_STATE))
+        except ValidationError as error:
+            raise _damaged(path) from error
+
+    def _read(self, name: str, model: type[_Model]) -> _Model | None:
+        path = self.path / name
+        if not path.exists():
+            return None
+        try:
+            return model.model_validate_json(read_secret(path, most=MAX_STATE))
+        except ValidationError as error:
+            raise _damaged(path) from error
+
+    def _write(self, name: str, value: BaseModel) -> None:
+        write_atomic(self.path / name, value.model_dump_json().encode("ascii"))
+
+
+def _damaged(path: Path) -> StateDamaged:
+    return StateDamaged(
+        f"{path}: damaged; do not delete it, it keeps this device from answering twice. "
+        "Revoke the device and enrol it again from an empty home"
+    )

@@ -1,60 +1,192 @@
 """`coordinator roster export | sign | import`: the roster's way to the offline key and back.
 
-`sign` and the key functions are used by commands only; `coordinator serve` never calls them.
+A file carries the members' names next to the bytes that are signed, so that the human who signs
+sees whom. Signing and the key functions are for commands only; `coordinator serve` never calls them.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from coordinator.records import EnrolledAgent
 from coordinator.store import Store
-from shared.clock import Clock
+from shared.clock import Clock, SystemClock
+from shared.errors import ConfigError, EnrollmentError, ProtocolError, StateDamaged
+from shared.files import read_secret, write_secret
 from shared.identity import Identity, Signer
-from shared.roster import Roster, SignedRoster
+from shared.names import check_name
+from shared.roster import Roster, SignedRoster, federation_id
 
 LIFETIME_S = 90 * 86_400
+MAX_FILE = 4 << 20  # bytes; 10,000 members have about 2 MB
+ENCRYPTED = b"ENCRYPTED PRIVATE KEY"
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    body: str
+    signature: str
+    names: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class RosterFile:
-    """A candidate (empty signature) or a signed roster, with names for the human who signs."""
+    """A candidate (empty signature) or a signed roster; `names` by agent id."""
 
     roster: Roster
     signature: bytes
     names: Mapping[bytes, str]
 
-    def encode(self) -> bytes: ...
+    def encode(self) -> bytes:
+        values = {
+            "body": self.roster.body().hex(),
+            "signature": self.signature.hex(),
+            "names": {agent.hex(): self.names[agent] for agent in sorted(self.names)},
+        }
+        return json.dumps(values, indent=1).encode("ascii") + b"\n"
+
     @classmethod
     def decode(cls, data: bytes) -> "RosterFile":
-        """Raises ConfigError."""
-        raise NotImplementedError
+        """Parse without verifying the signature; raises ConfigError."""
+        try:
+            if len(data) > MAX_FILE:
+                raise ValueError(f"larger than {MAX_FILE} bytes")
+            file = _File.model_validate_json(data)
+            names = {
+                bytes.fromhex(agent): check_name(name, "a member's name")
+                for agent, name in file.names.items()
+            }
+            roster = Roster.decode(bytes.fromhex(file.body))
+            signature = bytes.fromhex(file.signature)
+        except (ValidationError, ValueError, RecursionError, ProtocolError, ConfigError) as error:
+            raise ConfigError(f"not a roster file ({error}); export it again") from error
+        if names.keys() != roster.members.keys():
+            raise ConfigError("the names of this roster file are not those of its members")
+        return cls(roster, signature, names)
 
 
 def export_roster(store: Store, federation_public: bytes, *, clock: Clock | None = None) -> bytes:
-    """The unsigned candidate: next epoch, every joined agent that is not revoked, 90 days."""
-    raise NotImplementedError
+    """The unsigned candidate: next epoch, every joined agent that is not revoked, 90 days.
+
+    Raises:
+        ConfigError: nobody has joined.
+    """
+    agents = store.agents()
+    if not agents:
+        raise ConfigError("nobody has joined yet; invite agents first: coordinator invite NAME")
+    now = int((clock or SystemClock()).wall())
+    roster = Roster(
+        federation_id(federation_public),
+        store.next_epoch(),
+        issued=now,
+        expires=now + LIFETIME_S,
+        members={agent.agent_id: agent.identity_public for agent in agents},
+    )
+    return RosterFile(roster, b"", {agent.agent_id: agent.name for agent in agents}).encode()
 
 
 def sign_roster(candidate: bytes, federation: Signer) -> bytes:
-    """Raises ConfigError (unreadable), EnrollmentError (another federation's roster)."""
-    raise NotImplementedError
+    """The signed file.
+
+    Raises:
+        ConfigError: unreadable.
+        EnrollmentError: the roster of another federation.
+    """
+    file = RosterFile.decode(candidate)
+    if file.roster.federation_id != federation_id(federation.public):
+        raise EnrollmentError("this roster belongs to another federation than this key")
+    return replace(file, signature=SignedRoster.sign(file.roster, federation).signature).encode()
 
 
 def import_roster(
     store: Store, signed: bytes, federation_public: bytes, *, clock: Clock | None = None
 ) -> SignedRoster:
-    """Raises ConfigError (unreadable), EnrollmentError (signature, epoch, expired, unknown agent)."""
-    raise NotImplementedError
+    """Verify a signed file and put it in force; the same file again changes nothing.
+
+    Raises:
+        ConfigError: unreadable.
+        EnrollmentError: not signed by this federation, expired, epoch not above the present one,
+            or a member that has not joined here or was revoked since the export.
+    """
+    file = RosterFile.decode(signed)
+    if not file.signature:
+        raise EnrollmentError("this roster is not signed yet; run: coordinator roster sign")
+    try:
+        opened = SignedRoster.open(file.roster.body(), file.signature, federation_public)
+    except ProtocolError as error:
+        raise EnrollmentError(f"roster refused: {error.message}; sign it again") from error
+    if (clock or SystemClock()).wall() > opened.roster.expires:
+        raise EnrollmentError("this roster has expired; export and sign a new one")
+    _check_members(opened.roster, store.agents(include_revoked=True), file.names)
+    store.save_roster(opened)
+    return opened
 
 
 def create_federation_key(path: Path, passphrase: bytes | None) -> Identity:
-    """A new key at `path` (0600, PKCS#8 PEM, encrypted unless `passphrase` is None); never overwrites."""
-    raise NotImplementedError
+    """A new key at `path` (0600, PKCS#8 PEM); None stores it without encryption.
+
+    Raises:
+        ConfigError: something is there already, which is never overwritten; an empty passphrase.
+    """
+    if path.exists() or path.is_symlink():
+        raise ConfigError(f"{path}: exists already; a federation key is never overwritten")
+    if passphrase == b"":
+        raise ConfigError("an empty passphrase protects nothing; choose one, or none explicitly")
+    encryption: KeySerializationEncryption = NoEncryption()
+    if passphrase is not None:
+        encryption = BestAvailableEncryption(passphrase)
+    private = Ed25519PrivateKey.generate()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_secret(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+    return Identity(private)
 
 
 def load_federation_key(path: Path, passphrase: bytes | None) -> Identity:
-    """Raises StateDamaged (absent, readable by others, not a key), EnrollmentError (passphrase)."""
-    raise NotImplementedError
+    """Read what create_federation_key() wrote; a passphrase not needed is ignored.
+
+    Raises:
+        StateDamaged: absent, readable by others, or not an Ed25519 key.
+        EnrollmentError: the passphrase is missing or wrong.
+    """
+    data = read_secret(path)
+    encrypted = ENCRYPTED in data
+    if encrypted and not passphrase:
+        raise EnrollmentError(f"{path}: this key is encrypted; its passphrase is needed")
+    try:
+        private = load_pem_private_key(data, passphrase if encrypted else None)
+    except (ValueError, TypeError) as error:
+        if encrypted:
+            raise EnrollmentError(f"{path}: the passphrase is wrong") from error
+        raise StateDamaged(f"{path}: not a readable private key") from error
+    if not isinstance(private, Ed25519PrivateKey):
+        raise StateDamaged(f"{path}: a federation key is an Ed25519 key, this is another kind")
+    return Identity(private)
 
 
-def is_encrypted(path: Path) -> bool: ...
+def is_encrypted(path: Path) -> bool:
+    """Whether load_federation_key() will need a passphrase; raises StateDamaged."""
+    return ENCRYPTED in read_secret(path)
+
+
+def _check_members(roster: Roster, agents: list[EnrolledAgent], names: Mapping[bytes, str]) -> None:
+    known = {agent.agent_id: agent for agent in agents}
+    for member in roster.members:
+        if member not in known:
+            raise EnrollmentError(f"{names[member]} has not joined this coordinator")
+        if known[member].revoked is not None:
+            raise EnrollmentError(
+                f"{names[member]} was revoked since this roster was exported; export it again"
+            )

@@ -7,7 +7,9 @@ federation key and the coordinator key. Whoever holds it can join once; it is as
 import base64
 import binascii
 import hashlib
+import re
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from shared.canonical import canon, parse
 from shared.errors import ConfigError, EnrollmentError
@@ -84,11 +86,22 @@ class Token:
             raise EnrollmentError(
                 f"this join token is malformed ({error}); ask for a new one"
             ) from error
-        if not token.url.startswith("https://"):
-            raise EnrollmentError(
-                f"this join token names {token.url!r}; a coordinator is reached over https://"
-            )
+        _check_url(token.url)
         return token
+
+
+def _check_url(url: str) -> None:
+    """Raise EnrollmentError unless `url` is https://HOST or https://HOST:PORT."""
+    try:
+        parts = urlsplit(url)
+        plain = url == f"https://{parts.netloc}" and "@" not in parts.netloc
+        valid = plain and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise EnrollmentError(
+            f"this join token names {url!r}, which is not https://HOST:PORT; ask for a new one"
+        )
 
 
 def _checked(line: str) -> bytes:
