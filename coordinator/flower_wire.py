@@ -1,0 +1,163 @@
+"""Flower's protobuf for the gateway, which imports no flwr: parsing requests, making answers."""
+
+from collections.abc import Callable, Mapping
+
+from shared import flower_environment  # noqa: F401 - first: Flower reads its switches at import
+
+# isort: split
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PullMessagesResponse,
+    PushMessagesRequest,
+    PushMessagesResponse,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    ObjectTree,
+    PullObjectRequest,
+    PullObjectResponse,
+    PushObjectRequest,
+    PushObjectResponse,
+)
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from coordinator.gateway_types import Delivered, FleetCall, Operation, PushedMessage
+
+_CONTENT_TAG = b"\x1a"  # field 3 of PullObjectResponse, length-delimited
+
+
+class FlowerCodec:
+    """Implements coordinator.gateway_types.FleetCodec."""
+
+    def parse(self, operation: Operation, body: bytes) -> FleetCall:
+        try:
+            return _PARSERS[operation](body)
+        except DecodeError as error:
+            raise ValueError("not the protobuf of this route") from error
+
+    def delivered(self, body: bytes) -> list[Delivered]:
+        answer = PullMessagesResponse.FromString(body)
+        return [
+            Delivered(message.metadata.message_id, flatten(tree)[0])
+            for message, tree in zip(answer.messages_list, answer.message_object_trees, strict=True)
+        ]
+
+    def upload(self, body: bytes) -> tuple[str, tuple[str, ...]]:
+        answer = PushMessagesResponse.FromString(body)
+        return answer.session_id, tuple(answer.objects_to_push)
+
+    def stored(self, body: bytes) -> bool:
+        return bool(PushObjectResponse.FromString(body).stored)
+
+    def deactivate(self, node_id: int) -> bytes:
+        return bytes(DeactivateNodeRequest(node_id=node_id).SerializeToString())
+
+    def object_answer(self, content: bytes | None) -> tuple[bytes, ...]:
+        if content is None:
+            return (PullObjectResponse(object_found=False).SerializeToString(),)
+        head = PullObjectResponse(object_found=True, object_available=True).SerializeToString()
+        return (head + _CONTENT_TAG + _varint(len(content)), content)
+
+    def stored_answer(self) -> bytes:
+        return bytes(PushObjectResponse(stored=True).SerializeToString())
+
+
+def flatten(tree: ObjectTree) -> tuple[tuple[str, ...], int]:
+    """Every object id of the tree, and its depth; without recursion."""
+    names: list[str] = []
+    depth = 0
+    level = [tree]
+    while level:
+        depth += 1
+        names.extend(node.object_id for node in level)
+        level = [child for node in level for child in node.children]
+    return tuple(names), depth
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _activate(body: bytes) -> FleetCall:
+    request = ActivateNodeRequest.FromString(body)
+    return FleetCall(public_key=request.public_key, interval_s=request.heartbeat_interval)
+
+
+def _deactivate(body: bytes) -> FleetCall:
+    return FleetCall(node_id=DeactivateNodeRequest.FromString(body).node_id)
+
+
+def _heartbeat(body: bytes) -> FleetCall:
+    request = SendNodeHeartbeatRequest.FromString(body)
+    return FleetCall(node_id=request.node.node_id, interval_s=request.heartbeat_interval)
+
+
+def _pull_messages(body: bytes) -> FleetCall:
+    return FleetCall(node_id=PullMessagesRequest.FromString(body).node.node_id)
+
+
+def _pull_object(body: bytes) -> FleetCall:
+    request = PullObjectRequest.FromString(body)
+    return FleetCall(
+        node_id=request.node.node_id, run_id=request.run_id, object_id=request.object_id
+    )
+
+
+def _push_object(body: bytes) -> FleetCall:
+    request = PushObjectRequest.FromString(body)
+    return FleetCall(
+        node_id=request.node.node_id,
+        run_id=request.run_id,
+        object_id=request.object_id,
+        session_id=request.session_id,
+        content=request.object_content,
+    )
+
+
+def _confirm(body: bytes) -> FleetCall:
+    request = ConfirmMessageReceivedRequest.FromString(body)
+    return FleetCall(
+        node_id=request.node.node_id, run_id=request.run_id, object_id=request.message_object_id
+    )
+
+
+def _push_messages(body: bytes) -> FleetCall:
+    request = PushMessagesRequest.FromString(body)
+    if len(request.messages_list) != 1 or len(request.message_object_trees) != 1:
+        raise ValueError("not exactly one message and one tree")
+    metadata = request.messages_list[0].metadata
+    tree = request.message_object_trees[0]
+    objects, depth = flatten(tree)
+    message = PushedMessage(
+        run_id=metadata.run_id,
+        message_id=metadata.message_id,
+        source=metadata.src_node_id,
+        destination=metadata.dst_node_id,
+        reply_to=metadata.reply_to_message_id,
+        group_id=metadata.group_id,
+        message_type=metadata.message_type,
+        root=tree.object_id,
+        objects=objects,
+        depth=depth,
+    )
+    return FleetCall(node_id=request.node.node_id, run_id=metadata.run_id, message=message)
+
+
+_PARSERS: Mapping[Operation, Callable[[bytes], FleetCall]] = {
+    Operation.ACTIVATE: _activate,
+    Operation.DEACTIVATE: _deactivate,
+    Operation.HEARTBEAT: _heartbeat,
+    Operation.PULL_MESSAGES: _pull_messages,
+    Operation.PUSH_MESSAGES: _push_messages,
+    Operation.PULL_OBJECT: _pull_object,
+    Operation.PUSH_OBJECT: _push_object,
+    Operation.CONFIRM: _confirm,
+}

@@ -1,0 +1,289 @@
+"""The only door of the coordinator: agents' Fleet requests, joining, health (docs/transport.md).
+
+It runs in a thread of its own with its own event loop. The driver's side talks to it through
+`attach`, `expect`, `wake` and `forget`; the roster's through `set_members`. It imports no flwr.
+"""
+
+import asyncio
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from coordinator.edge_store import EdgeStore
+from coordinator.gateway_auth import Authenticator, Claim
+from coordinator.gateway_fleet import FleetDoor
+from coordinator.gateway_http import (
+    Body,
+    ClientGone,
+    HttpServer,
+    client_address,
+    send_json,
+    send_pieces,
+)
+from coordinator.gateway_nodes import Nodes
+from coordinator.gateway_types import (
+    BODY_CAPS,
+    FLEET,
+    JOIN_CAP,
+    GatewaySettings,
+    Instruction,
+    Operation,
+    Reason,
+    Rejected,
+    Upstream,
+)
+from coordinator.gateway_upstream import UpstreamClient
+from coordinator.token_bucket import Buckets
+from coordinator.transport import Log, Member, Presence
+from shared.clock import Clock, SystemClock
+from shared.errors import ConfigError
+
+_STOP_GRACE_S = 2.0
+_START_S = 10.0
+_THREAD_BYTES = 64 << 10
+
+Join = Callable[[bytes, str], tuple[int, dict[str, object]]]
+
+
+class Gateway:
+    """`join` answers `/v1/join` in a worker thread; `ready` adds to `/readyz`."""
+
+    def __init__(
+        self,
+        *,
+        join: Join,
+        ready: Callable[[], bool],
+        log: Log,
+        settings: GatewaySettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings or GatewaySettings()
+        self._clock = clock or SystemClock()
+        self.store = EdgeStore()
+        self._join = join
+        self._ready = ready
+        self._log = log
+        self._nodes = Nodes()
+        self._authenticator = Authenticator(self._nodes, self.settings, self._clock, log)
+        self._door = FleetDoor(self._nodes, self.store, self.settings, self._clock)
+        self._joins = Buckets(
+            self.settings.join_rate_per_address, self.settings.join_burst_per_address
+        )
+        self._forwarded: Counter[bytes] = Counter()
+        self._rejected: Counter[str] = Counter()
+        self._traffic = [0, 0]
+        self._counting = threading.Lock()
+        self._server = HttpServer(self._serve, self.settings)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run_loop, name="gateway", daemon=True)
+        self._limit()
+
+    @property
+    def port(self) -> int:
+        return self._server.port
+
+    def start(self, host: str, port: int, certificate: Path, key: Path) -> None:
+        """Listen; `port` 0 lets the system choose.
+
+        Raises:
+            ConfigError: the address is taken or not ours, or the certificate cannot be used.
+        """
+        try:
+            self._call(self._server.start(host, port, certificate, key)).result(_START_S)
+        except ssl.SSLError as error:
+            raise ConfigError(
+                f"{certificate}: this certificate and {key} do not fit ({error.reason})"
+            ) from error
+        except OSError as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port} ({error.strerror or error}); "
+                "is another coordinator running? choose another gateway port"
+            ) from error
+        self._log("gateway.started")
+
+    def reload(self, certificate: Path, key: Path) -> None:
+        """Use a renewed certificate for new connections."""
+        self._server.reload(certificate, key)
+
+    def stop(self) -> None:
+        """Refuse new work, end open polls, close every connection. Idempotent."""
+        if not self._thread.is_alive():
+            return
+        self._call(self._close()).result(_STOP_GRACE_S + 5.0)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5.0)
+
+    def set_members(
+        self, members: Iterable[Member], revoked: frozenset[bytes] = frozenset()
+    ) -> None:
+        """Who may connect from now on. `revoked`: transport keys (PEM) that are told so.
+
+        Takes effect on requests under way: a held poll of a removed agent ends within milliseconds.
+        """
+        for node in self._nodes.set_members(members, revoked):
+            self.store.forget_agent(node.member.agent_id)
+            self._wake(node.wake)
+        self._limit()
+
+    def presence(self) -> dict[bytes, Presence]:
+        now = self._clock.monotonic()
+        with self._nodes.lock:
+            return {node.member.agent_id: node.presence(now) for node in self._nodes.all()}
+
+    def forwarded(self) -> dict[bytes, int]:
+        """Requests sent on to SuperLink so far, by agent id."""
+        return dict(self._forwarded)
+
+    def rejected(self) -> dict[str, int]:
+        """Refused requests so far, by reason."""
+        return dict(self._rejected)
+
+    def take_traffic(self) -> tuple[int, int]:
+        """Body bytes (up, down) of Fleet requests since the last call."""
+        with self._counting:
+            up, down = self._traffic
+            self._traffic[:] = (0, 0)
+            return up, down
+
+    def attach(self, upstream: Upstream) -> None:
+        self._call(self._attach(upstream)).result(_START_S)
+
+    def detach(self) -> None:
+        if self._thread.is_alive():
+            self._call(self._attach(None)).result(_START_S)
+
+    def set_nodes(self, ids: Mapping[bytes, int], run_id: int) -> None:
+        """SuperLink's node ids by transport key, and the Flower run that is current."""
+        with self._nodes.lock:
+            self._nodes.run_id = run_id
+            self._nodes.set_ids(ids)
+
+    def expect(self, instruction: Instruction) -> None:
+        """Announce a message before it is pushed, so that no poll can see it unannounced."""
+        with self._nodes.lock:
+            node = self._nodes.agent(instruction.agent_id)
+            if node is not None:
+                node.waiting[instruction.message_id] = instruction
+
+    def withdraw(self, instruction: Instruction) -> None:
+        with self._nodes.lock:
+            node = self._nodes.agent(instruction.agent_id)
+            if node is not None:
+                node.waiting.pop(instruction.message_id, None)
+                node.delivered.pop(instruction.message_id, None)
+
+    def wake(self, agent_ids: Iterable[bytes]) -> None:
+        """The announced messages are stored: let the held polls of these agents go."""
+        for agent_id in agent_ids:
+            node = self._nodes.agent(agent_id)
+            if node is not None:
+                self._wake(node.wake)
+
+    def forget(self) -> None:
+        """Drop every announced message and every object."""
+        with self._nodes.lock:
+            for node in self._nodes.all():
+                node.waiting.clear()
+                node.delivered.clear()
+                node.replies.clear()
+        self.store.clear()
+
+    def _limit(self) -> None:
+        self._server.limit_connections(4 * len(self._nodes) + 256)
+
+    def _wake(self, event: asyncio.Event) -> None:
+        self._loop.call_soon_threadsafe(event.set)
+
+    def _call(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
+        if not self._thread.is_alive():
+            self._thread.start()
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def _run_loop(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _attach(self, upstream: Upstream | None) -> None:
+        old = self._door.client
+        self._door.client = None if upstream is None else UpstreamClient(upstream, self._forwarded)
+        for node in self._nodes.all():
+            node.wake.set()
+        if old is not None:
+            await old.close()
+
+    async def _close(self) -> None:
+        await self._attach(None)
+        await self._server.stop(_STOP_GRACE_S)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = Body(scope, receive)
+        try:
+            path = scope["path"]
+            if path.startswith(FLEET) and scope["method"] == "POST":
+                await self._fleet(scope, body, send)
+            elif path == "/v1/join" and scope["method"] == "POST":
+                await self._answer_join(scope, body, send)
+            elif path in {"/healthz", "/readyz"} and scope["method"] == "GET":
+                await self._answer_health(path, send)
+            else:
+                raise Rejected(Reason.NOT_FOUND)
+        except Rejected as rejected:
+            await self._refuse(rejected, body, send)
+        except ClientGone:
+            return
+
+    async def _fleet(self, scope: Scope, body: Body, send: Send) -> None:
+        path: str = scope["path"]
+        try:
+            operation = Operation(path.removeprefix(FLEET))
+        except ValueError as error:
+            raise Rejected(Reason.NOT_FOUND) from error
+        claim = self._authenticator.claim(scope["headers"], client_address(scope))
+        if claim.node.requests >= self.settings.most_parallel_per_agent:
+            raise Rejected(Reason.RATE)
+        claim.node.requests += 1
+        try:
+            await self._authenticated(path, operation, claim, body, send)
+        finally:
+            claim.node.requests -= 1
+
+    async def _authenticated(
+        self, path: str, operation: Operation, claim: Claim, body: Body, send: Send
+    ) -> None:
+        data = await body.read(BODY_CAPS[operation], self.settings.body_deadline_s)
+        if len(data) < _THREAD_BYTES:
+            nonce = self._authenticator.verify(claim, path, data)
+        else:
+            nonce = await asyncio.to_thread(self._authenticator.verify, claim, path, data)
+        if self._authenticator.admit(claim, nonce):
+            claim.node.active = False  # a new process of this agent: it has to activate
+        answer = await self._door.serve(operation, claim, data, body.gone)
+        with self._counting:
+            self._traffic[0] += len(data)
+            self._traffic[1] += answer.size()
+        await send_pieces(send, answer.status, answer.pieces, answer.media_type)
+
+    async def _answer_join(self, scope: Scope, body: Body, send: Send) -> None:
+        address = client_address(scope)
+        if not self._joins.take(address, self._clock.monotonic()):
+            raise Rejected(Reason.RATE)
+        data = await body.read(JOIN_CAP, self.settings.body_deadline_s)
+        status, fields = await asyncio.to_thread(self._join, data, address)
+        await send_json(send, status, fields)
+
+    async def _answer_health(self, path: str, send: Send) -> None:
+        well = path == "/healthz" or (self._door.client is not None and self._ready())
+        await send_json(send, 200 if well else 503, {"status": "ok" if well else "not ready"})
+
+    async def _refuse(self, rejected: Rejected, body: Body, send: Send) -> None:
+        self._rejected[rejected.reason] += 1
+        fields: dict[str, object] = {"code": rejected.reason, "detail": rejected.detail}
+        if rejected.reason is Reason.CLOCK_SKEW:
+            fields["server_time"] = self._clock.wall()
+        await send_json(send, rejected.status, fields, close=not body.complete)

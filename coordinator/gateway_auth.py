@@ -1,0 +1,181 @@
+"""Who is asking: the checks on a request before anything acts on it (docs/transport.md, "Gateway").
+
+Order: roster, rate, time, Flower's signature over the time, session; then the body is read; then
+the identity's signature over the whole request and its nonce. Only a request that passed all of it
+advances the session, so nobody without the identity key can push a real agent out.
+"""
+
+import base64
+import binascii
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from coordinator.gateway_nodes import Node, Nodes
+from coordinator.gateway_types import GatewaySettings, Reason, Rejected
+from coordinator.token_bucket import Buckets
+from coordinator.transport import Log
+from shared.clock import Clock
+from shared.messages import PROTOCOL
+from shared.request_signature import (
+    PROTOCOL_HEADER,
+    SESSION_HEADER,
+    SIGNATURE_HEADER,
+    BadSignature,
+    Session,
+    check,
+)
+
+KEY_HEADER = "flwr-public-key"
+TIME_HEADER = "flwr-timestamp"
+TRIPLE_HEADER = "flwr-signature"
+FORWARDED = (KEY_HEADER, TIME_HEADER, TRIPLE_HEADER)
+_HEADERS = (*FORWARDED, SESSION_HEADER, SIGNATURE_HEADER, PROTOCOL_HEADER)
+_MOST_HEADER_BYTES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A request whose headers are in order and whose body has not been read yet."""
+
+    node: Node
+    session: Session
+    headers: Mapping[str, str]
+
+    def forwarded(self) -> dict[str, str]:
+        """Flower's own headers; ours end here."""
+        return {name: self.headers[name] for name in FORWARDED}
+
+
+class Authenticator:
+    """Used in the gateway's thread only."""
+
+    def __init__(self, nodes: Nodes, settings: GatewaySettings, clock: Clock, log: Log) -> None:
+        self._nodes = nodes
+        self._settings = settings
+        self._clock = clock
+        self._log = log
+        self._agents = Buckets(settings.rate_per_agent, settings.burst_per_agent)
+        self._addresses = Buckets(settings.rate_per_address, settings.burst_per_address)
+        self._nonces: set[bytes] = set()
+        self._expiry: deque[tuple[float, bytes]] = deque()
+
+    def claim(self, raw: Iterable[tuple[bytes, bytes]], address: str) -> Claim:
+        """Check the headers alone; raises Rejected."""
+        now = self._clock.monotonic()
+        if not self._addresses.take(address, now):
+            raise Rejected(Reason.RATE)
+        headers = _auth_headers(raw)
+        key = _decode(headers[KEY_HEADER])
+        node = self._nodes.find(key)
+        if node is None:
+            known = self._nodes.was_revoked(key)
+            raise Rejected(Reason.REVOKED if known else Reason.UNKNOWN_KEY)
+        if not self._agents.take(key, now):
+            raise Rejected(Reason.RATE)
+        if headers[PROTOCOL_HEADER] != str(PROTOCOL):
+            raise Rejected(Reason.VERSION)
+        self.check_time(headers[TIME_HEADER])
+        _check_triple(node, headers)
+        try:
+            session = Session.parse(headers[SESSION_HEADER])
+        except BadSignature as error:
+            raise Rejected(Reason.SIGNATURE) from error
+        self._check_session(node, session)
+        return Claim(node, session, headers)
+
+    def check_time(self, timestamp: str) -> None:
+        """Raise Rejected(clock_skew) outside −300…+5 s, which lies inside Flower's own window."""
+        try:
+            signed = datetime.fromisoformat(timestamp)
+            age = self._clock.wall() - signed.astimezone(UTC).timestamp()
+        except (ValueError, OverflowError, OSError) as error:
+            raise Rejected(Reason.SIGNATURE) from error
+        if signed.tzinfo is None:
+            raise Rejected(Reason.SIGNATURE)
+        if not -self._settings.newest_s < age <= self._settings.oldest_s:
+            raise Rejected(Reason.CLOCK_SKEW)
+
+    @staticmethod
+    def verify(claim: Claim, path: str, body: bytes) -> bytes:
+        """The nonce of the identity's signature over this very request; raises Rejected.
+
+        Takes milliseconds of SHA-256 for a large body, so it may run in a worker thread.
+        """
+        try:
+            return check(
+                claim.node.identity,
+                claim.headers[SIGNATURE_HEADER],
+                path,
+                body,
+                timestamp=claim.headers[TIME_HEADER],
+                session=claim.headers[SESSION_HEADER],
+            )
+        except BadSignature as error:
+            raise Rejected(Reason.SIGNATURE) from error
+
+    def admit(self, claim: Claim, nonce: bytes) -> bool:
+        """Let the session in, fencing older ones; True if it is newer than any before."""
+        self._remember(nonce)
+        node = claim.node
+        with self._nodes.lock:
+            if node.revoked:
+                raise Rejected(Reason.REVOKED)
+            self._check_session(node, claim.session)
+            newer = node.session is None or claim.session > node.session
+            node.session = claim.session
+            node.seen(self._clock)
+            return newer
+
+    def _check_session(self, node: Node, session: Session) -> None:
+        known = node.session
+        if known is None or session == known or session.counter > known.counter:
+            return
+        if session.counter == known.counter:
+            self._log("gateway.clone", level="error", agent=node.member.name, reason="session")
+        raise Rejected(Reason.SUPERSEDED)
+
+    def _remember(self, nonce: bytes) -> None:
+        now = self._clock.monotonic()
+        while self._expiry and self._expiry[0][0] < now:
+            self._nonces.discard(self._expiry.popleft()[1])
+        if nonce in self._nonces:
+            raise Rejected(Reason.SIGNATURE)
+        self._nonces.add(nonce)
+        window = self._settings.oldest_s + self._settings.newest_s
+        self._expiry.append((now + window + 60.0, nonce))
+
+
+def _auth_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name_bytes, value in raw:
+        name = name_bytes.decode("latin-1").lower()
+        if name not in _HEADERS:
+            continue
+        if name in found or len(value) > _MOST_HEADER_BYTES or not value.isascii():
+            raise Rejected(Reason.SIGNATURE)
+        found[name] = value.decode("ascii")
+    if len(found) != len(_HEADERS):
+        raise Rejected(Reason.SIGNATURE)
+    return found
+
+
+def _decode(value: str) -> bytes:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Rejected(Reason.SIGNATURE) from error
+
+
+def _check_triple(node: Node, headers: Mapping[str, str]) -> None:
+    signature = _decode(headers[TRIPLE_HEADER])
+    signed = headers[TIME_HEADER].encode("ascii")
+    try:
+        node.transport_key.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature as error:
+        raise Rejected(Reason.SIGNATURE) from error

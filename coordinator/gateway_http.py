@@ -1,0 +1,217 @@
+"""The gateway's HTTP floor: bounded bodies, fixed answers, and a listener that slow clients can't
+exhaust. Nothing here knows Flower or agents.
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import h11
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
+
+from coordinator.gateway_types import GatewaySettings, Reason, Rejected
+
+_SLOWEST_BYTES_PER_S = 8 << 10
+_MOST_HEADER_BYTES = 16 << 10
+_TLS_SHUTDOWN_S = 2.0
+
+
+class ClientGone(Exception):
+    """The client closed the connection; there is nobody to answer."""
+
+
+class Body:
+    """Reads a request's body once, within a cap and a deadline."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        self._headers: list[tuple[bytes, bytes]] = scope["headers"]
+        self.complete = False
+
+    async def read(self, cap: int, deadline_s: float) -> bytes:
+        """The whole body.
+
+        Raises:
+            Rejected: oversize (by Content-Length before a byte is read, or while streaming),
+                malformed (a content encoding), slow (deadline, or below 8 KiB/s after a second).
+            ClientGone: the connection closed.
+        """
+        self._check_headers(cap)
+        parts = bytearray()
+        try:
+            async with asyncio.timeout(deadline_s):
+                while not self.complete:
+                    await self._next(parts, cap)
+        except TimeoutError as error:
+            raise Rejected(Reason.SLOW) from error
+        return bytes(parts)
+
+    async def gone(self) -> None:
+        """Returns when the client closes the connection; call it after the body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            continue
+
+    def _check_headers(self, cap: int) -> None:
+        for name, value in self._headers:
+            if name == b"content-encoding":
+                raise Rejected(Reason.MALFORMED)
+            if name == b"content-length" and (not value.isdigit() or int(value) > cap):
+                raise Rejected(Reason.OVERSIZE)
+
+    async def _next(self, parts: bytearray, cap: int) -> None:
+        # A full buffer of 64 KiB takes 8 s at the slowest accepted rate.
+        async with asyncio.timeout(65536 / _SLOWEST_BYTES_PER_S):
+            message = await self._receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        parts += message.get("body", b"")
+        self.complete = not message.get("more_body", False)
+        if len(parts) > cap:
+            raise Rejected(Reason.OVERSIZE)
+
+
+async def send_pieces(
+    send: Send, status: int, pieces: tuple[bytes, ...], media_type: str, *, close: bool = False
+) -> None:
+    headers = [
+        (b"content-type", media_type.encode("latin-1")),
+        (b"content-length", str(sum(map(len, pieces))).encode("ascii")),
+    ]
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    for piece in pieces[:-1]:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": pieces[-1]})
+
+
+async def send_json(
+    send: Send, status: int, fields: Mapping[str, object], *, close: bool = False
+) -> int:
+    """Returns the number of body bytes."""
+    body = json.dumps(fields, separators=(",", ":")).encode("utf-8")
+    await send_pieces(send, status, (body,), "application/json", close=close)
+    return len(body)
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's HTTP/1.1 with a deadline for the headers of every request, which it lacks."""
+
+    header_deadline_s = 10.0
+    _header_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._arm()
+
+    def data_received(self, data: bytes) -> None:
+        if self.conn.their_state is h11.IDLE and self._header_timer is None:
+            self._arm()
+        super().data_received(data)
+        if self.conn.their_state is not h11.IDLE:
+            self._disarm()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm()
+        super().connection_lost(exc)
+
+    def _arm(self) -> None:
+        self._header_timer = self.loop.call_later(self.header_deadline_s, self.transport.abort)
+
+    def _disarm(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+
+class HttpServer:
+    """One TLS 1.3 listener in the running event loop."""
+
+    def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._state = ServerState()
+        self._config = Config(
+            app,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            log_level="critical",
+            ws="none",
+            interface="asgi3",
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=settings.keep_alive_s,
+            h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
+        )
+        self._config.load()
+        self._tls: ssl.SSLContext | None = None
+        self._server: asyncio.Server | None = None
+        self.port = 0
+
+    def limit_connections(self, most: int) -> None:
+        """Beyond it, new requests get 503."""
+        self._config.limit_concurrency = most
+
+    async def start(self, host: str, port: int, certificate: Path, key: Path) -> None:
+        """Raises OSError when the address cannot be bound, ssl.SSLError for a bad certificate."""
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.minimum_version = ssl.TLSVersion.TLSv1_3
+        tls.load_cert_chain(certificate, key)
+        tls.set_alpn_protocols(["http/1.1"])
+        self._tls = tls
+        self._server = await asyncio.get_running_loop().create_server(
+            self._protocol,
+            host,
+            port,
+            ssl=tls,
+            ssl_handshake_timeout=self._settings.handshake_deadline_s,
+            ssl_shutdown_timeout=_TLS_SHUTDOWN_S,
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    def reload(self, certificate: Path, key: Path) -> None:
+        """New connections get the renewed certificate."""
+        if self._tls is not None:
+            self._tls.load_cert_chain(certificate, key)
+
+    async def stop(self, grace_s: float) -> None:
+        """Stop listening, let answers under way end within `grace_s`, then cut every connection."""
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._state.connections):
+            connection.shutdown()
+        tasks = set(self._state.tasks)
+        if tasks:
+            _, pending = await asyncio.wait(tasks, timeout=grace_s)
+            for task in pending:
+                task.cancel()
+        for connection in list(self._state.connections):
+            connection.transport.abort()
+
+    def _protocol(self) -> PatientProtocol:
+        protocol = PatientProtocol(config=self._config, server_state=self._state, app_state={})
+        protocol.header_deadline_s = self._settings.header_deadline_s
+        return protocol
+
+
+def client_address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
+
+
+__all__ = [
+    "Body",
+    "ClientGone",
+    "HttpServer",
+    "Message",
+    "client_address",
+    "send_json",
+    "send_pieces",
+]

@@ -1,0 +1,202 @@
+"""SuperLink as a child process on loopback that cannot outlive us (docs/transport.md, "Start").
+
+It gets a fresh certificate and a fresh secret at every start, so an orphan of an earlier
+coordinator that still holds a port can't be mistaken for it. No flwr is imported here.
+"""
+
+import collections
+import datetime as dt
+import ipaddress
+import os
+import secrets
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from coordinator.transport import Log
+from shared.errors import TransportError
+from shared.files import write_secret
+from shared.flower_environment import child_environment
+
+LOOPBACK = "127.0.0.1"
+_START_S = 30.0
+_STOP_S = 5.0
+_TAIL_LINES = 20
+_DAYS = 3650  # the certificate lives as long as the process
+
+# Runs in the child before SuperLink: it dies with the parent, and never starts without it. The
+# parent death signal survives exec; SIGKILL, since uvicorn takes up to 30 s to follow a SIGTERM.
+_GUARD = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL, 0, 0, 0)
+if os.getppid() != int(sys.argv[1]):
+    sys.exit(1)
+os.umask(0o077)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+class SuperLink:
+    """Start it from the main thread: the kernel's signal fires when the starting thread ends."""
+
+    def __init__(self, folder: Path, log: Log, *, database: str = ":flwr-in-memory:") -> None:
+        self._folder = folder
+        self._log = log
+        self._database = database
+        self._child: subprocess.Popen[bytes] | None = None
+        self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
+        self.secret = b""
+        self.certificate = b""
+        self.address = ""
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._child is None else self._child.pid
+
+    def alive(self) -> bool:
+        return self._child is not None and self._child.poll() is None
+
+    def start(self) -> None:
+        """Spawn and wait until it is healthy; raises TransportError after 30 s or when it ends."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.secret = secrets.token_bytes(32)
+        write_secret(self._folder / "superexec.secret", self.secret)
+        self.certificate, key = self_signed()
+        write_secret(self._folder / "superlink.crt", self.certificate)
+        write_secret(self._folder / "superlink.key", key)
+        port = _free_port()
+        self.address = f"{LOOPBACK}:{port}"
+        self._child = self._spawn(port)
+        write_secret(self._folder / "superlink.pid", f"{self._child.pid}\n".encode("ascii"))
+        threading.Thread(target=self._read_output, name="superlink-log", daemon=True).start()
+        try:
+            self._await_health()
+        except BaseException:
+            self.stop()
+            raise
+        self._log("superlink.started")
+
+    def stop(self) -> None:
+        """SIGTERM, five seconds, SIGKILL. Close every connection to it first."""
+        child = self._child
+        if child is None:
+            return
+        if child.poll() is None:
+            child.terminate()
+            try:
+                child.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait(_STOP_S)
+        (self._folder / "superlink.pid").unlink(missing_ok=True)
+
+    def tls(self) -> ssl.SSLContext:
+        return trust(self.certificate)
+
+    def _spawn(self, port: int) -> subprocess.Popen[bytes]:
+        folder = self._folder
+        program = Path(sys.executable).parent / "flower-superlink"
+        command = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), str(program)]
+        command += ["--host", LOOPBACK, "--port", str(port)]
+        command += ["--ssl-certfile", str(folder / "superlink.crt")]
+        command += ["--ssl-keyfile", str(folder / "superlink.key")]
+        command += ["--ssl-ca-certfile", str(folder / "superlink.crt")]
+        command += ["--superexec-auth-secret-file", str(folder / "superexec.secret")]
+        command += ["--enable-supernode-auth", "--isolation", "process"]
+        command += ["--disable-runtime-dependency-installation", "--database", self._database]
+        return subprocess.Popen(  # noqa: S603 - our own interpreter and paths, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=child_environment(folder / "flwr"),
+            start_new_session=True,  # Ctrl-C reaches us first, and we end it in order
+        )
+
+    def _await_health(self) -> None:
+        end = time.monotonic() + _START_S
+        with httpx.Client(verify=self.tls(), trust_env=False, timeout=2.0) as client:
+            while time.monotonic() < end:
+                if not self.alive():
+                    break
+                try:
+                    if client.get(f"https://{self.address}/health").status_code == httpx.codes.OK:
+                        return
+                except httpx.TransportError:
+                    pass
+                time.sleep(0.05)
+        raise TransportError(
+            f"Flower's SuperLink did not come up on {self.address} within {_START_S:.0f} s; "
+            f"its last words: {' | '.join(self._tail) or 'none'}"
+        )
+
+    def _read_output(self) -> None:
+        child = self._child
+        if child is None or child.stdout is None:
+            return
+        with child.stdout as stream:
+            for raw in stream:
+                line = raw.decode("utf-8", "replace").strip()
+                if not line or '"POST /v1/' in line or '"GET /health' in line:
+                    continue
+                self._tail.append(line[:200])
+                if "ERROR" in line or "Traceback" in line:
+                    self._log("superlink.error", level="error", reason="logged_error")
+
+
+def self_signed() -> tuple[bytes, bytes]:
+    """Certificate and key (PEM) for 127.0.0.1 that serve as their own trust anchor."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "edgeveil superlink")])
+    now = dt.datetime.now(dt.UTC)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=_DAYS))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(LOOPBACK))]),
+            critical=False,
+        )
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(identifier, critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return certificate.public_bytes(serialization.Encoding.PEM), private
+
+
+def trust(certificate: bytes) -> ssl.SSLContext:
+    """A client context that trusts exactly this certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=certificate.decode("ascii"))
+    return context
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
