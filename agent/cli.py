@@ -1,4 +1,135 @@
-"""placeholder"""
+"""The `agent` command: parse, call one function, print. Heavy imports live inside commands."""
+
+import time
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from shared.console import HomeOption, JsonOption, home_of, print_json, run, stderr, stdout, table
+
+app = typer.Typer(
+    help="Train on this device's own data; refuse rather than overspend its privacy budget.\n\n"
+    "Start with: agent run --join TOKEN --data PATH",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+)
+ROLE = "agent"
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        envvar="EDGEVEIL_DATA",
+        show_envvar=False,
+        help="Folder of CLASS/*.png folders, or an .npz file.",
+    ),
+]
+PolicyOption = Annotated[
+    Path | None, typer.Option("--policy", help="Install this file as the device's policy.toml.")
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", help="Name of the data set; one ledger each [default: data]."),
+]
 
 
-def main() -> None: ...
+def main() -> NoReturn:
+    run(app, ROLE)
+
+
+@app.command()
+def join(
+    token: Annotated[str, typer.Argument(help="The token, @FILE, or - for standard input.")],
+    home: HomeOption = None,
+    data: DataOption = None,
+    policy: PolicyOption = None,
+    dataset: DatasetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make this device's keys and enrol it with the coordinator that made the token.
+
+    Example: agent join ev1.AbC… --data ./photos
+    """
+    from agent.run import join_device, read_token
+
+    joined = join_device(
+        home_of(ROLE, home), read_token(token), data=data, policy=policy, dataset=dataset
+    )
+    if as_json:
+        print_json({"name": joined.name, "agent_id": joined.agent_id.hex(), "state": joined.state})
+        return
+    stdout.print(
+        f"Joined as [bold]{joined.name}[/] ({joined.agent_id.hex()}), state: {joined.state}"
+    )
+    stdout.print("Next: agent run" + ("" if data else " --data PATH"))
+
+
+@app.command("run")
+def run_agent(
+    join_token: Annotated[
+        str | None,
+        typer.Option("--join", metavar="TOKEN", help="Enrol first: the token, @FILE, or -."),
+    ] = None,
+    data: DataOption = None,
+    home: HomeOption = None,
+    policy: PolicyOption = None,
+    dataset: DatasetOption = None,
+    accept_policy: Annotated[
+        bool,
+        typer.Option("--accept-policy", help="Confirm a policy.toml that allows more than before."),
+    ] = False,
+) -> None:
+    """Answer training rounds until interrupted.
+
+    Example: agent run --join ev1.AbC… --data ./photos
+    """
+    from agent.run import read_token, run_device
+
+    run_device(
+        home_of(ROLE, home),
+        token=read_token(join_token) if join_token else None,
+        data=data,
+        policy=policy,
+        dataset=dataset,
+        accept_policy=accept_policy,
+        on_status=_say,
+    )
+
+
+@app.command()
+def budget(
+    home: HomeOption = None,
+    dataset: DatasetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What this device's data has spent of its privacy budget, from the verified ledger.
+
+    Example: agent budget --json
+    """
+    from agent.budget import read_budget
+    from agent.state import AgentHome
+
+    folder = home_of(ROLE, home)
+    found = read_budget(AgentHome.existing(folder), dataset)
+    if as_json:
+        print_json(found.as_json())
+        return
+    made = table(f"Privacy budget of {found.dataset}", "what", ">value")
+    width = 20
+    filled = min(width, round(found.share_spent * width))
+    made.add_row("ε spent", f"{found.epsilon_spent:.4f}")
+    made.add_row("ε limit", f"{found.epsilon_limit:g}")
+    made.add_row("δ", f"{found.delta:g}")
+    made.add_row("budget used", f"{'█' * filled}{'░' * (width - filled)} {found.share_spent:.1%}")
+    made.add_row("unit", f"one {found.unit}, added or removed")
+    made.add_row("rounds charged", str(found.rounds))
+    made.add_row(
+        "ledger", f"{found.ledger_records} records, head {(found.ledger_head or 'none')[:16]}"
+    )
+    stdout.print(made)
+
+
+def _say(sentence: str) -> None:
+    stderr.print(f"{time.strftime('%H:%M:%S')}  {sentence}", markup=False)

@@ -10,28 +10,34 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from shared.quantization import plan_segments
+from shared.secagg.server import ServerSetup
 
 from coordinator.config import Plan
 from shared.identity import Signer
 from shared.messages import Attempt, Request, RoundOffer, Stage, Tensor, make_request
 from shared.parameters import model_hash
 from shared.plan import TrainingPlan
-from shared.privacy.filter import noise_multiplier_for
-from shared.quantization import plan_segments
+from shared.privacy.filter import choose_order, noise_multiplier_for
 from shared.roster import SignedRoster
 from shared.secagg import context
 from shared.secagg.parameters import Params
-from shared.secagg.server import ServerSetup
 from shared.tasks.spec import TaskSpec
 
 PRG = {"aes-256-ctr": 1, "chacha20": 2}
 
 
 def training_plan(plan: Plan) -> TrainingPlan:
-    """The proposal every agent gets: σ is the least that keeps count + spare rounds within epsilon."""
+    """The proposal every agent gets: σ is the least that keeps count + spare rounds within epsilon.
+
+    At the order that a ledger opened without a schedule enforces, so that agents find it sufficient.
+    """
     training, rounds = plan.training, plan.rounds
     steps = training.steps * (rounds.count + rounds.spare)
-    exact = noise_multiplier_for(training.epsilon, training.delta, steps, training.sample_rate)
+    order = choose_order(training.epsilon, training.delta)
+    exact = noise_multiplier_for(
+        training.epsilon, training.delta, steps, training.sample_rate, order=order
+    )
     return TrainingPlan(
         options=plan.task.options,
         steps=training.steps,
@@ -96,7 +102,7 @@ class Proposal:
 
     @cached_property
     def context(self) -> bytes:
-        """ctx of docs/protocol.md: one hash that every key, signature and share of the attempt binds."""
+        """Ctx of docs/protocol.md: one hash that every key, signature and share of the attempt binds."""
         return context.context(
             federation_id=self.roster.roster.federation_id,
             run_id=self.attempt.run_id,
@@ -122,7 +128,9 @@ class Proposal:
     def _open_signature(self) -> bytes:
         return self.signer.sign(context.open_message(self.context))
 
-    def offers(self, agents: tuple[bytes, ...], heads: Mapping[bytes, bytes]) -> dict[bytes, Request]:
+    def offers(
+        self, agents: tuple[bytes, ...], heads: Mapping[bytes, bytes]
+    ) -> dict[bytes, Request]:
         """M1 for each agent; `heads` holds the ledger heads that agents signed earlier."""
         return {agent: self._offer(agent, heads.get(agent, b"")) for agent in agents}
 
@@ -140,5 +148,6 @@ class Proposal:
             deadline_ms=round(self.deadline_s * 1000),
             open_signature=self._open_signature,
         )
-        return make_request(self.signer, agent, Stage.ROUND, self.attempt, offer.encode(), self.bulk)
-
+        return make_request(
+            self.signer, agent, Stage.ROUND, self.attempt, offer.encode(), self.bulk
+        )

@@ -74,9 +74,23 @@ def read_secret(path: Path, *, most: int = 65536) -> bytes:
 
 
 def private_directory(path: Path) -> Path:
-    """Create `path` (mode 0700) if needed and make sure that only its owner can enter."""
+    """Create `path` (mode 0700), or make sure that only its owner can enter an existing one.
+
+    Raises:
+        StateDamaged: it belongs to another user, or it holds something and others may enter; a
+            folder that was made for something else is never closed to them silently.
+    """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.chmod(0o700)
+    found = path.stat()
+    if found.st_uid != os.geteuid():
+        raise StateDamaged(f"{path}: this folder belongs to another user; choose another")
+    if found.st_mode & 0o077:
+        if any(path.iterdir()):
+            raise StateDamaged(
+                f"{path}: others may enter this folder (mode {found.st_mode & 0o777:04o}); "
+                f"choose another, or run: chmod 700 {path}"
+            )
+        path.chmod(0o700)
     return path
 
 
@@ -94,3 +108,13 @@ def exclusive_lock(path: Path, *, held_by: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def short_socket_path(path: Path) -> Iterator[str]:
+    """A name for a Unix socket within the 107 bytes its address may have, however deep the folder is."""
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)

@@ -1,0 +1,51 @@
+"""agent.toml in the agent's home: which data this device trains on. Everything else is policy.toml."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from shared.config import Settings, load
+from shared.errors import ConfigError
+from shared.files import write_atomic
+from shared.names import NAME
+
+FILE = "agent.toml"
+
+
+class AgentConfig(Settings):
+    data: Path  # the owner's folder or .npz file, absolute
+    dataset: str = Field(default="data", pattern=f"^{NAME.pattern}$")  # one ledger per data set
+
+
+def settle(home: Path, data: Path | None, dataset: str | None) -> AgentConfig:
+    """The stored configuration with the flags on top; what is new is stored.
+
+    Raises:
+        ConfigError: no data folder was ever named, or agent.toml is wrong.
+    """
+    path = home / FILE
+    stored = load(path, AgentConfig) if path.exists() else None
+    if data is None and stored is None:
+        raise ConfigError(f"{path}: no data folder is known yet; give --data PATH")
+    settled = AgentConfig(
+        data=data.expanduser().absolute() if data is not None else stored.data,  # type: ignore[union-attr]
+        dataset=dataset or (stored.dataset if stored is not None else "data"),
+    )
+    if settled != stored:
+        write_atomic(path, _render(settled).encode())
+    return settled
+
+
+def known_dataset(home: Path) -> str:
+    """The data set of this home, for commands that only look."""
+    path = home / FILE
+    return load(path, AgentConfig).dataset if path.exists() else "data"
+
+
+def _render(config: AgentConfig) -> str:
+    quoted = str(config.data).replace("\\", "\\\\").replace('"', '\\"')
+    return (
+        "# Written by `agent join` and `agent run`.\n"
+        f'data = "{quoted}"  # folder of CLASS/*.png folders, or an .npz file\n'
+        f'dataset = "{config.dataset}"  # names the ledger; one per logical data set, never reuse it\n'
+    )

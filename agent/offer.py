@@ -1,0 +1,156 @@
+"""Judging one round offer before anything is charged: signatures, roster, model, plan, policy.
+
+Order follows docs/protocol.md, "M1 round". Everything in the offer is hostile until it passed here;
+what comes out is what this device itself recomputed.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.dp.guard import Proposal
+from agent.policy import Policy
+from agent.state import AgentHome, Pinned
+from shared.errors import Blame, ConfigError, ProtocolError, RefusalCode
+from shared.identity import verify
+from shared.messages import Request, RoundOffer, Tensor
+from shared.parameters import check_vector, model_hash
+from shared.plan import TrainingPlan
+from shared.roster import Roster
+from shared.secagg import context
+from shared.secagg.canonical import Malformed
+from shared.secagg.parameters import SIGNED, UNSIGNED, Params
+from shared.tasks import registry
+from shared.tasks.spec import Options, Task, TaskSpec
+
+
+@dataclass(frozen=True)
+class CheckedOffer:
+    """An offer whose every part was verified or recomputed here. `model` is float32 (d,)."""
+
+    proposal: Proposal
+    task: Task
+    options: Options
+    tensors: tuple[Tensor, ...]
+    model: NDArray[np.float32] = field(repr=False)
+    params: Params
+    roster: Roster
+    ctx: bytes
+    ledger_echo: bytes
+
+
+def check_offer(
+    request: Request,
+    *,
+    home: AgentHome,
+    pinned: Pinned,
+    policy: Policy,
+    dataset_id: str,
+    now: float,
+    load_task: Callable[[TaskSpec], Task] = registry.load,
+) -> CheckedOffer:
+    """Open and judge `request`; changes nothing but the stored roster, which only ever gets newer.
+
+    Raises:
+        ProtocolError: with the code of the first rule that failed.
+        shared.secagg.errors.Refused: parameters below this device's floors.
+    """
+    offer = RoundOffer.decode(request.body)
+    roster = home.accept_roster(offer.roster_body, offer.roster_signature, now=now)
+    params, plan = _parameters(offer, policy)
+    spec = _task(offer)
+    task = load_task(spec)
+    options = _options(task, plan)
+    model = _model(request, offer, task, options)
+    _check_vector_layout(params, model.size)
+    hashed = model_hash(model, offer.tensors)
+    ctx = context.context(
+        federation_id=roster.federation_id,
+        run_id=request.attempt.run_id,
+        round_number=request.attempt.round,
+        attempt=request.attempt.attempt,
+        shard=0,
+        task_hash=spec.task_hash(),
+        model_hash=hashed,
+        config_hash=context.config_hash(offer.params, offer.plan_json),
+        roster_hash=roster.hash(),
+    )
+    verify(
+        pinned.coordinator_public,
+        offer.open_signature,
+        context.open_message(ctx),
+        code=RefusalCode.CTX_MISMATCH,
+        who="the coordinator over this attempt's context",
+    )
+    proposal = Proposal(
+        coordinator_id=pinned.coordinator_public,
+        task_id=spec.id,
+        task_version=spec.version,
+        task_hash=spec.task_hash(),
+        model_hash=hashed,
+        plan=plan,
+        plan_json=offer.plan_json,
+        attempt=request.attempt,
+        dataset_id=dataset_id,
+    )
+    return CheckedOffer(
+        proposal, task, options, offer.tensors, model, params, roster, ctx, offer.ledger_echo
+    )
+
+
+def _parameters(offer: RoundOffer, policy: Policy) -> tuple[Params, TrainingPlan]:
+    try:
+        params = Params.decode(offer.params)
+    except Malformed as error:
+        raise ProtocolError(
+            RefusalCode.MALFORMED, f"secure-aggregation parameters: {error}"
+        ) from error
+    policy.client_policy().check(params)
+    params.check_overflow()
+    return params, TrainingPlan.from_json(offer.plan_json)
+
+
+def _task(offer: RoundOffer) -> TaskSpec:
+    """The installed task of that id, version and hash; never code from the network."""
+    spec = registry.find(offer.task_id, offer.task_version)
+    if spec.code_hash() != offer.code_hash:
+        raise ProtocolError(
+            RefusalCode.TASK_UNKNOWN,
+            f"task {spec.id} {spec.version} is installed here with other code than the coordinator's; "
+            "install the same edgeveil version on both",
+        )
+    return spec
+
+
+def _options(task: Task, plan: TrainingPlan) -> Options:
+    try:
+        return task.parse_options(plan.options)
+    except ConfigError as error:
+        raise ProtocolError(
+            RefusalCode.TASK_UNKNOWN, f"task options: {error}", blame=Blame.PEER
+        ) from error
+
+
+def _model(
+    request: Request, offer: RoundOffer, task: Task, options: Options
+) -> NDArray[np.float32]:
+    """The global model, accepted only in the shape this device's own task has."""
+    if offer.tensors != task.tensors(options):
+        raise ProtocolError(
+            RefusalCode.MODEL_INVALID, "the model's tensors are not those of the installed task"
+        )
+    if request.bulk is None:
+        raise ProtocolError(RefusalCode.MODEL_INVALID, "the offer came without a model")
+    return check_vector(request.bulk, offer.tensors)
+
+
+def _check_vector_layout(params: Params, parameters: int) -> None:
+    """Exactly one weight lane of at most 1 and one signed lane per parameter; no place for anything else."""
+    layout = [(item.name, item.kind, item.count, item.limbs) for item in params.segments]
+    expected = [("weight", UNSIGNED, 1, 1), ("params", SIGNED, parameters, 1)]
+    if layout != expected or params.segments[0].bound != 1:
+        raise ProtocolError(
+            RefusalCode.POLICY_VECTOR, f"the vector must be {expected}, the offer has {layout}"
+        )

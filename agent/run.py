@@ -1,0 +1,162 @@
+"""`agent join` and `agent run`: from a token to a device that answers rounds until it is stopped.
+
+The composition root of the agent. torch, opacus and flwr are imported only once this device is a
+member and its data, policy and ledger have passed their checks.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.config import settle
+from agent.data import DataShelf, check_folder
+from agent.device import Device
+from agent.enrollment import JoinState, join, wait_until_member
+from agent.policy import Policy
+from agent.state import AgentHome
+from shared.clock import SystemClock
+from shared.errors import ConfigError
+from shared.files import write_atomic
+from shared.tokens import Token
+
+Status = Callable[[str], None]
+
+
+def read_token(text: str) -> Token:
+    """A token given as itself, as @FILE, or as - for standard input."""
+    if text == "-":
+        import sys  # noqa: PLC0415 - only for this spelling
+
+        return Token.decode(sys.stdin.readline())
+    if text.startswith("@"):
+        path = Path(text[1:])
+        try:
+            return Token.decode(path.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: cannot read the token file ({error})") from error
+    return Token.decode(text)
+
+
+def install_policy(home: AgentHome, given: Path | None) -> Policy:
+    """The owner's policy.toml; made from `given` or the defaults when there is none yet."""
+    if given is not None:
+        policy = Policy.load(given)
+        write_atomic(home.policy_path, policy.to_toml().encode())
+    elif not home.policy_path.exists():
+        write_atomic(home.policy_path, Policy.default().to_toml().encode())
+    return Policy.load(home.policy_path)
+
+
+def join_device(
+    path: Path, token: Token, *, data: Path | None, policy: Path | None, dataset: str | None
+) -> JoinState:
+    """Check everything local first, then join; nothing is sent before the device is ready."""
+    if data is not None:
+        check_folder(data)
+    if policy is not None:
+        Policy.load(policy)
+    home = AgentHome(path)
+    with home.lock():
+        install_policy(home, policy)
+        if data is not None:
+            settle(path, data, dataset)
+        return join(home, token)
+
+
+def run_device(
+    path: Path,
+    *,
+    token: Token | None,
+    data: Path | None,
+    policy: Path | None,
+    dataset: str | None,
+    accept_policy: bool,
+    on_status: Status,
+) -> None:
+    """Answer rounds until SIGINT or SIGTERM.
+
+    Raises:
+        EnrollmentError: not enrolled, revoked, or another process runs with this identity.
+        TransportError: the coordinator's certificate does not verify.
+        DataError, ConfigError, StateDamaged, Busy: named in the message.
+    """
+    if data is not None:
+        check_folder(data)
+    if policy is not None:
+        Policy.load(policy)
+    home = AgentHome(path)
+    stop = _stop_on_signals()
+    with home.lock():
+        own_policy = install_policy(home, policy)
+        config = settle(path, data, dataset)
+        check_folder(config.data)
+        if token is not None:
+            join(home, token)
+        home.pinned()
+        _log_to(path / "agent.log")
+        wait_until_member(home, stop, on_status)
+        if not stop.is_set():
+            device = Device(
+                home=home,
+                pinned=home.pinned(),
+                signer=home.identity(),
+                policy=own_policy,
+                dataset_id=config.dataset,
+                shelf=DataShelf(config.data),
+                clock=SystemClock(),
+                on_status=on_status,
+                accept_looser=accept_policy,
+            )
+            _answer_rounds(device, stop)
+    on_status("stopped")
+
+
+def _answer_rounds(device: Device, stop: threading.Event) -> None:
+    device.on_status("loading torch and opacus")
+    from agent import client_app  # noqa: PLC0415 - flwr, torch and opacus: seconds to import
+    from agent.flower_link import FlowerLink  # noqa: PLC0415
+    from agent.session import Session  # noqa: PLC0415
+
+    session = Session(device)
+    try:
+        link = FlowerLink(
+            url=device.pinned.url,
+            ca_pem=device.pinned.ca_pem,
+            node_key=device.home.node_key(),
+            signer=device.signer,
+            session=device.home.next_session(),
+            app=client_app.build(session.handle),
+            on_status=device.on_status,
+            accepted=session.accepted,
+        )
+        link.run(stop)
+    finally:
+        session.close()
+
+
+def _stop_on_signals() -> threading.Event:
+    """Set on the first SIGINT or SIGTERM; a second one ends the process at once."""
+    stop = threading.Event()
+
+    def request_stop(_number: int, _frame: object) -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    signal.signal(signal.SIGINT, request_stop)
+    signal.signal(signal.SIGTERM, request_stop)
+    return stop
+
+
+def _log_to(path: Path) -> None:
+    """The owner's own log: refusals with their reasons and our own faults, never records."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    path.chmod(0o600)
+    logger = logging.getLogger("edgeveil")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

@@ -1,0 +1,227 @@
+"""The agent's part in a round: judge the offer, charge the ledger, train, seal, then mask and unmask.
+
+One attempt at a time; a newer one replaces it. Save, then send: the ledger line of a step is on the
+disk before the reply that depends on it leaves. Whatever fails, the coordinator learns a code from a
+closed list and the owner a sentence in the agent's own log.
+"""
+
+import logging
+from dataclasses import dataclass
+
+from agent.device import Device
+from agent.dp.guard import Reservation, precheck
+from agent.dp.ledger_store import LedgerStore
+from agent.offer import CheckedOffer, check_offer
+from agent.training import train
+from agent.upload import from_blob, to_blob, vector_lanes
+from shared.errors import (
+    Busy,
+    DataError,
+    EdgeveilError,
+    PolicyRefusal,
+    ProtocolError,
+    RefusalCode,
+    StateDamaged,
+)
+from shared.messages import (
+    Attempt,
+    Reply,
+    Request,
+    RoundAccept,
+    Stage,
+    check_request,
+    make_refusal,
+    make_reply,
+)
+from shared.secagg.client import ClientSession
+from shared.secagg.errors import SecaggError
+from shared.tasks.spec import Examples
+
+log = logging.getLogger("edgeveil.agent")
+
+
+@dataclass
+class _Open:
+    """The attempt this agent takes part in."""
+
+    request: Request
+    attempt: Attempt
+    ctx: bytes
+    secagg: ClientSession
+    accept: bytes  # the body of the reply to ROUND
+
+
+class Session:
+    """handle() answers every request; accepted() hears that a reply reached the gateway."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._ledger: LedgerStore | None = None
+        self._open: _Open | None = None
+        if (device.ledger_folder / "ledger.jsonl").exists():
+            self._ledger = self._open_ledger(n_ref=1)  # ignored: fixed when the ledger was made
+
+    def close(self) -> None:
+        self._erase()
+        if self._ledger is not None:
+            self._ledger.close()
+
+    def handle(self, request: Request) -> Reply:
+        """Answer, or refuse with a code; never raises on anything a request can hold."""
+        device = self._device
+        try:
+            check_request(request, device.pinned.coordinator_public, device.pinned.agent_id)
+        except ProtocolError as error:
+            return self._refuse(request, error.code, error)
+        try:
+            return self._answer(request)
+        except (PolicyRefusal, ProtocolError) as error:
+            code, cause = error.code, error
+        except SecaggError as error:
+            code, cause = RefusalCode(error.code), error
+        except EdgeveilError as error:
+            code, cause = _local_fault(error), error
+        except Exception as error:
+            code, cause = RefusalCode.INTERNAL, error
+            log.exception("%s of %s failed", request.stage, request.attempt)
+        if self._open is not None and self._open.attempt == request.attempt:
+            self._erase()
+        return self._refuse(request, code, cause)
+
+    def accepted(self, stage: Stage, attempt: Attempt) -> None:
+        """The gateway took our reply and its objects; after UNMASK the ledger closes the attempt."""
+        if stage is Stage.UNMASK and self._ledger is not None and self._open is not None:
+            self._ledger.ack(attempt)
+            state = self._ledger.state
+            self._device.on_status(
+                f"round {attempt.round}: done; ε {state.epsilon_spent:.3f} of {state.epsilon_max:g} spent"
+            )
+
+    def _answer(self, request: Request) -> Reply:
+        if request.stage is Stage.ROUND:
+            return self._reply(request, self._take_part(request))
+        current = self._open
+        if current is None or current.attempt != request.attempt:
+            raise ProtocolError(RefusalCode.STATE, f"this agent takes no part in {request.attempt}")
+        match request.stage:
+            case Stage.SHARE:
+                return self._reply(request, current.secagg.share(request.body))
+            case Stage.MASKED:
+                return self._submit(request, current)
+            case Stage.AGREE:
+                return self._reply(request, current.secagg.agree(request.body))
+            case _:
+                return self._reply(request, current.secagg.unmask(request.body))
+
+    def _take_part(self, request: Request) -> bytes:
+        """M1: everything from the offer to the signed advert; the body of the reply."""
+        if self._open is not None and self._open.request == request:
+            return self._open.accept
+        self._erase()
+        device = self._device
+        offer = check_offer(
+            request,
+            home=device.home,
+            pinned=device.pinned,
+            policy=device.policy,
+            dataset_id=device.dataset_id,
+            now=device.clock.wall(),
+        )
+        last = device.home.last_attempt(request.attempt.run_id)
+        if last is not None and request.attempt <= last:
+            raise ProtocolError(RefusalCode.ROUND_REPLAY, f"{request.attempt} is not after {last}")
+        examples = device.shelf.load(offer.task, offer.options)
+        ledger = self._ledger or self._open_ledger(device.policy.declared_size(len(examples)))
+        self._ledger = ledger
+        ledger.check_echo(offer.ledger_echo, request.attempt.run_id)
+        reservation = precheck(
+            offer.proposal, device.policy, ledger.state, pinned=device.pinned.coordinator_public
+        )
+        blob = self._update(offer, reservation, examples, ledger)
+        device.home.advance(request.attempt)
+        secagg = ClientSession(
+            ctx=offer.ctx,
+            params=offer.params,
+            members=offer.roster.members,
+            signer=device.signer,
+            policy=device.policy.client_policy(),
+            vector=vector_lanes(from_blob(blob), offer.params),
+        )
+        accept = RoundAccept(secagg.advert(), ledger.head()).encode()
+        self._open = _Open(request, request.attempt, offer.ctx, secagg, accept)
+        return accept
+
+    def _update(
+        self, offer: CheckedOffer, reservation: Reservation, examples: Examples, ledger: LedgerStore
+    ) -> bytes:
+        """The sealed update: an unsubmitted one of the same question again, or a freshly charged one."""
+        attempt = offer.proposal.attempt
+        blob = ledger.sealed_blob(reservation)
+        if blob is not None:
+            self._device.on_status(f"round {attempt.round}: masking the sealed update again")
+            return blob
+        ledger.reserve(reservation)
+        plan = offer.proposal.plan
+        self._device.on_status(
+            f"round {attempt.round} of {plan.rounds}: training, {plan.steps} steps"
+        )
+        result = train(
+            offer.task,
+            offer.options,
+            examples,
+            offer.model,
+            offer.tensors,
+            plan,
+            ledger.state.n_ref,
+        )
+        blob = to_blob(result.update)
+        ledger.seal(attempt, blob, steps_done=result.steps, gradient_mode=result.gradient_mode)
+        return blob
+
+    def _submit(self, request: Request, current: _Open) -> Reply:
+        """M3: the ledger knows before the masked vector leaves; asked again, the same bytes leave."""
+        again = current.secagg.state != "SHARED"
+        body, vector = current.secagg.masked(request.body)
+        if not again and self._ledger is not None:
+            self._ledger.submit(current.attempt, current.ctx)
+            self._device.on_status(f"round {current.attempt.round}: masked update submitted")
+        return self._reply(request, body, vector)
+
+    def _reply(self, request: Request, body: bytes, bulk: memoryview | None = None) -> Reply:
+        device = self._device
+        return make_reply(device.signer, device.pinned.agent_id, request, body, bulk)
+
+    def _refuse(self, request: Request, code: RefusalCode, cause: Exception) -> Reply:
+        device = self._device
+        log.warning("refused %s of %s: %s: %s", request.stage, request.attempt, code, cause)
+        device.on_status(f"round {request.attempt.round}: refused ({code}): {cause}")
+        return make_refusal(device.signer, device.pinned.agent_id, request, code)
+
+    def _open_ledger(self, n_ref: int) -> LedgerStore:
+        device = self._device
+        return LedgerStore.open(
+            device.ledger_folder,
+            signer=device.signer,
+            dataset_id=device.dataset_id,
+            n_ref=n_ref,
+            unit=device.policy.unit,
+            policy=device.policy,
+            clock=device.clock,
+            accept_looser=device.accept_looser,
+        )
+
+    def _erase(self) -> None:
+        if self._open is not None:
+            self._open.secagg.erase()
+        self._open = None
+
+
+def _local_fault(error: EdgeveilError) -> RefusalCode:
+    """The code for a fault of this device's own making."""
+    if isinstance(error, Busy):
+        return RefusalCode.LEDGER_LOCKED
+    if isinstance(error, StateDamaged):
+        return RefusalCode.LEDGER_CORRUPT
+    if isinstance(error, DataError):
+        return RefusalCode.DATASET_UNKNOWN
+    return RefusalCode.INTERNAL

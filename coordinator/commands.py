@@ -1,0 +1,213 @@
+"""What the `coordinator` commands do: through the admin socket while `serve` runs, else on the database."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from coordinator.admin_client import call
+from coordinator.config import CoordinatorConfig, load_config, load_plan
+from coordinator.records import RoundRecord
+from coordinator.setup import FEDERATION_KEY, identity_path, tls_folder
+from coordinator.store import Store
+from coordinator.transport import Presence
+from shared.errors import ConfigError, RunFailed, TransportError
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def parse_ttl(text: str) -> float:
+    """Seconds of "90s", "30m", "1h", "2d"; raises ConfigError."""
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if found is None or int(found[1]) == 0:
+        raise ConfigError(f"--ttl {text!r}: write a number and s, m, h or d, such as 30m, 1h or 2d")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def read_file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def make_tokens(home: Path, names: Sequence[str], ttl_s: float) -> dict[str, str]:
+    """One token per name."""
+    config = load_config(home)
+    answer = call(home, "invite", names=list(names), ttl_s=ttl_s)
+    if answer is None:
+        with Store.open(home) as store:
+            answer = tokens_of(store, home, config, names, ttl_s)
+    tokens: dict[str, str] = answer
+    return tokens
+
+
+def tokens_of(
+    store: Store, home: Path, config: CoordinatorConfig, names: Sequence[str], ttl_s: float
+) -> dict[str, str]:
+    from coordinator.certificates import fingerprint  # noqa: PLC0415 - only for invitations
+    from coordinator.enrollment import create_invites  # noqa: PLC0415
+    from shared.identity import Identity  # noqa: PLC0415
+
+    tokens = create_invites(
+        store,
+        list(names),
+        ttl_s=float(ttl_s),
+        url=config.url,
+        ca_sha256=fingerprint((tls_folder(home) / "ca.pem").read_bytes()),
+        federation_public=bytes.fromhex(config.federation_public),
+        coordinator_public=Identity.load(identity_path(home)).public,
+    )
+    return {token.name: token.encode() for token in tokens}
+
+
+def export_candidate(home: Path) -> bytes:
+    """The next roster, unsigned."""
+    config = load_config(home)
+    answer = call(home, "roster-export")
+    if answer is None:
+        with Store.open(home) as store:
+            answer = candidate_of(store, config)
+    return str(answer["candidate"]).encode()
+
+
+def candidate_of(store: Store, config: CoordinatorConfig) -> dict[str, str]:
+    from coordinator.roster_files import export_roster  # noqa: PLC0415
+
+    return {"candidate": export_roster(store, bytes.fromhex(config.federation_public)).decode()}
+
+
+def sign_candidate(candidate: bytes, federation: Path, passphrase: Callable[[], bytes]) -> bytes:
+    """Sign with the key in `federation`; `passphrase` is asked only when the key is encrypted."""
+    from coordinator.roster_files import is_encrypted, load_federation_key, sign_roster  # noqa: PLC0415
+
+    path = federation / FEDERATION_KEY
+    if not path.exists():
+        raise ConfigError(f"{path}: no federation key here; name its folder with --federation")
+    key = load_federation_key(path, passphrase() if is_encrypted(path) else None)
+    return sign_roster(candidate, key)
+
+
+def import_signed(home: Path, signed: bytes) -> int:
+    """Put a signed roster into force; its epoch."""
+    config = load_config(home)
+    answer = call(home, "roster-import", signed=signed.decode("utf-8", "replace"))
+    if answer is not None:
+        return int(answer["epoch"])
+    with Store.open(home) as store:
+        return import_into(store, config, signed)
+
+
+def import_into(store: Store, config: CoordinatorConfig, signed: bytes) -> int:
+    from coordinator.roster_files import import_roster  # noqa: PLC0415
+
+    return import_roster(store, signed, bytes.fromhex(config.federation_public)).roster.epoch
+
+
+def submit_plan(home: Path, path: Path) -> dict[str, Any]:
+    """Queue a plan at the running coordinator: {run, new, rounds}.
+
+    Raises:
+        TransportError: no coordinator serves this home.
+    """
+    load_config(home)
+    plan = load_plan(path)
+    answer = call(home, "submit", plan=plan.model_dump(mode="json"))
+    if answer is None:
+        raise TransportError(
+            f"no coordinator is serving {home}; start it with: coordinator serve --home {home}"
+        )
+    return answer
+
+
+def follow_run(home: Path, submitted: Mapping[str, Any]) -> dict[str, Any]:
+    """Show the run's progress on stderr until it ends; its report.
+
+    Raises:
+        RunFailed: the run ended without its last round; it can be continued.
+    """
+    from coordinator.follow import Display, tail  # noqa: PLC0415
+    from shared.console import stderr  # noqa: PLC0415
+    from shared.event_log import Event  # noqa: PLC0415
+
+    path = home / "runs" / str(submitted["run"]) / "events.jsonl"
+    display = Display(stderr, int(submitted["rounds"]))
+    ended = ""
+    try:
+        for line in tail(
+            path, int(submitted["log_size"]), lambda: call(home, "status") is not None
+        ):
+            display.show(line)
+            ended = line.event
+    finally:
+        display.close()
+    report = read_report(home, str(submitted["run"]))
+    if ended != Event.RUN_FINISH:
+        reason = report["reason"] or "the coordinator stopped"
+        raise RunFailed(f"run {submitted['run']} did not finish: {reason}")
+    return report
+
+
+def read_status(home: Path) -> dict[str, Any]:
+    """The running coordinator's own answer, or what the database knows when none runs."""
+    config = load_config(home)
+    answer = call(home, "status")
+    if answer is not None:
+        return answer
+    with Store.open(home, read_only=True) as store:
+        found = status_of(store, home, config, {})
+        last = store.last_run()
+        rounds = store.rounds(last.run_id) if last is not None else []
+    return found | {
+        "run": last.run_id if last is not None else None,
+        "round": rounds[-1].round if rounds else None,
+        "stage": str(last.state) if last is not None else None,
+    }
+
+
+def status_of(
+    store: Store, home: Path, config: CoordinatorConfig, presence: Mapping[bytes, Presence]
+) -> dict[str, Any]:
+    """Fields that do not depend on a running process, and agents as the gateway sees them."""
+    members = {agent.agent_id for agent in store.members()}
+    agents = []
+    for agent in sorted(store.agents(include_revoked=True), key=lambda item: item.name):
+        seen = presence.get(agent.agent_id)
+        state = "offline" if agent.agent_id in members else "pending"
+        if agent.revoked is not None:
+            state = "revoked"
+        elif seen is not None and seen.connected:
+            state = "connected"
+        agents.append(
+            {"name": agent.name, "state": state, "last_seen": seen.last_seen if seen else None}
+        )
+    return {
+        "url": config.url,
+        "ca_file": str(tls_folder(home) / "ca.pem"),
+        "pid": None,
+        "superlink_pid": None,
+        "run": None,
+        "round": None,
+        "stage": None,
+        "agents": agents,
+    }
+
+
+def read_rounds(home: Path, run_id: str | None) -> list[RoundRecord]:
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        if run_id is not None:
+            store.run(run_id)  # an unknown run is an error, not an empty table
+        return store.rounds(run_id)
+
+
+def read_report(home: Path, run_id: str | None) -> dict[str, Any]:
+    """The report of one run, or of the last."""
+    from coordinator.reports import build  # noqa: PLC0415
+
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        run = store.run(run_id) if run_id is not None else store.last_run()
+        if run is None:
+            raise ConfigError(f"{home}: no run yet; start one with: coordinator run plan.toml")
+        return build(run, store.rounds(run.run_id), home / "runs" / run.run_id)

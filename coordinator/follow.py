@@ -1,0 +1,149 @@
+"""`coordinator run` and the demo look over the coordinator's shoulder: its event log as it grows.
+
+One line per finished stage on stderr; while a stage runs, a terminal shows who is still awaited.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.status import Status
+
+from shared.event_log import Event, EventLine
+
+POLL_S = 0.1
+ENDS = (Event.RUN_FINISH, Event.RUN_FAIL, Event.RUN_STOP)
+TITLES = {
+    "round": "train",
+    "share": "share",
+    "masked": "mask",
+    "agree": "agree",
+    "unmask": "unmask",
+}
+
+
+def tail(path: Path, start: int, alive: Callable[[], bool]) -> Iterator[EventLine]:
+    """Events from byte `start` on, until the run ends; stops early when alive() turns false."""
+    at, pending, idle = start, b"", 1
+    running = True
+    while True:
+        if (
+            idle % 10 == 0
+        ):  # asked before reading, so that the last lines of a dead process are seen
+            running = alive()
+        data = _read_from(path, at)
+        at += len(data)
+        *lines, pending = (pending + data).split(b"\n")
+        for line in lines:
+            event = EventLine(**json.loads(line))
+            yield event
+            if event.event in ENDS:
+                return
+        if not running and not data:
+            return
+        idle = 0 if data else idle + 1
+        if not data:
+            time.sleep(POLL_S)
+
+
+def size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _read_from(path: Path, at: int) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        file.seek(at)
+        return file.read()
+
+
+class Display:
+    """Turns events into lines; keeps count of who is asked and who has answered."""
+
+    def __init__(self, console: Console, rounds: int) -> None:
+        self._console = console
+        self._rounds = rounds
+        self._asked: set[str] = set()
+        self._answered: set[str] = set()
+        self._status: Status | None = None
+
+    def show(self, line: EventLine) -> None:
+        handler = {
+            Event.ROUND_WAIT: self._wait,
+            Event.ROUND_START: self._round_start,
+            Event.AGENT_SELECT: self._select,
+            Event.STAGE_START: self._stage_start,
+            Event.AGENT_REPLY: self._reply,
+            Event.AGENT_DROP: self._drop,
+            Event.STAGE_FINISH: self._stage_finish,
+            Event.ROUND_COMMIT: self._commit,
+            Event.ROUND_ABORT: self._abort,
+        }.get(Event(line.event))
+        if handler is not None:
+            handler(line)
+
+    def close(self) -> None:
+        self._wait_text(None)
+
+    def _wait(self, line: EventLine) -> None:
+        self._wait_text(
+            f"round {line.round}: waiting for agents ({line.reason.replace('-', ' ')} connected)"
+        )
+
+    def _round_start(self, line: EventLine) -> None:
+        self._wait_text(None)
+        self._asked, self._answered = set(), set()
+        again = f", attempt {line.attempt}" if line.attempt > 1 else ""
+        self._console.print(f"[bold]round {line.round} of {self._rounds}[/]{again}")
+
+    def _select(self, line: EventLine) -> None:
+        self._asked.add(line.agent)
+
+    def _stage_start(self, line: EventLine) -> None:
+        self._answered = set()
+        self._progress(line)
+
+    def _reply(self, line: EventLine) -> None:
+        self._answered.add(line.agent)
+        self._progress(line)
+
+    def _drop(self, line: EventLine) -> None:
+        self._asked.discard(line.agent)
+        self._console.print(f"  [yellow]dropped[/] {line.agent}: {line.reason}")
+
+    def _stage_finish(self, line: EventLine) -> None:
+        self._wait_text(None)
+        seconds = (line.dur_ms or 0) / 1000
+        self._console.print(
+            f"  {TITLES.get(line.stage, line.stage):<7} {len(self._answered)} agents  {seconds:6.2f} s"
+        )
+        self._asked = set(self._answered)
+
+    def _commit(self, line: EventLine) -> None:
+        self._wait_text(None)
+        self._console.print(f"  [green]committed[/] in {(line.dur_ms or 0) / 1000:.1f} s")
+
+    def _abort(self, line: EventLine) -> None:
+        self._wait_text(None)
+        self._console.print(f"  [red]aborted[/]: {line.reason}")
+
+    def _progress(self, line: EventLine) -> None:
+        awaited = ", ".join(sorted(self._asked - self._answered)) or "nobody"
+        self._wait_text(
+            f"  {TITLES.get(line.stage, line.stage)}: {len(self._answered)} answered, awaiting {awaited}"
+        )
+
+    def _wait_text(self, text: str | None) -> None:
+        """A spinner on a terminal; nothing elsewhere."""
+        if text is None or not self._console.is_terminal:
+            if self._status is not None:
+                self._status.stop()
+                self._status = None
+        elif self._status is None:
+            self._status = self._console.status(text)
+            self._status.start()
+        else:
+            self._status.update(text)

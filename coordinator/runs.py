@@ -1,0 +1,90 @@
+"""A run's life outside its rounds: submitted, opened (fresh or from its last committed round), closed.
+
+Importing this module costs nothing heavy; opening a run imports torch for the model and the
+held-out evaluation.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coordinator import checkpoint
+from coordinator.config import Plan
+from coordinator.driver import Evaluate, OpenRun
+from coordinator.offers import secagg_params, training_plan
+from coordinator.records import Run, RunState
+from coordinator.store import Store
+from shared.errors import ConfigError, ProtocolError, StateDamaged
+from shared.files import private_directory
+from shared.tasks import registry
+from shared.tasks.spec import TaskSpec
+
+UNFINISHED = (RunState.QUEUED, RunState.RUNNING, RunState.STOPPED, RunState.FAILED)
+
+
+def find_task(plan: Plan) -> TaskSpec:
+    """The installed task a plan names; raises ConfigError otherwise."""
+    try:
+        return registry.find(plan.task.id, plan.task.version)
+    except ProtocolError as error:
+        raise ConfigError(f"plan: task.id: {error.message}") from error
+
+
+def submit(store: Store, plan: Plan) -> tuple[Run, bool]:
+    """Queue a plan. The same plan continues its latest unfinished run; True when it is a new one."""
+    find_task(plan)
+    _check_budget(plan)
+    text = plan.model_dump_json()
+    plan_hash = hashlib.sha256(text.encode()).hexdigest()
+    for run in reversed(store.runs()):
+        if run.plan_hash == plan_hash and run.state in UNFINISHED:
+            store.set_run_state(run.run_id, RunState.QUEUED)
+            return store.run(run.run_id), False
+    return store.create_run(text, plan_hash), True
+
+
+def _check_budget(plan: Plan) -> None:
+    """Refuse a plan no budget can pay for before anybody is asked."""
+    try:
+        secagg_params(plan, training_plan(plan), parameters=1)
+    except ValueError as error:
+        raise ConfigError(f"plan: training: {error}") from error
+
+
+def open_run(store: Store, home: Path, run: Run) -> tuple[OpenRun, NDArray[np.float32], int]:
+    """The run, its newest committed model, and the number of the round that comes next.
+
+    Raises:
+        ConfigError: the task or its options are unknown here.
+        DataError: the evaluation data cannot be used.
+        StateDamaged: the last checkpoint is not the one that was committed.
+    """
+    from coordinator.evaluation import Evaluator, initial_model  # noqa: PLC0415 - torch
+
+    plan = Plan.model_validate(json.loads(run.plan))
+    spec = find_task(plan)
+    task = registry.load(spec)
+    options = task.parse_options(plan.task.options)
+    folder = private_directory(home / "runs" / run.run_id)
+    vector, tensors = initial_model(task, options)
+    last = store.last_committed(run.run_id)
+    if last is None:
+        metadata = {"run": run.run_id, "round": "0", "task": f"{spec.id} {spec.version}"}
+        checkpoint.save(folder / "round-0000.safetensors", vector, tensors, metadata)
+    else:
+        saved = checkpoint.load(
+            folder / f"round-{last.round:04d}.safetensors", sha256=last.model_sha256
+        )
+        if saved.tensors != tensors:
+            raise StateDamaged(
+                f"{folder}: the checkpoint of round {last.round} belongs to another model"
+            )
+        vector = saved.vector
+    evaluate: Evaluate | None = None
+    if plan.evaluation.data is not None:
+        evaluate = Evaluator(task, options, plan.evaluation.data).evaluate
+    opened = OpenRun(run.run_id, plan, spec, tensors, folder, evaluate)
+    return opened, vector, 1 if last is None else last.round + 1

@@ -1,0 +1,276 @@
+"""`coordinator serve`: the composition root. Everything is made here, started in order, stopped in reverse.
+
+Order (docs/design.md, "Processes"): lock → database → certificates → gateway object → SuperLink and
+its run → public listener → admin socket → runs, one after another, on this main thread. The
+federation key is not among the things it opens.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+from coordinator.admin import AdminServer
+from coordinator.admin_client import SOCKET
+from coordinator.attempt import Stopped, Surroundings
+from coordinator.certificates import ensure_leaf
+from coordinator.commands import candidate_of, import_into, status_of, tokens_of
+from coordinator.config import CoordinatorConfig, Plan, load_config, load_plan
+from coordinator.driver import Driver, Progress
+from coordinator.enrollment import JoinDesk
+from coordinator.flower_runtime import FlowerRuntime
+from coordinator.follow import size
+from coordinator.gateway import Gateway
+from coordinator.records import Run, RunState
+from coordinator.reports import build
+from coordinator.runs import open_run, submit
+from coordinator.setup import identity_path, tls_folder
+from coordinator.store import Store
+from coordinator.transport import Member
+from shared.clock import SystemClock
+from shared.config import validate
+from shared.console import stderr
+from shared.errors import EdgeveilError, TransportError
+from shared.event_log import Event, EventLog, Level
+from shared.files import exclusive_lock, private_directory, write_atomic
+from shared.identity import Identity
+from shared.privacy.heads import SignedHead
+
+IDLE_S = 0.5
+
+
+def serve(home: Path, plan: Path | None) -> None:
+    """Run until SIGINT or SIGTERM; raises what makes it impossible to start or go on."""
+    config = load_config(home)
+    queued = load_plan(plan) if plan is not None else None
+    with exclusive_lock(home / "serve.lock", held_by="coordinator serve"):
+        coordinator = Coordinator(home, config)
+        try:
+            coordinator.start()
+            if queued is not None:
+                submit(coordinator.store, queued)
+            coordinator.work()
+        finally:
+            coordinator.stop()
+
+
+class Coordinator:
+    """One serving process. Used from the main thread; the admin and gateway threads only call handlers."""
+
+    def __init__(self, home: Path, config: CoordinatorConfig) -> None:
+        self.home = home
+        self.config = config
+        self.clock = SystemClock()
+        self.halt = threading.Event()
+        self.store = Store.open(home)
+        self.events = EventLog(home / "events.jsonl")
+        self.progress = Progress()
+        self.names: dict[bytes, str] = {}
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._roster_changed = threading.Event()
+        self._identity = Identity.load(identity_path(home))
+        self._desk = JoinDesk(self.store, events=self.events)
+        self.gateway = Gateway(join=self._desk.handle, ready=self._is_ready, log=self._log)
+        self.runtime = FlowerRuntime(private_directory(home / "runtime"), self.gateway, self._log)
+        self._admin: AdminServer | None = None
+
+    def start(self) -> None:
+        """Start everything in order; raises ConfigError for a busy port, TransportError for SuperLink."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+        logging.getLogger("edgeveil").addHandler(logging.NullHandler())
+        certificate, key = ensure_leaf(tls_folder(self.home), self.config.certificate_hosts)
+        host, port = self.config.address
+        self._apply_roster()
+        self.gateway.start(host, port, certificate, key)
+        self.runtime.start()
+        self._register_members()
+        self._admin = AdminServer(self.home / SOCKET, self._handlers())
+        self._admin.start()
+        self.events.emit(Event.COORDINATOR_START)
+        stderr.print(
+            f"coordinator listening on {host}:{self.gateway.port} for {self.config.url}",
+            markup=False,
+        )
+
+    def stop(self) -> None:
+        """Public listener first, then the Flower run and its process, then our own files."""
+        for close in (
+            self._stop_admin,
+            self.gateway.stop,
+            self.runtime.stop,
+            lambda: self.events.emit(Event.COORDINATOR_STOP, sync=True),
+            self.events.close,
+            self.store.close,
+        ):
+            with contextlib.suppress(EdgeveilError):
+                close()
+
+    def work(self) -> None:
+        """Take queued and unfinished runs, oldest first, until a signal comes."""
+        while not self.halt.is_set():
+            self.housekeeping()
+            run = self._next_run()
+            if run is not None:
+                self._execute(run)
+            else:
+                with contextlib.suppress(queue.Empty):
+                    self._wake.get(timeout=IDLE_S)
+
+    def housekeeping(self) -> None:
+        """What must happen now and then on the main thread, also in the middle of a round."""
+        if self._roster_changed.is_set():
+            self._roster_changed.clear()
+            self._apply_roster()
+            self._register_members()
+        if not self.runtime.alive():
+            raise TransportError("the SuperLink process has ended; start `coordinator serve` again")
+
+    def _next_run(self) -> Run | None:
+        waiting = (RunState.QUEUED, RunState.RUNNING, RunState.STOPPED)
+        return next((run for run in self.store.runs() if run.state in waiting), None)
+
+    def _execute(self, run: Run) -> None:
+        """One run to its end; a failed one is recorded and the coordinator goes on."""
+        self.progress.run, self.progress.stage = run.run_id, "opening"
+        self.store.set_run_state(run.run_id, RunState.RUNNING)
+        self.store.abandon_open_attempts(run.run_id, "COORDINATOR_RESTART")
+        folder = private_directory(self.home / "runs" / run.run_id)
+        state, event, level, reason = RunState.FINISHED, Event.RUN_FINISH, "info", ""
+        with EventLog(folder / "events.jsonl") as events:
+            try:
+                self._drive(run, events)
+            except Stopped:
+                state, event = RunState.STOPPED, Event.RUN_STOP
+            except TransportError:
+                state, event, level = RunState.STOPPED, Event.RUN_STOP, "error"
+                raise
+            except EdgeveilError as error:
+                state, event, level, reason = RunState.FAILED, Event.RUN_FAIL, "error", str(error)
+                stderr.print(f"run {run.run_id} failed: {error}", markup=False)
+            finally:
+                self.store.set_run_state(run.run_id, state, reason)
+                self._save_report(run.run_id, folder)
+                events.emit(event, level=_level(level), run=run.run_id, sync=True)
+                self.progress.run, self.progress.round, self.progress.stage = None, None, "idle"
+
+    def _drive(self, run: Run, events: EventLog) -> None:
+        opened, model, first = open_run(self.store, self.home, run)
+        events.emit(
+            Event.RUN_START if first == 1 else Event.RUN_RESUME, run=run.run_id, round=first
+        )
+        around = Surroundings(
+            transport=self.runtime,
+            events=events,
+            clock=self.clock,
+            stop=self.halt,
+            names=self.names,
+            note_head=self._note_head,
+            housekeeping=self.housekeeping,
+        )
+        driver = Driver(
+            opened,
+            model,
+            store=self.store,
+            signer=self._identity,
+            around=around,
+            progress=self.progress,
+        )
+        driver.drive(first)
+
+    def _save_report(self, run_id: str, folder: Path) -> None:
+        report = build(self.store.run(run_id), self.store.rounds(run_id), folder)
+        write_atomic(folder / "report.json", json.dumps(report, indent=2).encode())
+
+    def _note_head(self, agent: bytes, head: SignedHead) -> None:
+        """Keep the highest head an agent signed per data set; it is echoed with the next offer."""
+        known = self.store.ledger_head(agent)
+        if known:
+            before = SignedHead.decode(known)
+            if before.dataset == head.dataset and before.seq > head.seq:
+                return
+        self.store.set_ledger_head(agent, head.encode())
+
+    def _apply_roster(self) -> None:
+        members = self.store.members()
+        self.names.update({agent.agent_id: agent.name for agent in members})
+        self.gateway.set_members(self._members())
+
+    def _register_members(self) -> None:
+        self.runtime.set_members(self._members())
+
+    def _members(self) -> list[Member]:
+        return [
+            Member(agent.agent_id, agent.name, agent.identity_public, agent.node_public)
+            for agent in self.store.members()
+        ]
+
+    def _handlers(self) -> dict[str, Any]:
+        return {
+            "status": lambda _: self._status(),
+            "submit": self._submit,
+            "invite": lambda asked: tokens_of(
+                self.store, self.home, self.config, asked["names"], asked["ttl_s"]
+            ),
+            "roster-export": lambda _: candidate_of(self.store, self.config),
+            "roster-import": self._import_roster,
+        }
+
+    def _status(self) -> dict[str, Any]:
+        presence = self.gateway.presence()
+        found = status_of(self.store, self.home, self.config, presence)
+        progress = self.progress
+        return found | {
+            "pid": os.getpid(),
+            "superlink_pid": self.runtime.superlink_pid,
+            "port": self.gateway.port,
+            "run": progress.run,
+            "round": progress.round,
+            "stage": progress.stage,
+        }
+
+    def _submit(self, asked: dict[str, Any]) -> dict[str, Any]:
+        plan = validate(asked["plan"], Plan, source="plan")
+        run, new = submit(self.store, plan)
+        seen = size(self.home / "runs" / run.run_id / "events.jsonl")
+        self._wake.put(None)
+        return {"run": run.run_id, "new": new, "rounds": plan.rounds.count, "log_size": seen}
+
+    def _import_roster(self, asked: dict[str, Any]) -> dict[str, Any]:
+        epoch = import_into(self.store, self.config, asked["signed"].encode())
+        self._roster_changed.set()
+        self._wake.put(None)
+        return {"epoch": epoch}
+
+    def _is_ready(self) -> bool:
+        return self.runtime.alive() and not self.halt.is_set()
+
+    def _log(self, event: str, *, level: str = "info", agent: str = "", reason: str = "") -> None:
+        with contextlib.suppress(ValueError):
+            self.events.emit(Event(event), level=_level(level), agent=agent, reason=reason)
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        """The first signal drains; the second ends the process (and with it SuperLink) at once."""
+        if self.halt.is_set():
+            os._exit(130)
+        self.halt.set()
+        self._wake.put(None)
+
+    def _stop_admin(self) -> None:
+        if self._admin is not None:
+            self._admin.stop()
+
+
+def _level(name: str) -> Level:
+    levels: dict[str, Level] = {
+        "info": "info",
+        "warning": "warning",
+        "error": "error",
+        "alarm": "alarm",
+    }
+    return levels.get(name, "info")

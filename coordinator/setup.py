@@ -1,0 +1,96 @@
+"""`coordinator init`: the home folder with its keys, certificates, database and configuration.
+
+coordinator.toml is written last, so a home that has one is complete; init on an unfinished home
+goes on where the crash left it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from coordinator.certificates import ensure_authority, ensure_leaf, fingerprint
+from coordinator.config import CoordinatorConfig, load_config
+from coordinator.roster_files import create_federation_key
+from coordinator.store import Store
+from shared.config import validate
+from shared.errors import ConfigError
+from shared.files import private_directory, write_atomic
+from shared.identity import Identity
+
+FEDERATION_KEY = "federation.key"
+FEDERATION_PUBLIC = "federation.pub"
+
+
+@dataclass(frozen=True)
+class Initialised:
+    home: Path
+    federation: Path
+    url: str
+    ca_sha256: str
+    fresh: bool
+
+
+def tls_folder(home: Path) -> Path:
+    return home / "tls"
+
+
+def identity_path(home: Path) -> Path:
+    return home / "identity.key"
+
+
+def initialise(
+    home: Path,
+    federation: Path,
+    *,
+    url: str,
+    listen: str,
+    hosts: tuple[str, ...],
+    passphrase: bytes | None,
+) -> Initialised:
+    """Make everything that is missing; an initialised home with the same URL is left as it is.
+
+    Raises:
+        ConfigError: a malformed URL or address, or the home belongs to another URL.
+    """
+    values = {"url": url, "listen": listen, "hosts": hosts, "federation_public": "0" * 64}
+    config = validate(values, CoordinatorConfig, source="coordinator init")
+    fresh = not (home / "coordinator.toml").exists()
+    if fresh:
+        private_directory(home)
+        federation_public = _federation(federation, passphrase)
+        if not identity_path(home).exists():
+            Identity.generate().save(identity_path(home))
+        ensure_authority(tls_folder(home))
+        ensure_leaf(tls_folder(home), config.certificate_hosts)
+        Store.open(home, create=True).close()
+        config = config.model_copy(update={"federation_public": federation_public.hex()})
+        write_atomic(home / "coordinator.toml", _render(config).encode())
+    elif load_config(home).url != url:
+        raise ConfigError(
+            f"{home}: already initialised for {load_config(home).url}; edit coordinator.toml to move it"
+        )
+    ca_sha256 = fingerprint((tls_folder(home) / "ca.pem").read_bytes()).hex()
+    return Initialised(home, federation, url, ca_sha256, fresh)
+
+
+def _federation(folder: Path, passphrase: bytes | None) -> bytes:
+    """The federation's public key, from a key pair made on first use."""
+    private_directory(folder)
+    public = folder / FEDERATION_PUBLIC
+    if not public.exists():
+        (folder / FEDERATION_KEY).unlink(
+            missing_ok=True
+        )  # no public half: nobody has pinned it yet
+        made = create_federation_key(folder / FEDERATION_KEY, passphrase)
+        write_atomic(public, made.public.hex().encode() + b"\n", mode=0o644)
+    return bytes.fromhex(public.read_text().strip())
+
+
+def _render(config: CoordinatorConfig) -> str:
+    hosts = ", ".join(f'"{host}"' for host in config.hosts)
+    return (
+        "# Written by `coordinator init`; docs/configuration.md explains every key.\n"
+        f'url = "{config.url}"  # what agents are told to reach\n'
+        f'listen = "{config.listen}"  # host:port of the public gateway\n'
+        f"hosts = [{hosts}]  # further names and addresses in the server certificate\n"
+        f'federation_public = "{config.federation_public}"  # the key that signs rosters, in hex\n'
+    )

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Everything CI checks, cheapest first. ./scripts/test.sh [--fast]   (--fast leaves out system and wheel tests)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/environment.sh
+prepare_environment
+export PATH="$PWD/.venv/bin:$PATH"
+
+step() { printf '\n== %s\n' "$*"; }
+step "format";            ruff format --check .
+step "lint";              ruff check .
+step "types";             mypy
+step "import contracts";  lint-imports
+step "unit, property, vectors, protocol, architecture"
+pytest -q tests/unit tests/property tests/protocol tests/architecture
+step "documentation and integration"
+pytest -q tests/docs tests/integration
+if [ "${1:-}" != "--fast" ]; then
+  step "system: real processes over TLS"
+  pytest -q tests/system
+  step "wheel: clean environment, another folder"
+  python scripts/check_wheel.py
+fi
+printf '\nall checks passed\n'
