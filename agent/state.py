@@ -52,11 +52,11 @@ class Pinned(BaseModel):
 
     model_config = _FILE
 
-    url: str = Field(pattern=r"^https://[^/\s]+\Z")
+    url: str = Field(pattern=r"^https://[^/\s]+$")
     ca_pem: bytes
     coordinator_public: _Key
     federation_public: _Key
-    name: str = Field(pattern=rf"^{NAME.pattern}\Z")
+    name: str = Field(pattern=rf"^{NAME.pattern}$")
     agent_id: _Id
     token_id: _Id
     state: Literal["joining", "pending", "member"]

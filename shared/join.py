@@ -24,12 +24,12 @@ PATH = "/v1/join"
 MAX_REQUEST = 16 << 10  # bytes
 MAX_ANSWER = 2 << 20  # bytes; a roster of 10,000 members has 0.7 MB in base64
 
-Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}\Z")]
+Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
 _STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def _hex(size: int) -> object:
-    return Field(pattern=rf"^[0-9a-f]{{{2 * size}}}\Z")
+    return Field(pattern=rf"^[0-9a-f]{{{2 * size}}}$")
 
 
 class JoinCode(StrEnum):
@@ -62,7 +62,7 @@ class JoinRequest(BaseModel):
     name: Name
     identity_public: Annotated[str, _hex(32)]
     node_public: str = Field(max_length=512)
-    software: str = Field(pattern=r"^[0-9A-Za-z.+-]{1,40}\Z")
+    software: str = Field(pattern=r"^[0-9A-Za-z.+-]{1,40}$")
     proof: Annotated[str, _hex(32)]
     signature: Annotated[str, _hex(64)]
 
