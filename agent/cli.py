@@ -109,10 +109,8 @@ def budget(
     Example: agent budget --json
     """
     from agent.budget import read_budget
-    from agent.state import AgentHome
 
-    folder = home_of(ROLE, home)
-    found = read_budget(AgentHome.existing(folder), dataset)
+    found = read_budget(home_of(ROLE, home), dataset)
     if as_json:
         print_json(found.as_json())
         return

@@ -73,6 +73,8 @@ class Session:
             check_request(request, device.pinned.coordinator_public, device.pinned.agent_id)
         except ProtocolError as error:
             return self._refuse(request, error.code, error)
+        code: RefusalCode
+        cause: Exception
         try:
             return self._answer(request)
         except (PolicyRefusal, ProtocolError) as error:

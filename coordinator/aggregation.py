@@ -17,6 +17,10 @@ def mean_update(result: Result, params: Params) -> NDArray[np.float64]:
     """
     weight = int(result.segment("weight")[0])
     if weight < 1:
-        raise ProtocolError(RefusalCode.QUORUM, "the summed weight is zero: nothing was aggregated", blame=Blame.PEER)
+        raise ProtocolError(
+            RefusalCode.QUORUM,
+            "the summed weight is zero: nothing was aggregated",
+            blame=Blame.PEER,
+        )
     segment = next(item for item in params.segments if item.name == "params")
     return dequantise(result.segment("params"), segment) / weight

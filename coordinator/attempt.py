@@ -13,9 +13,9 @@ from coordinator.rounds import Abort, Action, Finish, RoundMachine, Send
 from coordinator.transport import Incoming, Transport
 from shared.clock import Clock
 from shared.errors import ProtocolError
-from shared.event_log import EventLog
+from shared.event_log import Event, EventLog, Level
 from shared.messages import Reply, Request, RoundAccept, Stage, check_reply, make_request
-from shared.privacy.ledger import SignedHead
+from shared.privacy.heads import SignedHead
 from shared.secagg.server import Result
 
 POLL_S = 0.25  # longest time a stop request or a passed deadline goes unnoticed
@@ -58,6 +58,7 @@ class AttemptRunner:
         self._heads = heads
         self._around = around
         self._reported: set[bytes] = set()
+        self._finished: set[str] = set()
 
     def execute(self) -> Result | Abort:
         """Run to the end.
@@ -70,6 +71,7 @@ class AttemptRunner:
         try:
             pending = self.machine.start(around.clock.monotonic())
             while True:
+                self._report()
                 for action in pending:
                     if isinstance(action, Finish):
                         return action.result
@@ -85,20 +87,16 @@ class AttemptRunner:
         """Put one stage's requests on the wire; agents that cannot be reached are lost at once."""
         if not isinstance(action, Send):
             return []
-        self._around.events.write(
-            "stage.opened",
-            stage=action.stage.name.lower(),
-            agents=[self._around.names[agent] for agent in action.agents],
-            deadline_s=action.deadline_s,
-            **self._where,
+        self._log(Event.STAGE_START, stage=action.stage)
+        sent = self._around.transport.send(
+            self._requests(action), ttl_s=action.deadline_s + TTL_MARGIN_S
         )
-        sent = self._around.transport.send(self._requests(action), ttl_s=action.deadline_s + TTL_MARGIN_S)
         unreachable = [agent for agent in action.agents if agent not in sent]
-        return self._report(self.machine.lost(unreachable, self._now()))
+        return self.machine.lost(unreachable, self._now())
 
     def _requests(self, action: Send) -> dict[bytes, Request]:
         if action.stage is Stage.ROUND:
-            return self.proposal.offers(action.agents, self._heads)
+            return self.proposal.offers(self._heads)
         signer, attempt = self.proposal.signer, self.proposal.attempt
         return {
             agent: make_request(signer, agent, action.stage, attempt, body)
@@ -113,8 +111,7 @@ class AttemptRunner:
         left = max(0.0, self.machine.deadline - self._now())
         for incoming in self._around.transport.receive(min(POLL_S, left)):
             actions += self._take(incoming)
-        actions = actions or self.machine.tick(self._now())
-        return self._report(actions)
+        return actions or self.machine.tick(self._now())
 
     def _take(self, incoming: Incoming) -> list[Action]:
         agent, reply = incoming.agent_id, incoming.reply
@@ -123,7 +120,9 @@ class AttemptRunner:
         if reply.attempt != self.proposal.attempt or agent not in self.machine.waiting:
             return []
         try:
-            check_reply(reply, self.proposal.roster.roster.members[agent], agent, self._around.names[agent])
+            check_reply(
+                reply, self.proposal.roster.roster.members[agent], agent, self._around.names[agent]
+            )
             if reply.refusal is not None:
                 return self.machine.refused(agent, reply.refusal, self._now())
             body = self._open(agent, reply)
@@ -132,8 +131,7 @@ class AttemptRunner:
         stage = self.machine.stage
         actions = self.machine.reply(agent, reply.stage, body, reply.bulk, self._now())
         if agent not in self.machine.dropped:
-            name = self._around.names[agent]
-            self._around.events.write("reply.accepted", stage=stage.name.lower(), agent=name, **self._where)
+            self._log(Event.AGENT_REPLY, stage=stage, agent=agent)
         return actions
 
     def _open(self, agent: bytes, reply: Reply) -> bytes:
@@ -142,23 +140,45 @@ class AttemptRunner:
             return reply.body
         accept = RoundAccept.decode(reply.body)
         head = SignedHead.decode(accept.ledger_head)
-        head.verify(self.proposal.roster.roster.members[agent])
+        head.verify(self.proposal.roster.roster.members[agent], self._around.names[agent])
         self._around.note_head(agent, head)
         return accept.advert
 
-    def _report(self, actions: list[Action]) -> list[Action]:
-        """Log every drop once, with its reason."""
+    def _report(self) -> None:
+        """Log every drop and every finished stage once."""
         for agent, reason in self.machine.dropped.items():
             if agent not in self._reported:
                 self._reported.add(agent)
-                self._around.events.write(
-                    "agent.dropped", level="warning", agent=self._around.names[agent], reason=reason, **self._where
+                self._log(Event.AGENT_DROP, level="warning", agent=agent, reason=reason)
+        for stage, seconds in self.machine.stage_seconds.items():
+            if stage not in self._finished:
+                self._finished.add(stage)
+                self._log(
+                    Event.STAGE_FINISH, stage=Stage[stage.upper()], dur_ms=round(seconds * 1000)
                 )
-        return actions
+
+    def _log(
+        self,
+        event: Event,
+        *,
+        level: Level = "info",
+        stage: Stage | None = None,
+        agent: bytes | None = None,
+        reason: str = "",
+        dur_ms: int | None = None,
+    ) -> None:
+        attempt = self.proposal.attempt
+        self._around.events.emit(
+            event,
+            level=level,
+            run=attempt.run_id,
+            round=attempt.round,
+            attempt=attempt.attempt,
+            stage=stage.name.lower() if stage else "",
+            agent=self._around.names[agent] if agent else "",
+            reason=reason,
+            dur_ms=dur_ms,
+        )
 
     def _now(self) -> float:
         return self._around.clock.monotonic()
-
-    @property
-    def _where(self) -> dict[str, int]:
-        return {"round": self.proposal.attempt.round, "attempt": self.proposal.attempt.attempt}

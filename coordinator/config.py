@@ -17,7 +17,7 @@ class CoordinatorConfig(Settings):
     """coordinator.toml, written by `coordinator init`."""
 
     url: str = Field(pattern=r"^https://[^/\s]+$")  # what agents are told to reach
-    listen: str = "0.0.0.0:8443"  # host:port of the public gateway  # noqa: S104 - it serves devices
+    listen: str = "0.0.0.0:8443"  # host:port of the public gateway
     hosts: tuple[str, ...] = ()  # further names and addresses in the server certificate
     federation_public: str = Field(pattern=r"^[0-9a-f]{64}$")
 
@@ -66,7 +66,9 @@ class RoundsSection(Settings):
     minimum: int = Field(default=3, ge=2)
     deadline_s: float = Field(default=300.0, gt=0, le=86_400)
     spare: int = Field(default=1, ge=0)
-    attempts: int = Field(default=3, ge=1, le=100)  # aborted attempts of one round before the run stops
+    attempts: int = Field(
+        default=3, ge=1, le=100
+    )  # aborted attempts of one round before the run stops
 
     @model_validator(mode="after")
     def _goal_reaches_minimum(self) -> Self:
@@ -86,7 +88,9 @@ class SecaggSection(Settings):
     sigma: int = Field(default=80, ge=40, le=128)
     eta: int = Field(default=20, ge=10, le=64)
     prg: Literal["aes-256-ctr", "chacha20"] = "aes-256-ctr"
-    n_ref_max: int = Field(default=100_000, ge=1)  # records of the largest agent; sets the quantiser's step
+    n_ref_max: int = Field(
+        default=100_000, ge=1
+    )  # records of the largest agent; sets the quantiser's step
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> Self:
@@ -125,9 +129,13 @@ class Plan(Settings):
     @model_validator(mode="after")
     def _cohorts_fit(self) -> Self:
         if self.rounds.minimum < self.secagg.n_min:
-            raise ValueError(f"rounds.minimum {self.rounds.minimum} is below secagg.n_min {self.secagg.n_min}")
+            raise ValueError(
+                f"rounds.minimum {self.rounds.minimum} is below secagg.n_min {self.secagg.n_min}"
+            )
         if self.rounds.goal > self.secagg.n_max:
-            raise ValueError(f"rounds.goal {self.rounds.goal} is above secagg.n_max {self.secagg.n_max}")
+            raise ValueError(
+                f"rounds.goal {self.rounds.goal} is above secagg.n_max {self.secagg.n_max}"
+            )
         return self
 
 
@@ -135,7 +143,9 @@ def load_config(home: Path) -> CoordinatorConfig:
     """coordinator.toml of an initialised home; raises ConfigError that says how to make one."""
     path = home / "coordinator.toml"
     if not path.exists():
-        raise ConfigError(f"{home}: no coordinator lives here; run: coordinator init --home {home} --url https://HOST:8443")
+        raise ConfigError(
+            f"{home}: no coordinator lives here; run: coordinator init --home {home} --url https://HOST:8443"
+        )
     return load(path, CoordinatorConfig)
 
 

@@ -5,8 +5,8 @@ round record in the database → event in the log. A crash anywhere repeats at m
 as a new attempt with fresh keys.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -18,12 +18,15 @@ from coordinator.aggregation import mean_update
 from coordinator.attempt import AttemptRunner, Stopped, Surroundings
 from coordinator.config import Plan
 from coordinator.offers import Proposal, secagg_params, training_plan
+from coordinator.records import Outcome, RoundRecord
 from coordinator.rounds import Abort, Deadlines, RoundMachine
-from coordinator.store import RoundRecord, Store
+from coordinator.store import Store
 from coordinator.strategies import create
-from shared.errors import ProtocolError, RunFailed
+from shared.errors import EnrollmentError, ProtocolError, RunFailed
+from shared.event_log import Event, Level
 from shared.identity import Signer
 from shared.messages import Attempt, Tensor
+from shared.roster import SignedRoster
 from shared.secagg.server import Result
 from shared.tasks.spec import TaskSpec
 
@@ -37,7 +40,7 @@ class Evaluate(Protocol):
 
 
 @dataclass(frozen=True)
-class Run:
+class OpenRun:
     """What stays the same for all rounds of one run."""
 
     run_id: str
@@ -60,7 +63,7 @@ class Progress:
 class Driver:
     def __init__(
         self,
-        run: Run,
+        run: OpenRun,
         model: NDArray[np.float32],
         *,
         store: Store,
@@ -91,48 +94,52 @@ class Driver:
 
     def _complete(self, number: int) -> None:
         allowed = self.run.plan.rounds.attempts
-        for failures in range(1, allowed + 1):
-            abort = self._attempt(number)
-            if abort is None:
-                return
-            if failures < allowed:
-                self._pause(min(2.0**failures, 30.0))
-        raise RunFailed(
-            f"run {self.run.run_id}: round {number} aborted {allowed} times in a row, last with "
-            f"{abort.reason} ({abort.detail}); `coordinator run` with the same plan continues here"
-        )
+        failures = 0
+        while (abort := self._attempt(number)) is not None:
+            failures += 1
+            if failures == allowed:
+                raise RunFailed(
+                    f"run {self.run.run_id}: round {number} aborted {allowed} times in a row, last "
+                    f"with {abort.reason} ({abort.detail}); `coordinator run` with the same plan "
+                    "continues here"
+                )
+            self._pause(min(2.0**failures, 30.0))
 
     def _attempt(self, number: int) -> Abort | None:
         """One attempt of one round: None when it was committed."""
         self._stand(number, "select")
         selected = self._select()
-        attempt = Attempt(self.run.run_id, number, self._store.open_attempt(self.run.run_id, number))
-        proposal = self._propose(attempt)
+        attempt = Attempt(
+            self.run.run_id, number, self._store.open_attempt(self.run.run_id, number)
+        )
+        proposal = self._propose(attempt, selected)
         machine = self._machine(proposal, selected)
-        where = {"round": number, "attempt": attempt.attempt}
-        self._around.events.write("round.opened", agents=self._names(selected), **where)
+        self._emit(Event.ROUND_START, attempt)
+        for agent in selected:
+            self._emit(Event.AGENT_SELECT, attempt, agent=self._around.names[agent])
         started = self._around.clock.monotonic()
         self._around.transport.take_traffic()
-        runner = AttemptRunner(proposal, machine, self._store.ledger_heads(), self._around)
-        outcome = runner.execute()
-        record = self._record(proposal, machine, selected, started)
+        heads = {agent: self._store.ledger_head(agent) for agent in selected}
+        outcome = AttemptRunner(proposal, machine, heads, self._around).execute()
+        common = self._facts(attempt, machine, selected, started)
         if isinstance(outcome, Result):
             try:
-                self._commit(proposal, outcome, record)
+                self._commit(proposal, outcome, common)
             except ProtocolError as error:
                 outcome = Abort(error.code, error.message)
-        if isinstance(outcome, Abort):
-            self._abort(record, outcome)
-            return outcome
-        return None
+            else:
+                return None
+        self._abort(attempt, outcome, common)
+        return outcome
 
-    def _propose(self, attempt: Attempt) -> Proposal:
+    def _propose(self, attempt: Attempt, selected: tuple[bytes, ...]) -> Proposal:
         return Proposal(
             attempt=attempt,
             task=self.run.task,
             plan=self._training,
             params=self._params,
-            roster=self._store.roster(),
+            roster=self._roster(),
+            selected=selected,
             tensors=self.run.tensors,
             model=self.model,
             signer=self._signer,
@@ -165,46 +172,37 @@ class Driver:
                 return cohort.select(connected, rounds.goal, secagg.n_max)
             if len(connected) != announced:
                 announced = len(connected)
-                self._around.events.write(
-                    "agents.awaited", round=self._progress.round, connected=announced, minimum=rounds.minimum
-                )
+                self._wait_for(announced)
             self._pause(POLL_S)
 
     def _connected(self) -> list[bytes]:
         """Members of the signed roster that hold their long poll open now."""
-        members = self._store.roster().roster.members
+        members = self._roster().roster.members
         presence = self._around.transport.presence()
         return [agent for agent in members if agent in presence and presence[agent].connected]
 
-    def _record(
-        self, proposal: Proposal, machine: RoundMachine, selected: tuple[bytes, ...], started: float
-    ) -> Callable[..., RoundRecord]:
-        """Everything of the record that is known when the exchanges are over; the rest is added later."""
+    def _facts(
+        self, attempt: Attempt, machine: RoundMachine, selected: tuple[bytes, ...], started: float
+    ) -> RoundRecord:
+        """What is known of an attempt once its exchanges are over, whatever came of it."""
         names = self._around.names
         reasons = {names[agent]: reason for agent, reason in machine.dropped.items()}
         up, down = self._around.transport.take_traffic()
+        return RoundRecord(
+            run=self.run.run_id,
+            round=attempt.round,
+            attempt=attempt.attempt,
+            outcome=Outcome.ABORTED,
+            selected=self._names(selected),
+            dropped=tuple(sorted(reasons)),
+            dropped_reasons=reasons,
+            stage_seconds=machine.stage_seconds,
+            seconds=round(self._around.clock.monotonic() - started, 3),
+            bytes_up=up,
+            bytes_down=down,
+        )
 
-        def make(outcome: str, reason: str, survived: tuple[bytes, ...], **more: object) -> RoundRecord:
-            return RoundRecord(
-                run=self.run.run_id,
-                round=proposal.attempt.round,
-                attempt=proposal.attempt.attempt,
-                outcome=outcome,
-                reason=reason,
-                selected=self._names(selected),
-                survived=self._names(survived),
-                dropped=sorted(reasons),
-                dropped_reasons=reasons,
-                stage_seconds=machine.stage_seconds,
-                seconds=round(self._around.clock.monotonic() - started, 3),
-                bytes_up=up,
-                bytes_down=down,
-                **more,  # type: ignore[arg-type] # metrics, hashes and extra of the two callers below
-            )
-
-        return make
-
-    def _commit(self, proposal: Proposal, result: Result, record: Callable[..., RoundRecord]) -> None:
+    def _commit(self, proposal: Proposal, result: Result, facts: RoundRecord) -> None:
         """Apply the mean update; nothing counts before the record is in the database."""
         number = proposal.attempt.round
         self._stand(number, "commit")
@@ -212,26 +210,26 @@ class Driver:
         metrics = self._evaluate(number, model)
         path = self.run.folder / f"round-{number:04d}.safetensors"
         sha256 = checkpoint.save(path, model, self.run.tensors, self._metadata(number, result))
-        row = record(
-            "committed",
-            "",
-            result.u3,
+        record = replace(
+            facts,
+            outcome=Outcome.COMMITTED,
+            survived=self._names(result.u3),
             metrics=metrics,
             model_sha256=sha256,
             result_hash=result.result_hash.hex(),
             extra=self._mechanism(proposal),
         )
-        self._store.record_round(row)
+        self._store.record_round(record)
         self.model = model
-        self._around.events.write("round.committed", durable=True, record=row.as_json(), **_where(proposal))
+        self._emit(
+            Event.ROUND_COMMIT, proposal.attempt, dur_ms=round(facts.seconds * 1000), sync=True
+        )
 
-    def _abort(self, record: Callable[..., RoundRecord], abort: Abort) -> None:
-        row = record("aborted", abort.reason, (), metrics={}, model_sha256="", result_hash="", extra={"detail": abort.detail})
-        self._store.record_round(row)
-        self._around.events.write(
-            "round.aborted", level="warning", durable=True, reason=abort.reason, record=row.as_json(),
-            round=row.round, attempt=row.attempt,
-        )  # fmt: skip
+    def _abort(self, attempt: Attempt, abort: Abort, facts: RoundRecord) -> None:
+        self._store.record_round(
+            replace(facts, reason=abort.reason, extra={"detail": abort.detail})
+        )
+        self._emit(Event.ROUND_ABORT, attempt, level="warning", reason=abort.reason, sync=True)
 
     def _evaluate(self, number: int, model: NDArray[np.float32]) -> dict[str, float]:
         every, last = self.run.plan.evaluation.every, self.run.plan.rounds.count
@@ -259,8 +257,46 @@ class Driver:
             "result_hash": result.result_hash.hex(),
         }
 
-    def _names(self, agents: tuple[bytes, ...]) -> list[str]:
-        return sorted(self._around.names[agent] for agent in agents)
+    def _roster(self) -> SignedRoster:
+        signed = self._store.roster()
+        if signed is None:
+            raise EnrollmentError("no roster has been signed yet; run: coordinator roster sign")
+        return signed
+
+    def _names(self, agents: tuple[bytes, ...]) -> tuple[str, ...]:
+        return tuple(sorted(self._around.names[agent] for agent in agents))
+
+    def _wait_for(self, connected: int) -> None:
+        rounds = self.run.plan.rounds
+        self._around.events.emit(
+            Event.ROUND_WAIT,
+            run=self.run.run_id,
+            round=self._progress.round or 0,
+            reason=f"{connected}-of-{rounds.minimum}-agents",
+        )
+
+    def _emit(
+        self,
+        event: Event,
+        attempt: Attempt,
+        *,
+        level: Level = "info",
+        agent: str = "",
+        reason: str = "",
+        dur_ms: int | None = None,
+        sync: bool = False,
+    ) -> None:
+        self._around.events.emit(
+            event,
+            level=level,
+            run=attempt.run_id,
+            round=attempt.round,
+            attempt=attempt.attempt,
+            agent=agent,
+            reason=reason,
+            dur_ms=dur_ms,
+            sync=sync,
+        )
 
     def _stand(self, number: int, stage: str) -> None:
         self._progress.round = number
@@ -270,7 +306,3 @@ class Driver:
         self._around.housekeeping()
         if self._around.stop.wait(seconds):
             raise Stopped
-
-
-def _where(proposal: Proposal) -> dict[str, int]:
-    return {"round": proposal.attempt.round, "attempt": proposal.attempt.attempt}

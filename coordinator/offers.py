@@ -10,8 +10,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from shared.quantization import plan_segments
-from shared.secagg.server import ServerSetup
 
 from coordinator.config import Plan
 from shared.identity import Signer
@@ -19,9 +17,11 @@ from shared.messages import Attempt, Request, RoundOffer, Stage, Tensor, make_re
 from shared.parameters import model_hash
 from shared.plan import TrainingPlan
 from shared.privacy.filter import choose_order, noise_multiplier_for
+from shared.quantization import plan_segments
 from shared.roster import SignedRoster
 from shared.secagg import context
 from shared.secagg.parameters import Params
+from shared.secagg.server import ServerSetup
 from shared.tasks.spec import TaskSpec
 
 PRG = {"aes-256-ctr": 1, "chacha20": 2}
@@ -91,6 +91,7 @@ class Proposal:
     plan: TrainingPlan
     params: Params
     roster: SignedRoster
+    selected: tuple[bytes, ...]
     tensors: tuple[Tensor, ...]
     model: NDArray[np.float32] = field(repr=False)
     signer: Signer
@@ -117,7 +118,10 @@ class Proposal:
 
     @cached_property
     def setup(self) -> ServerSetup:
-        return ServerSetup(self.context, self.params, self.roster.roster.members)
+        members = self.roster.roster.members
+        return ServerSetup(
+            self.context, self.params, {agent: members[agent] for agent in self.selected}
+        )
 
     @cached_property
     def bulk(self) -> bytes:
@@ -128,11 +132,9 @@ class Proposal:
     def _open_signature(self) -> bytes:
         return self.signer.sign(context.open_message(self.context))
 
-    def offers(
-        self, agents: tuple[bytes, ...], heads: Mapping[bytes, bytes]
-    ) -> dict[bytes, Request]:
-        """M1 for each agent; `heads` holds the ledger heads that agents signed earlier."""
-        return {agent: self._offer(agent, heads.get(agent, b"")) for agent in agents}
+    def offers(self, heads: Mapping[bytes, bytes]) -> dict[bytes, Request]:
+        """M1 for each selected agent; `heads` holds the ledger heads that agents signed earlier."""
+        return {agent: self._offer(agent, heads.get(agent, b"")) for agent in self.selected}
 
     def _offer(self, agent: bytes, head: bytes) -> Request:
         offer = RoundOffer(

@@ -13,7 +13,17 @@ from enum import StrEnum
 from shared.errors import RefusalCode
 from shared.messages import Stage
 from shared.secagg.errors import Aborted, PeerFault
-from shared.secagg.server import CollectAdverts, Result, ServerSetup, Stage as Collecting
+from shared.secagg.server import (
+    CollectAdverts,
+    CollectAgreements,
+    CollectMasked,
+    CollectShares,
+    CollectUnmasking,
+    Result,
+    ServerSetup,
+)
+
+Collecting = CollectAdverts | CollectShares | CollectMasked | CollectAgreements | CollectUnmasking
 
 
 class DropReason(StrEnum):
@@ -111,8 +121,7 @@ class RoundMachine:
     @property
     def waiting(self) -> frozenset[bytes]:
         """Agents whose answer of this stage is still awaited."""
-        expected = self._collecting.waiting if self.stage is not Stage.ROUND else frozenset(self.selected)
-        return expected - self._answered - self.dropped.keys()
+        return self._collecting.waiting
 
     @property
     def answered(self) -> int:

@@ -1,0 +1,417 @@
+"""The demo behind demo.sh: five real processes on loopback, from enrolment to a trained model.
+
+Everything goes through the two commands a user has; this script only starts them, waits, and reads
+their --json. State lands in one folder: federation/, coordinator/, agent-1/ … and data/.
+"""
+
+import argparse
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from coordinator.reports import human_bytes
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+MARKER = "edgeveil-demo.json"
+SETTINGS = {
+    "feature-head": {
+        "id": "feature-head", "options": 'variant = "fixed"',
+        "steps": 8, "sample_rate": 1.0, "clip_norm": 0.3, "learning_rate": 100.0,
+    },
+    "cnn": {
+        "id": "image-classification", "options": 'variant = "cnn"',
+        "steps": 8, "sample_rate": 1.0, "clip_norm": 0.3, "learning_rate": 2.0,
+    },
+}  # fmt: skip
+console = Console(stderr=True, highlight=False)
+
+
+class DemoError(Exception):
+    """One sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Options:
+    agents: int
+    rounds: int
+    epsilon: float
+    model: str
+    home: Path
+    ask: bool
+
+
+def main() -> int:
+    options = parse()
+    started = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        try:
+            demo = Demo(options, stack)
+            report = demo.play()
+            demo.summarise(report, time.monotonic() - started)
+        except DemoError as error:
+            console.print(f"[bold red]error[/]: {error}")
+            return 1
+        except KeyboardInterrupt:
+            console.print("interrupted; stopping every process")
+            return 130
+    return 0
+
+
+def parse() -> Options:
+    parser = argparse.ArgumentParser(
+        prog="demo.sh", description="A whole federation on this machine."
+    )
+    parser.add_argument(
+        "--agents", type=int, default=4, help="agent processes, at least 3 (default 4)"
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="training rounds (default 5)")
+    parser.add_argument(
+        "--epsilon", type=float, default=8.0, help="privacy budget per agent (default 8)"
+    )
+    parser.add_argument("--model", choices=sorted(SETTINGS), default="feature-head")
+    parser.add_argument(
+        "--home",
+        type=Path,
+        default=ROOT / "demo-home",
+        help="where all state goes (default ./demo-home)",
+    )
+    parser.add_argument("--no-input", action="store_true", help="never ask")
+    given = parser.parse_args()
+    if not 3 <= given.agents <= 32:
+        parser.error(
+            f"--agents {given.agents}: a sum needs at least 3 agents to hide one, and 32 are plenty here"
+        )
+    if not 1 <= given.rounds <= 1000:
+        parser.error(f"--rounds {given.rounds}: choose 1 to 1000")
+    if not 0.1 <= given.epsilon <= 50:
+        parser.error(f"--epsilon {given.epsilon}: choose 0.1 to 50")
+    return Options(
+        given.agents,
+        given.rounds,
+        given.epsilon,
+        given.model,
+        given.home.absolute(),
+        not given.no_input,
+    )
+
+
+class Demo:
+    """Starts processes on the given ExitStack, so that whatever happens they are stopped."""
+
+    def __init__(self, options: Options, stack: contextlib.ExitStack) -> None:
+        self.options = options
+        self.home = options.home
+        self.names = [f"agent-{number}" for number in range(1, options.agents + 1)]
+        self._stack = stack
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def play(self) -> dict[str, Any]:
+        self._prepare_home()
+        console.print(
+            f"[bold]1[/] data: real handwritten digits, split over {self.options.agents} agents"
+        )
+        self._deal_data()
+        console.print("[bold]2[/] coordinator: keys, certificates, database")
+        self._start_coordinator()
+        console.print(f"[bold]3[/] {self.options.agents} agents join with one-time tokens")
+        self._start_agents()
+        console.print(
+            "[bold]4[/] the federation key signs the roster; then it is not needed any more"
+        )
+        self._command(
+            "coordinator", "roster", "sign", "--yes", "--federation", str(self.home / "federation")
+        )
+        self._wait_for("connected", 180)
+        console.print(f"[bold]5[/] {self.options.rounds} rounds with DP-SGD and secure aggregation")
+        return self._train()
+
+    def summarise(self, report: dict[str, Any], seconds: float) -> None:
+        budgets = {name: self._read(name, "budget") for name in self.names}
+        out = Console(highlight=False, soft_wrap=True)
+        out.print(rounds_table(report, budgets))
+        out.print(agents_table(budgets))
+        metrics = report["metrics"]
+        out.print(
+            f"test accuracy [bold]{metrics.get('accuracy', 0):.1%}[/] on {metrics.get('examples', 0):.0f} held-out images, in {seconds:.0f} s"
+        )
+        out.print(f"model    {report['model']}")
+        out.print(f"report   {self.home}/coordinator/runs/{report['run']}/report.json")
+        out.print(
+            f"logs     {self.home}/coordinator/runs/{report['run']}/events.jsonl, {self.home}/*/*.log"
+        )
+        out.print(f"look     .venv/bin/coordinator rounds --home {self.home}/coordinator")
+        out.print(f"         .venv/bin/agent budget --home {self.home}/agent-1")
+
+    def _prepare_home(self) -> None:
+        """A fresh folder; an earlier demo's is moved aside, anybody else's is left alone."""
+        home = self.home
+        if home.exists() and any(home.iterdir()):
+            if not (home / MARKER).exists():
+                raise DemoError(f"{home} holds something else; choose an empty folder with --home")
+            aside = next(
+                p
+                for n in range(1, 10_000)
+                if not (p := home.with_name(f"{home.name}.{n}")).exists()
+            )
+            if self.options.ask and sys.stdin.isatty():
+                console.print(
+                    f"{home} holds an earlier demo; press Enter to move it to {aside}", end=" "
+                )
+                sys.stdin.readline()
+            home.rename(aside)
+            console.print(f"the earlier demo is now in {aside}")
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.chmod(0o700)
+        (home / MARKER).write_text(
+            json.dumps({"agents": self.options.agents, "rounds": self.options.rounds})
+        )
+
+    def _deal_data(self) -> None:
+        command = [
+            sys.executable,
+            str(ROOT / "scripts/demo_data.py"),
+            "--agents",
+            str(self.options.agents),
+        ]
+        run([*command, "--out", str(self.home / "data")])
+        (self.home / "plan.toml").write_text(plan_text(self.options))
+        (self.home / "policy.toml").write_text(policy_text(self.options))
+
+    def _start_coordinator(self) -> None:
+        port = free_port()
+        self._command(
+            "coordinator", "init", "--url", f"https://127.0.0.1:{port}", "--listen", f"127.0.0.1:{port}",
+            "--federation", str(self.home / "federation"), "--no-passphrase",
+        )  # fmt: skip
+        self._spawn("coordinator", "coordinator", "serve")
+        self._wait_until(lambda: self._status()["pid"] is not None, 90, "the coordinator to answer")
+
+    def _start_agents(self) -> None:
+        tokens = json.loads(
+            self._command("coordinator", "invite", "--json", "--ttl", "10m", *self.names)
+        )
+        for entry in tokens:
+            name = entry["name"]
+            path = self.home / f"{name}.token"
+            path.touch(mode=0o600)
+            path.write_text(entry["token"])
+            self._spawn(
+                name, "agent", "run", "--join", f"@{path}", "--data", str(self.home / "data" / name),
+                "--policy", str(self.home / "policy.toml"),
+            )  # fmt: skip
+        self._wait_for("pending", 60)
+        for name in self.names:
+            (self.home / f"{name}.token").unlink()
+
+    def _train(self) -> dict[str, Any]:
+        command = [str(BIN / "coordinator"), "run", "--json", str(self.home / "plan.toml")]
+        found = subprocess.run(
+            command, env=self._environment("coordinator"), stdout=subprocess.PIPE, check=False
+        )
+        if found.returncode:
+            raise DemoError(
+                f"the run did not finish; see {self.home}/coordinator/serve.log and {self.home}/agent-*/run.log"
+            )
+        report: dict[str, Any] = json.loads(found.stdout)
+        return report
+
+    def _spawn(self, name: str, *command: str) -> None:
+        folder = self.home / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        log = folder / ("serve.log" if name == "coordinator" else "run.log")
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [str(BIN / command[0]), *command[1:]],
+                env=self._environment(name),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches this script, which stops them in order
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - one thread here, and it only calls prctl
+            )
+        self._processes[name] = process
+        self._stack.callback(stop, process)
+
+    def _environment(self, name: str) -> dict[str, str]:
+        threads = {"OMP_NUM_THREADS": "1"}  # the agents share this machine's cores
+        return os.environ | threads | {"EDGEVEIL_HOME": str(self.home / name)}
+
+    def _command(self, name: str, *arguments: str) -> str:
+        role = "coordinator" if name == "coordinator" else "agent"
+        return run([str(BIN / role), *arguments], env=self._environment(name))
+
+    def _read(self, name: str, what: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self._command(name, what, "--json"))
+        return found
+
+    def _status(self) -> dict[str, Any]:
+        return self._read("coordinator", "status")
+
+    def _wait_for(self, state: str, seconds: float) -> None:
+        def reached() -> bool:
+            return sum(agent["state"] == state for agent in self._status()["agents"]) >= len(
+                self.names
+            )
+
+        self._wait_until(reached, seconds, f"{len(self.names)} agents to be {state}")
+
+    def _wait_until(self, reached: Any, seconds: float, what: str) -> None:
+        until = time.monotonic() + seconds
+        with console.status(f"waiting for {what}"):
+            while not reached():
+                for name, process in self._processes.items():
+                    if process.poll() is not None:
+                        log = (
+                            self.home / name / ("serve.log" if name == "coordinator" else "run.log")
+                        )
+                        raise DemoError(f"{name} ended early: {log.read_text().strip() or log}")
+                if time.monotonic() > until:
+                    raise DemoError(
+                        f"waited {seconds:.0f} s for {what} in vain; see the logs in {self.home}"
+                    )
+                time.sleep(0.3)
+
+
+def plan_text(options: Options) -> str:
+    values = SETTINGS[options.model]
+    return f"""# The demo's plan; deploy/samples explains every key.
+[task]
+id = "{values["id"]}"
+version = "1.0.0"
+options = {{ {values["options"]} }}
+
+[training]
+steps = {values["steps"]}
+sample_rate = {values["sample_rate"]}
+clip_norm = {values["clip_norm"]}
+learning_rate = {values["learning_rate"]}
+epsilon = {options.epsilon}
+delta = 1e-5
+
+[rounds]
+count = {options.rounds}
+goal = {options.agents}
+minimum = 3
+deadline_s = 120.0
+
+[secagg]
+n_min = 3
+c_min = 0  # four agents survive the loss of one; nobody is assumed to collude
+
+[evaluation]
+data = "data/test.npz"
+"""
+
+
+def policy_text(options: Options) -> str:
+    return f"""# What every demo agent agrees to; docs/configuration.md explains every key.
+epsilon_max = {options.epsilon}
+delta = 1e-5
+
+[secagg]
+n_min = 3
+c_min = 0
+"""
+
+
+def rounds_table(report: dict[str, Any], budgets: dict[str, dict[str, Any]]) -> Table:
+    made = Table(title="Rounds", title_justify="left", header_style="bold")
+    for column in (
+        "round",
+        "participants",
+        "test accuracy",
+        "ε spent (most of any agent)",
+        "seconds",
+        "up",
+        "down",
+    ):
+        made.add_column(column, justify="right")
+    for row in report["rounds"]:
+        if row["outcome"] != "committed":
+            made.add_row(
+                str(row["round"]), "aborted", row["reason"], "", f"{row['seconds']:.1f}", "", ""
+            )
+            continue
+        spent = [
+            after["epsilon_spent"]
+            for found in budgets.values()
+            for after in found["after_rounds"]
+            if after["round"] <= row["round"]
+        ]
+        made.add_row(
+            str(row["round"]),
+            f"{len(row['survived'])} of {len(row['selected'])}",
+            f"{row['metrics']['accuracy']:.1%}",
+            f"{max(spent, default=0):.3f}",
+            f"{row['seconds']:.1f}",
+            human_bytes(row["bytes_up"]),
+            human_bytes(row["bytes_down"]),
+        )
+    return made
+
+
+def agents_table(budgets: dict[str, dict[str, Any]]) -> Table:
+    made = Table(
+        title="Privacy budget, as each agent's own ledger has it",
+        title_justify="left",
+        header_style="bold",
+    )
+    for column in ("agent", "ε spent", "ε limit", "δ", "rounds charged"):
+        made.add_column(column, justify="left" if column == "agent" else "right")
+    for name, found in budgets.items():
+        made.add_row(
+            name,
+            f"{found['epsilon_spent']:.3f}",
+            f"{found['epsilon_limit']:g}",
+            f"{found['delta']:g}",
+            str(found["rounds"]),
+        )
+    return made
+
+
+def run(command: list[str], env: dict[str, str] | None = None) -> str:
+    found = subprocess.run(
+        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if found.returncode:
+        raise DemoError(f"{Path(command[0]).name} {command[1]}: {found.stderr.strip()}")
+    return found.stdout
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def die_with_parent() -> None:
+    """In the child: PR_SET_PDEATHSIG, so that even kill -9 of the demo leaves no process behind."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
