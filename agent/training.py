@@ -1,19 +1,32 @@
 """One local round: the received model in, a differentially private update out.
 
-Unit of privacy: one record, neighbours by adding or removing it. Whatever this function returns,
-its shape and its duration in steps, depends on records only through clipped, noised sums.
+Unit of privacy: one record, neighbours by adding or removing it. Each step draws records by Poisson
+sampling, sums their clipped gradients, adds Gaussian noise of standard deviation noise_multiplier ·
+clip_norm, divides by the public sample_rate · n_ref and takes one step of plain gradient descent.
+The number of steps never depends on a record.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from agent.dp import noise, sampler
+from agent.dp.engine_choice import Choice, choose
+from agent.dp.gradients import ENGINES, Engine, GradientMode
+from agent.dp.validate import Probe, out_of_place
+from shared.errors import DataError, ProtocolError, RefusalCode
 from shared.messages import Tensor
 from shared.plan import TrainingPlan
-from shared.tasks.spec import Examples, Task
+from shared.tasks.modules import read_vector, trainable, write_vector
+from shared.tasks.spec import Examples, Options, Task
+
+ALL_MODES: tuple[GradientMode, ...] = ("hooks", "ghost", "single")
+
+Progress = Callable[[int, int], None]  # steps done, steps planned
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,4 +35,99 @@ class TrainingResult:
 
     update: NDArray[np.float32]
     steps: int
-    gradient_mode: str
+    gradient_mode: GradientMode
+
+
+_tested_in: set[int] = set()  # process ids; a forked child tests its own generators
+_choices: dict[tuple[object, ...], Choice] = {}
+
+
+def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come into being
+    task: Task,
+    options: Options,
+    examples: Examples,
+    start: NDArray[np.float32],
+    tensors: tuple[Tensor, ...],
+    plan: TrainingPlan,
+    n_ref: int,
+    *,
+    modes: Collection[GradientMode] = ALL_MODES,
+    progress: Progress | None = None,
+) -> TrainingResult:
+    """Run exactly plan.steps steps from `start`, float32 (d,).
+
+    The caller has reserved them in the ledger; nothing here looks at the budget.
+
+    Raises:
+        PolicyRefusal: SELF_TEST_FAILED, or MODEL_NOT_INDEPENDENT.
+        ProtocolError: MODEL_INVALID for tensors that are not this task's, UPDATE_NON_FINITE if the
+            plan drives the model out of float32.
+        DataError: the records do not have the shape of the task's input.
+    """
+    _test_generators()
+    choice = check_trainable(task, options, examples, modes=modes)
+    module = out_of_place(task.build(options)).train()
+    if tensors != trainable(module):
+        raise ProtocolError(
+            RefusalCode.MODEL_INVALID, f"the tensors offered are not those of {task.spec.id}"
+        )
+    write_vector(module, start, tensors)
+    optimizer = torch.optim.SGD(
+        [p for p in module.parameters() if p.requires_grad], lr=plan.learning_rate
+    )
+    engine = ENGINES[choice.mode](module, task.criterion("none"))
+    with engine.attach(
+        optimizer,
+        sigma=plan.noise_multiplier,
+        clip_norm=plan.clip_norm,
+        divisor=plan.sample_rate * n_ref,
+    ):
+        for step in range(plan.steps):
+            _step(engine, examples, plan.sample_rate, choice.chunk)
+            if progress is not None:
+                progress(step + 1, plan.steps)
+    update = read_vector(module, tensors) - start
+    if not np.isfinite(update).all():
+        raise ProtocolError(
+            RefusalCode.UPDATE_NON_FINITE, "the plan's learning_rate drives the model to infinity"
+        )
+    return TrainingResult(update, plan.steps, choice.mode)
+
+
+def check_trainable(
+    task: Task, options: Options, examples: Examples, *, modes: Collection[GradientMode] = ALL_MODES
+) -> Choice:
+    """The engine for this task, judged once per process on random records; raises as train."""
+    shape = examples.inputs.shape[1:]
+    key = (task.spec, options.model_dump_json(), shape, len(examples.classes), frozenset(modes))
+    if key not in _choices:
+        probe = Probe(
+            build=lambda: task.build(options),
+            criterion=task.criterion("none"),
+            shape=shape,
+            classes=len(examples.classes),
+        )
+        try:
+            _choices[key] = choose(probe, modes)
+        except RuntimeError as error:  # torch's answer to inputs that the model cannot take
+            raise DataError(
+                f"records of shape {shape} do not fit the model of {task.spec.id} ({error})"
+            ) from error
+    return _choices[key]
+
+
+def _step(engine: Engine, examples: Examples, sample_rate: float, chunk: int) -> None:
+    drawn = sampler.poisson_sample(len(examples), sample_rate)
+    for at in range(0, len(drawn), chunk):
+        rows = drawn[at : at + chunk]
+        engine.accumulate(
+            torch.from_numpy(examples.inputs[rows]), torch.from_numpy(examples.targets[rows])
+        )
+    engine.finish()
+
+
+def _test_generators() -> None:
+    if os.getpid() not in _tested_in:
+        noise.self_test()
+        sampler.self_test()
+        _tested_in.add(os.getpid())

@@ -1,0 +1,178 @@
+"""Three ways to the same clipped sum of per-record gradients: hooks, ghost, one record at a time.
+
+A record whose loss or gradient is not finite counts as a zero gradient; otherwise one such record
+would turn the whole update into NaN and show its presence. How many there were is not kept.
+"""
+
+import warnings
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import torch
+from opacus.grad_sample.utils import prepare_module
+from torch import Tensor, nn
+
+from agent.dp.optimizer import MARGIN, SecureGhostOptimizer, SecureOptimizer
+
+GradientMode = Literal["hooks", "ghost", "single"]
+
+# The first layer's input never needs a gradient; Opacus works as intended there.
+warnings.filterwarnings("ignore", message="Full backward hook is firing")
+
+
+class Engine(ABC):
+    """Attached to one fresh module for one round; close() (or `with`) detaches it.
+
+    `criterion` gives one loss per record. accumulate() any number of chunks, then finish() once per
+    logical step.
+    """
+
+    grad_sample_mode: str
+
+    def __init__(self, module: nn.Module, criterion: nn.Module) -> None:
+        self._module = module
+        self._criterion = criterion
+        self._params: list[Any] = [p for p in module.parameters() if p.requires_grad]
+        self._hooks: Any = None
+        self._optimizer: Any = None
+
+    def attach(
+        self, optimizer: torch.optim.Optimizer, *, sigma: float, clip_norm: float, divisor: float
+    ) -> Self:
+        options = self._hook_options(clip_norm)
+        self._hooks = prepare_module(
+            self._module, self.grad_sample_mode, wrap_model=False, loss_reduction="sum", **options
+        )
+        self._optimizer = self._optimizer_class()(
+            optimizer, noise_multiplier=sigma, clip_norm=clip_norm, divisor=divisor
+        )
+        return self
+
+    def accumulate(self, inputs: Tensor, targets: Tensor) -> None:
+        """Add the clipped gradients of these records (at least one) to the step's sum."""
+        self._fill(inputs, targets)
+        self._skip_step()
+
+    def finish(self) -> None:
+        """Noise, divide, step: exactly once, whether or not any record was drawn."""
+        self._fill_empty()
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    def clipped_sum(self) -> list[Tensor]:
+        """What was accumulated so far, without noise; for the self-check on random data only."""
+        return [p.summed_grad.clone() for p in self._params]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._hooks.cleanup()
+
+    def _hook_options(self, _clip_norm: float) -> dict[str, Any]:
+        return {}
+
+    def _optimizer_class(self) -> type[Any]:
+        return SecureOptimizer
+
+    def _skip_step(self) -> None:
+        self._optimizer.signal_skip_step(do_skip=True)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    @abstractmethod
+    def _fill(self, inputs: Tensor, targets: Tensor) -> None:
+        """Leave this chunk's gradients where the optimiser looks for them."""
+
+    def _fill_empty(self) -> None:
+        for p in self._params:
+            p.grad_sample = torch.zeros((0, *p.shape), dtype=p.dtype)
+
+
+class Hooks(Engine):
+    """Per-record gradients of the whole chunk in memory: chunk · parameters floats."""
+
+    grad_sample_mode = "hooks"
+
+    def _fill(self, inputs: Tensor, targets: Tensor) -> None:
+        torch.autograd.backward(self._criterion(self._module(inputs), targets).sum())
+        finite = torch.stack(
+            [torch.isfinite(p.grad_sample).flatten(1).all(dim=1) for p in self._params]
+        ).all(dim=0)
+        if not bool(finite.all()):
+            for p in self._params:
+                p.grad_sample[~finite] = 0.0
+
+
+class Ghost(Engine):
+    """Norms first, then the gradient of a weighted sum of losses; never a gradient per record."""
+
+    grad_sample_mode = "ghost"
+
+    def _hook_options(self, clip_norm: float) -> dict[str, Any]:
+        return {"max_grad_norm": clip_norm * MARGIN}
+
+    def _optimizer_class(self) -> type[Any]:
+        return SecureGhostOptimizer
+
+    def _fill(self, inputs: Tensor, targets: Tensor) -> None:
+        losses = self._first_pass(inputs, targets)
+        finite = torch.isfinite(losses) & torch.isfinite(self._hooks.get_norm_sample())
+        if not bool(finite.all()):
+            # 0 · NaN is NaN, so a weight of zero would not do: the record has to go.
+            if not bool(finite.any()):
+                self._fill_empty()
+                return
+            losses = self._first_pass(inputs[finite], targets[finite])
+        weights = self._hooks.get_clipping_coef()
+        self._clear()
+        self._hooks.disable_hooks()
+        torch.autograd.backward((weights * losses).sum())
+        self._hooks.enable_hooks()
+
+    def _first_pass(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        losses: Tensor = self._criterion(self._module(inputs), targets)
+        torch.autograd.backward(losses.sum(), retain_graph=True)
+        return losses
+
+    def _clear(self) -> None:
+        for p in self._params:
+            p.grad = None
+
+    def _fill_empty(self) -> None:
+        for p in self._params:
+            p.grad = torch.zeros_like(p)
+
+
+class Single(Engine):
+    """One forward and backward pass per record: exact for every model, and the slowest."""
+
+    grad_sample_mode = "no_op"
+
+    def _fill(self, inputs: Tensor, targets: Tensor) -> None:
+        for at in range(len(inputs)):
+            loss = self._criterion(self._module(inputs[at : at + 1]), targets[at : at + 1]).sum()
+            gradients = torch.autograd.grad(loss, self._params, allow_unused=True)
+            found = [
+                torch.zeros_like(p) if g is None else g
+                for p, g in zip(self._params, gradients, strict=True)
+            ]
+            finite = all(bool(torch.isfinite(g).all()) for g in found)
+            for p, g in zip(self._params, found, strict=True):
+                p.grad_sample = (g if finite else torch.zeros_like(g)).unsqueeze(0)
+            self._skip_step()
+
+    def accumulate(self, inputs: Tensor, targets: Tensor) -> None:
+        self._fill(inputs, targets)
+
+
+ENGINES: dict[GradientMode, type[Engine]] = {"hooks": Hooks, "ghost": Ghost, "single": Single}

@@ -1,0 +1,147 @@
+"""Is a record's gradient a function of that record alone? Checked on random data, before any use.
+
+Opacus' own validator passes batch statistics of frozen layers and any code that mixes the batch, so
+we walk all modules, compare each record's gradient across batches, and compare the gradient engines
+with one record at a time (docs/design.md, "Privacy"). Nothing here sees the owner's data.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from opacus.validators import ModuleValidator
+from torch import Tensor, nn
+
+from agent.dp.gradients import ENGINES, GradientMode
+from shared.errors import PolicyRefusal, RefusalCode
+
+TOLERANCE = 1e-4  # relative, of float32 sums
+SEED = 7  # public: these are test tensors, not noise
+CLIP_NORM = 1.0
+RECORDS = 3
+
+REFUSED_LAYERS = (nn.RNN, nn.LSTM, nn.GRU, nn.MultiheadAttention)
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Random records of the task's public shape; `build` makes a fresh module each time."""
+
+    build: Callable[[], nn.Module]
+    criterion: nn.Module  # one loss per record
+    shape: tuple[int, ...]  # of one record
+    classes: int
+
+    def batch(self, size: int, *, salt: int = 0) -> tuple[Tensor, Tensor]:
+        random = torch.Generator().manual_seed(SEED + salt)
+        inputs = torch.randn((size, *self.shape), generator=random)
+        return inputs, torch.randint(self.classes, (size,), generator=random)
+
+
+def check_model(probe: Probe) -> None:
+    """Raise PolicyRefusal(MODEL_NOT_INDEPENDENT) unless training `probe`'s model can be private."""
+    module = prepared(probe)
+    _check_layers(module)
+    before = {name: value.clone() for name, value in module.named_buffers()}
+    _check_independence(module, probe)
+    for name, value in module.named_buffers():
+        if not torch.equal(before[name], value):
+            raise _refused(f"training changes the buffer {name}, which is never sent")
+
+
+def prepared(probe: Probe) -> nn.Module:
+    """A fresh module in training mode, without operations in place and away from zero weights.
+
+    Zero weights would hide a mixed batch behind zero gradients.
+    """
+    module = out_of_place(probe.build()).train()
+    random = torch.Generator().manual_seed(SEED)
+    with torch.no_grad():
+        for p in module.parameters():
+            if p.requires_grad:
+                p.add_(0.05 * torch.randn(p.shape, generator=random))
+    return module
+
+
+def out_of_place(module: nn.Module) -> nn.Module:
+    """Per-record hooks need the activations that an operation in place would overwrite."""
+    for part in module.modules():
+        if getattr(part, "inplace", False):
+            part.inplace = False  # type: ignore[assignment]  # a plain attribute of torch's layers
+    return module
+
+
+def engine_agrees(probe: Probe, mode: GradientMode) -> bool:
+    """True if `mode` yields the clipped sum that one record at a time yields."""
+    try:
+        found = _clipped_sum(probe, mode)
+    except (RuntimeError, NotImplementedError, ValueError, AttributeError, TypeError):
+        return False  # this engine has no rule for one of the layers
+    exact = _clipped_sum(probe, "single")
+    return all(_close(a, b) for a, b in zip(found, exact, strict=True))
+
+
+def _clipped_sum(probe: Probe, mode: GradientMode) -> list[Tensor]:
+    module = prepared(probe)
+    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=1.0)
+    engine = ENGINES[mode](module, probe.criterion)
+    with engine.attach(optimizer, sigma=1.0, clip_norm=CLIP_NORM, divisor=1.0):
+        engine.accumulate(*probe.batch(RECORDS))
+        return engine.clipped_sum()
+
+
+def _check_layers(module: nn.Module) -> None:
+    for name, part in module.named_modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:  # noqa: SLF001  the one common base
+            raise _refused(f"{name} uses batch statistics ({type(part).__name__})")
+        if isinstance(part, nn.modules.instancenorm._InstanceNorm) and part.track_running_stats:  # noqa: SLF001  the one common base
+            raise _refused(f"{name} tracks statistics of the data ({type(part).__name__})")
+        if type(part) in REFUSED_LAYERS:
+            raise _refused(f"{name} is {type(part).__name__}; use its differentially private twin")
+    faults = ModuleValidator.validate(module, strict=False)
+    if faults:
+        raise _refused("; ".join(str(fault) for fault in faults))
+
+
+def _check_independence(module: nn.Module, probe: Probe) -> None:
+    """Loss and gradient of one record: alone, and inside two different batches."""
+    inputs, targets = probe.batch(1)
+    alone = _record(module, probe, inputs, targets, at=0)
+    for salt, size, at in ((1, 4, 0), (2, 7, 5)):
+        more_inputs, more_targets = probe.batch(size, salt=salt)
+        more_inputs[at], more_targets[at] = inputs[0], targets[0]
+        inside = _record(module, probe, more_inputs, more_targets, at=at)
+        if not all(_close(a, b) for a, b in zip(alone, inside, strict=True)):
+            raise _refused("a record's loss or gradient depends on the other records of the batch")
+
+
+def _record(
+    module: nn.Module, probe: Probe, inputs: Tensor, targets: Tensor, *, at: int
+) -> list[Tensor]:
+    losses = probe.criterion(module(inputs), targets)
+    if losses.shape != (len(inputs),):
+        raise _refused(f"the loss has shape {tuple(losses.shape)}, not one value per record")
+    parameters = list(_trainable(module))
+    gradients = torch.autograd.grad(losses[at], [p for _, p in parameters], allow_unused=True)
+    found = [losses[at].detach()]
+    for (name, _), gradient in zip(parameters, gradients, strict=True):
+        if gradient is None:
+            raise _refused(f"the trainable parameter {name} takes no part in the loss")
+        found.append(gradient)
+    return found
+
+
+def _trainable(module: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return ((name, p) for name, p in module.named_parameters() if p.requires_grad)
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    """Relative to the larger of the two in norm; two zeros are close."""
+    scale = max(float(a.norm()), float(b.norm()), 1e-12)
+    return float((a - b).norm()) <= TOLERANCE * scale
+
+
+def _refused(why: str) -> PolicyRefusal:
+    return PolicyRefusal(
+        RefusalCode.MODEL_NOT_INDEPENDENT, f"this model cannot be trained privately: {why}"
+    )
