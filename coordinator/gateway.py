@@ -136,6 +136,12 @@ class Gateway:
         with self._nodes.lock:
             return {node.member.agent_id: node.presence(now) for node in self._nodes.all()}
 
+    def silence(self) -> dict[bytes, float]:
+        """Seconds since each member was last heard of, by agent id."""
+        now = self._clock.monotonic()
+        with self._nodes.lock:
+            return {node.member.agent_id: node.silence(now) for node in self._nodes.all()}
+
     def forwarded(self) -> dict[bytes, int]:
         """Requests sent on to SuperLink so far, by agent id."""
         return dict(self._forwarded)

@@ -184,7 +184,7 @@ class FleetDoor:
         with self._nodes.lock:
             node.polls -= 1
             if vanished and node.generation == mine:
-                node.seen_monotonic = None  # the connection closed: not there until it asks again
+                node.vanished = True
             else:
                 node.seen(self._clock)
 

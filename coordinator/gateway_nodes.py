@@ -40,6 +40,7 @@ class Node:
     generation: int = 0  # of polls; a newer one ends an older
     polls: int = 0  # open now
     requests: int = 0  # open now
+    vanished: bool = False  # its connection closed while it waited for work
     seen_monotonic: float | None = None
     seen_wall: float | None = None
     activations: list[float] = field(default_factory=list)
@@ -48,11 +49,18 @@ class Node:
     def seen(self, clock: Clock) -> None:
         self.seen_monotonic = clock.monotonic()
         self.seen_wall = clock.wall()
+        self.vanished = False
+
+    def silence(self, now: float) -> float:
+        """Seconds since the agent was last heard of; infinite before its first request."""
+        if self.polls > 0:
+            return 0.0
+        return float("inf") if self.seen_monotonic is None else now - self.seen_monotonic
 
     def presence(self, now: float) -> Presence:
-        age = float("inf") if self.seen_monotonic is None else now - self.seen_monotonic
         within = BUSY_S if self.delivered else FRESH_S
-        return Presence(self.active and (self.polls > 0 or age < within), self.seen_wall)
+        there = self.active and not self.vanished and self.silence(now) < within
+        return Presence(there, self.seen_wall)
 
 
 class Nodes:

@@ -1,0 +1,136 @@
+"""Flower's Fleet client as a device may use it: pinned, bounded, signed, and nothing else.
+
+Flower's own connection follows redirects, obeys proxy variables, reads answers of any length and
+ends the process when the server says so (docs/transport.md, "Agent"); this one does not.
+"""
+
+import os
+import ssl
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+from shared import flower_environment  # noqa: F401 - first: Flower reads its switches at import
+
+# isort: split
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from shared.errors import ConfigError, TransportError
+from shared.flower_objects import MAX_OBJECT_BYTES
+from shared.identity import Signer
+from shared.messages import PROTOCOL
+from shared.request_signature import (
+    NONCE_BYTES,
+    PROTOCOL_HEADER,
+    SESSION_HEADER,
+    SIGNATURE_HEADER,
+    Session,
+    sign,
+)
+
+READ_TIMEOUT_S = 30.0  # the gateway holds a poll for 20 s
+_TIME_HEADER = "flwr-timestamp"
+_CONNECTIONS = 4
+
+
+class _BoundedClient(httpx.Client):
+    """Reads at most one object's worth of any answer."""
+
+    def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        options["stream"] = True
+        response = super().send(request, **options)
+        content = bytearray()
+        try:
+            for piece in response.iter_raw():
+                content += piece
+                if len(content) > MAX_OBJECT_BYTES:
+                    raise httpx.ReadError("the answer is longer than any object", request=request)
+        finally:
+            response.close()
+        headers = [
+            (name, value)
+            for name, value in response.headers.multi_items()
+            if name not in {"content-encoding", "content-length"}
+        ]
+        return httpx.Response(
+            response.status_code, headers=headers, content=bytes(content), request=request
+        )
+
+
+class _Identity:
+    """Adds our three headers after Flower's: session, protocol version, signature."""
+
+    def __init__(self, signer: Signer, session: Session) -> None:
+        self._signer = signer
+        self._session = session
+
+    def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
+        request = context.request
+        session = str(self._session)
+        request.headers[SESSION_HEADER] = session
+        request.headers[PROTOCOL_HEADER] = str(PROTOCOL)
+        request.headers[SIGNATURE_HEADER] = sign(
+            self._signer,
+            request.url.path,
+            request.content,
+            timestamp=request.headers[_TIME_HEADER],
+            session=session,
+            nonce=os.urandom(NONCE_BYTES),
+        )
+        return call_next(context)
+
+
+def server_address(url: str) -> str:
+    """host:port of `https://host:port`; raises ConfigError for anything else."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ConfigError(f"coordinator address {url!r}: expected https://host:port")
+    return parts.netloc
+
+
+def pinned(ca_pem: bytes) -> ssl.SSLContext:
+    """TLS 1.3 or newer, and only this authority."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    try:
+        context.load_verify_locations(cadata=ca_pem.decode("ascii"))
+    except (ssl.SSLError, UnicodeDecodeError) as error:
+        raise TransportError(
+            "the pinned certificate authority cannot be read; join again"
+        ) from error
+    return context
+
+
+def make_client(
+    url: str,
+    ca_pem: bytes,
+    node_key: EllipticCurvePrivateKey,
+    signer: Signer,
+    session: Session,
+) -> FleetHttpClient:
+    client = FleetHttpClient.from_server_address(
+        server_address(url),
+        False,
+        ca_pem,
+        [NodeAuthHttpInterceptor(node_key, node_key.public_key()), _Identity(signer, session)],
+    )
+    client._client.close()  # noqa: SLF001 - Flower offers no way to pass a client
+    client._client = _BoundedClient(  # noqa: SLF001
+        verify=pinned(ca_pem),
+        timeout=httpx.Timeout(READ_TIMEOUT_S, connect=10.0),
+        limits=httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=60.0),
+        trust_env=False,
+        follow_redirects=False,
+        headers={"accept-encoding": "identity"},
+    )
+    return client
+
+
+def public_pem(node_key: EllipticCurvePrivateKey) -> bytes:
+    """The transport key as the roster's operator registered it, byte for byte."""
+    return bytes(public_key_to_bytes(node_key.public_key()))

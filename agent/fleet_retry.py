@@ -1,0 +1,137 @@
+"""What an agent does about each answer of the gateway: try again, start over, give up, or stop."""
+
+import secrets
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import httpx
+
+from shared.errors import EnrollmentError, TransportError
+
+_FIRST_S = 0.1
+_MOST_S = 2.0
+_CLOCK_S = 30.0
+_TRY_AGAIN = frozenset({408, 429, 502, 503, 504})
+_NOT_PERMITTED = {
+    "unknown_key": "this agent is not on the coordinator's roster; ask the operator to enrol it",
+    "revoked": "this agent has been revoked; ask the operator for a new invitation",
+    "superseded": "a newer process of this agent is connected; stop one of the two",
+}
+
+Result = TypeVar("Result")
+
+
+class ActivateFirst(Exception):
+    """The gateway does not know this session any more: activate again."""
+
+
+class Dropped(Exception):
+    """This exchange is over for us: refused, expired, or no longer wanted. The agent goes on."""
+
+
+class Stopped(Exception):
+    """The owner asked the agent to stop."""
+
+
+class Caller:
+    """Runs Fleet calls until they succeed. `say` receives one sentence when something is wrong."""
+
+    def __init__(self, where: str, say: Callable[[str], None], stop: threading.Event) -> None:
+        self._where = where
+        self._say = say
+        self._stop = stop
+
+    def call(self, action: Callable[[], Result], *, deadline: float = float("inf")) -> Result:
+        """The call's result.
+
+        `deadline` is monotonic; without one, what may pass is retried for ever.
+
+        Raises:
+            ActivateFirst, Dropped, Stopped: see there.
+            EnrollmentError: unknown key, revoked, or superseded.
+            TransportError: the coordinator's certificate or an answer that no retry can change.
+        """
+        pause_s = _FIRST_S
+        while True:
+            if self._stop.is_set():
+                raise Stopped
+            try:
+                return action()
+            except httpx.HTTPStatusError as error:
+                wait_s = self._judge(error.response, pause_s)
+            except httpx.TransportError as error:
+                self._check_certificate(error)
+                self._say(f"no connection to {self._where}; trying again")
+                wait_s = pause_s
+            if time.monotonic() + wait_s > deadline:
+                raise Dropped
+            self.pause(wait_s)
+            pause_s = min(2 * pause_s, _MOST_S)
+
+    def pause(self, seconds: float) -> None:
+        """Sleep with ±20 % jitter; raises Stopped."""
+        jitter = 0.8 + 0.4 * secrets.randbelow(1000) / 1000
+        if self._stop.wait(seconds * jitter):
+            raise Stopped
+
+    def _judge(self, response: httpx.Response, pause_s: float) -> float:
+        """Seconds to wait before the next try, or the matching exception."""
+        status = response.status_code
+        code, server_time = _code(response)
+        if status == httpx.codes.PRECONDITION_REQUIRED:
+            raise ActivateFirst
+        if code in _NOT_PERMITTED:
+            raise EnrollmentError(f"{self._where}: {_NOT_PERMITTED[code]}")
+        if code == "clock_skew":
+            self._say(_clock_sentence(server_time))
+            return _CLOCK_S
+        if status in _TRY_AGAIN:
+            self._say(f"{self._where} is busy or starting ({status}); trying again")
+            return pause_s
+        if code == "version":
+            raise TransportError(
+                f"{self._where} speaks another protocol version; update the older of the two"
+            )
+        if status == httpx.codes.UNAUTHORIZED:
+            raise TransportError(
+                f"{self._where} does not accept this agent's requests ({code or 'no reason given'}); "
+                "check the agent's files or join again"
+            )
+        raise Dropped
+
+    def _check_certificate(self, error: BaseException) -> None:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, ssl.SSLCertVerificationError):
+                raise TransportError(
+                    f"{self._where}: its certificate is not the one pinned at enrolment "
+                    f"({cause.verify_message}); do not go on before the operator has explained it"
+                ) from error
+            cause = cause.__cause__ or cause.__context__
+
+
+def _code(response: httpx.Response) -> tuple[str, float | None]:
+    try:
+        fields = response.json()
+        code = fields["code"]
+        server_time = fields.get("server_time")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "", None
+    good = isinstance(server_time, int | float) and abs(server_time) < 1e11
+    return str(code)[:40], float(server_time) if good else None
+
+
+def _clock_sentence(server_time: float | None) -> str:
+    ours = datetime.now(UTC)
+    if server_time is None:
+        theirs = "unknown"
+    else:
+        theirs = datetime.fromtimestamp(server_time, UTC).isoformat(timespec="seconds")
+    return (
+        f"this device's clock says {ours.isoformat(timespec='seconds')}, the coordinator's {theirs}; "
+        "they may differ by 5 s: set this clock right (trying again every 30 s)"
+    )

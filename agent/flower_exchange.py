@@ -1,0 +1,122 @@
+"""One message down and its reply up: Flower's objects, within the bounds of a small device."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from shared import flower_environment  # noqa: F401 - first: Flower reads its switches at import
+
+# isort: split
+from flwr.app import Message
+from flwr.app.message import remove_content_from_message
+from flwr.common.serde import message_to_proto
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.message_pb2 import (
+    ConfirmMessageReceivedRequest,
+    ObjectTree,
+    PullObjectRequest,
+    PushObjectRequest,
+)
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.inflatable.inflatable_object import (
+    InflatableObject,
+    get_all_nested_objects,
+    get_object_tree,
+    iterate_object_tree,
+    no_object_id_recompute,
+)
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from flwr.supernode.fleet_http_client import FleetHttpClient
+
+from agent.fleet_retry import Caller, Dropped
+from shared.errors import ProtocolError
+from shared.flower_objects import check_objects, most_objects
+
+MOST_DOWNLOAD_BYTES = 1 << 30
+_PARALLEL = 2
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Exchange:
+    """Every call gives up at `deadline` (monotonic), the message's own; then Dropped is raised."""
+
+    def __init__(
+        self, client: FleetHttpClient, caller: Caller, node: Node, run_id: int, deadline: float
+    ) -> None:
+        self._client = client
+        self._caller = caller
+        self._node = node
+        self._run_id = run_id
+        self._deadline = deadline
+
+    def download(self, tree: ObjectTree) -> Message:
+        """Fetch, confirm and inflate; raises Dropped if it is no message of ours."""
+        names = list(dict.fromkeys(item.object_id for item in iterate_object_tree(tree)))
+        if len(names) > most_objects(MOST_DOWNLOAD_BYTES):
+            raise Dropped
+        contents = dict(zip(names, self._spread(self._pull, names), strict=True))
+        confirm = ConfirmMessageReceivedRequest(
+            node=self._node, run_id=self._run_id, message_object_id=tree.object_id
+        )
+        self._call(partial(self._client.ConfirmMessageReceived, confirm))
+        return _inflate(tree.object_id, contents)
+
+    def upload(self, reply: Message) -> bool:
+        """Send the reply and its objects; False if the coordinator no longer wanted it."""
+        with no_object_id_recompute():
+            reply.metadata.__dict__["_message_id"] = reply.object_id
+            objects = get_all_nested_objects(reply)
+            request = PushMessagesRequest(
+                node=self._node,
+                messages_list=[message_to_proto(remove_content_from_message(reply))],
+                message_object_trees=[get_object_tree(reply)],
+            )
+        answer = self._call(partial(self._client.PushMessages, request))
+        wanted = [name for name in answer.objects_to_push if name in objects]
+        push = partial(self._push, objects, answer.session_id)
+        return all(self._spread(push, wanted)) and bool(wanted)
+
+    def _pull(self, name: str) -> bytes:
+        request = PullObjectRequest(node=self._node, run_id=self._run_id, object_id=name)
+        answer = self._call(partial(self._client.PullObject, request))
+        content = bytes(answer.object_content)
+        if not answer.object_available or hashlib.sha256(content).hexdigest() != name:
+            raise Dropped
+        return content
+
+    def _push(self, objects: Mapping[str, InflatableObject], session_id: str, name: str) -> bool:
+        request = PushObjectRequest(
+            node=self._node,
+            run_id=self._run_id,
+            object_id=name,
+            object_content=objects[name].deflate(),
+            session_id=session_id,
+        )
+        return bool(self._call(partial(self._client.PushObject, request)).stored)
+
+    def _call(self, action: Callable[[], Result]) -> Result:
+        return self._caller.call(action, deadline=self._deadline)
+
+    @staticmethod
+    def _spread(action: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """Two at a time; the first failure is the result."""
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            return list(pool.map(action, items))
+
+
+def _inflate(message_id: str, contents: dict[str, bytes]) -> Message:
+    try:
+        check_objects(contents, most_bytes=MOST_DOWNLOAD_BYTES)
+        message = inflate_object_from_contents(message_id, contents)
+    except ProtocolError as error:
+        raise Dropped from error
+    except Exception as error:  # Flower's inflation raises whatever the bytes provoke
+        raise Dropped from error
+    if not isinstance(message, Message) or not message.has_content():
+        raise Dropped
+    message.metadata.__dict__["_message_id"] = message_id
+    return message

@@ -1,0 +1,216 @@
+"""The agent's connection: activate, ask for work, hand it to the ClientApp, send the reply.
+
+Built on Flower's Fleet client class and nothing above it (docs/transport.md, "Agent"). It works on
+one message at a time and never fetches an app bundle. A node id lives as long as one activation;
+who this agent is, its two keys say.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import httpx
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+from shared import flower_environment  # noqa: F401 - first: Flower reads its switches at import
+
+# isort: split
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+)
+from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.node_pb2 import Node
+
+from agent.client_app import AGENT_FAILED
+from agent.fleet_client import make_client, public_pem, server_address
+from agent.fleet_retry import ActivateFirst, Caller, Dropped, Stopped
+from agent.flower_exchange import Exchange
+from shared.errors import EdgeveilError
+from shared.flower_codec import decode_reply
+from shared.identity import Signer
+from shared.messages import Reply
+from shared.request_signature import Session
+
+_INTERVAL_S = 30.0  # what the gateway insists on; offline is twice that
+_HEARTBEAT_S = 24.0
+_DEACTIVATE_S = 3.0
+_FINISH_S = 6.0  # for the exchange under way when the owner says stop
+_EMPTY_S = 0.2  # between polls that come back empty at once
+
+
+class FlowerLink:
+    """`session` must grow with every start of this agent. `accepted` is called in the link's thread
+    once the gateway has a reply and all its objects; the reply it gets has no bulk.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        ca_pem: bytes,
+        node_key: EllipticCurvePrivateKey,
+        signer: Signer,
+        session: int,
+        app: ClientApp,
+        on_status: Callable[[str], None],
+        accepted: Callable[[Reply], None],
+    ) -> None:
+        self._where = server_address(url)
+        self._public = public_pem(node_key)
+        self._client = make_client(
+            url, ca_pem, node_key, signer, Session(session, secrets.token_hex(8))
+        )
+        self._app = app
+        self._on_status = on_status
+        self._accepted = accepted
+        self._said = ""
+        self._node: Node | None = None
+        self._activate_again = threading.Event()
+        self._busy = threading.Event()
+        self._ended = threading.Event()
+        self._failure: BaseException | None = None
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve until `stop` is set, then return within ten seconds.
+
+        Raises:
+            EnrollmentError: this agent is unknown, revoked or superseded.
+            TransportError: the coordinator's certificate is not the pinned one, or it refuses us.
+        """
+        halt = threading.Event()
+        caller = Caller(self._where, self._say, halt)
+        worker = threading.Thread(target=self._work, args=(caller,), name="link", daemon=True)
+        beat = threading.Thread(target=self._beat, args=(halt,), name="heartbeat", daemon=True)
+        worker.start()
+        beat.start()
+        try:
+            while not stop.wait(0.05) and not self._ended.is_set():
+                continue
+            self._let_finish()
+        finally:
+            halt.set()
+            if not isinstance(self._failure, EdgeveilError):
+                self._deactivate()
+            self._client.close()
+        if self._failure is not None:
+            raise self._failure
+
+    def _let_finish(self) -> None:
+        end = time.monotonic() + _FINISH_S
+        while self._busy.is_set() and not self._ended.is_set() and time.monotonic() < end:
+            self._ended.wait(0.05)
+
+    def _work(self, caller: Caller) -> None:
+        try:
+            while True:
+                self._serve_session(caller)
+        except Stopped:
+            pass
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that called run()
+            self._failure = error
+        finally:
+            self._busy.clear()
+            self._ended.set()
+
+    def _serve_session(self, caller: Caller) -> None:
+        """From one activation to the next."""
+        try:
+            node = self._activate(caller)
+            while not self._activate_again.is_set():
+                self._serve_one(caller, node)
+        except ActivateFirst:
+            caller.pause(0.1)
+
+    def _activate(self, caller: Caller) -> Node:
+        self._say(f"connecting to {self._where}")
+        request = ActivateNodeRequest(public_key=self._public, heartbeat_interval=_INTERVAL_S)
+        pause_s = 2.0
+        while True:
+            try:
+                answer = caller.call(lambda: self._client.ActivateNode(request))
+                break
+            except Dropped:  # Flower still thinks a former process of ours is online
+                caller.pause(pause_s)
+                pause_s = min(2 * pause_s, 10.0)
+        self._node = Node(node_id=answer.node_id)
+        self._activate_again.clear()
+        self._say(f"connected to {self._where}; waiting for work")
+        return self._node
+
+    def _serve_one(self, caller: Caller, node: Node) -> None:
+        """One poll, and the exchange it brings."""
+        began = time.monotonic()
+        try:
+            answer = caller.call(lambda: self._client.PullMessages(PullMessagesRequest(node=node)))
+        except Dropped:
+            caller.pause(_EMPTY_S)
+            return
+        if not answer.messages_list:
+            self._say(f"connected to {self._where}; waiting for work")
+            if time.monotonic() - began < _EMPTY_S:
+                caller.pause(_EMPTY_S)
+            return
+        self._busy.set()
+        try:
+            metadata = answer.messages_list[0].metadata
+            deadline = time.monotonic() + min(max(metadata.ttl, 0.0), 86_400.0)
+            exchange = Exchange(self._client, caller, node, metadata.run_id, deadline)
+            self._say(f"working on {metadata.message_type}")
+            self._exchange(exchange, node, answer.message_object_trees[0])
+        except Dropped:
+            self._say("an exchange ended early; waiting for work")
+        finally:
+            self._busy.clear()
+
+    def _exchange(self, exchange: Exchange, node: Node, tree: ObjectTree) -> None:
+        message = exchange.download(tree)
+        reply = self._answer(message, node)
+        if exchange.upload(reply) and reply.has_content():
+            self._accepted(replace(decode_reply(reply.content), bulk=None))
+
+    def _answer(self, message: Message, node: Node) -> Message:
+        context = Context(
+            run_id=message.metadata.run_id,
+            node_id=node.node_id,
+            node_config={},
+            state=RecordDict(),
+            run_config={},
+        )
+        try:
+            return self._app(message, context)
+        except Exception:  # noqa: BLE001 - a message type the app has no handler for
+            return Message(Error(AGENT_FAILED), reply_to=message)
+
+    def _beat(self, halt: threading.Event) -> None:
+        while not halt.wait(_HEARTBEAT_S * (0.9 + 0.2 * secrets.randbelow(1000) / 1000)):
+            node = self._node
+            if node is None:
+                continue
+            request = SendNodeHeartbeatRequest(node=node, heartbeat_interval=_INTERVAL_S)
+            try:
+                if not self._client.SendNodeHeartbeat(request).success:
+                    self._activate_again.set()
+            except (httpx.HTTPError, ValueError, RuntimeError):
+                continue  # the next poll meets the same trouble and knows what to do
+
+    def _deactivate(self) -> None:
+        if self._node is None:
+            return
+        request = DeactivateNodeRequest(node_id=self._node.node_id)
+        self._client._client.timeout = httpx.Timeout(_DEACTIVATE_S)  # noqa: SLF001
+        try:
+            self._client.DeactivateNode(request)
+        except (httpx.HTTPError, ValueError, RuntimeError):
+            return  # it will be found out by the silence
+
+    def _say(self, sentence: str) -> None:
+        if sentence != self._said:
+            self._said = sentence
+            self._on_status(sentence)
