@@ -32,6 +32,7 @@ class Node:
     node_id: int = 0  # 0: not registered with the running SuperLink
     session: Session | None = None
     active: bool = False  # has activated since this gateway met this SuperLink
+    known: bool = False  # SuperLink has had it active at least once
     revoked: bool = False
     waiting: dict[str, Instruction] = field(default_factory=dict)
     delivered: dict[str, Instruction] = field(default_factory=dict)
@@ -123,6 +124,7 @@ class Nodes:
             if node.node_id != node_id:
                 node.node_id = node_id
                 node.active = False
+                node.known = False
 
     @staticmethod
     def _kept(node: Node | None, member: Member) -> Node:
