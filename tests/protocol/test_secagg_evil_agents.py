@@ -1,0 +1,396 @@
+"""Agents that lie: the attempt completes without them and exactly, or aborts with a reason.
+
+Six agents (t = 3, Q = 4, no assumed corruption), of which the last one lies at one exchange.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from secagg_bench import STAGES, Bench, Identity, ask, identities, params
+
+from shared.secagg import messages
+from shared.secagg.cohort import Cohort, advert_message
+from shared.secagg.errors import Aborted, PeerFault, Refused
+from shared.secagg.keys import KeyPair
+from shared.secagg.server import CollectAdverts, ServerSetup
+
+N = 6
+LIAR = 5
+
+
+def _liar(change):
+    """A reply hook that lets only the liar's answer through `change(body, bulk)`."""
+    liar = identities(N)[LIAR]
+
+    def hook(agent, body, bulk):
+        return change(body, bulk) if agent == liar.id else (body, bulk)
+
+    return hook
+
+
+def _completes_without_the_liar(name, change, code):
+    bench = Bench.of(N)
+    result = bench.play(replies={name: _liar(change)})
+    liar = bench.agents[LIAR].id
+    assert {agent: fault.code for agent, fault in bench.faults.items()} == {liar: code}
+    assert isinstance(bench.faults[liar], PeerFault)
+    assert not bench.refusals
+    assert (result.lanes == bench.expected(result)).all()
+    assert (liar in result.u3) == (name in {"agree", "unmask"})
+
+
+def _advert(**changes):
+    """The liar's advert with other fields, signed again by the liar."""
+
+    def change(body, bulk):
+        advert = dataclasses.replace(messages.Advert.decode(body), **changes)
+        message = advert_message(advert.ctx, advert.agent_id, advert.channel_key, advert.mask_key)
+        signature = identities(N)[LIAR].sign(message)
+        return dataclasses.replace(advert, signature=signature).encode(), bulk
+
+    return change
+
+
+def _plainly(decode, **changes):
+    """Other fields, old signature."""
+    return lambda body, bulk: (dataclasses.replace(decode(body), **changes).encode(), bulk)
+
+
+def _junk(_body, bulk):
+    return b"\x00junk", bulk
+
+
+M1 = [
+    ("another's id", _advert(agent_id=identities(N)[0].id), "NOT_MEMBER"),
+    ("another attempt", _advert(ctx=bytes(32)), "CTX_MISMATCH"),
+    ("small-order key", _advert(mask_key=b"\x01" + bytes(31)), "KEY_INVALID"),
+    ("zero key", _advert(channel_key=bytes(32)), "KEY_INVALID"),
+    (
+        "one key for two uses",
+        _advert(channel_key=b"\x09" + bytes(31), mask_key=b"\x09" + bytes(31)),
+        "KEY_INVALID",
+    ),
+    ("second spelling", _advert(channel_key=b"\xff" * 32), "KEY_INVALID"),
+    ("wrong signature", _plainly(messages.Advert.decode, signature=bytes(64)), "ADVERT_SIGNATURE"),
+    (
+        "unsigned key",
+        _plainly(messages.Advert.decode, mask_key=KeyPair(b"7" * 32).public),
+        "ADVERT_SIGNATURE",
+    ),
+    ("junk", _junk, "MALFORMED"),
+    ("a vector too early", lambda body, _: (body, b"vector"), "MALFORMED"),
+]
+
+
+@pytest.mark.parametrize(("change", "code"), [lie[1:] for lie in M1], ids=[lie[0] for lie in M1])
+def test_bad_adverts_are_left_out(change, code):
+    _completes_without_the_liar("advert", change, code)
+
+
+def test_keys_copied_from_another_agent_are_left_out():
+    bench = Bench.of(N)
+    stage = bench.stage()
+    first, liar = bench.agents[0].id, bench.agents[LIAR].id
+    honest = bench.sessions[first].advert()
+    stage.accept(first, honest)
+    stolen = messages.Advert.decode(honest).channel_key
+    body, _ = _advert(channel_key=stolen)(bench.sessions[liar].advert(), None)
+    with pytest.raises(PeerFault) as fault:
+        stage.accept(liar, body)
+    assert fault.value.code == "KEY_INVALID"
+    assert liar in stage.waiting
+
+
+def _shares(body):
+    return messages.ShareReply.decode(body, N)
+
+
+M2 = [
+    (
+        "a neighbour left out",
+        lambda b, k: (dataclasses.replace(_shares(b), sealed=_shares(b).sealed[1:]).encode(), k),
+        "GRAPH_MISMATCH",
+    ),
+    ("no shares", _plainly(_shares, sealed=()), "GRAPH_MISMATCH"),
+    ("unsigned commitment", _plainly(_shares, commitment=bytes(32)), "KEY_INVALID"),
+    ("wrong signature", _plainly(_shares, signature=bytes(64)), "KEY_INVALID"),
+    (
+        "a neighbour twice",
+        lambda b, k: (
+            dataclasses.replace(
+                _shares(b), sealed=(_shares(b).sealed[0], *_shares(b).sealed)
+            ).encode(),
+            k,
+        ),
+        "MALFORMED",
+    ),
+    ("junk", _junk, "MALFORMED"),
+    ("a vector too early", lambda body, _: (body, b"vector"), "MALFORMED"),
+]
+
+
+@pytest.mark.parametrize(("change", "code"), [lie[1:] for lie in M2], ids=[lie[0] for lie in M2])
+def test_bad_shares_are_left_out(change, code):
+    _completes_without_the_liar("share", change, code)
+
+
+M3 = [
+    ("short vector", lambda body, y: (body, y[:-1]), "MALFORMED"),
+    ("long vector", lambda body, y: (body, bytes(y) + b"\x00"), "MALFORMED"),
+    ("huge vector", lambda body, y: (body, bytes(y) * 1000), "MALFORMED"),
+    ("no vector", lambda body, _: (body, None), "MALFORMED"),
+    ("another vector than signed", lambda body, y: (body, bytes(len(y))), "KEY_INVALID"),
+    ("wrong signature", _plainly(messages.MaskedReply.decode, signature=bytes(64)), "KEY_INVALID"),
+    ("junk", _junk, "MALFORMED"),
+]
+
+
+@pytest.mark.parametrize(("change", "code"), [lie[1:] for lie in M3], ids=[lie[0] for lie in M3])
+def test_bad_vectors_are_left_out(change, code):
+    _completes_without_the_liar("masked", change, code)
+
+
+M4 = [
+    ("wrong signature", _plainly(messages.AgreeReply.decode, signature=bytes(64)), "KEY_INVALID"),
+    ("junk", _junk, "MALFORMED"),
+    ("a vector too late", lambda body, _: (body, b"vector"), "MALFORMED"),
+]
+
+
+@pytest.mark.parametrize(("change", "code"), [lie[1:] for lie in M4], ids=[lie[0] for lie in M4])
+def test_bad_agreements_are_left_out(change, code):
+    _completes_without_the_liar("agree", change, code)
+
+
+def _unmask(body):
+    return messages.UnmaskReply.decode(body, N)
+
+
+def _other_kind(body, bulk):
+    reply = _unmask(body)
+    (owner, kind, share), *rest = reply.shares
+    return dataclasses.replace(reply, shares=((owner, 3 - kind, share), *rest)).encode(), bulk
+
+
+def _both_kinds(body, bulk):
+    reply = _unmask(body)
+    (owner, kind, share), *rest = reply.shares
+    both = ((owner, kind, share), (owner, 3 - kind, share), *rest)
+    return dataclasses.replace(reply, shares=both).encode(), bulk
+
+
+M5 = [
+    ("other kind of share", _other_kind, "GRAPH_MISMATCH"),
+    ("both kinds of one peer", _both_kinds, "MALFORMED"),
+    ("no shares", _plainly(_unmask, shares=()), "GRAPH_MISMATCH"),
+    ("wrong signature", _plainly(_unmask, signature=bytes(64)), "KEY_INVALID"),
+    ("junk", _junk, "MALFORMED"),
+    ("a vector too late", lambda body, _: (body, b"vector"), "MALFORMED"),
+]
+
+
+@pytest.mark.parametrize(("change", "code"), [lie[1:] for lie in M5], ids=[lie[0] for lie in M5])
+def test_bad_unmasking_answers_are_left_out(change, code):
+    _completes_without_the_liar("unmask", change, code)
+
+
+def _wrong_shares(bench: Bench, *places: int):
+    """Well-signed answers with wrong share bytes from the agents at `places`."""
+    sets = {}
+    liars = {bench.agents[place].id: bench.agents[place] for place in places}
+
+    def hook(agent, body, bulk):
+        if agent not in liars:
+            return body, bulk
+        agreed = sets.setdefault("cohort", _view(bench))
+        shares = tuple((owner, kind, bytes(32)) for owner, kind, _ in _unmask(body).shares)
+        cohort, u2_hash, u3_hash = agreed
+        message = cohort.unmask_message(u2_hash, u3_hash, agent, messages.share_list(shares))
+        return messages.UnmaskReply(shares, liars[agent].sign(message)).encode(), bulk
+
+    return hook
+
+
+def _view(bench: Bench):
+    body = next(entry[2] for entry in bench.traffic if entry[0] == "share")
+    cohort = Cohort(bench.ctx, messages.ShareRequest.decode(body, N).cohort, bench.params)
+    u2 = next(e[2] for e in bench.traffic if e[0] == "masked")
+    u3 = next(e[2] for e in bench.traffic if e[0] == "agree")
+    u2_set = cohort.read_bitmap(messages.MaskedRequest.decode(u2, N).u2)
+    u3_set = cohort.read_bitmap(messages.AgreeRequest.decode(u3).u3)
+    return cohort, cohort.u2_hash(u2_set), cohort.u3_hash(u3_set)
+
+
+@pytest.mark.parametrize("places", [(0,), (1, 4), (0, 1)])
+def test_wrong_shares_are_worked_around_and_their_senders_named(places):
+    bench = Bench.of(N)
+    result = bench.play(replies={"unmask": _wrong_shares(bench, *places)})
+    assert (result.lanes == bench.expected(result)).all()
+    named = {bench.agents[place].id for place in places}
+    assert set(result.liars) <= named
+    assert bench.agents[places[0]].id in result.liars
+
+
+def test_a_wrong_share_that_is_not_needed_does_no_harm():
+    bench = Bench.of(N)
+    result = bench.play(replies={"unmask": _wrong_shares(bench, LIAR)})
+    assert (result.lanes == bench.expected(result)).all()
+
+
+def test_wrong_shares_of_a_dropped_agent_s_secret_are_worked_around():
+    bench = Bench.of(N)
+    result = bench.play({"masked": [3]}, replies={"unmask": _wrong_shares(bench, 0)})
+    assert (result.lanes == bench.expected(result)).all()
+    assert result.liars == (bench.agents[0].id,)
+
+
+def test_too_many_wrong_shares_abort_with_a_name():
+    bench = Bench.of(N)
+    with pytest.raises(Aborted) as abort:
+        bench.play(replies={"unmask": _wrong_shares(bench, 0, 1, 2, 3)})
+    assert abort.value.code == "SHARE_AUTH"
+    assert abort.value.agent is not None
+
+
+def test_a_commitment_to_another_seed_aborts_and_names_the_dealer():
+    bench = Bench.of(N)
+    liar = bench.agents[LIAR]
+
+    def lie(agent, body, bulk):
+        if agent != liar.id:
+            return body, bulk
+        reply = _shares(body)
+        request = next(e[2] for e in bench.traffic if e[0] == "share")
+            cohort = Cohort(bench.ctx, messages.ShareRequest.decode(request, N).cohort, bench.params)
+        message = cohort.shares_message(liar.id, bytes(32), messages.sealed_list(reply.sealed))
+        return messages.ShareReply(bytes(32), reply.sealed, liar.sign(message)).encode(), bulk
+
+    with pytest.raises(Aborted) as abort:
+        bench.play(replies={"share": lie})
+    assert (abort.value.code, abort.value.agent) == ("SHARE_AUTH", liar.id)
+
+
+def _playing(vector: np.ndarray) -> Bench:
+    """The liar skips its own bound check and puts any residue into the ring."""
+    bench = Bench.of(N)
+    liar = bench.sessions[bench.agents[LIAR].id]
+    liar._state.vector[:] = vector.astype(np.uint16)
+    return bench
+
+
+@pytest.mark.parametrize(
+    ("lane", "value"),
+    [(0, 2), (0, 0), (0, -1), (0, 30_000), (1, 700), (1, -700), (3, 32_767), (6, -32_768)],
+)
+def test_residues_beyond_the_bounds_abort_the_sum(lane, value):
+    vector = np.zeros(N + 1, np.int64)
+    vector[0] = 1
+    vector[lane] = value
+    with pytest.raises(Aborted) as abort:
+        _playing(vector).play()
+    assert abort.value.code == "SUM_RANGE"
+
+
+def test_public_weights_are_checked_by_their_sum():
+    weights = {agent.id: 2 for agent in identities(N)}
+    bench = Bench.of(N, setup_extra={"weights": weights})
+    with pytest.raises(Aborted) as abort:
+        bench.play()
+    assert abort.value.code == "SUM_RANGE"
+
+
+def test_junk_ciphertexts_stop_the_receivers_who_name_the_sender():
+    bench = Bench.of(N)
+    liar = bench.agents[LIAR].id
+
+    def lie(bodies):
+        changed = {}
+        for agent, body in bodies.items():
+            request = messages.MaskedRequest.decode(body, N)
+            sealed = tuple(
+                (sender, bytes(81) if sender == liar else text) for sender, text in request.sealed
+            )
+            changed[agent] = dataclasses.replace(request, sealed=sealed).encode()
+        return changed
+
+    with pytest.raises(Aborted):
+        bench.play(requests={"masked": lie})
+    assert {refusal.agent for refusal in bench.refusals.values()} == {liar}
+    assert {refusal.code for refusal in bench.refusals.values()} == {"SHARE_AUTH"}
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_second_answer_is_refused_and_the_first_one_stays(name):
+    bench = Bench.of(N)
+    stage = bench.stage()
+    for current in STAGES:
+        if current == name:
+            agent = bench.agents[0].id
+            body = b"" if name == "advert" else stage.requests()[agent]
+            answer, bulk = ask(bench.sessions[agent], name, body)
+            stage.accept(agent, answer, bulk)
+            with pytest.raises(PeerFault) as fault:
+                stage.accept(agent, answer, bulk)
+            assert fault.value.code == "STATE"
+        waiting = stage.waiting
+        bench.exchange(current, stage, lost=[0] if current == name else [])
+        assert current != name or bench.agents[0].id not in waiting
+        stage = stage.close()
+    assert len(stage.u3) == N
+    assert (stage.lanes == bench.expected(stage)).all()
+
+
+def test_an_answer_after_the_drop_or_the_close_is_refused():
+    bench = Bench.of(N)
+    stage = bench.stage()
+    late = bench.agents[2].id
+    stage.drop(late)
+    with pytest.raises(PeerFault):
+        stage.accept(late, bench.sessions[late].advert())
+    bench.exchange("advert", stage, lost=[2, 3])
+    stage.close()
+    with pytest.raises(PeerFault):
+        stage.accept(bench.agents[3].id, bench.sessions[bench.agents[3].id].advert())
+    with pytest.raises(Aborted):
+        stage.close()
+    assert not stage.quorate
+
+
+def test_a_stranger_is_refused():
+    bench = Bench.of(N)
+    with pytest.raises(PeerFault) as fault:
+        bench.stage().accept(Identity("stranger").id, b"")
+    assert fault.value.code == "STATE"
+
+
+def test_quorate_says_what_close_does():
+    bench = Bench.of(N)
+    stage = bench.stage()
+    for agent in bench.agents:
+        assert stage.quorate == (len(stage.waiting) <= N - 3)
+        stage.accept(agent.id, bench.sessions[agent.id].advert())
+    assert not stage.waiting
+    stage = stage.close()
+    with pytest.raises(Aborted):
+        stage.close()
+    assert not stage.quorate
+
+
+def test_an_impossible_attempt_is_not_opened():
+    members = {agent.id: agent.public for agent in identities(N)}
+    with pytest.raises(Aborted) as abort:
+        ServerSetup(bytes(32), params(N, n_max=5), members)
+    assert abort.value.code == "POLICY_SECAGG"
+    with pytest.raises(Refused) as refusal:
+        ServerSetup(bytes(32), params(N, bound=6000), members)
+    assert refusal.value.code == "POLICY_VECTOR"
+
+
+def test_a_cohort_without_parameters_aborts():
+    members = {agent.id: agent.public for agent in identities(N)}
+    stage = CollectAdverts(ServerSetup(bytes(32), params(N, c_min=6), members))
+    assert not stage.quorate
+    with pytest.raises(Aborted) as abort:
+        stage.close()
+    assert abort.value.code == "GRAPH_MISMATCH"
