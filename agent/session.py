@@ -12,7 +12,7 @@ from agent.device import Device
 from agent.dp.guard import Reservation, precheck
 from agent.dp.ledger_store import LedgerStore
 from agent.offer import CheckedOffer, check_offer
-from agent.training import train
+from agent.training import check_trainable, train
 from agent.upload import from_blob, to_blob, vector_lanes
 from shared.errors import (
     Busy,
@@ -139,6 +139,7 @@ class Session:
         reservation = precheck(
             offer.proposal, device.policy, ledger.state, pinned=device.pinned.coordinator_public
         )
+        check_trainable(offer.task, offer.options, examples, modes=device.policy.gradient_modes)
         blob = self._update(offer, reservation, examples, ledger)
         device.home.advance(request.attempt)
         secagg = ClientSession(
@@ -175,6 +176,7 @@ class Session:
             offer.tensors,
             plan,
             ledger.state.n_ref,
+            modes=self._device.policy.gradient_modes,
         )
         blob = to_blob(result.update)
         ledger.seal(attempt, blob, steps_done=result.steps, gradient_mode=result.gradient_mode)

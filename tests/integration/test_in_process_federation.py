@@ -1,0 +1,196 @@
+"""The whole product but the wire: offers, DP-SGD, ledgers, masks, sums, checkpoints, records."""
+
+import numpy as np
+import pytest
+from fakes_federation import POLICY, Federation, plan_for
+
+from agent.budget import read_budget
+from agent.dp.ledger_store import LedgerStore
+from coordinator import checkpoint
+from shared.errors import RunFailed
+from shared.messages import Stage
+from shared.parameters import count
+
+
+@pytest.fixture
+def federation(tmp_path):
+    made = Federation(tmp_path)
+    yield made
+    made.close()
+
+
+def sealed_updates(monkeypatch):
+    """What every agent sealed: the plain update, seen by the test only."""
+    seen = []
+    original = LedgerStore.seal
+
+    def keep(self, attempt, blob, **facts):
+        seen.append((attempt.round, np.frombuffer(blob, "<f4").astype(np.float64)))
+        return original(self, attempt, blob, **facts)
+
+    monkeypatch.setattr(LedgerStore, "seal", keep)
+    return seen
+
+
+def test_two_rounds_train_charge_and_commit(federation):
+    driver = federation.train(plan_for(4, evaluation__data=str(federation.test)))
+    records = federation.store.rounds()
+    assert [(row.round, row.attempt, row.outcome) for row in records] == [
+        (1, 1, "committed"),
+        (2, 1, "committed"),
+    ]
+    assert records[1].survived == ("agent-1", "agent-2", "agent-3", "agent-4")
+    assert records[1].bytes_up > 4 * 3 * 5890
+    assert 0.3 < records[1].metrics["accuracy"] <= 1.0
+    saved = checkpoint.load(
+        driver.run.folder / "round-0002.safetensors", sha256=records[1].model_sha256
+    )
+    assert np.array_equal(saved.vector, driver.model)
+    for home in federation.homes:
+        budget = read_budget(home.path)
+        assert budget.rounds == 2
+        assert 0 < budget.epsilon_spent < 8
+        assert budget.ledger_head is not None
+
+
+def test_the_sum_is_that_of_the_quantised_plain_updates_bit_for_bit(federation, monkeypatch):
+    import agent.session as session_module
+
+    lanes = []
+    original = session_module.vector_lanes
+
+    def keep(update, params):
+        lanes.append(original(update, params))
+        return lanes[-1]
+
+    sums = []
+    import coordinator.driver as driver_module
+
+    averaged = driver_module.mean_update
+
+    def keep_sum(result, params):
+        sums.append(result.lanes.copy())
+        return averaged(result, params)
+
+    monkeypatch.setattr(session_module, "vector_lanes", keep)
+    monkeypatch.setattr(driver_module, "mean_update", keep_sum)
+    federation.train(plan_for(4, rounds__count=1))
+    assert len(lanes) == 4
+    assert np.array_equal(sums[0], np.sum(lanes, axis=0))
+    assert sums[0][0] == 4
+
+
+def test_the_coordinator_receives_noise_and_never_an_update(federation, monkeypatch):
+    """Positive control first: the same test recognises an update that was not masked."""
+    updates = sealed_updates(monkeypatch)
+    driver = federation.train(plan_for(4, rounds__count=1))
+    received = [
+        reply.bulk
+        for _, request, reply in federation.wire.captured
+        if request.stage is Stage.MASKED
+    ]
+    assert len(received) == 4
+    assert len(updates) == 4
+    bytes_per_lane = driver._params.bits // 8
+    for bulk in received:
+        raw = np.frombuffer(bulk, np.uint8).reshape(-1, bytes_per_lane)
+        assert chi_square(raw) < 3.7
+        lanes = centred(raw)[1:]
+        for _, update in updates:
+            assert (
+                correlation(
+                    update, update + np.random.default_rng(0).normal(0, update.std(), update.size)
+                )
+                > 0.5
+            )
+            assert abs(correlation(lanes, update)) < 5 / np.sqrt(update.size)
+
+
+def chi_square(raw):
+    """How far the bytes are from uniform, in standard deviations of the statistic."""
+    found = np.bincount(raw.ravel(), minlength=256)
+    expected = raw.size / 256
+    statistic = float(((found - expected) ** 2 / expected).sum())
+    return (statistic - 255) / np.sqrt(2 * 255)
+
+
+def centred(raw):
+    """Little-endian lanes of any width as signed numbers."""
+    wide = np.zeros((len(raw), 8), np.uint8)
+    wide[:, : raw.shape[1]] = raw
+    value = wide.view("<i8").ravel()
+    half = 1 << (8 * raw.shape[1] - 1)
+    return np.where(value >= half, value - 2 * half, value).astype(np.float64)
+
+
+def correlation(a, b):
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+@pytest.mark.parametrize("stage", list(Stage))
+def test_four_agents_complete_the_round_when_one_is_lost_at_any_stage(federation, stage):
+    victim = federation.id_of("agent-2")
+    federation.wire.silent[victim] = stage
+    federation.train(plan_for(4, rounds__count=1))
+    (record,) = federation.store.rounds()
+    assert record.outcome == "committed"
+    assert record.dropped_reasons == {"agent-2": "lost"}
+    assert ("agent-2" in record.survived) == (stage in (Stage.AGREE, Stage.UNMASK))
+
+
+def test_below_the_minimum_the_run_fails_with_the_reason_and_keeps_its_place(federation):
+    for name in ("agent-1", "agent-2"):
+        federation.wire.silent[federation.id_of(name)] = Stage.ROUND
+    with pytest.raises(RunFailed, match="COHORT_TOO_SMALL"):
+        federation.train(plan_for(4, rounds__count=1))
+    assert [row.reason for row in federation.store.rounds()] == ["COHORT_TOO_SMALL"] * 2
+    federation.wire.silent.clear()
+    driver = federation.train(plan_for(4, rounds__count=1))
+    last = federation.store.last_committed(driver.run.run_id)
+    assert (last.round, last.attempt) == (1, 3)
+
+
+def test_a_sealed_update_that_was_never_sent_costs_nothing_in_the_next_attempt(federation):
+    for name in ("agent-1", "agent-2"):
+        federation.wire.silent[federation.id_of(name)] = Stage.SHARE
+    with pytest.raises(RunFailed):
+        federation.train(plan_for(4, rounds__count=1, rounds__attempts=1))
+    before = [read_budget(home.path).epsilon_spent for home in federation.homes]
+    assert min(before) > 0
+    federation.wire.silent.clear()
+    federation.train(plan_for(4, rounds__count=1, rounds__attempts=1))
+    assert [read_budget(home.path).epsilon_spent for home in federation.homes] == before
+
+
+def test_a_full_budget_refuses_and_says_so_to_its_owner(tmp_path):
+    small = POLICY.model_copy(update={"epsilon_max": 1.0})
+    federation = Federation(tmp_path, policy=small)
+    try:
+        with pytest.raises(RunFailed):
+            federation.train(plan_for(4, rounds__count=1))
+        reasons = set(federation.store.rounds()[0].dropped_reasons.values())
+        assert reasons <= {"refused:BUDGET_WOULD_EXCEED", "refused:BUDGET_EXHAUSTED"}
+        assert any("refused (BUDGET_" in status for status in federation.statuses)
+        assert read_budget(federation.homes[0].path).epsilon_spent == 0
+    finally:
+        federation.close()
+
+
+def test_a_restarted_agent_keeps_its_budget_and_takes_part_again(federation):
+    federation.train(plan_for(4, rounds__count=1))
+    before = read_budget(federation.homes[0].path)
+    federation.restart("agent-1")
+    assert read_budget(federation.homes[0].path).epsilon_spent == before.epsilon_spent
+    federation.train(plan_for(4, rounds__count=2, training__epsilon=1.0))
+    assert read_budget(federation.homes[0].path).rounds == 3
+
+
+def test_a_run_continues_after_its_last_committed_round(federation):
+    plan = plan_for(4, rounds__count=3)
+    driver, first = federation.driver(plan)
+    driver._complete(1)
+    again, next_round = federation.driver(plan)
+    assert (first, next_round) == (1, 2)
+    assert again.run.run_id == driver.run.run_id
+    assert np.array_equal(again.model, driver.model)
+    assert again.model.size == count(again.run.tensors)
