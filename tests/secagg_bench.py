@@ -115,9 +115,7 @@ class Bench:
         return ClientSession(**(fields | changes))
 
     def stage(self) -> CollectAdverts:
-        return CollectAdverts(
-            ServerSetup(self.ctx, self.params, self.members, **self.setup_extra)
-        )
+        return CollectAdverts(ServerSetup(self.ctx, self.params, self.members, **self.setup_extra))
 
     def exchange(
         self,
@@ -160,9 +158,7 @@ class Bench:
         stage, gone = self.stage(), set()
         for name in STAGES:
             gone |= set((lost or {}).get(name, ()))
-            self.exchange(
-                name, stage, gone, (requests or {}).get(name), (replies or {}).get(name)
-            )
+            self.exchange(name, stage, gone, (requests or {}).get(name), (replies or {}).get(name))
             stage = stage.close()
         return stage
 

@@ -262,7 +262,7 @@ def test_a_commitment_to_another_seed_aborts_and_names_the_dealer():
             return body, bulk
         reply = _shares(body)
         request = next(e[2] for e in bench.traffic if e[0] == "share")
-            cohort = Cohort(bench.ctx, messages.ShareRequest.decode(request, N).cohort, bench.params)
+        cohort = Cohort(bench.ctx, messages.ShareRequest.decode(request, N).cohort, bench.params)
         message = cohort.shares_message(liar.id, bytes(32), messages.sealed_list(reply.sealed))
         return messages.ShareReply(bytes(32), reply.sealed, liar.sign(message)).encode(), bulk
 
