@@ -37,7 +37,12 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path = path
         self.read_only = read_only
-        self._engine = sa.create_engine("sqlite://", creator=self._connect, poolclass=QueuePool)
+        self._engine = sa.create_engine(
+            "sqlite://",
+            creator=self._connect,
+            poolclass=QueuePool,
+            hide_parameters=True,  # an error must not carry a proof key into a traceback
+        )
         sa.event.listen(self._engine, "begin", _begin)
 
     @contextmanager

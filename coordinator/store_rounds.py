@@ -21,10 +21,10 @@ class RoundTables(Tables):
     """Every method is one transaction that is on the disk when it returns."""
 
     def create_run(self, plan: str, plan_hash: str) -> Run:
-        """A new run in state QUEUED under a fresh id such as run-20260131-120000-9f3c."""
+        """A new run in state QUEUED under a fresh id such as run-20260131-120000-9f3c07d1."""
         now = self._clock.wall()
         stamp = datetime.fromtimestamp(now, tz=UTC).strftime("%Y%m%d-%H%M%S")
-        run = Run(f"run-{stamp}-{os.urandom(2).hex()}", plan, plan_hash, now, RunState.QUEUED)
+        run = Run(f"run-{stamp}-{os.urandom(4).hex()}", plan, plan_hash, now, RunState.QUEUED)
         with self._database.writing() as connection:
             connection.execute(sa.insert(schema.runs).values(as_row(run)))
         return run

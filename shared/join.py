@@ -63,7 +63,7 @@ class JoinRequest(BaseModel):
     identity_public: Annotated[str, _hex(32)]
     node_public: str = Field(max_length=512)
     software: str = Field(pattern=r"^[0-9A-Za-z.+-]{1,40}$")
-    proof: Annotated[str, _hex(32)]
+    proof: Annotated[str, _hex(32)] = Field(repr=False)
     signature: Annotated[str, _hex(64)]
 
     @classmethod
