@@ -36,7 +36,7 @@ def save(
     path: Path, vector: Vector, tensors: tuple[Tensor, ...], metadata: Mapping[str, str]
 ) -> str:
     """Write atomically and return the file's SHA-256 in hex; it is on disk when this returns."""
-    data = encode_tensors(unflatten(vector, tensors), dict(metadata))
+    data = _canonical(encode_tensors(unflatten(vector, tensors), dict(metadata)))
     write_atomic(path, data)
     return hashlib.sha256(data).hexdigest()
 
@@ -70,6 +70,17 @@ def load(path: Path, *, sha256: str | None = None) -> Checkpoint:
     return Checkpoint(flatten(arrays, tensors), tensors, metadata, found)
 
 
+def _canonical(data: bytes) -> bytes:
+    """The same file with its header sorted: the library writes metadata in random order, and equal
+    models should have equal hashes.
+    """
+    size = int.from_bytes(data[:8], "little")
+    text = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":"))
+    header = text.encode("ascii")
+    header += b" " * (-len(header) % 8)  # the format aligns the values to 8 bytes
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
+
+
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
@@ -86,8 +97,8 @@ def _metadata(data: bytes) -> dict[str, str]:
     size = int.from_bytes(data[:8], "little")
     if size > min(MAX_HEADER, len(data) - 8):
         raise ValueError(f"a header of {size} bytes")
-    header = json.loads(data[8 : 8 + size])
-    return {str(key): str(value) for key, value in header.get("__metadata__", {}).items()}
+    header: dict[str, dict[str, str]] = json.loads(data[8 : 8 + size])
+    return header.get("__metadata__", {})
 
 
 def _damaged(path: Path, what: str) -> StateDamaged:

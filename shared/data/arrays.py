@@ -6,9 +6,11 @@ with the size of the member first, and the sum of all sizes with a limit.
 
 import io
 import math
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -45,21 +47,29 @@ def open_arrays(path: Path, names: tuple[str, ...], *, most: int) -> dict[str, N
 
 def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.generic]:
     with archive.open(entry) as file:
-        version = npy.read_magic(file)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"{entry.filename}: unknown array format {version}")
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran, dtype = read(file, max_header_size=MAX_HEADER)
+        shape, fortran, dtype = _header(file)
         if dtype.kind not in KINDS:
             raise ValueError(f"{entry.filename}: arrays of type {dtype} are not read")
         expected = math.prod(shape) * dtype.itemsize
-        if expected != entry.file_size - file.tell():
+        if min(shape, default=0) < 0 or expected != entry.file_size - file.tell():
             raise ValueError(
                 f"{entry.filename}: the header promises {expected} bytes, "
                 f"the file has {entry.file_size - file.tell()}"
             )
         flat = np.frombuffer(file.read(), dtype=dtype)
     return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    version = npy.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"unknown array format {version}")
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    try:
+        return read(file, max_header_size=MAX_HEADER)
+    except (SyntaxError, TypeError, tokenize.TokenError, RecursionError, MemoryError) as error:
+        # The header is Python text, and numpy lets through what the interpreter's parser raises.
+        raise ValueError(f"a damaged array header ({error})") from error
 
 
 def encode_arrays(arrays: dict[str, NDArray[np.generic]]) -> bytes:

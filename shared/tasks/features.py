@@ -36,7 +36,7 @@ def fixed_features(pixels: Pixels) -> Pixels:
 
 def flat_pixels(pixels: Pixels) -> Pixels:
     """(N, H, W) in 0..1 → (N, H·W + 1): centred pixels of length 1, then the bias."""
-    return with_bias(unit(pixels.reshape(len(pixels), -1)))
+    return with_bias(unit(pixels.reshape(len(pixels), pixels.shape[1] * pixels.shape[2])))
 
 
 def unit(rows: Pixels) -> Pixels:
