@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from coordinator.certificates import ensure_leaf, fingerprint
@@ -122,12 +122,20 @@ class Bench:
 
 
 @contextmanager
-def tls_server(bench: Bench, chain: Path, key: Path, host: str = "127.0.0.1") -> Iterator[int]:
-    """The desk behind uvicorn on a free loopback port; yields the port."""
+def tls_server(
+    bench: Bench,
+    chain: Path,
+    key: Path,
+    host: str = "127.0.0.1",
+    lie: Callable[[int, dict[str, str]], Response] | None = None,
+) -> Iterator[int]:
+    """The desk behind uvicorn on a free loopback port; `lie` may replace what the desk answers."""
 
-    async def join(request: Request) -> JSONResponse:
+    async def join(request: Request) -> Response:
         body = await request.body()
         status, answer = await run_in_threadpool(bench.desk.handle, body, request.client.host)
+        if lie is not None:
+            return lie(status, answer)
         return JSONResponse(answer, status_code=status)
 
     app = Starlette(routes=[Route("/v1/join", join, methods=["POST"])])

@@ -142,3 +142,17 @@ def test_a_closed_log_ignores_late_events(path):
     log.sync()
     log.close()
     assert path.read_bytes() == b""
+
+
+def test_syncing_keeps_what_was_written(path):
+    log = EventLog(path)
+    log.emit(Event.RUN_START)
+    log.sync()
+    assert [line.event for line in read_events(path)] == ["run.start"]
+    log.close()
+
+
+def test_a_line_beyond_any_honest_length_is_damage(path):
+    path.write_bytes(b'{"ts":1,"level":"info","event":"run.start","run":"' + b"a" * 5000 + b'"}\n')
+    with pytest.raises(StateDamaged, match=r":1: .*longer than 4096"):
+        list(read_events(path))
