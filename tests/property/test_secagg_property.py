@@ -1,0 +1,173 @@
+"""Invariants over generated inputs: exact sums, one spelling, recovery, rounding."""
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from secagg_bench import STAGES, Bench, params
+
+from shared.quantization import round_with
+from shared.secagg import ring, shamir
+from shared.secagg.canonical import Malformed
+from shared.secagg.errors import Aborted, Refused
+from shared.secagg.parameters import SIGNED, UNSIGNED, Params, Segment
+from shared.secagg.recovery import search
+
+FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=200, deadline=None)
+
+
+@FEW
+@given(
+    n=st.integers(3, 7),
+    bits=st.sampled_from([16, 24, 32]),
+    prg=st.sampled_from([1, 2]),
+    data=st.data(),
+)
+def test_the_sum_is_exact_or_hidden_whatever_is_lost(n, bits, prg, data):
+    bound = ((1 << (bits - 1)) - 1) // n
+    bench = Bench.of(n, params(n, bits=bits, prg=prg, lanes=4, bound=bound))
+    lane = st.integers(-bound, bound)
+    for place, agent in enumerate(bench.agents):
+        values = data.draw(st.lists(lane, min_size=4, max_size=4))
+        bench.vectors[place] = np.array([1, *values], np.int64)
+        bench.sessions[agent.id] = bench.session(place)
+    lost_at = data.draw(st.lists(st.integers(0, 12), min_size=n, max_size=n))
+    lost = {name: [i for i in range(n) if lost_at[i] == stage] for stage, name in enumerate(STAGES)}
+    try:
+        result = bench.play(lost)
+    except Aborted:
+        return
+    assert (result.lanes == bench.expected(result)).all()
+    assert not bench.refusals
+
+
+@FEW
+@given(
+    name=st.sampled_from(STAGES[1:]),
+    place=st.floats(0, 1, exclude_max=True),
+    flip=st.integers(1, 255),
+)
+def test_no_altered_request_is_answered(name, place, flip):
+    """Of all single-byte changes of an honest request, an agent answers none."""
+    bench = Bench.of(4)
+    stage = bench.stage()
+    for current in STAGES:
+        if current == name:
+            break
+        bench.exchange(current, stage)
+        stage = stage.close()
+    victim = bench.agents[0].id
+    body = bytearray(stage.requests()[victim])
+    body[int(place * len(body))] ^= flip
+    session = bench.sessions[victim]
+    try:
+        getattr(session, name)(bytes(body))
+    except Refused:
+        assert session.state == "ABORTED"
+        return
+    # The only free choice a coordinator has is another admissible survivor set.
+    assert name == "agree"
+    assert session.state == "AGREED"
+
+
+@MANY
+@given(
+    secret=st.binary(min_size=1, max_size=80),
+    t=st.integers(1, 12),
+    extra=st.integers(0, 12),
+    data=st.data(),
+)
+def test_any_t_shares_recover_the_secret(secret, t, extra, data):
+    xs = data.draw(
+        st.lists(st.integers(1, 255), min_size=t + extra, max_size=t + extra, unique=True)
+    )
+    drawn = data.draw(st.binary(min_size=(t - 1) * len(secret), max_size=(t - 1) * len(secret)))
+    shares = shamir.split(secret, t, xs, lambda _: drawn)
+    chosen = data.draw(st.permutations(xs))[:t]
+    assert shamir.combine({x: shares[x] for x in chosen}) == secret
+
+
+@FEW
+@given(t=st.integers(1, 5), extra=st.integers(0, 4), data=st.data())
+def test_wrong_shares_never_give_a_wrong_secret(t, extra, data):
+    secret = data.draw(st.binary(min_size=32, max_size=32))
+    n = t + extra
+    drawn = data.draw(st.binary(min_size=(t - 1) * 32, max_size=(t - 1) * 32))
+    points = shamir.split(secret, t, range(1, n + 1), lambda _: drawn)
+    wrong = data.draw(st.sets(st.integers(1, n), max_size=extra))
+    for x in wrong:
+        points[x] = bytes(byte ^ 0x5A for byte in points[x])
+    found, liars = search(points, t, lambda candidate: candidate == secret)
+    assert found == secret
+    assert set(liars) <= wrong
+
+
+@MANY
+@given(bits=st.sampled_from([16, 24, 32]), data=st.data())
+def test_packing_is_reversible(bits, data):
+    values = data.draw(st.lists(st.integers(0, (1 << bits) - 1), min_size=1, max_size=50))
+    lanes = np.array(values, np.uint16 if bits == 16 else np.uint32)
+    packed = ring.pack(lanes, bits)
+    assert len(packed) == len(values) * bits // 8
+    assert ring.unpack(packed, len(values), bits).tolist() == values
+
+
+SEGMENTS = st.builds(
+    Segment,
+    name=st.from_regex(r"[a-z0-9][a-z0-9-]{0,39}", fullmatch=True),
+    kind=st.sampled_from([SIGNED, UNSIGNED]),
+    count=st.integers(1, 1 << 20),
+    limbs=st.just(1),
+    bound=st.integers(1, (1 << 32) - 1),
+    step=st.floats(min_value=1e-300, max_value=1e300),
+)
+
+
+@MANY
+@given(
+    segments=st.lists(SEGMENTS, min_size=1, max_size=4, unique_by=lambda one: one.name),
+    n_min=st.integers(2, 100),
+    more=st.integers(0, 100),
+    ppm=st.integers(0, 1_000_000),
+)
+def test_parameters_have_one_spelling(segments, n_min, more, ppm):
+    made = Params(1, 16, n_min, n_min + more, ppm, ppm, 1, 80, 20, tuple(segments))
+    assert Params.decode(made.encode()) == made
+
+
+@MANY
+@given(place=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_altered_parameters_are_malformed_or_other_parameters(place, flip):
+    honest = params(5).encode()
+    body = bytearray(honest)
+    body[int(place * len(body))] ^= flip
+    try:
+        found = Params.decode(bytes(body))
+    except Malformed:
+        return
+    assert found.encode() == bytes(body) != honest
+
+
+@MANY
+@given(
+    value=st.floats(allow_nan=False, allow_infinity=False),
+    uniform=st.floats(0, 1, exclude_max=True),
+    step=st.floats(min_value=1e-12, max_value=1e6),
+    largest=st.integers(1, 1 << 20),
+)
+def test_rounding_stays_in_bounds_and_next_to_the_value(value, uniform, step, largest):
+    rounded = round_with(np.array([value]), np.array([uniform]), step, largest)[0]
+    assert -largest <= rounded <= largest
+    clipped = min(max(value, -largest * step), largest * step)
+    assert abs(rounded - clipped / step) <= 1 + 1e-6 * largest
+
+
+@MANY
+@given(data=st.data(), limbs=st.integers(1, 4), bound=st.integers(1, 1000))
+def test_limbs_are_reversible_and_within_the_bound(data, limbs, bound):
+    segment = Segment("counts", UNSIGNED, 3 * limbs, limbs, bound)
+    most = ring.limb_base(segment) ** limbs - 1
+    counts = np.array(data.draw(st.lists(st.integers(0, most), min_size=3, max_size=3)), np.int64)
+    lanes = ring.split_limbs(counts, segment)
+    assert lanes.max() <= bound
+    assert (ring.join_limbs(lanes, segment) == counts).all()
