@@ -4,6 +4,8 @@ The composition root of the agent. torch, opacus and flwr are imported only once
 member and its data, policy and ledger have passed their checks.
 """
 
+import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -97,6 +99,7 @@ def run_device(
             join(home, token)
         home.pinned()
         _log_to(path / "agent.log")
+        threading.Thread(target=_warm_up, daemon=True).start()
         wait_until_member(home, stop, on_status)
         if not stop.is_set():
             device = Device(
@@ -112,6 +115,12 @@ def run_device(
             )
             _answer_rounds(device, stop)
     on_status("stopped")
+
+
+def _warm_up() -> None:
+    """Import what takes seconds while the roster is being waited for."""
+    with contextlib.suppress(ImportError):  # named properly where it is needed
+        importlib.import_module("agent.session")
 
 
 def _answer_rounds(device: Device, stop: threading.Event) -> None:

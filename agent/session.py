@@ -90,14 +90,16 @@ class Session:
             self._erase()
         return self._refuse(request, code, cause)
 
-    def accepted(self, stage: Stage, attempt: Attempt) -> None:
+    def accepted(self, reply: Reply) -> None:
         """The gateway took our reply and its objects; after UNMASK the ledger closes the attempt."""
-        if stage is Stage.UNMASK and self._ledger is not None and self._open is not None:
-            self._ledger.ack(attempt)
-            state = self._ledger.state
-            self._device.on_status(
-                f"round {attempt.round}: done; ε {state.epsilon_spent:.3f} of {state.epsilon_max:g} spent"
-            )
+        if reply.stage is not Stage.UNMASK or reply.refusal is not None or self._ledger is None:
+            return
+        self._ledger.ack(reply.attempt)
+        state = self._ledger.state
+        self._device.on_status(
+            f"round {reply.attempt.round}: done; "
+            f"ε {state.epsilon_spent:.3f} of {state.epsilon_max:g} spent"
+        )
 
     def _answer(self, request: Request) -> Reply:
         if request.stage is Stage.ROUND:

@@ -262,6 +262,9 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     stdout.print(f"[bold]{found['url']}[/]  {running}")
     if found["run"]:
         stdout.print(f"run {found['run']}  round {found['round']}  {found['stage']}")
+    if not found["agents"]:
+        stderr.print("nobody has joined yet; invite agents with: coordinator invite NAME…")
+        return
     made = table("Agents", "name", "state", "last seen")
     for agent in found["agents"]:
         made.add_row(agent["name"], agent["state"], _ago(agent["last_seen"]))
@@ -281,13 +284,16 @@ def rounds(
     Example: coordinator rounds --json
     """
     from coordinator.commands import read_rounds
-    from coordinator.reports import rounds_table
+    from coordinator.reports import rounds_tables
 
     records = read_rounds(home_of(ROLE, home), run_id)
     if as_json:
         print_json([record.as_json() for record in records])
-    else:
-        stdout.print(rounds_table(records))
+        return
+    if not records:
+        stderr.print("no round yet; start a run with: coordinator run plan.toml")
+    for made in rounds_tables(records):
+        stdout.print(made)
 
 
 @app.command()
@@ -309,12 +315,13 @@ def report(
 
 def _print_report(found: dict[str, Any], *, as_json: bool) -> None:
     from coordinator.records import RoundRecord
-    from coordinator.reports import rounds_table, summary_table
+    from coordinator.reports import rounds_tables, summary_table
 
     if as_json:
         print_json(found)
         return
-    stdout.print(rounds_table([RoundRecord.from_json(row) for row in found["rounds"]]))
+    for made in rounds_tables([RoundRecord.from_json(row) for row in found["rounds"]]):
+        stdout.print(made)
     stdout.print(summary_table(found))
 
 

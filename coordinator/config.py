@@ -1,11 +1,13 @@
 """What an operator writes: coordinator.toml (where to listen) and plan.toml (what to train)."""
 
+import math
 import re
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from coordinator.cohort import OVER_SELECTION
 from coordinator.strategies import STRATEGIES
 from shared.config import Settings, load, read_toml, validate
 from shared.errors import ConfigError
@@ -81,7 +83,7 @@ class SecaggSection(Settings):
     """Parameters of secagg-v1; every agent holds them against its own policy."""
 
     n_min: int = Field(default=3, ge=2)
-    n_max: int = Field(default=64, ge=2, le=10_000)
+    n_max: int | None = Field(default=None, ge=2, le=10_000)  # default: goal and 30 % more
     gamma_ppm: int = Field(default=100_000, ge=0, le=490_000)
     delta_ppm: int = Field(default=100_000, ge=0, le=490_000)
     c_min: int = Field(default=1, ge=0)
@@ -94,7 +96,7 @@ class SecaggSection(Settings):
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> Self:
-        if self.n_max < self.n_min:
+        if self.n_max is not None and self.n_max < self.n_min:
             raise ValueError(f"n_max {self.n_max} is below n_min {self.n_min}")
         return self
 
@@ -132,11 +134,17 @@ class Plan(Settings):
             raise ValueError(
                 f"rounds.minimum {self.rounds.minimum} is below secagg.n_min {self.secagg.n_min}"
             )
-        if self.rounds.goal > self.secagg.n_max:
+        if self.rounds.goal > self.cohort_max:
             raise ValueError(
                 f"rounds.goal {self.rounds.goal} is above secagg.n_max {self.secagg.n_max}"
             )
         return self
+
+    @property
+    def cohort_max(self) -> int:
+        """The most agents one sum may hold; the narrower, the fewer bits a lane needs."""
+        wanted = self.secagg.n_max
+        return wanted if wanted is not None else math.ceil(self.rounds.goal * OVER_SELECTION)
 
 
 def load_config(home: Path) -> CoordinatorConfig:

@@ -153,12 +153,12 @@ class Driver:
             selected=selected,
             goal=min(rounds.goal, len(selected)),
             minimum=rounds.minimum,
-            deadlines=Deadlines(rounds.deadline_s),
+            deadlines=Deadlines.capped(rounds.deadline_s),
         )
 
     def _select(self) -> tuple[bytes, ...]:
         """Wait for the minimum, a little longer for the goal, then draw the cohort."""
-        rounds, secagg = self.run.plan.rounds, self.run.plan.secagg
+        rounds = self.run.plan.rounds
         settled: float | None = None
         announced = -1
         while True:
@@ -169,7 +169,7 @@ class Driver:
             if len(connected) < rounds.minimum:
                 settled = None
             if len(connected) >= rounds.goal or (settled is not None and now >= settled):
-                return cohort.select(connected, rounds.goal, secagg.n_max)
+                return cohort.select(connected, rounds.goal, self.run.plan.cohort_max)
             if len(connected) != announced:
                 announced = len(connected)
                 self._wait_for(announced)

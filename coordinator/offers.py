@@ -64,13 +64,13 @@ def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params
         parameters,
         bound_a=2 * reach * proposal.steps,
         step_wanted=noise / 4,
-        n_max=secagg.n_max,
+        n_max=plan.cohort_max,
     )
     params = Params(
         prg=PRG[secagg.prg],
         bits=bits,
         n_min=secagg.n_min,
-        n_max=secagg.n_max,
+        n_max=plan.cohort_max,
         gamma_ppm=secagg.gamma_ppm,
         delta_ppm=secagg.delta_ppm,
         c_min=secagg.c_min,

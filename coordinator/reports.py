@@ -24,38 +24,29 @@ def human_bytes(count: int) -> str:
     return f"{value:.1f} GB"
 
 
-def rounds_table(records: Sequence[RoundRecord]) -> Table:
-    """One row per attempt, oldest first."""
+def rounds_tables(records: Sequence[RoundRecord]) -> list[Table]:
+    """One table per run, oldest first, with one row per attempt."""
+    runs = dict.fromkeys(record.run for record in records)
+    return [_rounds_table(run, [record for record in records if record.run == run]) for run in runs]
+
+
+def _rounds_table(run: str, records: Sequence[RoundRecord]) -> Table:
     made = table(
-        "Rounds",
-        "run",
-        ">round",
-        ">try",
-        "outcome",
-        ">agents",
-        "dropped",
-        ">accuracy",
-        ">seconds",
-        ">up",
-        ">down",
+        run, ">round", ">try", "outcome", ">agents", "dropped", ">accuracy", ">s", ">bytes"
     )
     for record in records:
         accuracy = record.metrics.get("accuracy")
         committed = record.outcome is Outcome.COMMITTED
+        dropped = (f"{name} ({record.dropped_reasons.get(name, '?')})" for name in record.dropped)
         made.add_row(
-            record.run,
             str(record.round),
             str(record.attempt),
-            "[green]committed[/]" if committed else f"[red]aborted[/] {record.reason}",
+            "[green]committed[/]" if committed else f"[red]{record.reason}[/]",
             f"{len(record.survived)}/{len(record.selected)}",
-            ", ".join(
-                f"{name} ({record.dropped_reasons.get(name, '?')})" for name in record.dropped
-            )
-            or "–",
+            ", ".join(dropped) or "–",
             "–" if accuracy is None else f"{accuracy:.1%}",
             f"{record.seconds:.1f}",
-            human_bytes(record.bytes_up),
-            human_bytes(record.bytes_down),
+            human_bytes(record.bytes_up + record.bytes_down),
         )
     return made
 
@@ -80,6 +71,7 @@ def build(run: Run, records: Sequence[RoundRecord], folder: Path) -> dict[str, A
             "clip_norm": proposal.clip_norm,
             "sample_rate": proposal.sample_rate,
             "steps_per_round": proposal.steps,
+            "spare_rounds": plan.rounds.spare,
             "spent": "known to the agents only: agent budget",
         },
         "secure_aggregation": {

@@ -46,6 +46,13 @@ class Deadlines:
     agree_s: float = 10.0
     unmask_s: float = 20.0
 
+    @classmethod
+    def capped(cls, limit_s: float) -> "Deadlines":
+        """The plan's deadline for training, and for no later stage more than that."""
+        usual = cls(limit_s)
+        later = (usual.share_s, usual.masked_s, usual.agree_s, usual.unmask_s)
+        return cls(limit_s, *(min(seconds, limit_s) for seconds in later))
+
     def of(self, stage: Stage) -> float:
         return {
             Stage.ROUND: self.round_s,

@@ -75,7 +75,7 @@ class Coordinator:
         self._roster_changed = threading.Event()
         self._identity = Identity.load(identity_path(home))
         self._desk = JoinDesk(self.store, events=self.events)
-        self.gateway = Gateway(join=self._desk.handle, ready=self._is_ready, log=self._log)
+        self.gateway = Gateway(join=self._join, ready=self._is_ready, log=self._log)
         self.runtime = FlowerRuntime(private_directory(home / "runtime"), self.gateway, self._log)
         self._admin: AdminServer | None = None
 
@@ -246,6 +246,10 @@ class Coordinator:
         self._roster_changed.set()
         self._wake.put(None)
         return {"epoch": epoch}
+
+    def _join(self, body: bytes, address: str) -> tuple[int, dict[str, object]]:
+        status, answer = self._desk.handle(body, address)
+        return status, dict(answer)
 
     def _is_ready(self) -> bool:
         return self.runtime.alive() and not self.halt.is_set()

@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coordinator.reports import human_bytes
+from shared.console import table
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
@@ -55,6 +56,7 @@ class Options:
 
 def main() -> int:
     options = parse()
+    os.umask(0o077)
     started = time.monotonic()
     with contextlib.ExitStack() as stack:
         try:
@@ -328,17 +330,16 @@ c_min = 0
 
 
 def rounds_table(report: dict[str, Any], budgets: dict[str, dict[str, Any]]) -> Table:
-    made = Table(title="Rounds", title_justify="left", header_style="bold")
-    for column in (
-        "round",
-        "participants",
-        "test accuracy",
-        "ε spent (most of any agent)",
-        "seconds",
-        "up",
-        "down",
-    ):
-        made.add_column(column, justify="right")
+    made = table(
+        "Rounds",
+        ">round",
+        ">participants",
+        ">test accuracy",
+        ">ε spent",
+        ">seconds",
+        ">up",
+        ">down",
+    )
     for row in report["rounds"]:
         if row["outcome"] != "committed":
             made.add_row(
@@ -364,13 +365,9 @@ def rounds_table(report: dict[str, Any], budgets: dict[str, dict[str, Any]]) -> 
 
 
 def agents_table(budgets: dict[str, dict[str, Any]]) -> Table:
-    made = Table(
-        title="Privacy budget, as each agent's own ledger has it",
-        title_justify="left",
-        header_style="bold",
+    made = table(
+        "What each agent's own ledger has charged", "agent", ">ε spent", ">ε limit", ">δ", ">rounds"
     )
-    for column in ("agent", "ε spent", "ε limit", "δ", "rounds charged"):
-        made.add_column(column, justify="left" if column == "agent" else "right")
     for name, found in budgets.items():
         made.add_row(
             name,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -25,9 +26,13 @@ stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 HomeOption = Annotated[
     Path | None,
-    typer.Option("--home", envvar="EDGEVEIL_HOME", show_envvar=False, help="State folder (or EDGEVEIL_HOME)."),
+    typer.Option(
+        "--home", envvar="EDGEVEIL_HOME", show_envvar=False, help="State folder (or EDGEVEIL_HOME)."
+    ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to stdout instead of a table.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON to stdout instead of a table.")
+]
 
 # Which part of the installation brings a module that an import may miss.
 EXTRA_OF = {
@@ -50,11 +55,15 @@ def print_json(value: Any) -> None:
 
 
 def table(title: str, *columns: str) -> Table:
-    """A table whose numeric columns (named with a leading '>') are right-aligned."""
-    made = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
+    """A plain table; columns named with a leading '>' hold numbers and are right-aligned."""
+    made = Table(
+        title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for column in columns:
         numeric = column.startswith(">")
-        made.add_column(column.removeprefix(">"), justify="right" if numeric else "left", overflow="fold")
+        made.add_column(
+            column.removeprefix(">"), justify="right" if numeric else "left", overflow="fold"
+        )
     return made
 
 
@@ -74,7 +83,9 @@ def run(app: Callable[..., Any], role: str) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug of ours
         _explain_missing_extra(error, role)
         path = _save_traceback(role)
-        _complain(f"{type(error).__name__}: this is a bug in edgeveil; please report it with {path}")
+        _complain(
+            f"{type(error).__name__}: this is a bug in edgeveil; please report it with {path}"
+        )
         sys.exit(ExitCode.BUG)
     sys.exit(0)
 
@@ -90,7 +101,9 @@ def _explain_missing_extra(error: Exception, role: str) -> None:
     extra = EXTRA_OF.get(name)
     if extra is not None:
         extra = "serve" if role == "coordinator" else extra
-        _complain(f'this command needs {name}, which is not installed; run: pip install "edgeveil[{extra}]"')
+        _complain(
+            f'this command needs {name}, which is not installed; run: pip install "edgeveil[{extra}]"'
+        )
         sys.exit(ExitCode.UNAVAILABLE)
 
 

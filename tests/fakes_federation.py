@@ -100,8 +100,7 @@ class MemoryWire:
         self.captured.append((agent, request, reply))
         self._traffic[0] += len(reply.body) + len(reply.bulk or b"")
         self._traffic[1] += len(request.body) + len(request.bulk or b"")
-        if reply.refusal is None:
-            self.sessions[agent].accepted(request.stage, request.attempt)
+        self.sessions[agent].accepted(reply)
         return [Incoming(agent, reply=reply)]
 
     def forget(self):
