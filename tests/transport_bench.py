@@ -51,9 +51,7 @@ class BenchAgent:
         self.node_key = ec.generate_private_key(ec.SECP256R1())
         self.agent_id = agent_id(self.identity.public)
         self.name = name
-        self.member = Member(
-            self.agent_id, name, self.identity.public, public_pem(self.node_key)
-        )
+        self.member = Member(self.agent_id, name, self.identity.public, public_pem(self.node_key))
         self.session = 0
         self.status: list[str] = []
         self.accepted: list[Reply] = []
@@ -65,9 +63,7 @@ class BenchAgent:
 
     def echo(self, request: Request) -> Reply:
         """Body and bulk come back reversed in the first byte, so that an echo is no accident."""
-        return make_reply(
-            self.identity, self.agent_id, request, request.body[::-1], request.bulk
-        )
+        return make_reply(self.identity, self.agent_id, request, request.body[::-1], request.bulk)
 
     def _handle(self, request: Request) -> Reply:
         self.requests.append(request)
@@ -129,9 +125,7 @@ class Bench:
     def start(self, *, links: bool = True) -> None:
         self.runtime.set_members([agent.member for agent in self.agents])
         self.runtime.start()
-        self.gateway.start(
-            "127.0.0.1", 0, self.home / "gateway.crt", self.home / "gateway.key"
-        )
+        self.gateway.start("127.0.0.1", 0, self.home / "gateway.crt", self.home / "gateway.key")
         if links:
             for agent in self.agents:
                 agent.start(self.url, self.certificate)
@@ -146,7 +140,9 @@ class Bench:
         self.runtime.stop()
         self.folder.cleanup()
 
-    def await_connected(self, agents: list[BenchAgent] | None = None, timeout_s: float = 15) -> None:
+    def await_connected(
+        self, agents: list[BenchAgent] | None = None, timeout_s: float = 15
+    ) -> None:
         wanted = self.agents if agents is None else agents
         await_true(
             lambda: all(self.runtime.presence()[agent.agent_id].connected for agent in wanted),
