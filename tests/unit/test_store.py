@@ -511,7 +511,7 @@ def test_a_killed_writer_leaves_every_acknowledged_round(tmp_path):
 
 
 def test_no_error_shows_what_was_stored(store):
-    one = replace(invite("a"), proof_key=b"SECRET-KEY-SECRET-KEY-SECRET-KEY")
+    one = replace(invite("canary-name"), proof_key=b"CANARY-KEY-CANARY-KEY-CANARY-KEY")
     with pytest.raises(IntegrityError) as caught:
         store.replace_invites([one, one])
-    assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+    assert "canary" not in "".join(traceback.format_exception(caught.value)).lower()
