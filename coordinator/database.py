@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from coordinator.schema import HEAD
@@ -41,6 +42,7 @@ class Database:
             "sqlite://",
             creator=self._connect,
             poolclass=QueuePool,
+            pool_timeout=LOCK_TIMEOUT_S,
             hide_parameters=True,  # an error must not carry a proof key into a traceback
         )
         sa.event.listen(self._engine, "begin", _begin)
@@ -94,6 +96,8 @@ class Database:
             yield
         except IntegrityError:
             raise
+        except PoolTimeout as error:
+            raise Busy(f"{self.path}: too many requests at once; try again") from error
         except DBAPIError as error:
             raise _explain(self.path, error.orig) from error
         except sqlite3.Error as error:

@@ -6,6 +6,7 @@ does (coordinator.roster_files). Until then a joined device is told that it is p
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -201,8 +202,10 @@ class JoinDesk:
         reason: str = "",
         sync: bool = False,
     ) -> None:
+        """A log that cannot be written must not cost a device its answer."""
         if self._events is not None:
-            self._events.emit(event, level=level, agent=agent, reason=reason, sync=sync)
+            with suppress(OSError):
+                self._events.emit(event, level=level, agent=agent, reason=reason, sync=sync)
 
 
 def _parse(body: bytes) -> JoinRequest:

@@ -151,8 +151,10 @@ class EventLog:
         with self._lock:
             if self._open:
                 self._open = False
-                os.fsync(self._handle)
-                os.close(self._handle)
+                try:
+                    os.fsync(self._handle)
+                finally:
+                    os.close(self._handle)
 
     def __enter__(self) -> Self:
         return self

@@ -326,6 +326,15 @@ def test_a_damaged_store_is_answered_with_unavailable(bench):
     assert (status, answer["code"]) == (503, "unavailable")
 
 
+def test_a_log_that_cannot_be_written_costs_no_device_its_answer(bench):
+    (token,) = bench.invite("a")
+    nowhere = os.open(bench.events_path, os.O_RDONLY)
+    os.dup2(nowhere, bench.events._handle)
+    os.close(nowhere)
+    assert bench.post(Device().request(token))[0] == 200
+    assert bench.post(Device().request(token))[1]["code"] == "token_used"
+
+
 def test_every_code_has_an_answer_and_every_answer_a_status(bench):
     from coordinator.enrollment import _ANSWERS
 

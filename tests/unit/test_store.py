@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import traceback
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -204,6 +205,15 @@ def test_a_writer_that_waits_too_long_is_told_that_another_one_is_busy(
         pytest.raises(Busy, match="locked"),
     ):
         second.set_meta("a", "b")
+
+
+def test_more_callers_than_connections_are_told_to_try_again(tmp_path, store, monkeypatch):
+    monkeypatch.setattr("coordinator.database.LOCK_TIMEOUT_S", 0.1)
+    with Store.open(tmp_path) as crowded, ExitStack() as callers:
+        for _ in range(15):
+            callers.enter_context(crowded._database.reading())
+        with pytest.raises(Busy, match="too many requests"):
+            crowded.meta("a")
 
 
 def test_a_full_disk_loses_nothing_and_is_temporary(tmp_path, store):
