@@ -22,7 +22,6 @@ from flwr.proto.control_pb2 import (
     RegisterNodeRequest,
     StartRunRequest,
     StopRunRequest,
-    UnregisterNodeRequest,
 )
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
@@ -115,21 +114,18 @@ class Registry:
         self._control = connect(ControlHttpClient, superlink, ())
 
     def sync(self, members: Iterable[Member]) -> dict[bytes, int]:
-        """Register who is missing, unregister who is gone; node ids by transport key."""
-        wanted = {member.node_public: member for member in members}
+        """Register who is missing; node ids by transport key.
+
+        Nobody is unregistered: SuperLink would refuse that key for ever (412), the gateway keeps
+        removed agents out, and this state is in memory and ends with the process.
+        """
         nodes = guarded("list nodes", lambda: self._control.ListNodes(ListNodesRequest()))
-        known = {
-            info.public_key: info.node_id
-            for info in nodes.nodes_info
-            if info.status != "unregistered"
-        }
-        for key in known.keys() - wanted.keys():
-            gone = UnregisterNodeRequest(node_id=known.pop(key))
-            guarded("unregister a node", partial(self._control.UnregisterNode, gone))
-        for key in wanted.keys() - known.keys():
-            new = RegisterNodeRequest(public_key=key, name=wanted[key].name)
-            answer = guarded("register a node", partial(self._control.RegisterNode, new))
-            known[key] = answer.node_id
+        known = {info.public_key: info.node_id for info in nodes.nodes_info}
+        for member in members:
+            if member.node_public not in known:
+                new = RegisterNodeRequest(public_key=member.node_public, name=member.name)
+                answer = guarded("register a node", partial(self._control.RegisterNode, new))
+                known[member.node_public] = answer.node_id
         return known
 
     def start_run(self) -> int:

@@ -111,7 +111,7 @@ class FleetDoor:
         node.activations.append(now)
         # A node that died is "online" for up to a minute more and can't be activated; the triple
         # signs only the time, so it is as good for ending that state (docs/transport.md).
-        if node.known:
+        if node.node_id in self._nodes.met:
             request = client.upstream.codec.deactivate(node.node_id)
             await client.send(Operation.DEACTIVATE, claim, request)
         answer = await client.send(Operation.ACTIVATE, claim, body)
@@ -122,7 +122,7 @@ class FleetDoor:
     def _restart(self, node: Node, upstream: Upstream) -> None:
         with self._nodes.lock:
             node.active = True
-            node.known = True
+            self._nodes.met.add(node.node_id)
         self._give_up(node, upstream)
 
     def _give_up(self, node: Node, upstream: Upstream) -> None:

@@ -32,7 +32,6 @@ class Node:
     node_id: int = 0  # 0: not registered with the running SuperLink
     session: Session | None = None
     active: bool = False  # has activated since this gateway met this SuperLink
-    known: bool = False  # SuperLink has had it active at least once
     revoked: bool = False
     waiting: dict[str, Instruction] = field(default_factory=dict)
     delivered: dict[str, Instruction] = field(default_factory=dict)
@@ -70,6 +69,7 @@ class Nodes:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.run_id = 0
+        self.met: set[int] = set()  # node ids that have activated: SuperLink may hold them online
         self._by_key: dict[bytes, Node] = {}
         self._by_agent: dict[bytes, Node] = {}
         self._revoked: frozenset[bytes] = frozenset()
@@ -124,7 +124,6 @@ class Nodes:
             if node.node_id != node_id:
                 node.node_id = node_id
                 node.active = False
-                node.known = False
 
     @staticmethod
     def _kept(node: Node | None, member: Member) -> Node:

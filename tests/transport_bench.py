@@ -99,8 +99,23 @@ class BenchAgent:
             assert not self.thread.is_alive()
 
 
+class SkewedClock:
+    """The system's clock, moved."""
+
+    def __init__(self) -> None:
+        self.monotonic_offset = 0.0
+        self.wall_offset = 0.0
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self.monotonic_offset
+
+    def wall(self) -> float:
+        return time.time() + self.wall_offset
+
+
 class Bench:
     def __init__(self, agents: int, settings: GatewaySettings | None = None) -> None:
+        self.clock = SkewedClock()
         self.folder = tempfile.TemporaryDirectory()
         self.home = Path(self.folder.name)
         self.events = Events()
@@ -115,6 +130,7 @@ class Bench:
             ready=lambda: True,
             log=self.events,
             settings=settings,
+            clock=self.clock,
         )
         self.runtime = FlowerRuntime(self.home / "run", self.gateway, self.events)
 
@@ -122,10 +138,10 @@ class Bench:
     def url(self) -> str:
         return f"https://127.0.0.1:{self.gateway.port}"
 
-    def start(self, *, links: bool = True) -> None:
+    def start(self, *, links: bool = True, port: int = 0) -> None:
         self.runtime.set_members([agent.member for agent in self.agents])
         self.runtime.start()
-        self.gateway.start("127.0.0.1", 0, self.home / "gateway.crt", self.home / "gateway.key")
+        self.gateway.start("127.0.0.1", port, self.home / "gateway.crt", self.home / "gateway.key")
         if links:
             for agent in self.agents:
                 agent.start(self.url, self.certificate)

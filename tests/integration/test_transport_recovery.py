@@ -1,0 +1,311 @@
+"""What happens when something dies, restarts, comes late or never: nobody hangs, nothing is lost
+silently. Real SuperLink, real links; times are bounds for a busy two-core machine."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from coordinator.transport import Lost
+from fleet_raw_bench import RawAgent, code, nonsense
+from shared.errors import TransportError
+from shared.messages import Stage
+from transport_bench import Bench, await_true, federation
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def bench():
+    with federation(2) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def manual():
+    with federation(1, links=False) as running:
+        yield running
+
+
+def one(bench: Bench, stage: Stage = Stage.SHARE, attempt: int = 1) -> dict:
+    agent = bench.agents[0]
+    return {agent.agent_id: bench.requests(stage, attempt)[agent.agent_id]}
+
+
+def next_session(bench: Bench) -> RawAgent:
+    agent = bench.agents[0]
+    agent.session += 1
+    return RawAgent(bench, agent, session=agent.session)
+
+
+def test_an_agent_that_never_activated_is_not_sent_to(manual):
+    assert manual.runtime.send(one(manual), ttl_s=5) == frozenset()
+    assert manual.gateway.store.bytes_held == 0
+
+
+def test_a_restarted_agent_gets_the_same_request_again_at_once(manual):
+    dead = next_session(manual)
+    dead.activate()
+    manual.runtime.send(one(manual), ttl_s=30)
+    first = dead.receive()
+    reborn = next_session(manual)
+    assert reborn.activate().status_code == 200
+    began = time.monotonic()
+    assert manual.runtime.receive(0.3) == []  # the driver's thread re-sends
+    again = reborn.receive()
+    assert time.monotonic() - began < 2
+    assert again.content["secagg"] == first.content["secagg"]
+    assert code(dead.announce(nonsense(first, a=b"b"))[0]) == (409, "superseded")
+    manual.runtime.forget()
+
+
+def test_an_agent_that_asks_again_without_answering_is_given_up_after_three_times(manual):
+    agent = next_session(manual)
+    agent.activate()
+    manual.runtime.send(one(manual), ttl_s=30)
+    found = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        for _ in range(3):
+            agent.receive()
+        agent.post("pull-messages", agent_poll(agent))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    found = manual.collect(1, 10)
+    assert [item.lost for item in found] == [Lost.FAILED]
+    manual.runtime.set_members([])
+    thread.join(5)
+    manual.runtime.set_members([manual.agents[0].member])
+    manual.runtime.forget()
+    stop.set()
+
+
+def agent_poll(agent: RawAgent) -> bytes:
+    from flwr.proto.fleet_pb2 import PullMessagesRequest
+
+    return PullMessagesRequest(node=agent.node).SerializeToString()
+
+
+def test_a_forgotten_attempt_leaves_nothing_behind(manual):
+    agent = next_session(manual)
+    agent.activate()
+    manual.runtime.send(one(manual, attempt=1), ttl_s=30)
+    late = agent.receive()
+    manual.runtime.forget()
+    manual.runtime.send(one(manual, attempt=2), ttl_s=30)  # never fetched
+    manual.runtime.forget()
+    manual.runtime.send(one(manual, attempt=3), ttl_s=30)
+    assert code(agent.announce(nonsense(late, a=b"b"))[0]) == (403, "object")
+    message = agent.receive()
+    assert message.metadata.group_id == "1.3"
+    assert manual.runtime.receive(0.2) == []
+    manual.runtime.forget()
+    assert manual.gateway.store.bytes_held == 0
+
+
+def test_an_agent_not_heard_of_for_two_heartbeats_is_reported(manual):
+    agent = next_session(manual)
+    agent.activate()
+    manual.runtime.send(one(manual), ttl_s=300)
+    agent.receive()
+    assert manual.runtime.receive(0.1) == []
+    manual.clock.monotonic_offset += 70
+    (incoming,) = manual.collect(1, 5)
+    assert incoming.lost is Lost.UNAVAILABLE
+    assert not manual.runtime.presence()[incoming.agent_id].connected
+    manual.runtime.forget()
+
+
+def test_a_run_that_ends_under_us_is_an_error_and_the_next_attempt_gets_a_new_one(manual):
+    agent = next_session(manual)
+    agent.activate()
+    runtime = manual.runtime
+    old = runtime.run_id
+    runtime._registry.stop_run(old)
+    with pytest.raises(TransportError):
+        runtime.send(one(manual), ttl_s=30)
+        while True:
+            runtime.receive(1)
+    runtime.forget()
+    assert runtime.alive()
+    assert runtime.run_id not in (0, old)
+    requests = one(manual, attempt=2)
+    assert runtime.send(requests, ttl_s=30) == frozenset(requests)
+    assert agent.receive().metadata.run_id == runtime.run_id
+    runtime.forget()
+
+
+def test_a_long_run_is_rotated_between_attempts(manual):
+    agent = next_session(manual)
+    agent.activate()
+    old = manual.runtime.run_id
+    manual.runtime.forget()
+    assert manual.runtime.run_id == old
+    manual.runtime._sent = 3001
+    manual.runtime.forget()
+    assert manual.runtime.run_id != old
+    manual.runtime.send(one(manual), ttl_s=30)
+    assert agent.receive().metadata.run_id == manual.runtime.run_id
+    manual.runtime.forget()
+
+
+def test_a_handler_that_raises_costs_one_reply_and_says_nothing(bench):
+    secret = "the canary that must stay on the device"
+
+    def fail(request):
+        raise ValueError(secret)
+
+    broken, well = bench.agents
+    broken.handle = fail
+    try:
+        incoming = {item.agent_id: item for item in bench.exchange(bench.requests(Stage.SHARE))}
+    finally:
+        broken.handle = broken.echo
+    assert incoming[broken.agent_id].lost is Lost.FAILED
+    assert incoming[well.agent_id].reply is not None
+    assert secret not in repr(bench.events.seen) + repr(incoming)
+    bench.runtime.forget()
+
+
+def test_a_slow_handler_is_waited_for_and_its_reply_comes(bench):
+    slow = bench.agents[0]
+
+    def wait(request):
+        time.sleep(1.5)
+        return slow.echo(request)
+
+    slow.handle = wait
+    try:
+        assert bench.runtime.send(bench.requests(Stage.ROUND), ttl_s=30)
+        assert len(bench.collect(1, 1.2)) == 1
+        assert bench.runtime.presence()[slow.agent_id].connected
+        (late,) = bench.collect(1)
+    finally:
+        slow.handle = slow.echo
+    assert late.reply is not None
+    bench.runtime.forget()
+
+
+def test_stopping_a_waiting_agent_takes_a_second_and_is_noticed(bench):
+    agent = bench.agents[1]
+    began = time.monotonic()
+    agent.stop()
+    assert time.monotonic() - began < 2
+    assert agent.error is None
+    assert not bench.runtime.presence()[agent.agent_id].connected
+    agent.start(bench.url, bench.certificate)
+    bench.await_connected([agent])
+    assert len(bench.exchange(bench.requests(Stage.SHARE))) == 2
+    bench.runtime.forget()
+
+
+def test_stopping_an_agent_at_work_takes_less_than_ten_seconds(bench):
+    agent = bench.agents[1]
+    hold = threading.Event()
+
+    def stuck(request):
+        hold.wait(30)
+        return agent.echo(request)
+
+    agent.handle = stuck
+    bench.runtime.send({agent.agent_id: bench.requests(Stage.ROUND)[agent.agent_id]}, ttl_s=30)
+    await_true(lambda: agent.status[-1].startswith("working"), 5, "it got no work")
+    began = time.monotonic()
+    agent.stop()
+    assert time.monotonic() - began < 10
+    hold.set()
+    agent.handle = agent.echo
+    bench.runtime.forget()
+    agent.start(bench.url, bench.certificate)
+    bench.await_connected([agent])
+
+
+def test_members_come_and_go_while_an_exchange_is_running(bench):
+    members = [agent.member for agent in bench.agents]
+    stop = threading.Event()
+
+    def churn() -> None:
+        from transport_bench import BenchAgent
+
+        while not stop.is_set():
+            bench.runtime.set_members([*members, BenchAgent("guest").member])
+            bench.runtime.set_members(members)
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for attempt in range(1, 6):
+            incoming = bench.exchange(
+                bench.requests(Stage.SHARE, attempt, bulk=os.urandom(100_000))
+            )
+            assert all(item.reply is not None for item in incoming)
+    finally:
+        stop.set()
+        thread.join(10)
+    bench.runtime.forget()
+
+
+def test_agents_come_back_after_the_coordinator_restarts_on_the_same_port():
+    with federation(3) as bench:
+        port = bench.gateway.port
+        bench.gateway.stop()
+        bench.runtime.stop()
+        for agent in bench.agents:
+            await_true(lambda a=agent: "no connection" in a.status[-1], 10, "nobody noticed")
+        successor = Bench(0)
+        successor.agents, successor.by_id = bench.agents, bench.by_id
+        (successor.home / "gateway.crt").write_bytes(bench.certificate)
+        (successor.home / "gateway.key").write_bytes((bench.home / "gateway.key").read_bytes())
+        successor.certificate = bench.certificate
+        try:
+            successor.start(links=False, port=port)
+            began = time.monotonic()
+            successor.await_connected()
+            assert time.monotonic() - began < 10
+            assert len(successor.exchange(successor.requests(Stage.SHARE))) == 3
+        finally:
+            successor.stop()
+
+
+def test_a_dead_superlink_is_noticed_and_never_hidden():
+    with federation(1) as bench:
+        assert bench.runtime.alive()
+        os.kill(bench.runtime.superlink_pid, signal.SIGKILL)
+        await_true(lambda: not bench.runtime.alive(), 5, "nobody noticed")
+        with pytest.raises(TransportError, match="restart the coordinator"):
+            bench.runtime.receive(1)
+        with pytest.raises(TransportError, match="restart the coordinator"):
+            bench.runtime.send(bench.requests(Stage.SHARE), ttl_s=5)
+        assert "superlink.exited" in bench.events.names()
+        assert bench.agents[0].error is None
+
+
+def test_superlink_dies_with_its_coordinator(tmp_path):
+    script = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from coordinator.superlink import SuperLink\n"
+        "link = SuperLink(Path(sys.argv[1]), lambda *a, **k: None)\n"
+        "link.start()\n"
+        "print(link.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, cwd=ROOT
+    )
+    pid = int(parent.stdout.readline())
+    os.kill(pid, 0)
+    parent.kill()
+    parent.wait(5)
+    await_true(lambda: not Path(f"/proc/{pid}").exists() or zombie(pid), 5, "an orphan is left")
+
+
+def zombie(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
