@@ -8,7 +8,7 @@ Any failed check raises Refused, erases the session, and nothing it held can be 
 import hashlib
 import os
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from shared.secagg import ring
 from shared.secagg.canonical import Malformed
@@ -23,8 +23,10 @@ from shared.secagg.ring import Lanes
 
 __all__ = ["ClientPolicy", "ClientSession", "Signer"]
 
-Answer: TypeAlias = tuple[bytes, memoryview | None]
+Answer: TypeAlias = tuple[bytes, memoryview]
 State: TypeAlias = Trained | Advertised | Shared | Masked | Agreed | Done
+Step: TypeAlias = tuple[bytes, memoryview, State]
+S = TypeVar("S", Trained, Advertised, Shared, Masked, Agreed)
 
 
 class ClientSession:
@@ -62,7 +64,7 @@ class ClientSession:
 
     def advert(self) -> bytes:
         """The signed public keys of this attempt (M1 reply); the same bytes when asked again."""
-        return self._answer("advert", b"", Trained)[0]
+        return self._answer("advert", b"", Trained, lambda state: _bare(*state.advert()))[0]
 
     def share(self, body: bytes) -> bytes:
         """M2: check the cohort, then seal one share for each neighbour.
@@ -71,22 +73,19 @@ class ClientSession:
             Refused: MALFORMED, U1_INVALID, COHORT_TOO_SMALL, GRAPH_MISMATCH, NOT_MEMBER,
                 ADVERT_SIGNATURE, KEY_INVALID, STATE, EQUIVOCATION.
         """
-        return self._answer("share", body, Advertised)[0]
+        return self._answer("share", body, Advertised, lambda state: _bare(*state.share(body)))[0]
 
     def masked(self, body: bytes) -> tuple[bytes, memoryview]:
         """M3: (body, packed masked vector). Refuses U2_INVALID, QUORUM, SHARE_AUTH and the above."""
-        reply, vector = self._answer("masked", body, Shared)
-        if vector is None:
-            raise TypeError("a masked answer carries a vector")
-        return reply, vector
+        return self._answer("masked", body, Shared, lambda state: state.masked(body))
 
     def agree(self, body: bytes) -> bytes:
         """M4: the one signature on (U2, U3). Refuses U3_INVALID, COHORT_TOO_SMALL, QUORUM."""
-        return self._answer("agree", body, Masked)[0]
+        return self._answer("agree", body, Masked, lambda state: _bare(*state.agree(body)))[0]
 
     def unmask(self, body: bytes) -> bytes:
         """M5: one share of one kind per neighbour. Refuses QUORUM, WINDOW, U3_INVALID."""
-        return self._answer("unmask", body, Agreed)[0]
+        return self._answer("unmask", body, Agreed, lambda state: _bare(*state.unmask(body)))[0]
 
     def erase(self) -> None:
         """Forget keys, shares, vector and replies; every later request is refused with STATE."""
@@ -95,14 +94,13 @@ class ClientSession:
         self._state = None
         self._answers.clear()
 
-    def _answer(self, stage: str, body: bytes, due: type[State]) -> Answer:
+    def _answer(self, stage: str, body: bytes, due: type[S], handle: Callable[[S], Step]) -> Answer:
         seen = hashlib.sha256(body).digest()
         if self._state is not None and self._seen.get(stage) == seen:
             return self._repeat(stage)
         answered = False
         try:
-            self._check_order(stage, due)
-            answer = self._advance(body)
+            reply, vector, self._state = handle(self._due(stage, due))
             answered = True
         except Malformed as error:
             raise Refused(Code.MALFORMED, f"{stage}: {error}") from error
@@ -112,8 +110,8 @@ class ClientSession:
         if isinstance(self._state, Done):
             self._answers.clear()  # only the last reply may still be asked for
         self._seen[stage] = seen
-        self._answers[stage] = answer
-        return answer
+        self._answers[stage] = reply, vector
+        return reply, vector
 
     def _repeat(self, stage: str) -> Answer:
         """The reply given before; a stale retry is refused without harm to the session."""
@@ -121,29 +119,16 @@ class ClientSession:
             raise Refused(Code.STATE, f"{stage}: answered before, and the attempt is over")
         return self._answers[stage]
 
-    def _check_order(self, stage: str, due: type[State]) -> None:
+    def _due(self, stage: str, due: type[S]) -> S:
+        """The state that answers this stage; raises Refused if it is not the present one."""
         if self._state is None:
             raise Refused(Code.STATE, f"{stage}: this session was erased; wait for a new attempt")
         if stage in self._seen:
             raise Refused(Code.EQUIVOCATION, f"{stage}: a second, different request")
         if not isinstance(self._state, due):
             raise Refused(Code.STATE, f"{stage} does not fit the state {self.state}")
+        return self._state
 
-    def _advance(self, body: bytes) -> Answer:
-        vector: memoryview | None = None
-        following: State
-        match self._state:
-            case Trained() as state:
-                reply, following = state.advert()
-            case Advertised() as state:
-                reply, following = state.share(body)
-            case Shared() as state:
-                reply, vector, following = state.masked(body)
-            case Masked() as state:
-                reply, following = state.agree(body)
-            case Agreed() as state:
-                reply, following = state.unmask(body)
-            case _:
-                raise Refused(Code.STATE, "this attempt is over")
-        self._state = following
-        return reply, vector
+
+def _bare(reply: bytes, following: State) -> Step:
+    return reply, memoryview(b""), following

@@ -49,9 +49,6 @@ class Cohort:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __contains__(self, agent: bytes) -> bool:
-        return agent in self._rank
-
     def rank(self, agent: bytes) -> int:
         return self._rank[agent]
 

@@ -130,11 +130,6 @@ class Params:
     def cipher(self) -> str:
         return CIPHERS[self.prg]
 
-    @property
-    def vector_bytes(self) -> int:
-        """Length of a packed vector."""
-        return self.lanes * self.bits // 8
-
     def solve(self, n: int) -> Solution:
         """The solution for n members; raises Infeasible."""
         return solve(

@@ -2,7 +2,8 @@
 
 Each recovered secret is checked against what its owner committed to, so a lying holder costs time
 but never a wrong sum. First the t shares of lowest x; then one share left out, then two and so on;
-when a set fits, every other share is compared with the polynomial and the liars are named.
+when a set fits, every other share is compared with the polynomial and the liars are named,
+unless they are so many that honest holders could be framed.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -61,7 +62,12 @@ def recover(
 def search(
     points: Mapping[int, bytes], t: int, fits: Callable[[bytes], bool]
 ) -> tuple[bytes | None, list[int]]:
-    """(secret, indices of wrong shares); secret None if no tried set of t shares fits."""
+    """(secret, indices of wrong shares); secret None if no tried set of t shares fits.
+
+    Holders who collude can bend their shares so that another polynomial with the same secret fits.
+    It agrees with at most t − 2 honest shares, so up to (r − t + 1)/2 wrong ones of r cannot frame
+    anybody; beyond that nobody is named.
+    """
     for place, chosen in enumerate(islice(_subsets(list(points), t), MAX_TRIES)):
         base = {x: points[x] for x in chosen}
         secret = shamir.combine(base)
@@ -69,8 +75,8 @@ def search(
             continue
         if place == 0:
             return secret, []
-        others = [x for x in points if x not in base]
-        return secret, [x for x in others if shamir.combine(base, at=x) != points[x]]
+        wrong = [x for x in points if shamir.combine(base, at=x) != points[x]]
+        return secret, wrong if 2 * len(wrong) <= len(points) - t + 1 else []
     return None, []
 
 

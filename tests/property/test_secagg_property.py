@@ -99,7 +99,8 @@ def test_wrong_shares_never_give_a_wrong_secret(t, extra, data):
         points[x] = bytes(byte ^ 0x5A for byte in points[x])
     found, liars = search(points, t, lambda candidate: candidate == secret)
     assert found == secret
-    assert set(liars) <= wrong
+    if 2 * len(wrong) <= n - t + 1:
+        assert set(liars) <= wrong
 
 
 @MANY

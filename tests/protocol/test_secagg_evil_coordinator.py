@@ -13,7 +13,7 @@ from secagg_bench import CTX, STAGES, Bench, Identity, identities, params
 
 from shared.secagg import messages
 from shared.secagg.cohort import Cohort, advert_hash, advert_message
-from shared.secagg.errors import Refused
+from shared.secagg.errors import Aborted, Refused
 from shared.secagg.keys import KeyPair, channel_keys
 from shared.secagg.sealing import SharePair, seal
 
@@ -186,39 +186,62 @@ def test_lies_about_the_cohort_are_refused(change, code):
     _refuses(Bench.of(N, params(N, n_max=8)), "share", change, code)
 
 
-def test_a_colluder_s_small_order_mask_key_is_refused_before_the_vector_leaves():
+def _collude(mask_key: bytes | None, shift: int) -> tuple[bytes, Refused]:
+    """Agent 1 helps the coordinator: chosen mask key, share index off by `shift`; agent 0 judges."""
     bench = Bench.of(N)
     victim, colluder = bench.agents[0].id, bench.agents[1].id
     channel = KeyPair(bytes(range(32)))
     honest = _until(bench, "share").requests()
     changed = {
-        agent: _altered(
-            "share", body, lambda m: _sign_keys(m, colluder, channel.public, SMALL_ORDER)
-        )
+        agent: _altered("share", body, lambda m: _sign_keys(m, colluder, channel.public, mask_key))
         for agent, body in honest.items()
         if agent != colluder
     }
-    replies = {
-        agent: messages.ShareReply.decode(bench.sessions[agent].share(body), N)
-        for agent, body in changed.items()
-    }
+    inbox = {}
+    for agent, body in changed.items():
+        reply = messages.ShareReply.decode(bench.sessions[agent].share(body), N)
+        if agent != victim:
+            inbox[agent] = dict(reply.sealed)[victim]
     request = messages.ShareRequest.decode(changed[bench.agents[2].id], N)
     cohort = Cohort(CTX, request.cohort, bench.params)
     scope = {"ctx": CTX, "u1_hash": cohort.u1_hash}
     public = next(peer.channel_key for peer in request.neighbours if peer.agent_id == victim)
     key, _ = channel_keys(channel, public, **scope, own_id=colluder, other_id=victim)
-    pair = SharePair(cohort.share_index(colluder, victim), bytes(32), bytes(32))
-    forged = seal(key, pair, **scope, sender=colluder, receiver=victim)
-    inbox = {
-        agent: dict(reply.sealed)[victim] for agent, reply in replies.items() if agent != victim
-    }
-    inbox[colluder] = forged
+    pair = SharePair(cohort.share_index(colluder, victim) + shift, bytes(32), bytes(32))
+    inbox[colluder] = seal(key, pair, **scope, sender=colluder, receiver=victim)
+    sealed = tuple(sorted(inbox.items()))
     with pytest.raises(Refused) as refusal:
-        bench.sessions[victim].masked(
-            messages.MaskedRequest(b"\x1f", tuple(sorted(inbox.items()))).encode()
-        )
-    assert refusal.value.code == "KEY_INVALID"
-    assert refusal.value.agent == colluder
+        bench.sessions[victim].masked(messages.MaskedRequest(b"\x1f", sealed).encode())
+    return colluder, refusal.value
+
+
+def test_a_colluder_s_small_order_mask_key_is_refused_before_the_vector_leaves():
+    colluder, refusal = _collude(SMALL_ORDER, 0)
+    assert (refusal.code, refusal.agent) == ("KEY_INVALID", colluder)
+
+
+def test_a_share_with_a_foreign_index_is_refused_and_its_sender_named():
+    colluder, refusal = _collude(None, 1)
+    assert (refusal.code, refusal.agent) == ("SHARE_AUTH", colluder)
+
+
+def test_a_cohort_for_which_no_parameters_exist_is_refused():
+    bench = Bench.of(N, params(N, c_min=2))
+    session, body = _request(bench, "share")
+    message = messages.ShareRequest.decode(body, N)
+    short = dataclasses.replace(message, cohort=message.cohort[:3])
+    with pytest.raises(Refused) as refusal:
+        session.share(short.encode())
+    assert refusal.value.code == "GRAPH_MISMATCH"
+
+
+def test_signers_who_leave_an_agent_of_u2_too_few_neighbours_are_refused():
+    bench = Bench.of(4, params(4, c_min=1))  # t = 3, Q = 3
+    session, body = _request(bench, "unmask")
+    message = messages.UnmaskRequest.decode(body, 4)
+    with pytest.raises(Refused, match="too few signers") as refusal:
+        session.unmask(messages.UnmaskRequest(message.signatures[:3]).encode())
+    assert refusal.value.code == "QUORUM"
 
 
 def _open_shares_swapped(message):
@@ -462,3 +485,16 @@ def test_a_fair_session_refuses_nothing():
     assert not bench.refusals
     assert {session.state for session in bench.sessions.values()} == {"DONE"}
     assert (result.lanes == bench.expected(result)).all()
+
+
+def test_an_honest_coordinator_stops_where_a_window_is_too_thin():
+    bench = Bench.of(130, params(130, bits=32))
+    stage = _until(bench, "agree")
+    cohort = bench.sessions[bench.agents[0].id]._state.cohort
+    gone = cohort.graph.order[: cohort.graph.k // 2 - cohort.solution.h].tolist()
+    assert len(gone) < 130 - cohort.solution.quorum
+    bench.exchange("agree", stage, lost=gone)
+    assert not stage.quorate
+    with pytest.raises(Aborted) as abort:
+        stage.close()
+    assert abort.value.code == "WINDOW"

@@ -95,6 +95,13 @@ def test_the_reach_is_never_a_rounding_short(bound_a):
     assert segment.bound * segment.step >= bound_a
 
 
+def test_a_quotient_that_rounds_down_is_lifted():
+    assert 49 * (1 / 49) < 1
+    _, (_, segment) = plan_segments(1, bound_a=1.0, step_wanted=0.1, n_max=32_767 // 49)
+    assert segment.bound == 49
+    assert 49 * segment.step >= 1
+
+
 @pytest.mark.parametrize(
     "numbers",
     [

@@ -12,7 +12,7 @@ from shared.secagg.client_masking import Link
 from shared.secagg.errors import Refused
 from shared.secagg.keys import KeyPair
 from shared.secagg.parameters import SIGNED, UNSIGNED, Segment
-from shared.secagg.sealing import SharePair
+from shared.secagg.sealing import SEALED_BYTES, SharePair, seal, unseal
 
 
 def test_every_code_an_agent_may_give_is_on_the_wire_s_closed_list():
@@ -163,3 +163,18 @@ def test_a_result_recombines_limbs_and_knows_its_segments():
     assert result.segment("params").tolist() == [-9, 9]
     with pytest.raises(KeyError):
         result.segment("loss")
+
+
+def test_a_sealed_share_opens_only_as_what_it_was_sealed_as():
+    pair = SharePair(3, bytes(32), b"\x01" * 32)
+    scope = {"ctx": b"c" * 32, "u1_hash": b"u" * 32, "sender": b"a" * 16, "receiver": b"b" * 16}
+    sealed = seal(bytes(32), pair, **scope)
+    assert len(sealed) == SEALED_BYTES
+    assert unseal(bytes(32), sealed, **scope) == pair
+    for name, value in scope.items():
+        with pytest.raises(Refused) as refusal:
+            unseal(bytes(32), sealed, **scope | {name: bytes(len(value))})
+        assert refusal.value.code == "SHARE_AUTH"
+    short = seal(bytes(32), SharePair(3, b"", b""), **scope)
+    with pytest.raises(Refused, match="length"):
+        unseal(bytes(32), short, **scope)

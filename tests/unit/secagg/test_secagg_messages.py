@@ -1,5 +1,7 @@
 """One spelling per message: every truncation and every changed length is malformed."""
 
+import dataclasses
+
 import pytest
 from secagg_bench import STAGES, Bench
 
@@ -61,3 +63,20 @@ def test_a_list_above_the_cohort_limit_is_not_even_read():
 def test_no_exchange_is_forgotten():
     assert set(REPLIES) == set(STAGES)
     assert set(REQUESTS) == set(STAGES[1:])
+
+
+@pytest.mark.parametrize("size", [0, 63, 65])
+@pytest.mark.parametrize(("decode", "data"), SAMPLES[len(REQUESTS) :])
+def test_a_signature_of_another_size_is_malformed(decode, data, size):
+    message = decode(data)
+    with pytest.raises(Malformed):
+        decode(dataclasses.replace(message, signature=bytes(size)).encode())
+
+
+def test_list_items_of_another_size_are_malformed():
+    with pytest.raises(Malformed, match="66 bytes"):
+        messages.UnmaskRequest.decode(messages.UnmaskRequest(((1, bytes(63)),)).encode(), 5)
+    with pytest.raises(Malformed, match="97 bytes"):
+        messages.MaskedRequest.decode(
+            messages.MaskedRequest(b"", ((bytes(16), bytes(80)),)).encode(), 5
+        )

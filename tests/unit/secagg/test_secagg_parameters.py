@@ -1,6 +1,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 from secagg_bench import identities, params
 
@@ -236,8 +237,6 @@ def test_the_ring_is_symmetric_regular_and_counted_right(n):
     assert all(len(each) == k and rank not in each for rank, each in enumerate(near))
     assert all(rank in near[other] for rank in range(n) for other in near[rank])
     members = [rank % 3 == 0 for rank in range(n)]
-    import numpy as np
-
     chosen = np.array(members)
     counts = graph.count(chosen)
     assert counts.tolist() == [sum(members[other] for other in near[rank]) for rank in range(n)]

@@ -96,3 +96,13 @@ def test_search_never_tries_a_set_twice():
         points[x] = urandom(32)  # any two sets now give different secrets
     search(points, 4, fits)
     assert len(tries) == len(set(tries)) == len(list(combinations(range(7), 4)))
+
+
+def test_colluding_holders_cannot_frame_an_honest_one():
+    """Equal errors at x = 1 and 2 cancel in some sets of five, where honest shares look wrong."""
+    shares = shamir.split(bytes(32), 5, range(1, 8), bytes)
+    for x in (1, 2):
+        shares[x] = bytes(byte ^ 0x5A for byte in shares[x])
+    found, liars = search(shares, 5, lambda candidate: candidate == bytes(32))
+    assert found == bytes(32)
+    assert liars == []
