@@ -23,7 +23,9 @@ from shared.privacy.rdp import rdp_step
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = sorted((ROOT / "deploy/samples").glob("*.toml"))
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+DOCUMENTS = sorted(
+    [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "shared").rglob("*.md")]
+)
 FOLDERS = ("agent", "coordinator", "shared", "scripts", "tests", "deploy")
 CODE = sorted(
     path
