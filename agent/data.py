@@ -2,19 +2,15 @@
 
 from pathlib import Path
 
+from shared.data.probe import probe
 from shared.errors import DataError
 from shared.tasks.spec import Examples, Options, Task
 
 
 def check_folder(path: Path) -> Path:
-    """The absolute path of a non-empty data folder or .npz file; raises DataError otherwise."""
+    """The absolute path of something a task may be able to read; raises DataError otherwise."""
     found = path.expanduser().absolute()
-    if not found.exists():
-        raise DataError(f"{found}: this data folder does not exist; give --data PATH")
-    if found.is_dir() and not any(found.iterdir()):
-        raise DataError(
-            f"{found}: this data folder is empty; expected CLASS/*.png folders or an .npz file"
-        )
+    probe(found)
     return found
 
 

@@ -44,7 +44,7 @@ class CoordinatorConfig(Settings):
 
 
 class TaskSection(Settings):
-    id: str = Field(pattern=NAME.pattern)
+    id: str = Field(pattern=f"^{NAME.pattern}$")
     version: str = Field(default="1.0.0", pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")
     options: dict[str, Option] = Field(default_factory=dict, max_length=32)
 

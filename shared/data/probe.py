@@ -1,0 +1,53 @@
+"""Does a data folder look usable, before any task has read it? Asked when an agent starts.
+
+The task's own adapter has the last word on shapes and classes; this finds what no task could read.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from shared.data.arrays import open_arrays
+from shared.data.folders import SUFFIXES
+from shared.errors import DataError
+
+MOST_BYTES = 16 << 30
+EXPECTED = "expected CLASS/*.png|jpg folders, or one .npz file with X and y"
+
+
+def probe(path: Path) -> None:
+    """Raise DataError with the path, what is wrong and what was expected."""
+    if not path.exists():
+        raise DataError(f"{path}: this data folder does not exist; give --data PATH")
+    if path.is_file():
+        _probe_arrays(path)
+        return
+    archives = sorted(path.glob("*.npz"))
+    if len(archives) > 1:
+        raise DataError(f"{path}: holds {len(archives)} .npz files; name one of them")
+    if archives:
+        _probe_arrays(archives[0])
+    elif not _holds_images(path):
+        raise DataError(f"{path}: nothing usable in this data folder; {EXPECTED}")
+
+
+def _probe_arrays(path: Path) -> None:
+    if path.suffix != ".npz":
+        raise DataError(f"{path}: not a data file; {EXPECTED}")
+    arrays = open_arrays(path, ("X", "y"), most=MOST_BYTES)
+    records, labels = (np.shape(arrays[name]) for name in ("X", "y"))
+    if not records or len(labels) != 1 or records[0] != labels[0]:
+        raise DataError(
+            f"{path}: X has shape {records} and y {labels}; one label per record is needed"
+        )
+    if records[0] == 0:
+        raise DataError(f"{path}: holds no record")
+
+
+def _holds_images(path: Path) -> bool:
+    return any(
+        image.suffix.lower() in SUFFIXES
+        for folder in path.iterdir()
+        if folder.is_dir() and folder.name[0] != "."
+        for image in folder.iterdir()
+    )
