@@ -93,10 +93,10 @@ def _read(path: Path) -> bytes:
 
 
 def _metadata(data: bytes) -> dict[str, str]:
-    """The header's `__metadata__`: the library reads it only from a path, not from bytes."""
+    """The `__metadata__` of a file that parse_tensors has accepted; the library itself reads it
+    only from a path.
+    """
     size = int.from_bytes(data[:8], "little")
-    if size > min(MAX_HEADER, len(data) - 8):
-        raise ValueError(f"a header of {size} bytes")
     header: dict[str, dict[str, str]] = json.loads(data[8 : 8 + size])
     return header.get("__metadata__", {})
 
