@@ -38,7 +38,7 @@ class TrainingResult:
     gradient_mode: GradientMode
 
 
-_tested_in: set[int] = set()  # process ids; a forked child tests its own generators
+_ready_in: set[int] = set()  # process ids; a forked child tests its own generators
 _choices: dict[tuple[object, ...], Choice] = {}
 
 
@@ -64,7 +64,7 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
             plan drives the model out of float32.
         DataError: the records do not have the shape of the task's input.
     """
-    _test_generators()
+    _prepare_process()
     choice = check_trainable(task, options, examples, modes=modes)
     module = out_of_place(task.build(options)).train()
     if tensors != trainable(module):
@@ -126,8 +126,16 @@ def _step(engine: Engine, examples: Examples, sample_rate: float, chunk: int) ->
     engine.finish()
 
 
-def _test_generators() -> None:
-    if os.getpid() not in _tested_in:
-        noise.self_test()
-        sampler.self_test()
-        _tested_in.add(os.getpid())
+def _prepare_process() -> None:
+    """Once per process: one torch thread unless the owner says otherwise, generators tested.
+
+    With models this small, a second thread costs more in waiting than it computes as soon as
+    anything else runs on the device (measured: ten times slower on two busy cores).
+    """
+    if os.getpid() in _ready_in:
+        return
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    noise.self_test()
+    sampler.self_test()
+    _ready_in.add(os.getpid())

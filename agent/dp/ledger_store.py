@@ -28,6 +28,7 @@ from shared.clock import Clock
 from shared.errors import (
     Blame,
     BudgetExhausted,
+    Busy,
     ConfigError,
     PolicyRefusal,
     ProtocolError,
@@ -168,10 +169,19 @@ class LedgerStore:
             self._drop_blob()
 
     def seal(self, attempt: Attempt, blob: bytes, *, steps_done: int, gradient_mode: str) -> None:
-        """Keep the noisy update on disk, then record it; from here on it may be masked."""
+        """Keep the noisy update on disk, then record it; from here on it may be masked.
+
+        Raises:
+            Busy: the disk is full; the reservation stays spent.
+        """
         with self._mutex:
             self._expect(Phase.RESERVED, attempt)
-            write_atomic(self._folder / BLOB, blob)
+            try:
+                write_atomic(self._folder / BLOB, blob)
+            except OSError as error:
+                raise Busy(
+                    f"{self._folder / BLOB}: cannot be written ({error.strerror})"
+                ) from error
             fields: dict[str, Value] = {
                 "steps_done": steps_done,
                 "gradient_mode": gradient_mode,

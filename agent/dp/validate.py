@@ -17,7 +17,7 @@ from shared.errors import PolicyRefusal, RefusalCode
 
 TOLERANCE = 1e-4  # relative, of float32 sums
 SEED = 7  # public: these are test tensors, not noise
-CLIP_NORM = 1.0
+CLIP_NORMS = (1e-2, 1e6)  # all records clipped, where only directions show, and none
 RECORDS = 3
 
 REFUSED_LAYERS = (nn.RNN, nn.LSTM, nn.GRU, nn.MultiheadAttention)
@@ -73,19 +73,23 @@ def out_of_place(module: nn.Module) -> nn.Module:
 
 def engine_agrees(probe: Probe, mode: GradientMode) -> bool:
     """True if `mode` yields the clipped sum that one record at a time yields."""
+    return all(_agrees(probe, mode, clip_norm) for clip_norm in CLIP_NORMS)
+
+
+def _agrees(probe: Probe, mode: GradientMode, clip_norm: float) -> bool:
     try:
-        found = _clipped_sum(probe, mode)
+        found = _clipped_sum(probe, mode, clip_norm)
     except (RuntimeError, NotImplementedError, ValueError, AttributeError, TypeError):
         return False  # this engine has no rule for one of the layers
-    exact = _clipped_sum(probe, "single")
+    exact = _clipped_sum(probe, "single", clip_norm)
     return all(_close(a, b) for a, b in zip(found, exact, strict=True))
 
 
-def _clipped_sum(probe: Probe, mode: GradientMode) -> list[Tensor]:
+def _clipped_sum(probe: Probe, mode: GradientMode, clip_norm: float) -> list[Tensor]:
     module = prepared(probe)
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=1.0)
     engine = ENGINES[mode](module, probe.criterion)
-    with engine.attach(optimizer, sigma=1.0, clip_norm=CLIP_NORM, divisor=1.0):
+    with engine.attach(optimizer, sigma=1.0, clip_norm=clip_norm, divisor=1.0):
         engine.accumulate(*probe.batch(RECORDS))
         return engine.clipped_sum()
 
