@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from shared.secagg import keys
 from shared.secagg.canonical import Malformed
 from shared.secagg.cohort import Sets
-from shared.secagg.errors import Aborted, Code, PeerFault
+from shared.secagg.errors import Aborted, Code, PeerFault, Refused
 from shared.secagg.parameters import Params
 
 Bulk: TypeAlias = bytes | bytearray | memoryview
@@ -37,14 +37,17 @@ class ServerSetup:
     spread: Spread = map
 
     def __post_init__(self) -> None:
-        """Raise Aborted(POLICY_SECAGG) or Refused(POLICY_VECTOR) for an attempt that cannot work."""
+        """Raise Aborted: POLICY_SECAGG or POLICY_VECTOR, for an attempt that cannot work."""
         if not self.params.n_min <= len(self.members) <= self.params.n_max:
             raise Aborted(
                 Code.POLICY_SECAGG,
                 f"{len(self.members)} agents asked, the parameters allow "
                 f"{self.params.n_min} to {self.params.n_max}",
             )
-        self.params.check_overflow()
+        try:
+            self.params.check_overflow()
+        except Refused as error:
+            raise Aborted(error.code, str(error)) from error
 
     def verify(self, agent: bytes, signature: bytes, message: bytes, code: Code) -> None:
         """Raise PeerFault(code) unless the signature is the agent's."""
