@@ -86,7 +86,7 @@ class FlowerLink:
         """
         halt = threading.Event()
         caller = Caller(self._where, self._say, halt)
-        worker = threading.Thread(target=self._work, args=(caller,), name="link", daemon=True)
+        worker = threading.Thread(target=self._work, args=(caller, halt), name="link", daemon=True)
         beat = threading.Thread(target=self._beat, args=(halt,), name="heartbeat", daemon=True)
         worker.start()
         beat.start()
@@ -107,14 +107,15 @@ class FlowerLink:
         while self._busy.is_set() and not self._ended.is_set() and time.monotonic() < end:
             self._ended.wait(0.05)
 
-    def _work(self, caller: Caller) -> None:
+    def _work(self, caller: Caller, halt: threading.Event) -> None:
         try:
             while True:
                 self._serve_session(caller)
         except Stopped:
             pass
         except BaseException as error:  # noqa: BLE001 - carried to the thread that called run()
-            self._failure = error
+            if not halt.is_set():  # afterwards the closed client makes calls fail
+                self._failure = error
         finally:
             self._busy.clear()
             self._ended.set()

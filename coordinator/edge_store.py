@@ -51,20 +51,18 @@ class EdgeStore:
         with self._lock:
             return sum(len(entry.content or b"") for entry in self._entries.values())
 
-    def missing(self, object_ids: Iterable[str]) -> set[str]:
-        """Those of `object_ids` whose content is not here."""
-        with self._lock:
-            return {name for name in object_ids if not self._has(name)}
-
-    def hold(
-        self, message_id: str, object_ids: Iterable[str], contents: Mapping[str, bytes]
-    ) -> None:
-        """Keep a message the driver sends; `contents` of the objects that were missing."""
+    def hold(self, message_id: str, object_ids: Iterable[str]) -> frozenset[str]:
+        """Keep a message the driver sends; the objects whose content has to be given to `fill`."""
         with self._lock:
             self._attach(message_id, frozenset(object_ids))
-            for name in self._held[message_id]:
-                if name in contents:
-                    self._entries[name].content = contents[name]
+            return frozenset(name for name in self._held[message_id] if not self._has(name))
+
+    def fill(self, contents: Mapping[str, bytes]) -> None:
+        """Give the content of held objects; of others it is not kept."""
+        with self._lock:
+            for name, content in contents.items():
+                if name in self._entries:
+                    self._entries[name].content = content
 
     def grant(self, agent_id: bytes, message_id: str, object_ids: Iterable[str]) -> None:
         """From now on `agent_id` may read the objects of this message, which it was given."""

@@ -102,7 +102,7 @@ class FlowerRuntime:
     def alive(self) -> bool:
         if not self._failed and self._run is not None and not self._superlink.alive():
             self._failed = True
-            self._log("superlink.exited", level="error")
+            self._log("superlink.stop", level="error")
         return self._run is not None and not self._failed
 
     def start(self) -> None:
@@ -166,8 +166,8 @@ class FlowerRuntime:
         end = time.monotonic() + timeout_s
         while True:
             run = self._running()
-            if run.lost.is_set():
-                raise TransportError("the Flower run was lost; this attempt cannot go on")
+            if run.lost.is_set() and self._pending:
+                return self._give_up(list(self._pending.values()), Lost.UNAVAILABLE)
             incoming = self._handle(run, self._drain(min(_TICK_S, end - time.monotonic())))
             incoming += self._silent()
             if incoming or time.monotonic() >= end:
@@ -241,7 +241,13 @@ class FlowerRuntime:
                 ttl_s = max(_LEAST_TTL_S, pending.deadline - now + _SPARE_TTL_S)
                 out = build(pending.request, pending.records, nodes[pending.agent_id], ttl_s)
                 sending.append((pending, out, self._announce(run, pending, out)))
-            return self._store(run, sending) if sending else frozenset()
+            try:
+                return self._store(run, sending) if sending else frozenset()
+            except TransportError:
+                for pending, _, instruction in sending:
+                    self._drop(pending, instruction)
+                self._running()  # raises if it is SuperLink that failed
+                return frozenset()
 
     def _announce(self, run: FlowerRun, pending: _Pending, out: Outgoing) -> Instruction:
         pending.message_id = out.message_id
@@ -255,10 +261,9 @@ class FlowerRuntime:
             reply_limit=pending.reply_limit,
         )
         store = self._gateway.store
-        missing = store.missing(out.objects) if self._gateway.settings.edge_store else set()
-        store.hold(
-            out.message_id, out.objects, {name: out.objects[name].deflate() for name in missing}
-        )
+        missing = store.hold(out.message_id, out.objects)
+        if self._gateway.settings.edge_store:
+            store.fill({name: out.objects[name].deflate() for name in missing})
         self._gateway.expect(instruction)
         return instruction
 
@@ -321,7 +326,11 @@ class FlowerRuntime:
     def _pull(self, run: FlowerRun, replies: Mapping[str, str]) -> list[Incoming]:
         """Collect the replies to these message ids, each exactly once."""
         request = PullAppMessagesRequest(message_ids=list(replies))
-        answer = run.call("hand out replies", lambda: run.client.PullMessages(request))
+        try:
+            answer = run.call("hand out replies", lambda: run.client.PullMessages(request))
+        except TransportError:
+            self._running()  # raises if it is SuperLink that failed
+            return self._give_up([self._pending[name] for name in replies], Lost.FAILED)
         incoming: list[Incoming] = []
         for header, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
             pending = self._pending.pop(header.metadata.reply_to_message_id, None)
@@ -386,7 +395,10 @@ class FlowerRuntime:
         """Agents that have not been heard of for longer than two heartbeats."""
         silence = self._gateway.silence()
         gone = [p for p in self._pending.values() if silence.get(p.agent_id, 0.0) > _SILENT_S]
-        for pending in gone:
+        return self._give_up(gone, Lost.UNAVAILABLE)
+
+    def _give_up(self, pendings: list[_Pending], why: Lost) -> list[Incoming]:
+        for pending in pendings:
             self._pending.pop(pending.message_id)
             self._gateway.store.release(pending.message_id)
-        return [Incoming(pending.agent_id, lost=Lost.UNAVAILABLE) for pending in gone]
+        return [Incoming(pending.agent_id, lost=why) for pending in pendings]

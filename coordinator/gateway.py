@@ -5,6 +5,7 @@ It runs in a thread of its own with its own event loop. The driver's side talks 
 """
 
 import asyncio
+import logging
 import ssl
 import threading
 from collections import Counter
@@ -39,12 +40,13 @@ from coordinator.gateway_types import (
     Upstream,
 )
 from coordinator.gateway_upstream import UpstreamClient
-from coordinator.token_bucket import Buckets
+from coordinator.rate_limit import RateLimiter
 from coordinator.transport import Log, Member, Presence
 from shared.clock import Clock, SystemClock
 from shared.errors import ConfigError
 
 _STOP_GRACE_S = 2.0
+_log = logging.getLogger("edgeveil.gateway")
 _START_S = 10.0
 _THREAD_BYTES = 64 << 10
 
@@ -72,8 +74,8 @@ class Gateway:
         self._nodes = Nodes()
         self._authenticator = Authenticator(self._nodes, self.settings, self._clock, log)
         self._door = FleetDoor(self._nodes, self.store, self.settings, self._clock)
-        self._joins = Buckets(
-            self.settings.join_rate_per_address, self.settings.join_burst_per_address
+        self._joins = RateLimiter(
+            self.settings.join_rate_per_address, self.settings.join_burst_per_address, self._clock
         )
         self._forwarded: Counter[bytes] = Counter()
         self._rejected: Counter[str] = Counter()
@@ -105,7 +107,6 @@ class Gateway:
                 f"cannot listen on {host}:{port} ({error.strerror or error}); "
                 "is another coordinator running? choose another gateway port"
             ) from error
-        self._log("gateway.started")
 
     def reload(self, certificate: Path, key: Path) -> None:
         """Use a renewed certificate for new connections."""
@@ -117,7 +118,7 @@ class Gateway:
             return
         self._call(self._close()).result(_STOP_GRACE_S + 5.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5.0)
+        self._thread.join(_STOP_GRACE_S + 5.0)
 
     def set_members(
         self, members: Iterable[Member], revoked: frozenset[bytes] = frozenset()
@@ -204,7 +205,8 @@ class Gateway:
         self._server.limit_connections(4 * len(self._nodes) + 256)
 
     def _wake(self, event: asyncio.Event) -> None:
-        self._loop.call_soon_threadsafe(event.set)
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(event.set)
 
     def _call(self, coroutine: Coroutine[Any, Any, None]) -> Future[None]:
         if not self._thread.is_alive():
@@ -243,6 +245,10 @@ class Gateway:
             await self._refuse(rejected, body, send)
         except ClientGone:
             return
+        except Exception:
+            _log.exception("a request could not be answered")
+            self._log("gateway.error", level="error", reason="internal")
+            raise
 
     async def _fleet(self, scope: Scope, body: Body, send: Send) -> None:
         path: str = scope["path"]
@@ -269,15 +275,16 @@ class Gateway:
             nonce = await asyncio.to_thread(self._authenticator.verify, claim, path, data)
         if self._authenticator.admit(claim, nonce):
             claim.node.active = False  # a new process of this agent: it has to activate
-        answer = await self._door.serve(operation, claim, data, body.gone)
         with self._counting:
             self._traffic[0] += len(data)
+        answer = await self._door.serve(operation, claim, data, body.gone)
+        with self._counting:
             self._traffic[1] += answer.size()
         await send_pieces(send, answer.status, answer.pieces, answer.media_type)
 
     async def _answer_join(self, scope: Scope, body: Body, send: Send) -> None:
         address = client_address(scope)
-        if not self._joins.take(address, self._clock.monotonic()):
+        if not self._joins.allow(address):
             raise Rejected(Reason.RATE)
         data = await body.read(JOIN_CAP, self.settings.body_deadline_s)
         status, fields = await asyncio.to_thread(self._join, data, address)

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from coordinator.gateway_nodes import Node, Nodes
 from coordinator.gateway_types import GatewaySettings, Reason, Rejected
-from coordinator.token_bucket import Buckets
+from coordinator.rate_limit import RateLimiter
 from coordinator.transport import Log
 from shared.clock import Clock
 from shared.messages import PROTOCOL
@@ -60,15 +60,14 @@ class Authenticator:
         self._settings = settings
         self._clock = clock
         self._log = log
-        self._agents = Buckets(settings.rate_per_agent, settings.burst_per_agent)
-        self._addresses = Buckets(settings.rate_per_address, settings.burst_per_address)
+        self._agents = RateLimiter(settings.rate_per_agent, settings.burst_per_agent, clock)
+        self._addresses = RateLimiter(settings.rate_per_address, settings.burst_per_address, clock)
         self._nonces: set[bytes] = set()
         self._expiry: deque[tuple[float, bytes]] = deque()
 
     def claim(self, raw: Iterable[tuple[bytes, bytes]], address: str) -> Claim:
         """Check the headers alone; raises Rejected."""
-        now = self._clock.monotonic()
-        if not self._addresses.take(address, now):
+        if not self._addresses.allow(address):
             raise Rejected(Reason.RATE)
         headers = _auth_headers(raw)
         key = _decode(headers[KEY_HEADER])
@@ -76,7 +75,7 @@ class Authenticator:
         if node is None:
             known = self._nodes.was_revoked(key)
             raise Rejected(Reason.REVOKED if known else Reason.UNKNOWN_KEY)
-        if not self._agents.take(key, now):
+        if not self._agents.allow(node.member.name):
             raise Rejected(Reason.RATE)
         if headers[PROTOCOL_HEADER] != str(PROTOCOL):
             raise Rejected(Reason.VERSION)
@@ -137,7 +136,7 @@ class Authenticator:
         if known is None or session == known or session.counter > known.counter:
             return
         if session.counter == known.counter:
-            self._log("gateway.clone", level="error", agent=node.member.name, reason="session")
+            self._log("session.clone", level="alarm", agent=node.member.name)
         raise Rejected(Reason.SUPERSEDED)
 
     def _remember(self, nonce: bytes) -> None:

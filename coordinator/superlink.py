@@ -84,7 +84,7 @@ class SuperLink:
         except BaseException:
             self.stop()
             raise
-        self._log("superlink.started")
+        self._log("superlink.start")
 
     def stop(self) -> None:
         """SIGTERM, five seconds, SIGKILL. Close every connection to it first."""

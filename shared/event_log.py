@@ -59,6 +59,7 @@ class Event(StrEnum):
     ROSTER_IMPORT = "roster.import"
     SESSION_CLONE = "session.clone"
     CERTIFICATE_RENEW = "certificate.renew"
+    GATEWAY_ERROR = "gateway.error"
     SUPERLINK_START = "superlink.start"
     SUPERLINK_STOP = "superlink.stop"
     SUPERLINK_ERROR = "superlink.error"

@@ -30,10 +30,10 @@ from flwr.supercore.inflatable.inflatable_object import (
     get_object_tree,
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from transport_bench import Bench, BenchAgent
 
 from agent.fleet_client import pinned
 from shared.request_signature import sign
-from transport_bench import Bench, BenchAgent
 
 FLEET = "/v1/fleet/"
 

@@ -62,8 +62,9 @@ class BenchAgent:
         self.handle: Callable[[Request], Reply] = self.echo
 
     def echo(self, request: Request) -> Reply:
-        """Body and bulk come back reversed in the first byte, so that an echo is no accident."""
-        return make_reply(self.identity, self.agent_id, request, request.body[::-1], request.bulk)
+        """Body and bulk come back reversed, so that an echo is no accident."""
+        bulk = None if request.bulk is None else bytes(request.bulk)[::-1]
+        return make_reply(self.identity, self.agent_id, request, request.body[::-1], bulk)
 
     def _handle(self, request: Request) -> Reply:
         self.requests.append(request)

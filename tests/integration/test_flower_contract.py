@@ -10,13 +10,13 @@ from flwr.proto import control_pb2, fleet_pb2, heartbeat_pb2, message_pb2, runti
 from flwr.supercore.interceptors import SuperExecAuthHttpInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.fleet_http_client import FleetHttpClient
+from transport_bench import federation
 
 from coordinator.flower_run import connect, guarded
 from coordinator.flower_wire import FlowerCodec
 from coordinator.gateway_types import GatewaySettings
 from shared.errors import TransportError
 from shared.messages import Stage, check_reply
-from transport_bench import federation
 
 FIELDS = {
     fleet_pb2.ActivateNodeRequest: {"public_key": 1, "heartbeat_interval": 2},
@@ -111,7 +111,7 @@ def test_five_exchanges_with_two_agents_through_the_real_superlink(edge_store):
                 agent = bench.by_id[item.agent_id]
                 check_reply(item.reply, agent.identity.public, agent.agent_id, agent.name)
                 assert item.reply.body == requests[item.agent_id].body[::-1]
-                assert item.reply.bulk == bulk.get(stage)
+                assert item.reply.bulk == (bulk[stage][::-1] if stage in bulk else None)
             if edge_store:
                 after = bench.gateway.forwarded()
                 assert all(after[name] - before[name] <= 3 for name in after)

@@ -4,9 +4,11 @@ import os
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import httpx
 import pytest
+from fleet_raw_bench import FLEET, RawAgent, code, nonsense
 from flwr.app import Message
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
@@ -16,12 +18,11 @@ from flwr.proto.fleet_pb2 import (
 )
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
+from transport_bench import Bench, BenchAgent, await_true, federation
 
 from agent.fleet_client import pinned
-from fleet_raw_bench import FLEET, RawAgent, code, nonsense
 from shared.flower_codec import encode_reply
 from shared.messages import Stage, make_reply
-from transport_bench import Bench, BenchAgent, await_true, federation
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +187,7 @@ def test_an_older_session_is_superseded_and_a_twin_raises_the_alarm(bench, pair)
     assert code(honest.post("pull-messages", pull_body(honest))) == (409, "superseded")
     twin = RawAgent(bench, honest.agent, session=2)
     assert code(twin.activate()) == (409, "superseded")
-    assert ("gateway.clone", "honest", "session") in bench.events.seen
+    assert ("session.clone", "honest", "") in bench.events.seen
 
 
 def test_an_unsigned_claim_cannot_push_the_real_session_out(pair):
@@ -229,7 +230,7 @@ def test_refuses_bodies_above_the_cap_by_length_and_in_chunks(bench, pair):
 
 
 def resident() -> int:
-    with open("/proc/self/statm") as file:
+    with Path("/proc/self/statm").open() as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -417,8 +418,8 @@ def test_an_array_that_inflates_to_terabytes_is_refused_unread(bench, pair):
     node = tree
     for name, _ in (records, record, array, chunk):
         node = node.children.add(object_id=name)
-    from flwr.common.serde import message_to_proto
     from flwr.app.message import remove_content_from_message
+    from flwr.common.serde import message_to_proto
 
     proto = message_to_proto(remove_content_from_message(nonsense(message, a=b"b")))
     proto.metadata.message_id = root[0]
