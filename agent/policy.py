@@ -24,7 +24,7 @@ from agent.policy_text import render
 from shared.errors import ConfigError
 from shared.privacy.filter import choose_order
 from shared.privacy.ledger import policy_hash
-from shared.privacy.rdp import Segment
+from shared.privacy.rdp import HIGHEST_SIGMA, LOWEST_SIGMA, Segment
 from shared.secagg.policy import ClientPolicy
 
 Real = Annotated[float, Strict()]
@@ -68,7 +68,7 @@ class TaskRule(_Block):
 class Schedule(_Block):
     """The use the owner plans for; fixes the filter's order when the ledger is opened."""
 
-    noise_multiplier: Annotated[Real, Field(gt=0)]
+    noise_multiplier: Annotated[Real, Field(ge=LOWEST_SIGMA, le=HIGHEST_SIGMA)]
     sample_rate: Annotated[Real, Field(gt=0, le=1)]
     steps: Annotated[Whole, Field(ge=1)]
 
@@ -101,7 +101,7 @@ class Policy(_Block):
     delta: Annotated[Real, Field(gt=0, lt=0.1)] = 1e-5
     unit: Literal["record"] = "record"
     n_ref: Annotated[Whole, Field(ge=1)] | None = None
-    sigma_min: Annotated[Real, Field(gt=0)] = 0.5
+    sigma_min: Annotated[Real, Field(ge=LOWEST_SIGMA)] = 0.5
     q_max: Annotated[Real, Field(gt=0, le=1)] = 1.0
     steps_max: Annotated[Whole, Field(ge=1)] = 1000
     rounds_max: Annotated[Whole, Field(ge=1)] = 10_000

@@ -5,7 +5,6 @@ is that of docs/design.md, "Privacy"; each refusal names one code and public num
 """
 
 import hashlib
-import math
 from dataclasses import dataclass
 
 from agent.policy import Policy, TaskRule
@@ -13,7 +12,7 @@ from shared.errors import BudgetExhausted, PolicyRefusal, RefusalCode
 from shared.messages import Attempt
 from shared.plan import TrainingPlan
 from shared.privacy.ledger import LedgerState, Phase
-from shared.privacy.rdp import Segment
+from shared.privacy.rdp import HIGHEST_SIGMA, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +137,9 @@ def _check_replay(proposal: Proposal, state: LedgerState) -> None:
 def _check_plan(proposal: Proposal, policy: Policy) -> None:
     plan = proposal.plan
     sigma, q = plan.noise_multiplier, plan.sample_rate
-    if not (math.isfinite(sigma) and sigma > 0 and sigma >= policy.sigma_min):
-        raise _outside(RefusalCode.POLICY_SIGMA, "noise_multiplier", sigma, policy.sigma_min, "≥")
+    if not policy.sigma_min <= sigma <= HIGHEST_SIGMA:
+        bounds = f"{policy.sigma_min}..{HIGHEST_SIGMA}"
+        raise _outside(RefusalCode.POLICY_SIGMA, "noise_multiplier", sigma, bounds, "within")
     if not 0 < q <= policy.q_max:
         raise _outside(RefusalCode.POLICY_SAMPLING, "sample_rate", q, policy.q_max, "≤")
     if not 1 <= plan.steps <= policy.steps_max:

@@ -95,16 +95,16 @@ def _clipped_sum(probe: Probe, mode: GradientMode, clip_norm: float) -> list[Ten
 
 
 def _check_layers(module: nn.Module) -> None:
+    faults = ModuleValidator.validate(module, strict=False)
+    if faults:
+        raise _refused("; ".join(str(fault) for fault in faults))
     for name, part in module.named_modules():
         if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:  # noqa: SLF001  the one common base
             raise _refused(f"{name} uses batch statistics ({type(part).__name__})")
         if isinstance(part, nn.modules.instancenorm._InstanceNorm) and part.track_running_stats:  # noqa: SLF001  the one common base
             raise _refused(f"{name} tracks statistics of the data ({type(part).__name__})")
-        if type(part) in REFUSED_LAYERS:
+        if isinstance(part, REFUSED_LAYERS):
             raise _refused(f"{name} is {type(part).__name__}; use its differentially private twin")
-    faults = ModuleValidator.validate(module, strict=False)
-    if faults:
-        raise _refused("; ".join(str(fault) for fault in faults))
 
 
 def _check_independence(module: nn.Module, probe: Probe) -> None:

@@ -8,10 +8,10 @@ the minimum over orders, or PRV, is not known to, so only this order ever admits
 import math
 from collections.abc import Iterable
 
-from shared.privacy.rdp import ORDERS, Segment, rdp_step, rdp_total
+from shared.privacy.rdp import HIGHEST_SIGMA, LOWEST_SIGMA, ORDERS, Segment, rdp_step, rdp_total
 
 ROUND_UP = 1 + 1e-12  # relative; the sum of a long history may have lost that much
-MOST_NOISE = 1e6  # beyond this no plan of interest exists
+MOST_STEPS = 10**12  # more than any ledger will see, and exact in binary64
 
 
 def cap(epsilon_max: float, delta: float, order: int) -> float:
@@ -47,13 +47,12 @@ def admits(rdp_spent: float, added: float, limit: float) -> bool:
 
 
 def steps_left(rdp_spent: float, step: float, limit: float) -> int:
-    """How many steps of divergence `step` the filter still admits."""
-    steps = max(0, math.floor((limit - rdp_spent) / step))
+    """How many steps of divergence `step` the filter still admits, at most MOST_STEPS."""
+    room = (limit / ROUND_UP - rdp_spent) / step
+    steps = math.floor(max(0.0, min(room, MOST_STEPS))) + 1
     while steps and not admits(rdp_spent, steps * step, limit):
         steps -= 1
-    while admits(rdp_spent, (steps + 1) * step, limit):
-        steps += 1
-    return steps
+    return min(steps, MOST_STEPS)
 
 
 def noise_multiplier_for(
@@ -71,7 +70,7 @@ def noise_multiplier_for(
     ledger would do.
 
     Raises:
-        ValueError: no σ up to 1e6 fits, since the budget is spent.
+        ValueError: no σ up to HIGHEST_SIGMA fits, since the budget is spent.
     """
     spent = tuple(history)
     orders = ORDERS if order is None else (order,)
@@ -92,10 +91,10 @@ def _bisect(room: float, steps: int, q: float, order: int) -> float | None:
     def fits(sigma: float) -> bool:
         return admits(0.0, steps * rdp_step(sigma, q, order), room)
 
-    low, high = 1e-3, 1.0
+    low, high = LOWEST_SIGMA, 1.0
     while not fits(high):
         low, high = high, high * 2
-        if high > MOST_NOISE:
+        if high > HIGHEST_SIGMA:
             return None
     while high - low > 1e-9 * high:
         middle = (low + high) / 2

@@ -6,6 +6,7 @@ record, neighbours by adding or removing it, sensitivity C of the clipped sum.
 """
 
 import math
+import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,11 +16,13 @@ import numpy.typing as npt
 
 LOWEST_ORDER = 2
 HIGHEST_ORDER = 256
+LOWEST_SIGMA, HIGHEST_SIGMA = 1e-3, 1e6  # beyond, nothing is learned or nothing is private
+LEAST_RDP = sys.float_info.min  # a step never costs nothing, not even by underflow
 ORDERS = range(LOWEST_ORDER, HIGHEST_ORDER + 1)
 
 
 class Segment(NamedTuple):
-    """`steps` equal steps; noise_multiplier σ > 0, sample_rate q in (0, 1], steps ≥ 1."""
+    """`steps` ≥ 1 equal steps; noise_multiplier σ in 1e-3..1e6, sample_rate q in (0, 1]."""
 
     noise_multiplier: float
     sample_rate: float
@@ -29,8 +32,8 @@ class Segment(NamedTuple):
 def check_segment(segment: Segment) -> None:
     """Raise ValueError before any accounting of impossible noise, sampling or steps."""
     sigma, q, steps = segment
-    if not (math.isfinite(sigma) and sigma > 0):
-        raise ValueError(f"noise_multiplier {sigma} is not a positive finite number")
+    if not LOWEST_SIGMA <= sigma <= HIGHEST_SIGMA:
+        raise ValueError(f"noise_multiplier {sigma} is outside {LOWEST_SIGMA}..{HIGHEST_SIGMA}")
     if not 0 < q <= 1:
         raise ValueError(f"sample_rate {q} is outside (0, 1]")
     if steps < 1:
@@ -65,7 +68,7 @@ def rdp_step(sigma: float, q: float, order: int) -> float:
     )
     peak = float(log_terms.max())
     log_sum = peak + math.log(float(np.exp(log_terms - peak).sum()))
-    return _log1p_exp(log_sum) / (order - 1)
+    return max(LEAST_RDP, _log1p_exp(log_sum) / (order - 1))
 
 
 def _log_expm1(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -16,10 +16,10 @@ from shared.privacy.ledger import Phase
 from shared.privacy.rdp import Segment, epsilon, rdp_step, to_epsilon
 
 SIGMAS = st.floats(0.05, 500.0)
-RATES = st.one_of(st.just(1.0), st.floats(1e-6, 1.0))
+RATES = st.one_of(st.just(1.0), st.floats(1e-6, 1.0), st.floats(0.0, 1.0, exclude_min=True))
 PLANS = st.fixed_dictionaries(
     {
-        "noise_multiplier": SIGMAS,
+        "noise_multiplier": st.one_of(SIGMAS, st.floats(0, exclude_min=True, allow_infinity=False)),
         "sample_rate": RATES,
         "steps": st.integers(1, 3000),
         "clip_norm": st.floats(1e-6, 1e6),

@@ -41,6 +41,7 @@ def test_an_acceptable_proposal_is_admitted_and_changes_nothing(device, store):
         ({"dataset_id": "other"}, RefusalCode.DATASET_UNKNOWN),
         ({"coordinator_id": b"x" * 32}, RefusalCode.POLICY_COORDINATOR),
         ({"noise_multiplier": 0.49}, RefusalCode.POLICY_SIGMA),
+        ({"noise_multiplier": 1e300}, RefusalCode.POLICY_SIGMA),
         ({"sample_rate": 0.51}, RefusalCode.POLICY_SAMPLING),
         ({"steps": 101}, RefusalCode.POLICY_STEPS),
         ({"rounds": 11}, RefusalCode.POLICY_STEPS),

@@ -153,6 +153,14 @@ def test_a_false_figure_is_found_although_the_device_signed_it(filled, kind, nam
     assert records(filled)[seq - 1].kind in {kind, "seal"}
 
 
+def test_a_second_reservation_of_the_same_attempt_is_found(filled):
+    def change(body):
+        if body["kind"] in {"reserve", "seal"} and body["round"] == 2:
+            body["round"] = 1
+
+    assert fault_of(rewritten(filled, change), filled) == (Fault.ORDER, 7)
+
+
 def test_a_reservation_above_the_cap_is_found(device):
     with device.open() as store:
         for round_number in range(1, 7):

@@ -6,6 +6,7 @@ import privacy_bench as bench
 import pytest
 
 from shared.privacy.filter import (
+    MOST_STEPS,
     admits,
     cap,
     choose_order,
@@ -54,6 +55,12 @@ def test_steps_left_counts_up_to_an_exact_multiple():
     assert steps_left(0.0, 0.25, 1.0) == 3  # a fourth would reach the limit before rounding up
     assert steps_left(0.0, 0.25, 1.0 + 1e-9) == 4
     assert steps_left(2.0, 0.25, 1.0) == 0
+    assert steps_left(0.0, 0.25, -1.0) == 0
+
+
+@pytest.mark.parametrize("step", [1e-300, 1e-20, 1e-12, 4.9e-12])
+def test_steps_that_cost_next_to_nothing_are_counted_at_once(step):
+    assert steps_left(0.5, step, 4.9) <= MOST_STEPS
 
 
 def test_without_a_plan_the_order_suits_full_batches():

@@ -87,6 +87,8 @@ def test_an_empty_history_costs_nothing():
     "segment",
     [
         Segment(0.0, 0.5, 1),
+        Segment(9e-4, 0.5, 1),
+        Segment(1.1e6, 0.5, 1),
         Segment(-1.0, 0.5, 1),
         Segment(math.nan, 0.5, 1),
         Segment(math.inf, 0.5, 1),
@@ -116,6 +118,12 @@ def test_orders_outside_the_range_are_refused(order):
 def test_noise_far_too_small_gives_a_finite_huge_figure():
     value, _ = epsilon([Segment(0.3, 0.5, 1000)], 1e-5)
     assert value > 3000
+
+
+@pytest.mark.parametrize(("sigma", "q"), [(1e6, 1e-300), (1e6, 5e-324), (1e-3, 1.0), (1e-3, 0.5)])
+def test_the_ends_of_the_range_neither_overflow_nor_cost_nothing(sigma, q):
+    for order in (2, 3, 256):
+        assert 0 < rdp_step(sigma, q, order) < math.inf
 
 
 def test_epsilon_is_never_negative():
