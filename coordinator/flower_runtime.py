@@ -278,15 +278,15 @@ class FlowerRuntime:
         if not self._gateway.settings.edge_store:
             self._push_objects(run, sending, answer.session_id, set(answer.objects_to_push))
         self._sent += len(sending)
-        stored = set()
+        stored: dict[bytes, Instruction] = {}
         for (pending, out, instruction), message_id in zip(
             sending, answer.message_ids, strict=True
         ):
             if message_id == out.message_id:
-                stored.add(pending.agent_id)
+                stored[pending.agent_id] = instruction
             else:  # a node that never activated, or is no longer registered
                 self._drop(pending, instruction)
-        self._gateway.wake(stored)
+        self._gateway.wake(stored.values())
         return frozenset(stored)
 
     def _drop(self, pending: _Pending, instruction: Instruction) -> None:

@@ -176,29 +176,30 @@ class Gateway:
         with self._nodes.lock:
             node = self._nodes.agent(instruction.agent_id)
             if node is not None:
-                node.waiting[instruction.message_id] = instruction
+                node.announced[instruction.message_id] = instruction
 
     def withdraw(self, instruction: Instruction) -> None:
         with self._nodes.lock:
             node = self._nodes.agent(instruction.agent_id)
             if node is not None:
-                node.waiting.pop(instruction.message_id, None)
+                node.on_its_way(instruction.message_id)
                 node.delivered.pop(instruction.message_id, None)
 
-    def wake(self, agent_ids: Iterable[bytes]) -> None:
-        """The announced messages are stored: let the held polls of these agents go."""
-        for agent_id in agent_ids:
-            node = self._nodes.agent(agent_id)
-            if node is not None:
-                self._wake(node.wake)
+    def wake(self, instructions: Iterable[Instruction]) -> None:
+        """The announced messages are stored: let the held polls of their agents go."""
+        with self._nodes.lock:
+            for instruction in instructions:
+                node = self._nodes.agent(instruction.agent_id)
+                if node is not None and instruction.message_id in node.announced:
+                    del node.announced[instruction.message_id]
+                    node.waiting[instruction.message_id] = instruction
+                    self._wake(node.wake)
 
     def forget(self) -> None:
         """Drop every announced message and every object."""
         with self._nodes.lock:
             for node in self._nodes.all():
-                node.waiting.clear()
-                node.delivered.clear()
-                node.replies.clear()
+                node.clear()
         self.store.clear()
 
     def _limit(self) -> None:

@@ -209,10 +209,11 @@ class FleetDoor:
     def _take(self, node: Node, messages: list[Delivered]) -> bool:
         """Note what the agent is given; False if it is left over from a forgotten attempt."""
         with self._nodes.lock:
-            if any(message.message_id not in node.waiting for message in messages):
-                return False
             for message in messages:
-                node.delivered[message.message_id] = node.waiting.pop(message.message_id)
+                instruction = node.on_its_way(message.message_id)
+                if instruction is None:
+                    return False
+                node.delivered[message.message_id] = instruction
         for message in messages:
             self._store.grant(node.member.agent_id, message.message_id, message.objects)
         return True

@@ -33,7 +33,8 @@ class Node:
     session: Session | None = None
     active: bool = False  # has activated since this gateway met this SuperLink
     revoked: bool = False
-    waiting: dict[str, Instruction] = field(default_factory=dict)
+    announced: dict[str, Instruction] = field(default_factory=dict)  # SuperLink has it any moment
+    waiting: dict[str, Instruction] = field(default_factory=dict)  # SuperLink has it
     delivered: dict[str, Instruction] = field(default_factory=dict)
     replies: dict[str, Instruction] = field(default_factory=dict)  # by reply id, on their way
     wake: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,6 +51,16 @@ class Node:
         self.seen_monotonic = clock.monotonic()
         self.seen_wall = clock.wall()
         self.vanished = False
+
+    def on_its_way(self, message_id: str) -> Instruction | None:
+        """Take the message out of those not delivered yet."""
+        found = self.waiting.pop(message_id, None)
+        return found or self.announced.pop(message_id, None)
+
+    def clear(self) -> None:
+        """Forget every message."""
+        for messages in (self.announced, self.waiting, self.delivered, self.replies):
+            messages.clear()
 
     def silence(self, now: float) -> float:
         """Seconds since the agent was last heard of; infinite before its first request."""

@@ -21,6 +21,7 @@ from flwr.proto.node_pb2 import Node
 from transport_bench import Bench, BenchAgent, await_true, federation
 
 from agent.fleet_client import pinned
+from coordinator.gateway_types import Instruction
 from shared.flower_codec import encode_reply
 from shared.messages import Stage, make_reply
 
@@ -460,6 +461,22 @@ def test_a_held_poll_returns_when_work_comes_and_a_newer_poll_ends_it(bench, pai
     second.join(5)
     assert len(answers) == 2
     assert answers[1] < 4
+
+
+def test_a_poll_is_not_forwarded_before_the_announced_message_is_stored(bench, pair):
+    honest, _ = pair
+    agent_id = honest.agent.agent_id
+    instruction = Instruction("ab" * 32, agent_id, bench.runtime.run_id, "1.1", "query.share", 1000)
+    bench.gateway.expect(instruction)
+    before = bench.gateway.forwarded()[agent_id]
+    thread = threading.Thread(target=honest.poll)
+    thread.start()
+    time.sleep(0.5)
+    assert bench.gateway.forwarded()[agent_id] == before
+    bench.gateway.wake([instruction])
+    thread.join(5)
+    assert bench.gateway.forwarded()[agent_id] == before + 1
+    assert bench.runtime.receive(0.1) == []
 
 
 def test_revocation_ends_a_held_poll_within_a_second(bench, pair):
