@@ -30,7 +30,12 @@ FederationOption = Annotated[
 ]
 PassphraseFile = Annotated[
     Path | None,
-    typer.Option("--passphrase-file", help="Read the federation key's passphrase from this file."),
+    typer.Option(
+        "--passphrase-file",
+        envvar="EDGEVEIL_PASSPHRASE_FILE",
+        show_envvar=False,
+        help="Read the federation key's passphrase from this file.",
+    ),
 ]
 
 

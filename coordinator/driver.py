@@ -177,7 +177,8 @@ class Driver:
 
     def _connected(self) -> list[bytes]:
         """Members of the signed roster that hold their long poll open now."""
-        members = self._roster().roster.members
+        signed = self._store.roster()
+        members = {} if signed is None else signed.roster.members
         presence = self._around.transport.presence()
         return [agent for agent in members if agent in presence and presence[agent].connected]
 

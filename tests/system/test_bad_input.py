@@ -61,7 +61,14 @@ def test_a_token_joins_one_device_and_no_second_one(machine, tmp_path):
     first = run("agent", "join", token, "--json", home=tmp_path / "first")
     again = run("agent", "join", token, "--json", home=tmp_path / "first")
     assert first.stdout == again.stdout
-    fails("agent", "join", token, home=tmp_path / "second", code=77, says=["another device", "ask for a new one"])
+    fails(
+        "agent",
+        "join",
+        token,
+        home=tmp_path / "second",
+        code=77,
+        says=["another device", "ask for a new one"],
+    )
 
 
 def test_an_unknown_and_a_replaced_token_are_refused(machine, tmp_path):
