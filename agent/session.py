@@ -37,6 +37,8 @@ from shared.secagg.client import ClientSession
 from shared.secagg.errors import SecaggError
 from shared.tasks.spec import Examples
 
+LIFETIME_S = 900.0  # from the advert on: bounds how long a coordinator can go on choosing cohorts
+
 log = logging.getLogger("edgeveil.agent")
 
 
@@ -49,6 +51,7 @@ class _Open:
     ctx: bytes
     secagg: ClientSession
     accept: bytes  # the body of the reply to ROUND
+    expires: float  # monotonic; a coordinator that takes longer gets nothing more
 
 
 class Session:
@@ -107,6 +110,10 @@ class Session:
         current = self._open
         if current is None or current.attempt != request.attempt:
             raise ProtocolError(RefusalCode.STATE, f"this agent takes no part in {request.attempt}")
+        if self._device.clock.monotonic() > current.expires:
+            raise ProtocolError(
+                RefusalCode.TIMEOUT, f"{request.attempt} has taken over {LIFETIME_S:.0f} s"
+            )
         match request.stage:
             case Stage.SHARE:
                 return self._reply(request, current.secagg.share(request.body))
@@ -153,7 +160,8 @@ class Session:
             vector=vector_lanes(from_blob(blob), offer.params),
         )
         accept = RoundAccept(secagg.advert(), ledger.head()).encode()
-        self._open = _Open(request, request.attempt, offer.ctx, secagg, accept)
+        expires = device.clock.monotonic() + LIFETIME_S
+        self._open = _Open(request, request.attempt, offer.ctx, secagg, accept, expires)
         return accept
 
     def _update(

@@ -2,8 +2,8 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from shared.quantization import quantise
 
+from shared.quantization import quantise
 from shared.secagg.parameters import Params
 
 

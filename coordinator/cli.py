@@ -165,29 +165,20 @@ def roster_sign(
 
     Example: coordinator roster sign roster.json --federation /media/key/federation
     """
-    from coordinator.commands import export_candidate, import_signed, sign_candidate
+    from coordinator.roster_files import sign_with
+    from shared.files import read_file
 
     folder = home_of(ROLE, home)
     keys = federation or folder.parent / "federation"
-    candidate = (
-        file.read_bytes()
-        if file is not None and file.exists()
-        else _own_candidate(file, folder, export_candidate)
-    )
+    candidate = _own_candidate(folder) if file is None else read_file(file)
     _show_candidate(candidate)
     if not yes:
         typer.confirm("Admit exactly these agents?", abort=True, err=True)
-    signed = sign_candidate(
+    signed = sign_with(
         candidate, keys, lambda: _passphrase(passphrase_file, "Federation key passphrase: ")
     )
     if file is None:
-        epoch = import_signed(folder, signed)
-        stderr.print(
-            f"Signed and imported roster epoch {epoch}. The federation key was on the coordinator's own"
-        )
-        stderr.print(
-            "machine: whoever takes that machine over can admit members. Better: sign elsewhere."
-        )
+        _import_own(folder, signed)
         return
     target = output or file
     target.write_bytes(signed)
@@ -203,7 +194,8 @@ def roster_import(
 
     Example: coordinator roster import roster.json
     """
-    from coordinator.commands import import_signed, read_file
+    from coordinator.commands import import_signed
+    from shared.files import read_file
 
     epoch = import_signed(home_of(ROLE, home), read_file(file))
     stderr.print(f"Roster epoch {epoch} is in force.")
@@ -330,13 +322,22 @@ def _print_report(found: dict[str, Any], *, as_json: bool) -> None:
     stdout.print(summary_table(found))
 
 
-def _own_candidate(file: Path | None, folder: Path, export: Any) -> bytes:
-    from shared.errors import ConfigError
+def _own_candidate(folder: Path) -> bytes:
+    from coordinator.commands import export_candidate
 
-    if file is not None:
-        raise ConfigError(f"{file}: this file does not exist")
-    candidate: bytes = export(folder)
-    return candidate
+    return export_candidate(folder)
+
+
+def _import_own(folder: Path, signed: bytes) -> None:
+    from coordinator.commands import import_signed
+
+    epoch = import_signed(folder, signed)
+    stderr.print(
+        f"Signed and imported roster epoch {epoch}. The federation key was on the coordinator's own"
+    )
+    stderr.print(
+        "machine: whoever takes that machine over can admit members. Better: sign elsewhere."
+    )
 
 
 def _show_candidate(candidate: bytes) -> None:

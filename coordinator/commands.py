@@ -1,14 +1,14 @@
 """What the `coordinator` commands do: through the admin socket while `serve` runs, else on the database."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from coordinator.admin_client import call
 from coordinator.config import CoordinatorConfig, load_config, load_plan
 from coordinator.records import RoundRecord
-from coordinator.setup import FEDERATION_KEY, identity_path, tls_folder
+from coordinator.setup import identity_path, tls_folder
 from coordinator.store import Store
 from coordinator.transport import Presence
 from shared.errors import ConfigError, RunFailed, TransportError
@@ -22,13 +22,6 @@ def parse_ttl(text: str) -> float:
     if found is None or int(found[1]) == 0:
         raise ConfigError(f"--ttl {text!r}: write a number and s, m, h or d, such as 30m, 1h or 2d")
     return int(found[1]) * UNITS[found[2]]
-
-
-def read_file(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def make_tokens(home: Path, names: Sequence[str], ttl_s: float) -> dict[str, str]:
@@ -75,17 +68,6 @@ def candidate_of(store: Store, config: CoordinatorConfig) -> dict[str, str]:
     from coordinator.roster_files import export_roster  # noqa: PLC0415
 
     return {"candidate": export_roster(store, bytes.fromhex(config.federation_public)).decode()}
-
-
-def sign_candidate(candidate: bytes, federation: Path, passphrase: Callable[[], bytes]) -> bytes:
-    """Sign with the key in `federation`; `passphrase` is asked only when the key is encrypted."""
-    from coordinator.roster_files import is_encrypted, load_federation_key, sign_roster  # noqa: PLC0415
-
-    path = federation / FEDERATION_KEY
-    if not path.exists():
-        raise ConfigError(f"{path}: no federation key here; name its folder with --federation")
-    key = load_federation_key(path, passphrase() if is_encrypted(path) else None)
-    return sign_roster(candidate, key)
 
 
 def import_signed(home: Path, signed: bytes) -> int:

@@ -5,9 +5,10 @@ sees whom. Signing and the key functions are for commands only; `coordinator ser
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
@@ -21,7 +22,6 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from coordinator.records import EnrolledAgent
-from coordinator.store import Store
 from shared.clock import Clock, SystemClock
 from shared.errors import ConfigError, EnrollmentError, ProtocolError, StateDamaged
 from shared.files import read_secret, write_secret
@@ -29,6 +29,10 @@ from shared.identity import Identity, Signer
 from shared.names import check_name
 from shared.roster import Roster, SignedRoster, federation_id
 
+if TYPE_CHECKING:  # the machine that signs needs no database
+    from coordinator.store import Store
+
+FEDERATION_KEY = "federation.key"
 LIFETIME_S = 90 * 86_400
 MAX_FILE = 4 << 20  # bytes; 10,000 members have about 2 MB
 ENCRYPTED = b"ENCRYPTED PRIVATE KEY"
@@ -78,7 +82,7 @@ class RosterFile:
         return cls(roster, signature, names)
 
 
-def export_roster(store: Store, federation_public: bytes, *, clock: Clock | None = None) -> bytes:
+def export_roster(store: "Store", federation_public: bytes, *, clock: Clock | None = None) -> bytes:
     """The unsigned candidate: next epoch, every joined agent that is not revoked, 90 days.
 
     Raises:
@@ -111,8 +115,22 @@ def sign_roster(candidate: bytes, federation: Signer) -> bytes:
     return replace(file, signature=SignedRoster.sign(file.roster, federation).signature).encode()
 
 
+def sign_with(candidate: bytes, folder: Path, passphrase: Callable[[], bytes]) -> bytes:
+    """Sign with the key in `folder`; `passphrase` is asked only when the key is encrypted.
+
+    Raises:
+        ConfigError: no key there, or the candidate cannot be read.
+        EnrollmentError: wrong passphrase, or a roster of another federation.
+    """
+    path = folder / FEDERATION_KEY
+    if not path.exists():
+        raise ConfigError(f"{path}: no federation key here; name its folder with --federation")
+    key = load_federation_key(path, passphrase() if is_encrypted(path) else None)
+    return sign_roster(candidate, key)
+
+
 def import_roster(
-    store: Store, signed: bytes, federation_public: bytes, *, clock: Clock | None = None
+    store: "Store", signed: bytes, federation_public: bytes, *, clock: Clock | None = None
 ) -> SignedRoster:
     """Verify a signed file and put it in force; the same file again changes nothing.
 

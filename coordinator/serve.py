@@ -1,8 +1,8 @@
 """`coordinator serve`: the composition root. Everything is made here, started in order, stopped in reverse.
 
-Order (docs/design.md, "Processes"): lock → database → certificates → gateway object → SuperLink and
-its run → public listener → admin socket → runs, one after another, on this main thread. The
-federation key is not among the things it opens.
+Order (docs/design.md, "Processes"): lock → database → certificates → public listener (503 until it
+has somebody to forward to) → SuperLink and its run → admin socket → runs, one after another, on this
+main thread. The federation key is not among the things it opens.
 """
 
 import contextlib
@@ -42,6 +42,7 @@ from shared.identity import Identity
 from shared.privacy.heads import SignedHead
 
 IDLE_S = 0.5
+DAY_S = 86_400.0
 
 
 def serve(home: Path, plan: Path | None) -> None:
@@ -78,6 +79,7 @@ class Coordinator:
         self.gateway = Gateway(join=self._join, ready=self._is_ready, log=self._log)
         self.runtime = FlowerRuntime(private_directory(home / "runtime"), self.gateway, self._log)
         self._admin: AdminServer | None = None
+        self._renew_at = self.clock.monotonic() + DAY_S
 
     def start(self) -> None:
         """Start everything in order; raises ConfigError for a busy port, TransportError for SuperLink."""
@@ -128,8 +130,20 @@ class Coordinator:
             self._roster_changed.clear()
             self._apply_roster()
             self._register_members()
+        if self.clock.monotonic() >= self._renew_at:
+            self._renew_certificate()
         if not self.runtime.alive():
             raise TransportError("the SuperLink process has ended; start `coordinator serve` again")
+
+    def _renew_certificate(self) -> None:
+        """Once a day: a leaf past a third of its life is replaced, for new connections only."""
+        self._renew_at = self.clock.monotonic() + DAY_S
+        path = tls_folder(self.home) / "server.pem"
+        before = path.read_bytes()
+        certificate, key = ensure_leaf(tls_folder(self.home), self.config.certificate_hosts)
+        if certificate.read_bytes() != before:
+            self.gateway.reload(certificate, key)
+            self.events.emit(Event.CERTIFICATE_RENEW)
 
     def _next_run(self) -> Run | None:
         waiting = (RunState.QUEUED, RunState.RUNNING, RunState.STOPPED)

@@ -9,14 +9,13 @@ from pathlib import Path
 
 from coordinator.certificates import ensure_authority, ensure_leaf, fingerprint
 from coordinator.config import CoordinatorConfig, load_config
-from coordinator.roster_files import create_federation_key
+from coordinator.roster_files import FEDERATION_KEY, create_federation_key
 from coordinator.store import Store
 from shared.config import validate
 from shared.errors import ConfigError
 from shared.files import private_directory, write_atomic
 from shared.identity import Identity
 
-FEDERATION_KEY = "federation.key"
 FEDERATION_PUBLIC = "federation.pub"
 
 

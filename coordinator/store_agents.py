@@ -100,7 +100,7 @@ class AgentTables(Tables):
         with self._database.writing() as connection:
             row = connection.execute(sa.select(table).where(in_force)).one_or_none()
             if row is None:
-                raise ConfigError(f"no agent named {name!r} is enrolled; see: coordinator agents")
+                raise ConfigError(f"no agent named {name!r} is enrolled; see: coordinator status")
             now = self._clock.wall()
             connection.execute(sa.update(table).where(in_force).values(revoked=now))
         return replace(_agent(row), revoked=now)

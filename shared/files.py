@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from shared.errors import Busy, StateDamaged
+from shared.errors import Busy, ConfigError, StateDamaged
 
 
 def fsync_directory(folder: Path) -> None:
@@ -71,6 +71,14 @@ def read_secret(path: Path, *, most: int = 65536) -> bytes:
     if len(data) > most:
         raise StateDamaged(f"{path}: longer than the {most} bytes a key file may have")
     return data
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file the user named; raises ConfigError."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def private_directory(path: Path) -> Path:

@@ -1,5 +1,8 @@
 """The whole product but the wire: offers, DP-SGD, ledgers, masks, sums, checkpoints, records."""
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fakes_federation import POLICY, Federation, plan_for
@@ -194,3 +197,53 @@ def test_a_run_continues_after_its_last_committed_round(federation):
     assert again.run.run_id == driver.run.run_id
     assert np.array_equal(again.model, driver.model)
     assert again.model.size == count(again.run.tensors)
+
+
+class LaterClock:
+    """The real clock, `ahead` seconds later."""
+
+    def __init__(self):
+        self.ahead = 0.0
+
+    def monotonic(self):
+        return time.monotonic() + self.ahead
+
+    def wall(self):
+        return time.time()
+
+
+def test_an_attempt_that_takes_too_long_gets_nothing_more(federation):
+    driver, _ = federation.driver(plan_for(4, rounds__count=1))
+    clock = LaterClock()
+    victim = federation.sessions[federation.id_of("agent-1")]
+    victim._device = replace(victim._device, clock=clock)
+    send = federation.wire.send
+
+    def send_late(requests, **options):
+        stages = {request.stage for request in requests.values()}
+        clock.ahead = 901.0 if Stage.MASKED in stages else 0.0
+        return send(requests, **options)
+
+    federation.wire.send = send_late
+    driver.drive(1)
+    assert federation.store.rounds()[0].dropped_reasons == {"agent-1": "refused:TIMEOUT"}
+
+
+def test_one_changed_byte_of_an_offer_is_refused_before_anything_is_charged(federation):
+    federation.wire.silent = {agent: Stage.ROUND for agent in federation.sessions}
+    with pytest.raises(RunFailed):
+        federation.train(plan_for(4, rounds__count=1, rounds__attempts=1))
+    agent, request = federation.wire.requests[0]
+    session = federation.sessions[agent]
+    for changed in (
+        replace(request, body=request.body[:-1] + bytes([request.body[-1] ^ 1])),
+        replace(request, bulk=bytes([request.bulk[0] ^ 1]) + request.bulk[1:]),
+        replace(request, attempt=replace(request.attempt, round=2)),
+        replace(request, signature=bytes(64)),
+    ):
+        assert session.handle(changed).refusal is not None
+    assert not any(home.ledger_folder.exists() for home in federation.homes)
+    assert session.handle(request).refusal is None
+    assert session.handle(request) == session.handle(request), (
+        "a transport retry gets the cached reply"
+    )
