@@ -30,7 +30,7 @@ class ActivateFirst(Exception):
 
 
 class Dropped(Exception):
-    """This exchange is over for us: refused, expired, or no longer wanted. The agent goes on."""
+    """This exchange is over for us, and why: refused, expired, not ours. The agent goes on."""
 
 
 class Stopped(Exception):
@@ -68,7 +68,7 @@ class Caller:
                 self._say(f"no connection to {self._where}; trying again")
                 wait_s = pause_s
             if time.monotonic() + wait_s > deadline:
-                raise Dropped
+                raise Dropped("its time ran out")
             self.pause(wait_s)
             pause_s = min(2 * pause_s, _MOST_S)
 
@@ -101,7 +101,7 @@ class Caller:
                 f"{self._where} does not accept this agent's requests ({code or 'no reason given'}); "
                 "check the agent's files or join again"
             )
-        raise Dropped
+        raise Dropped(f"the coordinator answered {status} {code}".rstrip())
 
     def _check_certificate(self, error: BaseException) -> None:
         cause: BaseException | None = error

@@ -57,7 +57,7 @@ class Exchange:
         """Fetch, confirm and inflate; raises Dropped if it is no message of ours."""
         names = list(dict.fromkeys(item.object_id for item in iterate_object_tree(tree)))
         if len(names) > most_objects(MOST_DOWNLOAD_BYTES):
-            raise Dropped
+            raise Dropped("the message has too many objects")
         contents = dict(zip(names, self._spread(self._pull, names), strict=True))
         confirm = ConfirmMessageReceivedRequest(
             node=self._node, run_id=self._run_id, message_object_id=tree.object_id
@@ -85,7 +85,7 @@ class Exchange:
         answer = self._call(partial(self._client.PullObject, request))
         content = bytes(answer.object_content)
         if not answer.object_available or hashlib.sha256(content).hexdigest() != name:
-            raise Dropped
+            raise Dropped("an object of the message is not to be had")
         return content
 
     def _push(self, objects: Mapping[str, InflatableObject], session_id: str, name: str) -> bool:
@@ -113,10 +113,10 @@ def _inflate(message_id: str, contents: dict[str, bytes]) -> Message:
         check_objects(contents, most_bytes=MOST_DOWNLOAD_BYTES)
         message = inflate_object_from_contents(message_id, contents)
     except ProtocolError as error:
-        raise Dropped from error
+        raise Dropped(error.message) from error
     except Exception as error:  # Flower's inflation raises whatever the bytes provoke
-        raise Dropped from error
+        raise Dropped("the message cannot be read") from error
     if not isinstance(message, Message) or not message.has_content():
-        raise Dropped
+        raise Dropped("the message has no content")
     message.metadata.__dict__["_message_id"] = message_id
     return message

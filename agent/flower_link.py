@@ -43,6 +43,7 @@ _HEARTBEAT_S = 24.0
 _DEACTIVATE_S = 3.0
 _FINISH_S = 6.0  # for the exchange under way when the owner says stop
 _EMPTY_S = 0.2  # between polls that come back empty at once
+_REFUSED_S = 2.0  # after a poll that was refused
 
 
 class FlowerLink:
@@ -137,7 +138,8 @@ class FlowerLink:
             try:
                 answer = caller.call(lambda: self._client.ActivateNode(request))
                 break
-            except Dropped:  # Flower still thinks a former process of ours is online
+            except Dropped as reason:  # Flower thinks a former process of ours is still online
+                self._say(f"{self._where} does not activate this agent yet: {reason}; trying again")
                 caller.pause(pause_s)
                 pause_s = min(2 * pause_s, 10.0)
         self._node = Node(node_id=answer.node_id)
@@ -150,8 +152,9 @@ class FlowerLink:
         began = time.monotonic()
         try:
             answer = caller.call(lambda: self._client.PullMessages(PullMessagesRequest(node=node)))
-        except Dropped:
-            caller.pause(_EMPTY_S)
+        except Dropped as reason:
+            self._say(f"{self._where} gives no work: {reason}; trying again")
+            caller.pause(_REFUSED_S)
             return
         if not answer.messages_list:
             self._say(f"connected to {self._where}; waiting for work")
@@ -165,8 +168,8 @@ class FlowerLink:
             exchange = Exchange(self._client, caller, node, metadata.run_id, deadline)
             self._say(f"working on {metadata.message_type}")
             self._exchange(exchange, node, answer.message_object_trees[0])
-        except Dropped:
-            self._say("an exchange ended early; waiting for work")
+        except Dropped as reason:
+            self._say(f"an exchange ended early: {reason}; waiting for work")
         finally:
             self._busy.clear()
 

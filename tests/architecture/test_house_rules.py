@@ -17,7 +17,10 @@ CORE_STDLIB = {
     "hmac", "itertools", "math", "os", "secrets", "struct", "typing",
 }  # fmt: skip
 PUBLIC_FLWR = {"flwr.app", "flwr.clientapp", "flwr.serverapp"}
-PRIVATE_FLWR_MODULES = {"coordinator/flower_runtime.py", "agent/flower_link.py"}
+PRIVATE_FLWR_MODULES = {
+    "coordinator/flower_runtime.py", "coordinator/flower_run.py", "coordinator/flower_messages.py",
+    "coordinator/flower_wire.py", "agent/flower_link.py", "agent/flower_exchange.py", "agent/fleet_client.py",
+}  # fmt: skip
 
 
 def imports(path):

@@ -6,7 +6,10 @@ import time
 
 import httpx
 import pytest
+from fleet_raw_bench import RawAgent
+from flwr.app import Message, RecordDict
 from flwr.proto import control_pb2, fleet_pb2, heartbeat_pb2, message_pb2, runtime_pb2
+from flwr.proto.fleet_pb2 import PushMessagesResponse
 from flwr.supercore.interceptors import SuperExecAuthHttpInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.fleet_http_client import FleetHttpClient
@@ -169,3 +172,25 @@ def test_superlink_starts_and_stops_within_bounds():
     assert stopped - ready < 4
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=AssertionError,
+    reason="Flower stores forged instructions; the gateway stops them",
+)
+def test_superlink_itself_refuses_an_instruction_that_an_agent_forged():
+    with federation(2, links=False) as bench:
+        victim, evil = (RawAgent(bench, agent) for agent in bench.agents)
+        victim.activate()
+        evil.activate()
+        superlink = bench.runtime._superlink
+        evil.client = httpx.Client(
+            base_url=f"https://{superlink.address}", verify=superlink.tls(), trust_env=False
+        )
+        forged = Message(RecordDict(), victim.node_id, "query.share", group_id="1.1")
+        response, _ = evil.announce(forged)
+        assert (
+            response.status_code >= 400
+            or not PushMessagesResponse.FromString(response.content).objects_to_push
+        )

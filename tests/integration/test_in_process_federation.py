@@ -230,7 +230,7 @@ def test_an_attempt_that_takes_too_long_gets_nothing_more(federation):
 
 
 def test_one_changed_byte_of_an_offer_is_refused_before_anything_is_charged(federation):
-    federation.wire.silent = {agent: Stage.ROUND for agent in federation.sessions}
+    federation.wire.silent = dict.fromkeys(federation.sessions, Stage.ROUND)
     with pytest.raises(RunFailed):
         federation.train(plan_for(4, rounds__count=1, rounds__attempts=1))
     agent, request = federation.wire.requests[0]
