@@ -64,7 +64,6 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
             plan drives the model out of float32.
         DataError: the records do not have the shape of the task's input.
     """
-    _prepare_process()
     choice = check_trainable(task, options, examples, modes=modes)
     module = out_of_place(task.build(options)).train()
     if tensors != trainable(module):
@@ -97,7 +96,11 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
 def check_trainable(
     task: Task, options: Options, examples: Examples, *, modes: Collection[GradientMode] = ALL_MODES
 ) -> Choice:
-    """The engine for this task, judged once per process on random records; raises as train."""
+    """The engine for this task, judged once per process on random records; raises as train.
+
+    Call it before reserving: a device that cannot train then spends nothing.
+    """
+    _prepare_process()
     shape = examples.inputs.shape[1:]
     key = (task.spec, options.model_dump_json(), shape, len(examples.classes), frozenset(modes))
     if key not in _choices:
