@@ -92,8 +92,7 @@ class FleetDoor:
             if call.public_key != node.member.node_public:
                 raise Rejected(Reason.IDENTITY)
             return
-        others = {other.node_id for other in self._nodes.all() if other is not node}
-        if call.node_id in others:
+        if call.node_id != node.node_id and self._nodes.belongs_to_member(call.node_id):
             raise Rejected(Reason.IDENTITY)
         if not node.active or node.node_id == 0 or call.node_id != node.node_id:
             raise Rejected(Reason.ACTIVATE_FIRST)

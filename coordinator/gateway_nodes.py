@@ -85,6 +85,7 @@ class Nodes:
         self._by_agent: dict[bytes, Node] = {}
         self._revoked: frozenset[bytes] = frozenset()
         self._ids: Mapping[bytes, int] = {}
+        self._current: frozenset[int] = frozenset()  # node ids of members
 
     def set_members(self, members: Iterable[Member], revoked: frozenset[bytes]) -> list[Node]:
         """Take over the roster; the nodes that are no longer on it, marked as revoked."""
@@ -129,7 +130,12 @@ class Nodes:
         with self.lock:
             return len(self._by_key)
 
+    def belongs_to_member(self, node_id: int) -> bool:
+        with self.lock:
+            return node_id in self._current
+
     def _apply_ids(self) -> None:
+        self._current = frozenset(self._ids[key] for key in self._by_key if key in self._ids)
         for key, node in self._by_key.items():
             node_id = self._ids.get(key, 0)
             if node.node_id != node_id:
