@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from shared.config import Settings, load
+from shared.config import Settings, load, validate
 from shared.errors import ConfigError
 from shared.files import write_atomic
 from shared.names import NAME
@@ -18,22 +18,24 @@ class AgentConfig(Settings):
 
 
 def settle(home: Path, data: Path | None, dataset: str | None) -> AgentConfig:
-    """The stored configuration with the flags on top; what is new is stored.
+    """The stored configuration with the flags on top; nothing is written yet.
 
     Raises:
         ConfigError: no data folder was ever named, or agent.toml is wrong.
     """
     path = home / FILE
-    stored = load(path, AgentConfig) if path.exists() else None
-    if data is None and stored is None:
+    values = load(path, AgentConfig).model_dump() if path.exists() else {}
+    if data is not None:
+        values["data"] = data.expanduser().absolute()
+    if dataset is not None:
+        values["dataset"] = dataset
+    if "data" not in values:
         raise ConfigError(f"{path}: no data folder is known yet; give --data PATH")
-    settled = AgentConfig(
-        data=data.expanduser().absolute() if data is not None else stored.data,  # type: ignore[union-attr]
-        dataset=dataset or (stored.dataset if stored is not None else "data"),
-    )
-    if settled != stored:
-        write_atomic(path, _render(settled).encode())
-    return settled
+    return validate(values, AgentConfig, source="agent")
+
+
+def save(home: Path, config: AgentConfig) -> None:
+    write_atomic(home / FILE, _render(config).encode())
 
 
 def known_dataset(home: Path) -> str:

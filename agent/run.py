@@ -13,13 +13,15 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.config import settle
+from agent.config import save, settle
 from agent.data import DataShelf, check_folder
 from agent.device import Device
+from agent.dp.fingerprint import check_dataset
 from agent.enrollment import JoinState, join, wait_until_member
 from agent.policy import Policy
 from agent.state import AgentHome
 from shared.clock import SystemClock
+from shared.data.probe import raw_records
 from shared.errors import ConfigError
 from shared.files import write_atomic
 from shared.tokens import Token
@@ -64,7 +66,7 @@ def join_device(
     with home.lock():
         install_policy(home, policy)
         if data is not None:
-            settle(path, data, dataset)
+            save(path, settle(path, data, dataset))
         return join(home, token)
 
 
@@ -95,6 +97,8 @@ def run_device(
         own_policy = install_policy(home, policy)
         config = settle(path, data, dataset)
         check_folder(config.data)
+        check_dataset(home.ledger_folder, config.dataset, raw_records(config.data))
+        save(path, config)
         if token is not None:
             join(home, token)
         home.pinned()

@@ -28,7 +28,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Parse a TOML file; raises ConfigError naming the file and, where known, the line."""
     try:
         if path.stat().st_size > MAX_FILE:
-            raise ConfigError(f"{path}: larger than the {MAX_FILE} bytes a configuration file may have")
+            raise ConfigError(
+                f"{path}: larger than the {MAX_FILE} bytes a configuration file may have"
+            )
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: this file does not exist") from error

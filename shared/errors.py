@@ -16,7 +16,7 @@ Nothing data-dependent crosses the wire: a refusal is a value of RefusalCode, ne
 """
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from shared.exit_codes import ExitCode
 
@@ -83,7 +83,7 @@ class EdgeveilError(Exception):
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
 
-    def __new__(cls, *_args: object, **_kwargs: object) -> "EdgeveilError":
+    def __new__(cls, *_args: object, **_kwargs: object) -> Self:
         if cls is EdgeveilError:
             raise TypeError("EdgeveilError is abstract; raise one of its kinds")
         return super().__new__(cls)

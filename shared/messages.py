@@ -87,7 +87,7 @@ def reply_bytes(
     )
 
 
-def make_request(
+def make_request(  # noqa: PLR0917 - the parts of a request in the order of its encoding
     signer: Signer,
     agent_id: bytes,
     stage: Stage,

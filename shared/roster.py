@@ -6,6 +6,7 @@ and refuse an older epoch, so a coordinator can neither admit members nor bring 
 """
 
 import hashlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -65,7 +66,7 @@ class Roster:
             federation, epoch, issued, expires, members = parse("roster", data, 5)
             entries = parse_list(members, most=MAX_MEMBERS, size=48)
             ids = [entry[:16] for entry in entries]
-            if any(a >= b for a, b in zip(ids, ids[1:], strict=False)):
+            if any(a >= b for a, b in itertools.pairwise(ids)):
                 raise Malformed("members are not strictly ascending")
             if any(agent_id(entry[16:]) != entry[:16] for entry in entries):
                 raise Malformed("a member's id does not follow from its key")

@@ -1,8 +1,9 @@
-"""Does a data folder look usable, before any task has read it? Asked when an agent starts.
+"""A data folder before any task has read it: does it look usable, and which raw records are in it?
 
 The task's own adapter has the last word on shapes and classes; this finds what no task could read.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,18 @@ def probe(path: Path) -> None:
         raise DataError(f"{path}: holds {len(archives)} .npz files; name one of them")
     if archives:
         _probe_arrays(archives[0])
-    elif not _holds_images(path):
+    elif next(_images(path), None) is None:
         raise DataError(f"{path}: nothing usable in this data folder; {EXPECTED}")
+
+
+def raw_records(path: Path) -> Iterator[bytes]:
+    """Every record of a probed folder or file as it lies on the disk, whatever a task makes of it."""
+    archives = [path] if path.is_file() else sorted(path.glob("*.npz"))
+    for archive in archives:
+        values = open_arrays(archive, ("X",), most=MOST_BYTES)["X"]
+        yield from (record.tobytes() for record in values)
+    if not archives:
+        yield from (image.read_bytes() for image in _images(path))
 
 
 def _probe_arrays(path: Path) -> None:
@@ -44,10 +55,9 @@ def _probe_arrays(path: Path) -> None:
         raise DataError(f"{path}: holds no record")
 
 
-def _holds_images(path: Path) -> bool:
-    return any(
-        image.suffix.lower() in SUFFIXES
-        for folder in path.iterdir()
-        if folder.is_dir() and folder.name[0] != "."
-        for image in folder.iterdir()
-    )
+def _images(path: Path) -> Iterator[Path]:
+    for folder in sorted(path.iterdir()):
+        if folder.is_dir() and folder.name[0] != ".":
+            yield from (
+                file for file in sorted(folder.iterdir()) if file.suffix.lower() in SUFFIXES
+            )

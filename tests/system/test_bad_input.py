@@ -226,6 +226,11 @@ def test_a_key_that_others_can_read_stops_everything(machine, tmp_path):
     fails("coordinator", "serve", home=home, code=65, says=["identity.key", "chmod 600"])
 
 
+def test_a_dataset_name_is_a_name_and_never_a_path(machine, tmp_path):
+    command = ("agent", "run", "--data", machine.pieces[0], "--dataset", "../up")
+    fails(*command, home=tmp_path / "home", code=2, says=["dataset"])
+
+
 def test_a_damaged_ledger_fails_closed(machine, tmp_path):
     home = tmp_path / "agent"
     token = token_for(machine, "damaged")

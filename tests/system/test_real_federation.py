@@ -164,6 +164,17 @@ def test_a_full_budget_is_refused_and_the_run_says_why(machine, first_run):
     assert "refused (POLICY_SIGMA)" in machine.log("agent-1")
 
 
+def test_the_same_records_under_another_name_get_no_second_budget(machine, first_run):
+    machine.stop("agent-1")
+    other = run(
+        "agent", "run", "--dataset", "fresh", home=machine.agent_home("agent-1"), check=False
+    )
+    assert other.returncode == 77
+    assert "already covered by the ledger of dataset 'data'" in other.stderr
+    machine.start_agent("agent-1")
+    machine.wait_for("connected", 90)
+
+
 def test_kill_9_of_the_coordinator_takes_superlink_along_and_agents_come_back(machine, first_run):
     status = machine.status()
     machine.stop("coordinator", signal.SIGKILL)
