@@ -91,6 +91,7 @@ def connected(bench: Bench) -> bool:
 def test_a_killed_agent_is_missed_at_once_and_back_when_its_process_is(bench):
     first = start(bench, 1)
     await_true(lambda: connected(bench), 20, "it did not come up")
+    time.sleep(1)  # until its poll is held
     first.kill()
     killed = time.monotonic()
     await_true(lambda: not connected(bench), 3, "nobody missed it")
