@@ -2,7 +2,10 @@
 
 import base64
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import httpx
 from cryptography.hazmat.primitives import hashes
@@ -168,3 +171,29 @@ def code(response: httpx.Response) -> tuple[int, str]:
 def nonsense(message: Message, **values: bytes) -> Message:
     """A well-formed Flower reply with content of our choice."""
     return Message(RecordDict({"secagg": ConfigRecord(dict(values))}), reply_to=message)
+
+
+@contextmanager
+def connected_pair(bench: Bench) -> Iterator[tuple[RawAgent, RawAgent]]:
+    """Two agents that are connected, by hand; with fresh keys."""
+    old = bench.agents
+    bench.agents = [BenchAgent("honest"), BenchAgent("evil")]
+    bench.by_id = {agent.agent_id: agent for agent in bench.agents}
+    bench.runtime.set_members([agent.member for agent in bench.agents])
+    honest, evil = (RawAgent(bench, agent) for agent in bench.agents)
+    assert honest.activate().status_code == 200
+    assert evil.activate().status_code == 200
+    yield honest, evil
+    bench.runtime.forget()
+    honest.client.close()
+    evil.client.close()
+    bench.agents = old
+
+
+def pull_body(agent: RawAgent) -> bytes:
+    return PullMessagesRequest(node=agent.node).SerializeToString()
+
+
+def resident() -> int:
+    """Bytes of memory this process uses."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
