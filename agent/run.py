@@ -133,6 +133,8 @@ def _answer_rounds(device: Device, stop: threading.Event) -> None:
     from agent.flower_link import FlowerLink  # noqa: PLC0415
     from agent.session import Session  # noqa: PLC0415
 
+    if stop.is_set():
+        return
     session = Session(device)
     try:
         link = FlowerLink(

@@ -34,7 +34,7 @@ SETTINGS = {
     },
     "cnn": {
         "id": "image-classification", "options": 'variant = "cnn"',
-        "steps": 8, "sample_rate": 1.0, "clip_norm": 0.3, "learning_rate": 2.0,
+        "steps": 32, "sample_rate": 0.25, "clip_norm": 1.0, "learning_rate": 1.0,
     },
 }  # fmt: skip
 console = Console(stderr=True, highlight=False)
@@ -117,8 +117,8 @@ class Demo:
         self.options = options
         self.home = options.home
         self.names = [f"agent-{number}" for number in range(1, options.agents + 1)]
-        self._stack = stack
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        stack.callback(stop_all, self._processes)
 
     def play(self) -> dict[str, Any]:
         self._prepare_home()
@@ -245,7 +245,6 @@ class Demo:
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - one thread here, and it only calls prctl
             )
         self._processes[name] = process
-        self._stack.callback(stop, process)
 
     def _environment(self, name: str) -> dict[str, str]:
         threads = {"OMP_NUM_THREADS": "1"}  # the agents share this machine's cores
@@ -400,14 +399,20 @@ def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+def stop_all(processes: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Agents first and together, then the coordinator; whoever needs over 10 s is killed."""
+    agents = [process for name, process in processes.items() if name != "coordinator"]
+    for group in (agents, [p for p in processes.values() if p not in agents]):
+        for process in group:
+            if process.poll() is None:
+                process.terminate()
+        until = time.monotonic() + 10
+        for process in group:
+            try:
+                process.wait(timeout=max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 if __name__ == "__main__":
