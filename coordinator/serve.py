@@ -43,6 +43,8 @@ from shared.privacy.heads import SignedHead
 
 IDLE_S = 0.5
 DAY_S = 86_400.0
+INFO: Level = "info"
+ERROR: Level = "error"
 
 
 def serve(home: Path, plan: Path | None) -> None:
@@ -155,22 +157,23 @@ class Coordinator:
         self.store.set_run_state(run.run_id, RunState.RUNNING)
         self.store.abandon_open_attempts(run.run_id, "COORDINATOR_RESTART")
         folder = private_directory(self.home / "runs" / run.run_id)
-        state, event, level, reason = RunState.FINISHED, Event.RUN_FINISH, "info", ""
+        # What is said of a run that ends in a way nobody foresaw: it can be continued.
+        state, event, level, reason = RunState.STOPPED, Event.RUN_STOP, ERROR, ""
         with EventLog(folder / "events.jsonl") as events:
             try:
                 self._drive(run, events)
+                state, event, level = RunState.FINISHED, Event.RUN_FINISH, INFO
             except Stopped:
-                state, event = RunState.STOPPED, Event.RUN_STOP
+                level = INFO
             except TransportError:
-                state, event, level = RunState.STOPPED, Event.RUN_STOP, "error"
                 raise
             except EdgeveilError as error:
-                state, event, level, reason = RunState.FAILED, Event.RUN_FAIL, "error", str(error)
+                state, event, reason = RunState.FAILED, Event.RUN_FAIL, str(error)
                 stderr.print(f"run {run.run_id} failed: {error}", markup=False)
             finally:
                 self.store.set_run_state(run.run_id, state, reason)
                 self._save_report(run.run_id, folder)
-                events.emit(event, level=_level(level), run=run.run_id, sync=True)
+                events.emit(event, level=level, run=run.run_id, sync=True)
                 self.progress.run, self.progress.round, self.progress.stage = None, None, "idle"
 
     def _drive(self, run: Run, events: EventLog) -> None:
@@ -228,9 +231,7 @@ class Coordinator:
         return {
             "status": lambda _: self._status(),
             "submit": self._submit,
-            "invite": lambda asked: tokens_of(
-                self.store, self.home, self.config, asked["names"], asked["ttl_s"]
-            ),
+            "invite": self._invite,
             "roster-export": lambda _: candidate_of(self.store, self.config),
             "roster-import": self._import_roster,
         }
@@ -252,11 +253,19 @@ class Coordinator:
         plan = validate(asked["plan"], Plan, source="plan")
         run, new = submit(self.store, plan)
         seen = size(self.home / "runs" / run.run_id / "events.jsonl")
+        self.events.emit(Event.RUN_CREATE if new else Event.RUN_RESUME, run=run.run_id)
         self._wake.put(None)
         return {"run": run.run_id, "new": new, "rounds": plan.rounds.count, "log_size": seen}
 
+    def _invite(self, asked: dict[str, Any]) -> dict[str, Any]:
+        tokens = tokens_of(self.store, self.home, self.config, asked["names"], asked["ttl_s"])
+        for name in tokens:
+            self.events.emit(Event.INVITE_CREATE, agent=name)
+        return dict(tokens)
+
     def _import_roster(self, asked: dict[str, Any]) -> dict[str, Any]:
         epoch = import_into(self.store, self.config, asked["signed"].encode())
+        self.events.emit(Event.ROSTER_IMPORT, sync=True)
         self._roster_changed.set()
         self._wake.put(None)
         return {"epoch": epoch}
@@ -268,9 +277,12 @@ class Coordinator:
     def _is_ready(self) -> bool:
         return self.runtime.alive() and not self.halt.is_set()
 
-    def _log(self, event: str, *, level: str = "info", agent: str = "", reason: str = "") -> None:
-        with contextlib.suppress(ValueError):
-            self.events.emit(Event(event), level=_level(level), agent=agent, reason=reason)
+    def _log(
+        self, event: Event, *, level: Level = "info", agent: str = "", reason: str = ""
+    ) -> None:
+        """For the gateway's and SuperLink's threads: a full disk must not end a connection."""
+        with contextlib.suppress(OSError):
+            self.events.emit(event, level=level, agent=agent, reason=reason)
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         """The first signal drains; the second ends the process (and with it SuperLink) at once."""
@@ -282,13 +294,3 @@ class Coordinator:
     def _stop_admin(self) -> None:
         if self._admin is not None:
             self._admin.stop()
-
-
-def _level(name: str) -> Level:
-    levels: dict[str, Level] = {
-        "info": "info",
-        "warning": "warning",
-        "error": "error",
-        "alarm": "alarm",
-    }
-    return levels.get(name, "info")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from shared.event_log import Event, Level
 from shared.messages import Reply, Request
 
 
@@ -53,7 +54,7 @@ class Log(Protocol):
     """Where the transport reports events; `agent` is a name, never an address or a key."""
 
     def __call__(
-        self, event: str, *, level: str = "info", agent: str = "", reason: str = ""
+        self, event: Event, *, level: Level = "info", agent: str = "", reason: str = ""
     ) -> None: ...
 
 

@@ -4,6 +4,7 @@ Data goes to stdout, progress and errors to stderr. A user's mistake is one sent
 code of shared.exit_codes; only our own bug leaves a traceback, and only in a file.
 """
 
+import errno
 import json
 import os
 import sys
@@ -33,6 +34,8 @@ HomeOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON to stdout instead of a table.")
 ]
+
+FULL_OR_FAILING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 
 # Which part of the installation brings a module that an import may miss.
 EXTRA_OF = {
@@ -80,13 +83,16 @@ def run(app: Callable[..., Any], role: str) -> NoReturn:
     except BrokenPipeError:  # `| head` closed our stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in FULL_OR_FAILING:
+            _report_bug(error, role)
+        _complain(
+            f"{error.filename or 'the state folder'}: {error.strerror}; nothing was lost, free space and try again"
+        )
+        sys.exit(ExitCode.TEMPORARY)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug of ours
         _explain_missing_extra(error, role)
-        path = _save_traceback(role)
-        _complain(
-            f"{type(error).__name__}: this is a bug in edgeveil; please report it with {path}"
-        )
-        sys.exit(ExitCode.BUG)
+        _report_bug(error, role)
     sys.exit(0)
 
 
@@ -105,6 +111,12 @@ def _explain_missing_extra(error: Exception, role: str) -> None:
             f'this command needs {name}, which is not installed; run: pip install "edgeveil[{extra}]"'
         )
         sys.exit(ExitCode.UNAVAILABLE)
+
+
+def _report_bug(error: Exception, role: str) -> NoReturn:
+    path = _save_traceback(role)
+    _complain(f"{type(error).__name__}: this is a bug in edgeveil; please report it with {path}")
+    sys.exit(ExitCode.BUG)
 
 
 def _save_traceback(role: str) -> Path:

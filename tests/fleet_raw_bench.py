@@ -35,7 +35,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from transport_bench import Bench, BenchAgent
 
-from agent.fleet_client import pinned
+from agent.flower_link.fleet_client import pinned
 from shared.request_signature import sign
 
 FLEET = "/v1/fleet/"

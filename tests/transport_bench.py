@@ -14,12 +14,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agent.client_app import build
-from agent.fleet_client import public_pem
 from agent.flower_link import FlowerLink
+from agent.flower_link.fleet_client import public_pem
 from coordinator.flower_runtime import FlowerRuntime
+from coordinator.flower_runtime.superlink import self_signed
 from coordinator.gateway import Gateway
-from coordinator.gateway_types import GatewaySettings
-from coordinator.superlink import self_signed
+from coordinator.gateway.vocabulary import GatewaySettings
 from coordinator.transport import Incoming, Member
 from shared.identity import Identity
 from shared.messages import Attempt, Reply, Request, Stage, make_reply, make_request

@@ -17,10 +17,7 @@ CORE_STDLIB = {
     "hmac", "itertools", "math", "os", "secrets", "struct", "typing",
 }  # fmt: skip
 PUBLIC_FLWR = {"flwr.app", "flwr.clientapp", "flwr.serverapp"}
-PRIVATE_FLWR_MODULES = {
-    "coordinator/flower_runtime.py", "coordinator/flower_run.py", "coordinator/flower_messages.py",
-    "coordinator/flower_wire.py", "agent/flower_link.py", "agent/flower_exchange.py", "agent/fleet_client.py",
-}  # fmt: skip
+PRIVATE_FLWR = ("coordinator/flower_runtime/", "agent/flower_link/")
 
 
 def imports(path):
@@ -48,7 +45,7 @@ def test_only_the_adapters_know_private_flower():
         relative = path.relative_to(ROOT).as_posix()
         for name in imports(path):
             if name.split(".")[0] == "flwr" and name not in PUBLIC_FLWR:
-                assert relative in PRIVATE_FLWR_MODULES, f"{relative} imports {name}"
+                assert relative.startswith(PRIVATE_FLWR), f"{relative} imports {name}"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +74,7 @@ def test_files_and_functions_stay_small():
 
 
 def test_there_are_no_markers_of_unfinished_work():
-    words = ("TO" + "DO", "FIX" + "ME", "X" + "XX", "NotImplemented" + "Error")
+    words = ("TO" + "DO", "FIX" + "ME", "X" + "XX", "raise NotImplemented" + "Error")
     for path in SOURCES:
         for word in words:
             assert word not in path.read_text(), f"{path} has {word}"

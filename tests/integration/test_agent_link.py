@@ -12,9 +12,9 @@ import httpx
 import pytest
 from transport_bench import Bench, BenchAgent, await_true, federation
 
-from agent.fleet_client import server_address
-from coordinator.gateway_types import GatewaySettings
-from coordinator.superlink import self_signed
+from agent.flower_link.fleet_client import server_address
+from coordinator.flower_runtime.superlink import self_signed
+from coordinator.gateway.vocabulary import GatewaySettings
 from shared.errors import ConfigError, EnrollmentError, TransportError
 from shared.messages import Stage
 

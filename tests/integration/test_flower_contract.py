@@ -15,9 +15,9 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from transport_bench import federation
 
-from coordinator.flower_run import connect, guarded
-from coordinator.flower_wire import FlowerCodec
-from coordinator.gateway_types import GatewaySettings
+from coordinator.flower_runtime.run import connect, guarded
+from coordinator.flower_runtime.wire import FlowerCodec
+from coordinator.gateway.vocabulary import GatewaySettings
 from shared.errors import TransportError
 from shared.messages import Stage, check_reply
 

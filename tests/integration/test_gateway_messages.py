@@ -14,7 +14,7 @@ from flwr.proto.fleet_pb2 import (
 from flwr.proto.message_pb2 import ObjectTree
 from transport_bench import await_true, federation
 
-from coordinator.gateway_types import Instruction
+from coordinator.gateway.vocabulary import Instruction
 from shared.flower_codec import encode_reply
 from shared.messages import Stage, make_reply
 

@@ -15,7 +15,7 @@ from flwr.proto.fleet_pb2 import (
 from flwr.proto.node_pb2 import Node
 from transport_bench import Bench, BenchAgent, federation
 
-from agent.fleet_client import pinned
+from agent.flower_link.fleet_client import pinned
 
 
 @pytest.fixture(scope="module")

@@ -288,7 +288,7 @@ def test_superlink_dies_with_its_coordinator(tmp_path):
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from coordinator.superlink import SuperLink\n"
+        "from coordinator.flower_runtime.superlink import SuperLink\n"
         "link = SuperLink(Path(sys.argv[1]), lambda *a, **k: None)\n"
         "link.start()\n"
         "print(link.pid, flush=True)\n"

@@ -19,7 +19,7 @@ numbers = itertools.count()
 
 def tap_coordinator() -> None:
     from coordinator import driver
-    from coordinator.edge_store import EdgeStore
+    from coordinator.gateway.edge_store import EdgeStore
 
     accept, averaged = EdgeStore.accept, driver.mean_update
 

@@ -13,10 +13,9 @@ import pytest
 from enrollment_bench import NOW, Device, TurnableClock
 from sqlalchemy.exc import IntegrityError
 
-from coordinator import schema
-from coordinator.database import Database
 from coordinator.records import Invite, InviteState, Outcome, RoundRecord, RunState
-from coordinator.store import Store
+from coordinator.store import Store, schema
+from coordinator.store.database import Database
 from shared.errors import Busy, ConfigError, EnrollmentError, StateDamaged
 from shared.identity import Identity
 from shared.roster import Roster, SignedRoster, federation_id
@@ -132,10 +131,10 @@ def test_the_migrations_lead_to_the_declared_schema(tmp_path, store):
     from alembic.migration import MigrationContext
     from alembic.script import ScriptDirectory
 
-    import coordinator.migrations
+    import coordinator.store.migrations
 
     config = Config()
-    config.set_main_option("script_location", coordinator.migrations.__path__[0])
+    config.set_main_option("script_location", coordinator.store.migrations.__path__[0])
     assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
     with store._database.reading() as connection:
         context = MigrationContext.configure(connection)
@@ -198,7 +197,7 @@ def test_opening_read_only_is_cheap_and_does_not_import_alembic(tmp_path, store)
 def test_a_writer_that_waits_too_long_is_told_that_another_one_is_busy(
     tmp_path, store, monkeypatch
 ):
-    monkeypatch.setattr("coordinator.database.LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("coordinator.store.database.LOCK_TIMEOUT_S", 0.1)
     with (
         Store.open(tmp_path) as second,
         store._database.writing(),
@@ -208,7 +207,7 @@ def test_a_writer_that_waits_too_long_is_told_that_another_one_is_busy(
 
 
 def test_more_callers_than_connections_are_told_to_try_again(tmp_path, store, monkeypatch):
-    monkeypatch.setattr("coordinator.database.LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("coordinator.store.database.LOCK_TIMEOUT_S", 0.1)
     with Store.open(tmp_path) as crowded, ExitStack() as callers:
         for _ in range(15):
             callers.enter_context(crowded._database.reading())

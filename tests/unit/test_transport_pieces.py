@@ -13,8 +13,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.fleet_retry import ActivateFirst, Caller, Dropped, Stopped
-from coordinator.edge_store import EdgeStore, Refused
+from agent.flower_link.retry import ActivateFirst, Caller, Dropped, Stopped
+from coordinator.gateway.edge_store import EdgeStore, Refused
 from shared.errors import EnrollmentError, ProtocolError, RefusalCode, TransportError
 from shared.flower_codec import (
     bulk_record,

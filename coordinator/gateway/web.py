@@ -15,7 +15,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from coordinator.gateway_types import GatewaySettings, Reason, Rejected
+from coordinator.gateway.vocabulary import GatewaySettings, Reason, Rejected
 
 _SLOWEST_BYTES_PER_S = 8 << 10
 _MOST_HEADER_BYTES = 16 << 10

@@ -1,6 +1,6 @@
 """The gateway's vocabulary: routes, settings, parsed requests, refusals. No flwr, no web stack.
 
-`FleetCodec` is how Flower's protobuf gets in without an import: coordinator.flower_wire implements
+`FleetCodec` is how Flower's protobuf gets in without an import: coordinator.flower_runtime.wire implements
 it, coordinator.flower_runtime injects it.
 """
 

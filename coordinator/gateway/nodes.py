@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from coordinator.gateway_types import Instruction
+from coordinator.gateway.vocabulary import Instruction
 from coordinator.transport import Member, Presence
 from shared.clock import Clock
 from shared.errors import ConfigError

@@ -24,13 +24,13 @@ from flwr.proto.message_pb2 import (
 )
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from coordinator.gateway_types import Delivered, FleetCall, Operation, PushedMessage
+from coordinator.gateway.vocabulary import Delivered, FleetCall, Operation, PushedMessage
 
 _CONTENT_TAG = b"\x1a"  # field 3 of PullObjectResponse, length-delimited
 
 
 class FlowerCodec:
-    """Implements coordinator.gateway_types.FleetCodec."""
+    """Implements coordinator.gateway.vocabulary.FleetCodec."""
 
     def parse(self, operation: Operation, body: bytes) -> FleetCall:
         try:

@@ -7,9 +7,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from coordinator import schema
-from coordinator.database import Tables, as_row
 from coordinator.records import EnrolledAgent, Invite, InviteState
+from coordinator.store import schema
+from coordinator.store.database import Tables, as_row
 from shared.errors import ConfigError, EnrollmentError, ProtocolError, StateDamaged
 from shared.roster import Roster, SignedRoster
 

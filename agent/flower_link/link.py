@@ -29,9 +29,9 @@ from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
 
 from agent.client_app import AGENT_FAILED
-from agent.fleet_client import make_client, public_pem, server_address
-from agent.fleet_retry import ActivateFirst, Caller, Dropped, Stopped
-from agent.flower_exchange import Exchange
+from agent.flower_link.exchange import Exchange
+from agent.flower_link.fleet_client import make_client, public_pem, server_address
+from agent.flower_link.retry import ActivateFirst, Caller, Dropped, Stopped
 from shared.errors import EdgeveilError
 from shared.flower_codec import decode_reply
 from shared.identity import Signer

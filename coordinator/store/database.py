@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from coordinator.schema import HEAD
+from coordinator.store.schema import HEAD
 from shared.clock import Clock
 from shared.errors import Busy, ConfigError, EdgeveilError, StateDamaged
 from shared.files import fsync_directory

@@ -8,10 +8,11 @@ heartbeat, and per exchange one poll, one confirmation and one reply.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 
-from coordinator.edge_store import EdgeStore, Refused
-from coordinator.gateway_auth import Claim
-from coordinator.gateway_nodes import Node, Nodes
-from coordinator.gateway_types import (
+from coordinator.gateway.auth import Claim
+from coordinator.gateway.edge_store import EdgeStore, Refused
+from coordinator.gateway.nodes import Node, Nodes
+from coordinator.gateway.upstream import Answer, UpstreamClient
+from coordinator.gateway.vocabulary import (
     HEARTBEAT_S,
     SERVER_NODE,
     Delivered,
@@ -24,7 +25,6 @@ from coordinator.gateway_types import (
     Rejected,
     Upstream,
 )
-from coordinator.gateway_upstream import Answer, UpstreamClient
 from shared.clock import Clock
 from shared.flower_objects import most_objects
 

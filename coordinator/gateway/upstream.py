@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from coordinator.gateway_auth import Claim
-from coordinator.gateway_types import FLEET, Operation, Reason, Rejected, Upstream
+from coordinator.gateway.auth import Claim
+from coordinator.gateway.vocabulary import FLEET, Operation, Reason, Rejected, Upstream
 
 MEDIA_TYPE = "application/protobuf"
 _KEEP_ALIVE_S = 4.0  # below the 5 s after which SuperLink closes an idle connection

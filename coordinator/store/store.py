@@ -9,10 +9,10 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from coordinator import schema
-from coordinator.database import open_database
-from coordinator.store_agents import AgentTables
-from coordinator.store_rounds import RoundTables
+from coordinator.store import schema
+from coordinator.store.agents import AgentTables
+from coordinator.store.database import open_database
+from coordinator.store.rounds import RoundTables
 from shared.clock import Clock, SystemClock
 
 FILE = "state.db"

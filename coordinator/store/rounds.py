@@ -9,9 +9,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from coordinator import schema
-from coordinator.database import Tables, as_row
 from coordinator.records import Outcome, RoundRecord, Run, RunState
+from coordinator.store import schema
+from coordinator.store.database import Tables, as_row
 from shared.errors import ConfigError, StateDamaged
 
 OPEN = "open"  # the outcome of an attempt that has begun and not ended

@@ -16,11 +16,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from coordinator.gateway_nodes import Node, Nodes
-from coordinator.gateway_types import GatewaySettings, Reason, Rejected
+from coordinator.gateway.nodes import Node, Nodes
+from coordinator.gateway.vocabulary import GatewaySettings, Reason, Rejected
 from coordinator.rate_limit import RateLimiter
 from coordinator.transport import Log
 from shared.clock import Clock
+from shared.event_log import Event
 from shared.messages import PROTOCOL
 from shared.request_signature import (
     PROTOCOL_HEADER,
@@ -136,7 +137,7 @@ class Authenticator:
         if known is None or session == known or session.counter > known.counter:
             return
         if session.counter == known.counter:
-            self._log("session.clone", level="alarm", agent=node.member.name)
+            self._log(Event.SESSION_CLONE, level="alarm", agent=node.member.name)
         raise Rejected(Reason.SUPERSEDED)
 
     def _remember(self, nonce: bytes) -> None:

@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from coordinator.transport import Log
 from shared.errors import TransportError
+from shared.event_log import Event
 from shared.files import write_secret
 from shared.flower_environment import child_environment
 
@@ -84,7 +85,7 @@ class SuperLink:
         except BaseException:
             self.stop()
             raise
-        self._log("superlink.start")
+        self._log(Event.SUPERLINK_START)
 
     def stop(self) -> None:
         """SIGTERM, five seconds, SIGKILL. Close every connection to it first."""
@@ -151,7 +152,7 @@ class SuperLink:
                     continue
                 self._tail.append(line[:200])
                 if "ERROR" in line or "Traceback" in line:
-                    self._log("superlink.error", level="error", reason="logged_error")
+                    self._log(Event.SUPERLINK_ERROR, level="error", reason="logged_error")
 
 
 def self_signed() -> tuple[bytes, bytes]:

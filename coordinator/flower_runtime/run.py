@@ -42,8 +42,8 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
 from flwr.supercore.task_identity import TaskIdentity
 
-from coordinator.gateway_types import SERVER_NODE
-from coordinator.superlink import SuperLink
+from coordinator.flower_runtime.superlink import SuperLink
+from coordinator.gateway.vocabulary import SERVER_NODE
 from coordinator.transport import Member
 from shared.errors import TransportError
 

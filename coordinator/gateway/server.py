@@ -16,19 +16,12 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from coordinator.edge_store import EdgeStore
-from coordinator.gateway_auth import Authenticator, Claim
-from coordinator.gateway_fleet import FleetDoor
-from coordinator.gateway_http import (
-    Body,
-    ClientGone,
-    HttpServer,
-    client_address,
-    send_json,
-    send_pieces,
-)
-from coordinator.gateway_nodes import Nodes
-from coordinator.gateway_types import (
+from coordinator.gateway.auth import Authenticator, Claim
+from coordinator.gateway.edge_store import EdgeStore
+from coordinator.gateway.fleet import FleetDoor
+from coordinator.gateway.nodes import Nodes
+from coordinator.gateway.upstream import UpstreamClient
+from coordinator.gateway.vocabulary import (
     BODY_CAPS,
     FLEET,
     JOIN_CAP,
@@ -39,11 +32,19 @@ from coordinator.gateway_types import (
     Rejected,
     Upstream,
 )
-from coordinator.gateway_upstream import UpstreamClient
+from coordinator.gateway.web import (
+    Body,
+    ClientGone,
+    HttpServer,
+    client_address,
+    send_json,
+    send_pieces,
+)
 from coordinator.rate_limit import RateLimiter
 from coordinator.transport import Log, Member, Presence
 from shared.clock import Clock, SystemClock
 from shared.errors import ConfigError
+from shared.event_log import Event
 
 _STOP_GRACE_S = 2.0
 _log = logging.getLogger("edgeveil.gateway")
@@ -248,7 +249,7 @@ class Gateway:
             return
         except Exception:
             _log.exception("a request could not be answered")
-            self._log("gateway.error", level="error", reason="internal")
+            self._log(Event.GATEWAY_ERROR, level="error", reason="internal")
             raise
 
     async def _fleet(self, scope: Scope, body: Body, send: Send) -> None:

@@ -30,7 +30,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from agent.fleet_retry import Caller, Dropped
+from agent.flower_link.retry import Caller, Dropped
 from shared.errors import ProtocolError
 from shared.flower_objects import check_objects, most_objects
 

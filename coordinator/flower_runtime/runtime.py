@@ -27,14 +27,15 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
 )
 from flwr.supercore.inflatable.inflatable_utils import pull_objects, push_objects
 
-from coordinator.flower_messages import Outgoing, build, group_id, read_reply
-from coordinator.flower_run import FlowerRun, Registry
-from coordinator.flower_wire import FlowerCodec, flatten
+from coordinator.flower_runtime.messages import Outgoing, build, group_id, read_reply
+from coordinator.flower_runtime.run import FlowerRun, Registry
+from coordinator.flower_runtime.superlink import SuperLink
+from coordinator.flower_runtime.wire import FlowerCodec, flatten
 from coordinator.gateway import Gateway
-from coordinator.gateway_types import SERVER_NODE, Instruction, Upstream
-from coordinator.superlink import SuperLink
+from coordinator.gateway.vocabulary import SERVER_NODE, Instruction, Upstream
 from coordinator.transport import Incoming, Log, Lost, Member, Presence
 from shared.errors import TransportError
+from shared.event_log import Event
 from shared.flower_codec import MODEL, bulk_record, encode_request
 from shared.messages import Request
 
@@ -102,7 +103,7 @@ class FlowerRuntime:
     def alive(self) -> bool:
         if not self._failed and self._run is not None and not self._superlink.alive():
             self._failed = True
-            self._log("superlink.stop", level="error")
+            self._log(Event.SUPERLINK_STOP, level="error")
         return self._run is not None and not self._failed
 
     def start(self) -> None:

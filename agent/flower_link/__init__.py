@@ -1,0 +1,5 @@
+"""The agent's adapter to Flower, private modules included; only agent.client_app imports flwr beside it."""
+
+from agent.flower_link.link import FlowerLink
+
+__all__ = ["FlowerLink"]

@@ -1,0 +1,1 @@
+"""Numbered forward migrations of state.db; `coordinator.store.database` runs them, one transaction each open."""
