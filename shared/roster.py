@@ -24,12 +24,15 @@ from shared.secagg.canonical import (
 )
 
 MAX_MEMBERS = 10_000
+__all__ = [
+    "Roster",
+    "SignedRoster",
+    "agent_id",
+    "check_newer",
+    "federation_id",
+]  # one agent_id on both layers
+
 TOLERANCE_S = 86_400  # one day of clock error before an expired roster is refused
-
-
-def agent_id(identity_public: bytes) -> bytes:
-    """16 bytes that follow from the identity key, so nobody can choose an id."""
-    return digest("agent-id", identity_public)[:16]
 
 
 def federation_id(federation_public: bytes) -> bytes:
