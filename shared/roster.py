@@ -22,16 +22,11 @@ from shared.secagg.canonical import (
     u64,
     uint,
 )
+from shared.secagg.cohort import agent_id
+
+__all__ = ["Roster", "SignedRoster", "agent_id", "check_newer", "federation_id"]
 
 MAX_MEMBERS = 10_000
-__all__ = [
-    "Roster",
-    "SignedRoster",
-    "agent_id",
-    "check_newer",
-    "federation_id",
-]  # one agent_id on both layers
-
 TOLERANCE_S = 86_400  # one day of clock error before an expired roster is refused
 
 
