@@ -5,6 +5,8 @@ both start at offset 0. The contract of a key is ONE expansion: a key used for t
 reveal their difference. The fused loop keeps the keystream in cache and allocates nothing per chunk.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
@@ -29,16 +31,30 @@ def add_into(
 
     `accumulator` is contiguous uint16 (b = 16) or uint32 (b = 24, 32).
     """
+    add_all_into(accumulator, ((key, subtract),), cipher=cipher, start=start)
+
+
+def add_all_into(
+    accumulator: Ring, keys: Iterable[tuple[bytes, bool]], *, cipher: str = AES, start: int = 0
+) -> None:
+    """add_into for many (key, subtract) at once: each piece of the vector is read and written once.
+
+    All keystreams stay open side by side, about 1 kB each.
+    """
     width = accumulator.itemsize
     lanes = CHUNK // width
-    operation = np.subtract if subtract else np.add
-    stream = _open(key, cipher, start * width)
+    streams = [
+        (_open(key, cipher, start * width).update_into, np.subtract if subtract else np.add)
+        for key, subtract in keys
+    ]
     out = bytearray(CHUNK + 16)
     keystream = np.frombuffer(out, accumulator.dtype, lanes)
     for first in range(0, len(accumulator), lanes):
         part = accumulator[first : first + lanes]
-        stream.update_into(_ZEROS[: part.nbytes], out)
-        operation(part, keystream[: len(part)], out=part)
+        zeros, fresh = _ZEROS[: part.nbytes], keystream[: len(part)]
+        for fill, operation in streams:
+            fill(zeros, out)
+            operation(part, fresh, part)
 
 
 def expand(key: bytes, count: int, bits: int, *, cipher: str = AES, start: int = 0) -> Ring:

@@ -47,8 +47,7 @@ def remove_masks(
 
 def _remove(total: Ring, removed: Sequence[Signed], cipher: str, lanes: range) -> None:
     view = total[lanes.start : lanes.stop]
-    for key, subtract in removed:
-        mask.add_into(view, key, cipher=cipher, start=lanes.start, subtract=subtract)
+    mask.add_all_into(view, removed, cipher=cipher, start=lanes.start)
 
 
 def _ranges(count: int, width: int, parts: int) -> list[range]:
