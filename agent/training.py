@@ -2,8 +2,8 @@
 
 Unit of privacy: one record, neighbours by adding or removing it. Each step draws records by Poisson
 sampling, sums their clipped gradients, adds Gaussian noise of standard deviation noise_multiplier ·
-clip_norm, divides by the public sample_rate · n_ref and takes one step of plain gradient descent.
-The number of steps never depends on a record.
+clip_norm, divides by the public sample_rate · n_ref and takes one optimiser step. Optimiser, momentum
+and averaging see noisy gradients only. The number of steps never depends on a record.
 """
 
 import os
@@ -71,9 +71,8 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
             RefusalCode.MODEL_INVALID, f"the tensors offered are not those of {task.spec.id}"
         )
     write_vector(module, start, tensors)
-    optimizer = torch.optim.SGD(
-        [p for p in module.parameters() if p.requires_grad], lr=plan.learning_rate
-    )
+    optimizer = _optimizer(module, plan)
+    average = _Average(plan.average)
     engine = ENGINES[choice.mode](module, task.criterion("none"))
     with engine.attach(
         optimizer,
@@ -83,14 +82,45 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
     ):
         for step in range(plan.steps):
             _step(engine, examples, plan.sample_rate, choice.chunk)
+            if plan.average or step + 1 == plan.steps:
+                average.add(read_vector(module, tensors))
             if progress is not None:
                 progress(step + 1, plan.steps)
-    update = read_vector(module, tensors) - start
+    update = average.value() - start
     if not np.isfinite(update).all():
         raise ProtocolError(
             RefusalCode.UPDATE_NON_FINITE, "the plan's learning_rate drives the model to infinity"
         )
     return TrainingResult(update, plan.steps, choice.mode)
+
+
+def _optimizer(module: torch.nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
+    """Fresh in every round, so that no state of an optimiser outlives it."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    if plan.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=plan.learning_rate)
+    return torch.optim.SGD(parameters, lr=plan.learning_rate, momentum=plan.momentum)
+
+
+class _Average:
+    """Mean over the steps with weights falling by `decay` towards the past; 0 keeps the last only."""
+
+    def __init__(self, decay: float) -> None:
+        self._decay = decay
+        self._sum = np.zeros(0)
+        self._weight = 0.0
+
+    def add(self, model: NDArray[np.float32]) -> None:
+        if self._decay == 0:
+            self._sum, self._weight = model.astype(np.float64), 1.0
+            return
+        if self._weight == 0:
+            self._sum = np.zeros(model.shape)
+        self._sum = self._decay * self._sum + (1 - self._decay) * model
+        self._weight = self._decay * self._weight + (1 - self._decay)
+
+    def value(self) -> NDArray[np.float32]:
+        return (self._sum / self._weight).astype(np.float32)
 
 
 def check_trainable(

@@ -12,7 +12,7 @@ from coordinator.strategies import STRATEGIES
 from shared.config import Settings, load, read_toml, validate
 from shared.errors import ConfigError
 from shared.names import NAME
-from shared.plan import Option
+from shared.plan import MOST_DECAY, OptimizerName, Option, check_momentum
 
 
 class CoordinatorConfig(Settings):
@@ -56,8 +56,16 @@ class TrainingSection(Settings):
     sample_rate: float = Field(default=1.0, gt=0, le=1)
     clip_norm: float = Field(gt=0)
     learning_rate: float = Field(gt=0)
+    optimizer: OptimizerName = "sgd"
+    momentum: float = Field(default=0.0, ge=0, le=MOST_DECAY)
+    average: float = Field(default=0.0, ge=0, le=MOST_DECAY)
     epsilon: float = Field(gt=0, le=50)
     delta: float = Field(default=1e-5, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _momentum_is_of_sgd(self) -> Self:
+        check_momentum(self.optimizer, self.momentum)
+        return self
 
 
 class RoundsSection(Settings):

@@ -24,6 +24,7 @@ from shared.secagg.parameters import Params
 from shared.secagg.server import ServerSetup
 from shared.tasks.spec import TaskSpec
 
+ADAM_REACH = (1 - 0.9) / math.sqrt(1 - 0.999)  # at torch's default moments
 PRG = {"aes-256-ctr": 1, "chacha20": 2}
 
 
@@ -44,6 +45,9 @@ def training_plan(plan: Plan) -> TrainingPlan:
         sample_rate=training.sample_rate,
         clip_norm=training.clip_norm,
         learning_rate=training.learning_rate,
+        optimizer=training.optimizer,
+        momentum=training.momentum,
+        average=training.average,
         noise_multiplier=math.ceil(exact * 1e4) / 1e4,
         delta=training.delta,
         rounds=rounds.count,
@@ -53,16 +57,14 @@ def training_plan(plan: Plan) -> TrainingPlan:
 def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params:
     """Ring, segments and bounds from public constants only (docs/design.md, "Quantiser").
 
-    The range 2·lr·C·steps holds any honest update: its signal is at most lr·C·steps in norm. The
-    step is a quarter of the noise of the largest agent, so rounding adds at most 1/64 of its variance.
+    The range holds any honest update twice over. The step is a quarter of the noise of the largest
+    agent, so rounding adds at most 1/64 of its variance.
     """
     secagg = plan.secagg
-    reach = proposal.learning_rate * proposal.clip_norm
-    noise = reach * proposal.noise_multiplier * math.sqrt(proposal.steps)
-    noise /= proposal.sample_rate * secagg.n_ref_max
+    reach, noise = _reach_and_noise(proposal, secagg.n_ref_max)
     bits, segments = plan_segments(
         parameters,
-        bound_a=2 * reach * proposal.steps,
+        bound_a=2 * reach,
         step_wanted=noise / 4,
         n_max=plan.cohort_max,
     )
@@ -80,6 +82,24 @@ def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params
     )
     params.check_overflow()
     return params
+
+
+def _reach_and_noise(proposal: TrainingPlan, n_ref: int) -> tuple[float, float]:
+    """(largest value of the signal in an update, smallest standard deviation of its noise).
+
+    Plain descent moves by at most lr·C per step; momentum m carries each step on up to 1/(1 − m)
+    times. Adam divides a gradient by its own size: a coordinate moves by about lr per step whatever
+    C and σ are, and by at most lr·(1 − β₁)/√(1 − β₂) (Kingma and Ba, arXiv 1412.6980, §2.1). The
+    mean over the steps of a round moves no further, with at least half the noise of the last step.
+    """
+    lr, steps = proposal.learning_rate, proposal.steps
+    if proposal.optimizer == "adam":
+        reach, noise = lr * ADAM_REACH * steps, lr * math.sqrt(steps)
+    else:
+        step = lr * proposal.clip_norm
+        reach = step * steps / (1 - proposal.momentum)
+        noise = step * proposal.noise_multiplier * math.sqrt(steps) / (proposal.sample_rate * n_ref)
+    return reach, noise / 2 if proposal.average else noise
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,17 @@ shortest spelling that reads back to the same binary64 (docs/protocol.md, "Plan"
 """
 
 import json
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from shared.errors import ProtocolError, RefusalCode
 
@@ -26,6 +34,14 @@ Decimal = Annotated[
     float, BeforeValidator(_read_decimal), PlainSerializer(repr, return_type=str, when_used="json")
 ]
 Option = str | int | bool
+OptimizerName = Literal["sgd", "adam"]
+MOST_DECAY = 0.999
+
+
+def check_momentum(optimizer: str, momentum: float) -> None:
+    """Raise ValueError: Adam brings moments of its own."""
+    if optimizer == "adam" and momentum:
+        raise ValueError("momentum belongs to sgd; adam has its own")
 
 
 class TrainingPlan(BaseModel):
@@ -33,6 +49,9 @@ class TrainingPlan(BaseModel):
 
     `noise_multiplier` is σ; `rounds` the rounds planned for the whole run; `learning_rate` applies
     to the summed clipped gradient divided by sample_rate · n_ref (docs/design.md, "Privacy").
+    `optimizer`, `momentum` and `average` only work on noisy gradients, so they cost no budget;
+    `average` is the decay of the mean over the steps of one round that becomes the update, 0 for
+    the last step alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -43,9 +62,17 @@ class TrainingPlan(BaseModel):
     sample_rate: Decimal = Field(gt=0, le=1)
     clip_norm: Decimal = Field(gt=0)
     learning_rate: Decimal = Field(gt=0)
+    optimizer: OptimizerName = "sgd"
+    momentum: Decimal = Field(default=0.0, ge=0, le=MOST_DECAY)
+    average: Decimal = Field(default=0.0, ge=0, le=MOST_DECAY)
     noise_multiplier: Decimal = Field(gt=0)
     delta: Decimal = Field(gt=0, lt=1)
     rounds: int = Field(ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _momentum_is_of_sgd(self) -> Self:
+        check_momentum(self.optimizer, self.momentum)
+        return self
 
     def to_json(self) -> bytes:
         fields = self.model_dump(mode="json")

@@ -1,0 +1,114 @@
+"""Momentum, Adam and averaging work on noisy gradients: what they do, and that plans carry them."""
+
+import math
+
+import dp_bench as bench
+import numpy as np
+import pytest
+from fakes_federation import plan_for
+
+from agent.dp.optimizer import MARGIN
+from agent.training import train
+from coordinator.offers import secagg_params, training_plan
+from shared.errors import ConfigError
+from shared.plan import TrainingPlan
+
+TASK = bench.CanaryTask()
+STEPS, N_REF = 4, 1000
+QUIET = 1e-3  # the least noise multiplier there is: what is left is the mechanism
+
+
+def canary_update(**changes):
+    """The update along one included canary: each step moves it by lr·C/n_ref."""
+    options = bench.CanaryOptions(1)
+    plan = bench.plan(**{"noise_multiplier": QUIET, "steps": STEPS, **changes})
+    examples = bench.canary_examples(np.ones(1, dtype=bool))
+    start = np.zeros(1, dtype=np.float32)
+    found = train(TASK, options, examples, start, TASK.tensors(options), plan, N_REF)
+    step = plan.learning_rate * plan.clip_norm * MARGIN / N_REF
+    return float(found.update[0]) / step
+
+
+def test_momentum_carries_each_step_on():
+    expected = sum((1 - 0.5**t) / 0.5 for t in range(1, STEPS + 1))
+    assert canary_update(momentum=0.5) == pytest.approx(expected, rel=0.01)
+
+
+def test_the_average_weighs_the_steps_by_their_age():
+    weights = [0.5 ** (STEPS - t) for t in range(1, STEPS + 1)]
+    expected = sum(w * t for w, t in zip(weights, range(1, STEPS + 1), strict=True)) / sum(weights)
+    assert canary_update(average=0.5) == pytest.approx(expected, rel=0.01)
+    assert canary_update(average=0.0) == pytest.approx(STEPS, rel=0.01)
+
+
+def test_adam_moves_by_the_learning_rate_whatever_the_clip_norm():
+    for clip_norm in (0.1, 5.0):
+        plan = {"optimizer": "adam", "learning_rate": 0.01, "clip_norm": clip_norm}
+        moved = canary_update(**plan) * 0.01 * clip_norm * MARGIN / N_REF
+        assert moved == pytest.approx(STEPS * 0.01, rel=0.02)
+
+
+def test_two_rounds_share_no_state_of_the_optimiser():
+    first, second = (canary_update(momentum=0.9) for _ in range(2))
+    assert first == pytest.approx(second, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "adam", "momentum": 0.5},
+        {"momentum": 1.0},
+        {"average": 1.0},
+        {"optimizer": "lion"},
+    ],
+)
+def test_impossible_combinations_are_refused(changes):
+    with pytest.raises(ValueError):
+        bench.plan(**changes)
+
+
+def test_the_plan_travels_in_one_spelling():
+    plan = bench.plan(momentum=0.9, average=0.5)
+    assert TrainingPlan.from_json(plan.to_json()) == plan
+    assert b'"momentum":"0.9","noise_multiplier"' in plan.to_json()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"training__momentum": 0.9},
+        {"training__average": 0.9},
+        {"training__optimizer": "adam", "training__learning_rate": 0.01},
+    ],
+)
+def test_the_quantiser_holds_what_the_optimiser_can_reach(changes):
+    """Every record pulls the one weight the same way, with the noise of the plan on top."""
+    plan = plan_for(3, secagg__n_ref_max=1000, **changes)
+    proposal = training_plan(plan)
+    segment = secagg_params(plan, proposal, 1).segments[1]
+    options = bench.CanaryOptions(1)
+    examples = bench.canary_examples(np.ones(1, dtype=bool))
+    crowd = type(examples)(
+        np.repeat(examples.inputs, N_REF, axis=0), np.zeros(N_REF, dtype=np.int64), ("only",)
+    )
+    start = np.zeros(1, dtype=np.float32)
+    found = train(TASK, options, crowd, start, TASK.tensors(options), proposal, N_REF)
+    assert abs(float(found.update[0])) < segment.bound * segment.step
+    noise = noise_of(proposal)
+    assert segment.step <= noise / 4 * (1 + 1e-9)
+
+
+def noise_of(proposal):
+    """Spread of an update of no record, over many coordinates."""
+    options = bench.CanaryOptions(2000)
+    empty = bench.canary_examples(np.zeros(2000, dtype=bool))
+    start = np.zeros(2000, dtype=np.float32)
+    found = train(TASK, options, empty, start, TASK.tensors(options), proposal, N_REF)
+    assert math.isfinite(float(found.update.std()))
+    return float(found.update.std())
+
+
+def test_a_plan_file_with_both_is_refused_with_its_reason():
+    with pytest.raises((ConfigError, ValueError), match="momentum belongs to sgd"):
+        plan_for(3, training__optimizer="adam", training__momentum=0.5)
