@@ -1,11 +1,14 @@
 """What each ledger record says, in the ledger's own spelling: integers, strings, hexadecimal floats."""
 
-from importlib.metadata import version
+import contextlib
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 
 from agent.dp.guard import Reservation
 from agent.policy import Policy
 from shared.errors import ConfigError
 from shared.messages import Attempt
+from shared.plan import TrainingPlan
 from shared.privacy.filter import cap, choose_order
 from shared.privacy.heads import SignedHead
 from shared.privacy.ledger import LedgerState
@@ -61,6 +64,7 @@ def reserve_fields(reservation: Reservation, state: LedgerState) -> dict[str, Va
         "q": q.hex(),
         "steps_planned": steps,
         "clip": proposal.plan.clip_norm.hex(),
+        "optimizer": optimizer_text(proposal.plan),
         "sampling": "full" if q == 1 else "poisson",
         "rng": RNG,
         "rdp_step": step.hex(),
@@ -74,5 +78,21 @@ def attempt_fields(attempt: Attempt) -> dict[str, Value]:
     return {"run_id": attempt.run_id, "round": attempt.round, "attempt": attempt.attempt}
 
 
+def optimizer_text(plan: TrainingPlan) -> str:
+    """What was done with the noisy gradients; for reports, it costs nothing."""
+    text: str = plan.optimizer
+    if plan.momentum:
+        text += f", momentum {plan.momentum:g}"
+    if plan.average:
+        text += f", averaged with decay {plan.average:g}"
+    return text
+
+
+@cache
 def _software() -> str:
-    return f"edgeveil {version('edgeveil')}"
+    """Versions of what trains, read from the installation without importing it."""
+    found = []
+    for name in ("edgeveil", "opacus", "torch"):
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return ", ".join(found)

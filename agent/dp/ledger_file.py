@@ -4,15 +4,28 @@ A line counts once its fsync returned. A crash can leave an unfinished last line
 announced had not started, so it is cut. Anything else that does not verify stops everything.
 """
 
+import contextlib
+import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from agent.dp.ledger_reading import (
+    BOOKMARK,
+    LEDGER,
+    Verified,
+    ledger_records,
+    read_bookmark,
+    read_ledger,
+    read_verified,
+)
 from shared.clock import Clock
-from shared.errors import Blame, Busy, ConfigError, ProtocolError, RefusalCode
+from shared.errors import Blame, Busy, ProtocolError, RefusalCode
 from shared.files import write_atomic
 from shared.identity import Signer
+from shared.privacy.bookmark import Bookmark
 from shared.privacy.ledger import LedgerState
 from shared.privacy.records import (
     FORMAT,
@@ -23,38 +36,28 @@ from shared.privacy.records import (
     Record,
     Value,
     read_record,
-    read_records,
 )
-from shared.privacy.replay import advance, opened, replay
+from shared.privacy.replay import advance, opened
 
-LEDGER = "ledger.jsonl"
+BOOKMARK_EVERY = 1024  # records; verifying as many takes about a tenth of a second
 
-
-def ledger_records(folder: Path, public: bytes) -> list[Record]:
-    """Every verified record, oldest first, without the lock; an unfinished last line is left out.
-
-    Raises:
-        LedgerDamaged: a line cannot be trusted.
-        ConfigError: there is no ledger.
-    """
-    data = _read(folder / LEDGER)
-    return list(read_records(data[: data.rfind(b"\n") + 1], public))
-
-
-def read_ledger(folder: Path, public: bytes) -> LedgerState:
-    """The verified state without the lock; raises as ledger_records."""
-    return replay(ledger_records(folder, public))
+__all__ = ["LEDGER", "LedgerFile", "ledger_records", "read_ledger"]
 
 
 class LedgerFile:
     """Append-only; the caller holds the lock and is the only writer."""
 
-    def __init__(self, path: Path, signer: Signer, clock: Clock, state: LedgerState) -> None:
+    def __init__(self, path: Path, signer: Signer, clock: Clock, found: Verified) -> None:
         self._path = path
         self._signer = signer
         self._clock = clock
-        self._state = state
+        self._state = found.state
+        self._hashes = found.hashes()
+        self._digest = hashlib.sha256(found.data)
+        self._size = len(found.data)
+        self._marked = found.marked
         self._broken: LedgerDamaged | None = None
+        self._keep_place()
 
     @classmethod
     def create(
@@ -62,10 +65,12 @@ class LedgerFile:
     ) -> Self:
         """Write the first record in one piece: a ledger file is never empty, not even in a crash."""
         body = _body(Kind.OPEN, 1, clock, dataset_id, fields)
+        if read_bookmark(path, signer.public) is not None:
+            raise LedgerDamaged(Fault.CHAIN, 1, f"{path}: is gone, although {BOOKMARK} attests it")
         record = Record.make(body, START, signer)
-        state = opened(record)
-        write_atomic(path, record.line())
-        return cls(path, signer, clock, state)
+        found = Verified(opened(record), record.line(), b"", 0)
+        write_atomic(path, found.data)
+        return cls(path, signer, clock, found)
 
     @classmethod
     def recover(cls, path: Path, signer: Signer, clock: Clock) -> Self:
@@ -74,14 +79,10 @@ class LedgerFile:
         Raises:
             LedgerDamaged: anything else is not as this device wrote it.
         """
-        data = _read(path)
-        keep = data.rfind(b"\n") + 1
-        records = list(read_records(data[:keep], signer.public))
-        state = replay(records)
-        tail = data[keep:]
-        if tail:
-            state = _mend(path, keep, tail, state, signer.public)
-        return cls(path, signer, clock, state)
+        found = read_verified(path, signer.public)
+        if found.tail:
+            found = _mend(path, found, signer.public)
+        return cls(path, signer, clock, found)
 
     @property
     def path(self) -> Path:
@@ -115,14 +116,27 @@ class LedgerFile:
             raise ProtocolError(RefusalCode.STATE, str(error), blame=Blame.SELF) from error
         self._write(record)
         self._state = after
+        self._hashes.append(record.hash)
+        line = record.line()
+        self._digest.update(line)
+        self._size += len(line)
+        self._keep_place()
 
     def hash_at(self, seq: int) -> bytes | None:
         """The hash of record `seq`, or None if there is no such record."""
-        state = self.state
-        if seq == state.seq:
-            return state.hash
-        records = list(read_records(_read(self._path), self._signer.public))
-        return records[seq - 1].hash if 1 <= seq <= len(records) else None
+        return self._hashes[seq - 1] if 1 <= seq <= self.state.seq else None
+
+    def _keep_place(self) -> None:
+        """Now and then a bookmark, so that the next opening need not verify everything again.
+
+        Without one everything still works, only slower, so a full disk is no reason to stop.
+        """
+        if self._state.seq - self._marked < BOOKMARK_EVERY:
+            return
+        mark = Bookmark(self._size, self._digest.digest(), self._state)
+        with contextlib.suppress(OSError):
+            write_atomic(self._path.with_name(BOOKMARK), mark.encode(self._signer))
+        self._marked = self._state.seq
 
     def _write(self, record: Record) -> None:
         line = record.line()
@@ -157,13 +171,6 @@ class LedgerFile:
         return self._broken
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as error:
-        raise ConfigError(f"{path}: no ledger yet; the first `agent run` opens it") from error
-
-
 def _body(
     kind: Kind, seq: int, clock: Clock, dataset_id: str, fields: Mapping[str, Value]
 ) -> dict[str, Value]:
@@ -177,12 +184,13 @@ def _body(
     return {**common, **fields}
 
 
-def _mend(path: Path, keep: int, tail: bytes, state: LedgerState, public: bytes) -> LedgerState:
+def _mend(path: Path, found: Verified, public: bytes) -> Verified:
     """Deal with bytes after the last newline.
 
     A whole valid record that lacks only its newline is kept, since counting it is the safe side.
     With another byte in the newline's place somebody edited the file.
     """
+    tail, state, keep = found.tail, found.state, len(found.data)
     seq = state.seq + 1
     if _valid(tail[:-1], seq, state.hash, public) is not None:
         raise LedgerDamaged(Fault.CHAIN, seq, f"{path}: its newline was replaced")
@@ -191,13 +199,15 @@ def _mend(path: Path, keep: int, tail: bytes, state: LedgerState, public: bytes)
     try:
         if record is None:
             os.ftruncate(handle, keep)
+            mended = replace(found, tail=b"")
         else:
-            state = advance(state, record)
+            whole = found.data + tail + b"\n"
+            mended = Verified(advance(state, record), whole, b"", found.marked)
             os.pwrite(handle, b"\n", keep + len(tail))
         os.fsync(handle)
     finally:
         os.close(handle)
-    return state
+    return mended
 
 
 def _valid(line: bytes, seq: int, previous: bytes, public: bytes) -> Record | None:

@@ -16,11 +16,13 @@ from typing import Self
 from shared.errors import ProtocolError, RefusalCode, StateDamaged
 from shared.identity import Signer, verify
 
-FORMAT = 1
+FORMAT = 2  # of new records; every earlier one stays readable
+OLDEST = 1
 CHAIN = b"edgeveil/ledger-v1\n"
 SIGNED = b"edgeveil/ledger-v1/sig\n"
 START = bytes(32)  # the "previous hash" of the first record
 MAX_LINE = 65536  # bytes; the policy text is the longest field, a few KB
+SUFFIX = len('","sig":""}') + 128  # characters of a line after its hash
 
 Value = str | int
 Body = Mapping[str, Value]
@@ -77,6 +79,7 @@ FIELDS: dict[Kind, dict[str, type]] = {
         "q": str,
         "steps_planned": int,
         "clip": str,
+        "optimizer": str,
         "sampling": str,
         "rng": str,
         "rdp_step": str,
@@ -88,6 +91,9 @@ FIELDS: dict[Kind, dict[str, type]] = {
     Kind.SUBMIT: {**_ATTEMPT, "blob_sha256": str, "ctx": str},
     Kind.ACK: {**_ATTEMPT, "note_code": str},
 }
+# A ledger is never rewritten, since its records are chained: fields that a later format brought are
+# absent in earlier records, and mean what stands here.
+ADDED: dict[Kind, dict[str, tuple[int, Value]]] = {Kind.RESERVE: {"optimizer": (2, "sgd")}}
 COMMON: dict[str, type] = {"v": int, "seq": int, "time": int, "kind": str, "dataset_id": str}
 
 
@@ -100,6 +106,8 @@ class Record:
     sig: bytes
 
     def text(self, name: str) -> str:
+        if name not in self.body:
+            return str(ADDED[self.kind][name][1])
         return str(self.body[name])
 
     def number(self, name: str) -> int:
@@ -132,14 +140,19 @@ def _chain(previous: bytes, body: Body) -> bytes:
 
 def _check_fields(body: Body) -> None:
     """Raise ValueError unless exactly the fields of this kind are there, each of its type."""
-    expected = {**COMMON, **FIELDS[Kind(str(body.get("kind")))]}
+    version, kind_of = body.get("v"), Kind(str(body.get("kind")))
+    if type(version) is not int or not OLDEST <= version <= FORMAT:
+        raise ValueError(
+            f"format {version} is not one of {OLDEST}..{FORMAT}; a newer edgeveil wrote it"
+        )
+    later = {name for name, (since, _) in ADDED.get(kind_of, {}).items() if since > version}
+    expected = {**COMMON, **FIELDS[kind_of]}
+    expected = {name: kind for name, kind in expected.items() if name not in later}
     if set(body) != set(expected):
         raise ValueError(f"fields {sorted(set(body) ^ set(expected))} are missing or unknown")
     for name, kind in expected.items():
         if type(body[name]) is not kind:
             raise ValueError(f"field {name} is not of type {kind.__name__}")
-    if body["v"] != FORMAT:
-        raise ValueError(f"format {body['v']} is not {FORMAT}")
 
 
 def read_record(line: bytes, seq: int, previous: bytes, public: bytes) -> Record:
@@ -183,17 +196,18 @@ def read_record(line: bytes, seq: int, previous: bytes, public: bytes) -> Record
     return record
 
 
-def read_records(data: bytes, public: bytes) -> Iterator[Record]:
-    """Records of complete lines, in order; a missing last newline is damage here.
+def read_records(
+    data: bytes, public: bytes, *, after: int = 0, previous: bytes = START
+) -> Iterator[Record]:
+    """Records of complete lines that follow record `after`; a missing last newline is damage here.
 
     Raises:
         LedgerDamaged: at the first line that is not the next record.
     """
-    previous = START
     lines = data.split(b"\n")
     if lines.pop() != b"":
-        raise LedgerDamaged(Fault.CHAIN, len(lines) + 1, "the last line is not complete")
-    for seq, line in enumerate(lines, start=1):
+        raise LedgerDamaged(Fault.CHAIN, after + len(lines) + 1, "the last line is not complete")
+    for seq, line in enumerate(lines, start=after + 1):
         record = read_record(line, seq, previous, public)
         previous = record.hash
         yield record

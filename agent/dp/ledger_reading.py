@@ -1,0 +1,99 @@
+"""Reading a ledger without its lock: every record verified, or the part a bookmark attests taken whole."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ConfigError, ProtocolError
+from shared.privacy.bookmark import Bookmark, digest
+from shared.privacy.ledger import LedgerState
+from shared.privacy.records import SUFFIX, Fault, LedgerDamaged, Record, read_records
+from shared.privacy.replay import advance, replay
+
+LEDGER = "ledger.jsonl"
+BOOKMARK = "ledger.bookmark"
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """`data` are the whole lines that `state` sums up; `tail` what a crash left after them."""
+
+    state: LedgerState
+    data: bytes = field(repr=False)
+    tail: bytes = field(repr=False)
+    marked: int  # the last record a bookmark attests, 0 without one
+
+    def hashes(self) -> list[bytes]:
+        """The hash of every record, in order."""
+        lines = self.data.split(b"\n")
+        lines.pop()
+        return [bytes.fromhex(line[-SUFFIX - 64 : -SUFFIX].decode("ascii")) for line in lines]
+
+    def bodies(self) -> Iterator[dict[str, Any]]:
+        """Bodies from the newest to the oldest, unchecked again."""
+        end = len(self.data) - 1
+        while end > 0:
+            begin = self.data.rfind(b"\n", 0, end) + 1
+            yield json.loads(self.data[begin:end])["body"]
+            end = begin - 1
+
+
+def ledger_records(folder: Path, public: bytes) -> list[Record]:
+    """Every record, each verified, oldest first; an unfinished last line is left out.
+
+    Raises:
+        LedgerDamaged: a line cannot be trusted.
+        ConfigError: there is no ledger.
+    """
+    data = read_bytes(folder / LEDGER)
+    return list(read_records(data[: data.rfind(b"\n") + 1], public))
+
+
+def read_ledger(folder: Path, public: bytes) -> LedgerState:
+    """The verified state; raises as ledger_records."""
+    return read_verified(folder / LEDGER, public).state
+
+
+def read_verified(path: Path, public: bytes) -> Verified:
+    """Verify all records, or from the bookmark on.
+
+    Raises:
+        LedgerDamaged: a line cannot be trusted, or records that the bookmark attests are gone.
+        ConfigError: there is no ledger.
+    """
+    data = read_bytes(path)
+    keep = data.rfind(b"\n") + 1
+    whole, tail = data[:keep], data[keep:]
+    mark = read_bookmark(path, public)
+    if mark is None:
+        return Verified(replay(read_records(whole, public)), whole, tail, 0)
+    state = mark.state
+    if digest(memoryview(whole)[: mark.size]) != mark.sha256:
+        replay(read_records(whole, public))  # names the record, if it is one
+        raise LedgerDamaged(
+            Fault.CHAIN,
+            state.seq,
+            f"{path}: does not continue the {state.seq} records that {BOOKMARK} attests; it was "
+            "restored from a copy or cut off",
+        )
+    rest = read_records(whole[mark.size :], public, after=state.seq, previous=state.hash)
+    for record in rest:
+        state = advance(state, record)
+    return Verified(state, whole, tail, mark.state.seq)
+
+
+def read_bookmark(path: Path, public: bytes) -> Bookmark | None:
+    """The bookmark beside the ledger at `path`; None if there is none or it is not this device's."""
+    try:
+        return Bookmark.decode(path.with_name(BOOKMARK).read_bytes(), public)
+    except (OSError, ProtocolError):
+        return None
+
+
+def read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no ledger yet; the first `agent run` opens it") from error
