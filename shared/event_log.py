@@ -2,14 +2,16 @@
 
 A line says that something happened, to whom and why, from closed lists only. It has no place for a
 payload, a loss, an example count, an address, a key or a sentence from a peer
-(docs/operating.md, "Logs").
+(docs/operating.md, "Logs"). shared/events-1.schema.json is the same in the words of JSON Schema.
+
+A log that has grown to ROTATE_BYTES becomes events.jsonl.1, the one before .2, and so on.
 """
 
 import json
 import os
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +22,8 @@ from shared.errors import StateDamaged
 from shared.files import fsync_directory
 
 MAX_LINE = 4096  # bytes; an honest line has about 200
+ROTATE_BYTES = 10_000_000
+KEPT = 9  # older files beside the one that is written to
 CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,79}")
 UNLISTED = "unlisted"  # stands for a text that is not a code
 
@@ -53,6 +57,10 @@ class Event(StrEnum):
     JOIN_REFUSE = "join.refuse"
     ROSTER_IMPORT = "roster.import"
     SESSION_CLONE = "session.clone"
+    OFFER_ACCEPT = "offer.accept"
+    OFFER_REFUSE = "offer.refuse"
+    UPDATE_TRAIN = "update.train"
+    UPDATE_SEND = "update.send"
     CERTIFICATE_RENEW = "certificate.renew"
     GATEWAY_ERROR = "gateway.error"
     SUPERLINK_START = "superlink.start"
@@ -74,6 +82,7 @@ class EventLine:
     agent: str = ""
     dur_ms: int | None = None
     reason: str = ""
+    size: int = 0  # bytes that travelled, of a message whose length follows from public numbers
 
     def as_json(self) -> dict[str, Any]:
         """The fields that apply, in the order of the log."""
@@ -85,16 +94,25 @@ class EventLine:
 class EventLog:
     """Appends to one file (0600), safe to share between threads; every line is one write.
 
-    A line torn by a crash is cut off when the log is opened again.
+    A line torn by a crash is cut off when the log is opened again. `watch` is called with every
+    line, in the thread that emits it, and must neither block nor raise.
     """
 
-    def __init__(self, path: Path, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Clock | None = None,
+        watch: Callable[[EventLine], None] | None = None,
+        rotate_bytes: int = ROTATE_BYTES,
+    ) -> None:
+        self._path = path
         self._clock = clock or SystemClock()
+        self._watch = watch
+        self._rotate_bytes = rotate_bytes
         self._lock = threading.Lock()
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._handle = os.open(path, flags, 0o600)
+        self._handle = _open_for_append(path)
         self._open = True
-        os.fchmod(self._handle, 0o600)
         _cut_torn_line(self._handle)
         fsync_directory(path.parent)
 
@@ -110,6 +128,7 @@ class EventLog:
         agent: str = "",
         dur_ms: int | None = None,
         reason: str = "",
+        size: int = 0,
         sync: bool = False,
     ) -> None:
         """Append one line; with `sync` it is on the disk before this returns.
@@ -128,6 +147,7 @@ class EventLog:
             agent=_code(agent),
             dur_ms=dur_ms,
             reason=_code(reason),
+            size=size,
         )
         data = json.dumps(line.as_json(), separators=(",", ":")).encode("ascii") + b"\n"
         with self._lock:
@@ -136,6 +156,22 @@ class EventLog:
             _write_whole(self._handle, data)
             if sync:
                 os.fsync(self._handle)
+            if os.fstat(self._handle).st_size >= self._rotate_bytes:
+                self._rotate()
+        if self._watch is not None:
+            self._watch(line)
+
+    def _rotate(self) -> None:
+        """Put the full file aside and start the next; a crash in between loses no line."""
+        os.fsync(self._handle)
+        for number in range(KEPT, 0, -1):
+            older = rotated(self._path, number - 1)
+            if older.exists():
+                older.replace(rotated(self._path, number))
+        fresh = _open_for_append(self._path)
+        os.close(self._handle)
+        self._handle = fresh
+        fsync_directory(self._path.parent)
 
     def sync(self) -> None:
         with self._lock:
@@ -159,13 +195,23 @@ class EventLog:
         self.close()
 
 
+def rotated(path: Path, number: int) -> Path:
+    """The name of the log `number` files ago; 0 is the one that is written to."""
+    return path.with_name(f"{path.name}.{number}") if number else path
+
+
 def read_events(path: Path) -> Iterator[EventLine]:
-    """Every complete line of the log, oldest first; an absent file has none.
+    """Every complete line of the log, oldest first, rotated files included; an absent log has none.
 
     Raises:
         StateDamaged: a line that is not an event, named by file and line. A torn last line is
             what a crash leaves behind and is skipped.
     """
+    for number in range(KEPT, -1, -1):
+        yield from _read_file(rotated(path, number))
+
+
+def _read_file(path: Path) -> Iterator[EventLine]:
     try:
         file = path.open("rb")
     except FileNotFoundError:
@@ -175,12 +221,13 @@ def read_events(path: Path) -> Iterator[EventLine]:
             if not data.endswith(b"\n"):
                 return
             try:
-                yield _read_line(data)
+                yield parse_line(data)
             except (TypeError, ValueError, RecursionError) as error:
                 raise StateDamaged(f"{path}:{number}: not an event line ({error})") from error
 
 
-def _read_line(data: bytes) -> EventLine:
+def parse_line(data: bytes) -> EventLine:
+    """Raises ValueError or TypeError unless `data` is one event of this version."""
     if len(data) > MAX_LINE:
         raise ValueError(f"longer than {MAX_LINE} bytes")
     line = EventLine(**json.loads(data))
@@ -190,6 +237,13 @@ def _read_line(data: bytes) -> EventLine:
 
 def _code(value: str) -> str:
     return value if not value or CODE.fullmatch(value) else UNLISTED
+
+
+def _open_for_append(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+    handle = os.open(path, flags, 0o600)
+    os.fchmod(handle, 0o600)
+    return handle
 
 
 def _write_whole(handle: int, data: bytes) -> None:
