@@ -71,7 +71,7 @@ def check_offer(
         run_id=request.attempt.run_id,
         round_number=request.attempt.round,
         attempt=request.attempt.attempt,
-        shard=0,
+        shard=offer.shard,
         task_hash=spec.task_hash(),
         model_hash=hashed,
         config_hash=context.config_hash(offer.params, offer.plan_json),

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from agent.device import Device
 from agent.dp.guard import Reservation, precheck
 from agent.dp.ledger_store import LedgerStore
+from agent.notices import clipped, consent, small_cohort
 from agent.offer import CheckedOffer, check_offer
 from agent.training import check_trainable, train
-from agent.upload import from_blob, to_blob, vector_lanes
+from agent.upload import from_blob, saturated, to_blob, vector_lanes
 from shared.errors import (
     Busy,
     DataError,
@@ -24,6 +25,7 @@ from shared.errors import (
     StateDamaged,
 )
 from shared.messages import (
+    VERSIONS,
     Attempt,
     Reply,
     Request,
@@ -35,6 +37,7 @@ from shared.messages import (
 )
 from shared.secagg.client import ClientSession
 from shared.secagg.errors import SecaggError
+from shared.secagg.ring import Lanes
 from shared.tasks.spec import Examples
 
 LIFETIME_S = 900.0  # from the advert on: bounds how long a coordinator can go on choosing cohorts
@@ -61,6 +64,9 @@ class Session:
         self._device = device
         self._ledger: LedgerStore | None = None
         self._open: _Open | None = None
+        self._noted = ""  # the run whose small cohorts the owner has been told about
+        for notice in consent(device.policy.secagg.allow_two):
+            self._tell(notice)
         if (device.ledger_folder / "ledger.jsonl").exists():
             self._ledger = self._open_ledger(n_ref=1)  # ignored: fixed when the ledger was made
 
@@ -149,6 +155,7 @@ class Session:
             offer.proposal, device.policy, ledger.state, pinned=device.pinned.coordinator_public
         )
         check_trainable(offer.task, offer.options, examples, modes=device.policy.gradient_modes)
+        self._note_cohort(offer)
         blob = self._update(offer, reservation, examples, ledger)
         device.home.advance(request.attempt)
         secagg = ClientSession(
@@ -157,7 +164,7 @@ class Session:
             members=offer.roster.members,
             signer=device.signer,
             policy=device.policy.client_policy(),
-            vector=vector_lanes(from_blob(blob), offer.params),
+            vector=self._lanes(offer, blob),
         )
         accept = RoundAccept(secagg.advert(), ledger.head()).encode()
         expires = device.clock.monotonic() + LIFETIME_S
@@ -192,6 +199,26 @@ class Session:
         ledger.seal(attempt, blob, steps_done=result.steps, gradient_mode=result.gradient_mode)
         return blob
 
+    def _lanes(self, offer: CheckedOffer, blob: bytes) -> Lanes:
+        """The integers to mask; how many values were clipped is told to the owner and to nobody else."""
+        update = from_blob(blob)
+        number = offer.proposal.attempt.round
+        for notice in clipped(saturated(update, offer.params), update.size):
+            self._tell(f"round {number}: {notice}")
+        return vector_lanes(update, offer.params)
+
+    def _note_cohort(self, offer: CheckedOffer) -> None:
+        """Once per run: what a sum of so few agents hides and survives."""
+        run_id = offer.proposal.attempt.run_id
+        if run_id != self._noted:
+            self._noted = run_id
+            for notice in small_cohort(offer.params):
+                self._tell(f"run {run_id}: {notice}")
+
+    def _tell(self, notice: str) -> None:
+        log.warning("%s", notice)
+        self._device.on_status(notice)
+
     def _submit(self, request: Request, current: _Open) -> Reply:
         """M3: the ledger knows before the masked vector leaves; asked again, the same bytes leave."""
         again = current.secagg.state != "SHARED"
@@ -209,7 +236,8 @@ class Session:
         device = self._device
         log.warning("refused %s of %s: %s: %s", request.stage, request.attempt, code, cause)
         device.on_status(f"round {request.attempt.round}: refused ({code}): {cause}")
-        return make_refusal(device.signer, device.pinned.agent_id, request, code)
+        about = _about(code, cause)
+        return make_refusal(device.signer, device.pinned.agent_id, request, code, about)
 
     def _open_ledger(self, n_ref: int) -> LedgerStore:
         device = self._device
@@ -228,6 +256,15 @@ class Session:
         if self._open is not None:
             self._open.secagg.erase()
         self._open = None
+
+
+def _about(code: RefusalCode, cause: Exception) -> bytes:
+    """What a refusal says beside its code (shared.messages.REFUSAL_BYTES); mostly nothing."""
+    if code is RefusalCode.VERSION:
+        return VERSIONS.encode()
+    if code is RefusalCode.SHARE_AUTH and isinstance(cause, SecaggError):
+        return cause.agent or b""
+    return b""
 
 
 def _local_fault(error: EdgeveilError) -> RefusalCode:

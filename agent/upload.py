@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.quantization import quantise
+from shared.quantization import beyond_reach, quantise
 from shared.secagg.parameters import Params
 
 
@@ -17,6 +17,11 @@ def vector_lanes(update: NDArray[np.float32], params: Params) -> NDArray[np.int6
     lanes[: weight.count] = 1
     lanes[weight.count :] = quantise(update, values)
     return lanes
+
+
+def saturated(update: NDArray[np.float32], params: Params) -> int:
+    """How many values lie beyond the quantiser's reach and will be clipped; never sent."""
+    return beyond_reach(update, params.segments[1])
 
 
 def to_blob(update: NDArray[np.float32]) -> bytes:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from coordinator.offers import Proposal
 from coordinator.rounds import Abort, Action, Finish, RoundMachine, Send
+from coordinator.shards import ShardedMachine
 from coordinator.transport import Incoming, Transport
 from shared.clock import Clock
 from shared.errors import ProtocolError
@@ -49,7 +50,7 @@ class AttemptRunner:
     def __init__(
         self,
         proposal: Proposal,
-        machine: RoundMachine,
+        machine: RoundMachine | ShardedMachine,
         heads: Mapping[bytes, bytes],
         around: Surroundings,
     ) -> None:
@@ -58,6 +59,7 @@ class AttemptRunner:
         self._heads = heads
         self._around = around
         self._reported: set[bytes] = set()
+        self._started: set[Stage] = set()
         self._finished: set[str] = set()
 
     def execute(self) -> Result | Abort:
@@ -87,7 +89,9 @@ class AttemptRunner:
         """Put one stage's requests on the wire; agents that cannot be reached are lost at once."""
         if not isinstance(action, Send):
             return []
-        self._log(Event.STAGE_START, stage=action.stage)
+        if action.stage not in self._started:
+            self._started.add(action.stage)
+            self._log(Event.STAGE_START, stage=action.stage)
         sent = self._around.transport.send(
             self._requests(action), ttl_s=action.deadline_s + TTL_MARGIN_S
         )
@@ -96,7 +100,7 @@ class AttemptRunner:
 
     def _requests(self, action: Send) -> dict[bytes, Request]:
         if action.stage is Stage.ROUND:
-            return self.proposal.offers(self._heads)
+            return self.proposal.offers(self._heads, action.agents)
         signer, attempt = self.proposal.signer, self.proposal.attempt
         return {
             agent: make_request(signer, agent, action.stage, attempt, body)
@@ -124,14 +128,13 @@ class AttemptRunner:
                 reply, self.proposal.roster.roster.members[agent], agent, self._around.names[agent]
             )
             if reply.refusal is not None:
-                return self.machine.refused(agent, reply.refusal, self._now())
+                return self.machine.refused(agent, reply.refusal, self._now(), reply.body)
             body = self._open(agent, reply)
         except ProtocolError as error:
             return self.machine.invalid(agent, error.code, self._now())
-        stage = self.machine.stage
         actions = self.machine.reply(agent, reply.stage, body, reply.bulk, self._now())
         if agent not in self.machine.dropped:
-            self._log(Event.AGENT_REPLY, stage=stage, agent=agent)
+            self._log(Event.AGENT_REPLY, stage=reply.stage, agent=agent)
         return actions
 
     def _open(self, agent: bytes, reply: Reply) -> bytes:

@@ -231,6 +231,8 @@ def run_plan(
     folder = home_of(ROLE, home)
     submitted = submit_plan(folder, plan)
     stderr.print(f"run [bold]{submitted['run']}[/] {'queued' if submitted['new'] else 'continues'}")
+    for notice in submitted["warnings"]:
+        stderr.print(f"[yellow]warning:[/] {notice}", highlight=False)
     if detach:
         if as_json:
             print_json(submitted)

@@ -13,6 +13,10 @@ from shared.config import Settings, load, read_toml, validate
 from shared.errors import ConfigError
 from shared.names import NAME
 from shared.plan import MOST_DECAY, OptimizerName, Option, check_momentum
+from shared.secagg.errors import Infeasible
+from shared.secagg.policy import small_cohort_notices
+from shared.secagg.sharding import shard_size
+from shared.secagg.solver import solve
 
 
 class CoordinatorConfig(Settings):
@@ -98,6 +102,8 @@ class SecaggSection(Settings):
     sigma: int = Field(default=80, ge=40, le=128)
     eta: int = Field(default=20, ge=10, le=64)
     prg: Literal["aes-256-ctr", "chacha20"] = "aes-256-ctr"
+    shard_max: int | None = Field(default=None, ge=2, le=10_000)  # default: whole up to 1000
+    shard_min: int | None = Field(default=None, ge=2, le=10_000)  # default: half of shard_max
     n_ref_max: int = Field(
         default=100_000, ge=1
     )  # records of the largest agent; sets the quantiser's step
@@ -106,7 +112,25 @@ class SecaggSection(Settings):
     def _bounds_are_ordered(self) -> Self:
         if self.n_max is not None and self.n_max < self.n_min:
             raise ValueError(f"n_max {self.n_max} is below n_min {self.n_min}")
+        for key, value in (("shard_max", self.shard_max), ("shard_min", self.shard_min)):
+            if value is not None and value < self.n_min:
+                raise ValueError(f"{key} {value} is below n_min {self.n_min}")
         return self
+
+    def feasible(self, members: int) -> bool:
+        """Whether the protocol has parameters for a cohort of this size."""
+        try:
+            solve(
+                members,
+                self.gamma_ppm,
+                self.delta_ppm,
+                sigma=self.sigma,
+                eta=self.eta,
+                c_min=self.c_min,
+            )
+        except Infeasible:
+            return False
+        return True
 
 
 class ServerSection(Settings):
@@ -146,13 +170,58 @@ class Plan(Settings):
             raise ValueError(
                 f"rounds.goal {self.rounds.goal} is above secagg.n_max {self.secagg.n_max}"
             )
+        try:
+            largest = self.sum_max
+        except Infeasible as error:
+            raise ValueError(f"secagg: {error}; relax gamma_ppm or delta_ppm") from error
+        sizes = [largest]
+        if largest < self.cohort_max:
+            sizes.append(self.shard_min)
+            if 2 * self.shard_min > largest + 1:
+                raise ValueError(
+                    f"secagg: shards of {self.shard_min} to {largest} cannot hold every cohort; "
+                    "shard_min (by default n_min or half of shard_max) is at most half of shard_max"
+                )
+        for size in sizes:
+            if not self.secagg.feasible(size):
+                raise ValueError(
+                    f"secagg: a cohort of {size} has no parameters at these gamma_ppm, delta_ppm "
+                    "and c_min; relax them or choose another size"
+                )
         return self
 
     @property
     def cohort_max(self) -> int:
-        """The most agents one sum may hold; the narrower, the fewer bits a lane needs."""
+        """The most agents that are asked in one round."""
         wanted = self.secagg.n_max
         return wanted if wanted is not None else math.ceil(self.rounds.goal * OVER_SELECTION)
+
+    @property
+    def sum_max(self) -> int:
+        """The most agents one sum may hold: the cohort, or a shard of it.
+
+        The fewer, the fewer bits a lane needs. Raises Infeasible.
+        """
+        if self.secagg.shard_max is not None:
+            return min(self.cohort_max, self.secagg.shard_max)
+        return shard_size(self.cohort_max, self.secagg.feasible)
+
+    @property
+    def shard_min(self) -> int:
+        """The fewest agents a shard is opened with."""
+        wanted = self.secagg.shard_min
+        return wanted if wanted is not None else max(self.secagg.n_min, self.sum_max // 2)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the operator should know before such a plan runs."""
+        least = 2 if self.secagg.n_min == 2 else self.rounds.minimum
+        found = small_cohort_notices(least, self.secagg.c_min)
+        if not self.secagg.feasible(least):
+            found += (
+                f"a cohort of {least} with c_min = {self.secagg.c_min} has no parameters and aborts",
+            )
+        return found
 
 
 def load_config(home: Path) -> CoordinatorConfig:

@@ -5,10 +5,11 @@ round record in the database → event in the log. A crash anywhere repeats at m
 as a new attempt with fresh keys.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 from coordinator import checkpoint, cohort
 from coordinator.aggregation import mean_update
 from coordinator.attempt import AttemptRunner, Stopped, Surroundings
+from coordinator.complaints import Complaints
 from coordinator.config import Plan
 from coordinator.offers import Proposal, secagg_params, training_plan
 from coordinator.records import Outcome, RoundRecord
 from coordinator.rounds import Abort, Deadlines, RoundMachine
+from coordinator.shards import ShardedMachine
 from coordinator.store import Store
 from coordinator.strategies import create
 from shared.errors import EnrollmentError, ProtocolError, RunFailed
@@ -28,6 +31,7 @@ from shared.identity import Signer
 from shared.messages import Attempt, Tensor
 from shared.roster import SignedRoster
 from shared.secagg.server import Result
+from shared.secagg.sharding import partition
 from shared.tasks.spec import TaskSpec
 
 SETTLE_S = 3.0  # once the minimum is there, how long to wait for the rest of the goal
@@ -80,6 +84,9 @@ class Driver:
         self._training = training_plan(run.plan)
         self._params = secagg_params(run.plan, self._training, model.size)
         self._strategy = create(run.plan.server.strategy, run.plan.server.learning_rate)
+        self._complaints = Complaints()
+        for record in store.rounds(run.run_id):
+            self._hear(record.extra)
 
     def drive(self, first_round: int) -> None:
         """Complete every round from `first_round` to the plan's last.
@@ -113,7 +120,7 @@ class Driver:
             self.run.run_id, number, self._store.open_attempt(self.run.run_id, number)
         )
         proposal = self._propose(attempt, selected)
-        machine = self._machine(proposal, selected)
+        machine = self._machine(proposal)
         self._emit(Event.ROUND_START, attempt)
         for agent in selected:
             self._emit(Event.AGENT_SELECT, attempt, agent=self._around.names[agent])
@@ -139,22 +146,38 @@ class Driver:
             plan=self._training,
             params=self._params,
             roster=self._roster(),
-            selected=selected,
+            shards=self._shards(attempt, selected),
             tensors=self.run.tensors,
             model=self.model,
             signer=self._signer,
             deadline_s=self.run.plan.rounds.deadline_s,
         )
 
-    def _machine(self, proposal: Proposal, selected: tuple[bytes, ...]) -> RoundMachine:
+    def _shards(
+        self, attempt: Attempt, selected: tuple[bytes, ...]
+    ) -> tuple[tuple[bytes, ...], ...]:
+        """Mostly one; which agents share a shard follows from the attempt and their ids alone."""
+        plan = self.run.plan
+        if len(selected) <= plan.sum_max:
+            return (selected,)
+        return partition(selected, most=plan.sum_max, least=plan.shard_min, seed=attempt.encode())
+
+    def _machine(self, proposal: Proposal) -> RoundMachine | ShardedMachine:
         rounds = self.run.plan.rounds
-        return RoundMachine(
-            setup=proposal.setup,
-            selected=selected,
-            goal=min(rounds.goal, len(selected)),
-            minimum=rounds.minimum,
-            deadlines=Deadlines.capped(rounds.deadline_s),
-        )
+        asked = len(proposal.selected)
+        goal = min(rounds.goal, asked)
+        alone = len(proposal.shards) == 1
+        machines = [
+            RoundMachine(
+                setup=setup,
+                selected=shard,
+                goal=math.ceil(goal * len(shard) / asked),
+                minimum=rounds.minimum if alone else self._params.n_min,
+                deadlines=Deadlines.capped(rounds.deadline_s),
+            )
+            for setup, shard in zip(proposal.setups, proposal.shards, strict=True)
+        ]
+        return machines[0] if alone else ShardedMachine(machines, rounds.minimum)
 
     def _select(self) -> tuple[bytes, ...]:
         """Wait for the minimum, a little longer for the goal, then draw the cohort."""
@@ -176,17 +199,38 @@ class Driver:
             self._pause(POLL_S)
 
     def _connected(self) -> list[bytes]:
-        """Members of the signed roster that hold their long poll open now."""
+        """Members of the signed roster that hold their long poll open now and are not excluded."""
         signed = self._store.roster()
         members = {} if signed is None else signed.roster.members
         presence = self._around.transport.presence()
-        return [agent for agent in members if agent in presence and presence[agent].connected]
+        excluded, names = self._complaints.excluded, self._around.names
+        return [
+            agent
+            for agent in members
+            if agent in presence and presence[agent].connected and names[agent] not in excluded
+        ]
+
+    def _hear(self, extra: Mapping[str, Any]) -> frozenset[str]:
+        """Take in what a round record says about suspects; who is excluded because of it."""
+        before = self._complaints.excluded
+        self._complaints.note((who, whom) for who, whom in extra.get("complaints", ()))
+        self._complaints.convict(extra.get("suspects", ()))
+        return self._complaints.excluded - before
 
     def _facts(
-        self, attempt: Attempt, machine: RoundMachine, selected: tuple[bytes, ...], started: float
+        self,
+        attempt: Attempt,
+        machine: RoundMachine | ShardedMachine,
+        selected: tuple[bytes, ...],
+        started: float,
     ) -> RoundRecord:
         """What is known of an attempt once its exchanges are over, whatever came of it."""
         names = self._around.names
+        complaints = [[names[who], names[whom]] for who, whom in machine.complaints.items()]
+        suspects = sorted(names[agent] for agent in machine.suspects)
+        extra = {"complaints": complaints, "suspects": suspects}
+        for name in sorted(self._hear(extra)):
+            self._emit(Event.AGENT_EXCLUDE, attempt, level="warning", agent=name)
         reasons = {names[agent]: reason for agent, reason in machine.dropped.items()}
         up, down = self._around.transport.take_traffic()
         return RoundRecord(
@@ -201,6 +245,7 @@ class Driver:
             seconds=round(self._around.clock.monotonic() - started, 3),
             bytes_up=up,
             bytes_down=down,
+            extra={key: value for key, value in extra.items() if value},
         )
 
     def _commit(self, proposal: Proposal, result: Result, facts: RoundRecord) -> None:
@@ -218,7 +263,7 @@ class Driver:
             metrics=metrics,
             model_sha256=sha256,
             result_hash=result.result_hash.hex(),
-            extra=self._mechanism(proposal),
+            extra={**facts.extra, **self._mechanism(proposal, result)},
         )
         self._store.record_round(record)
         self.model = model
@@ -228,7 +273,7 @@ class Driver:
 
     def _abort(self, attempt: Attempt, abort: Abort, facts: RoundRecord) -> None:
         self._store.record_round(
-            replace(facts, reason=abort.reason, extra={"detail": abort.detail})
+            replace(facts, reason=abort.reason, extra={**facts.extra, "detail": abort.detail})
         )
         self._emit(Event.ROUND_ABORT, attempt, level="warning", reason=abort.reason, sync=True)
 
@@ -238,14 +283,16 @@ class Driver:
             return {}
         return self.run.evaluate(model)
 
-    def _mechanism(self, proposal: Proposal) -> dict[str, object]:
+    def _mechanism(self, proposal: Proposal, result: Result) -> dict[str, object]:
         plan = proposal.plan
-        return {
+        liars = {"wrong_shares": self._names(result.liars)} if result.liars else {}
+        return liars | {
             "noise_multiplier": plan.noise_multiplier,
             "steps": plan.steps,
             "sample_rate": plan.sample_rate,
             "modulus_bits": self._params.bits,
-            "context": proposal.context.hex(),
+            "context": proposal.contexts[0].hex(),
+            "shards": len(proposal.shards),
         }
 
     def _metadata(self, number: int, result: Result) -> Mapping[str, str]:

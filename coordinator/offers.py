@@ -4,7 +4,7 @@ Composed once per attempt; the bodies of two agents differ only in the ledger he
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -66,13 +66,13 @@ def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params
         parameters,
         bound_a=2 * reach,
         step_wanted=noise / 4,
-        n_max=plan.cohort_max,
+        n_max=plan.sum_max,
     )
     params = Params(
         prg=PRG[secagg.prg],
         bits=bits,
         n_min=secagg.n_min,
-        n_max=plan.cohort_max,
+        n_max=plan.sum_max,
         gamma_ppm=secagg.gamma_ppm,
         delta_ppm=secagg.delta_ppm,
         c_min=secagg.c_min,
@@ -104,14 +104,14 @@ def _reach_and_noise(proposal: TrainingPlan, n_ref: int) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Proposal:
-    """Everything that is the same for all agents of one attempt."""
+    """Everything that is the same for all agents of one attempt, and how they are sharded."""
 
     attempt: Attempt
     task: TaskSpec
     plan: TrainingPlan
     params: Params
     roster: SignedRoster
-    selected: tuple[bytes, ...]
+    shards: tuple[tuple[bytes, ...], ...]  # the selected agents; mostly one shard
     tensors: tuple[Tensor, ...]
     model: NDArray[np.float32] = field(repr=False)
     signer: Signer
@@ -122,25 +122,36 @@ class Proposal:
         return model_hash(self.model, self.tensors)
 
     @cached_property
-    def context(self) -> bytes:
-        """Ctx of docs/protocol.md: one hash that every key, signature and share of the attempt binds."""
-        return context.context(
-            federation_id=self.roster.roster.federation_id,
-            run_id=self.attempt.run_id,
-            round_number=self.attempt.round,
-            attempt=self.attempt.attempt,
-            shard=0,
-            task_hash=self.task.task_hash(),
-            model_hash=self.model_hash,
-            config_hash=context.config_hash(self.params.encode(), self.plan.to_json()),
-            roster_hash=self.roster.roster.hash(),
+    def contexts(self) -> tuple[bytes, ...]:
+        """Ctx of each shard: one hash that every key, signature and share of its attempt binds."""
+        config_hash = context.config_hash(self.params.encode(), self.plan.to_json())
+        roster_hash = self.roster.roster.hash()
+        return tuple(
+            context.context(
+                federation_id=self.roster.roster.federation_id,
+                run_id=self.attempt.run_id,
+                round_number=self.attempt.round,
+                attempt=self.attempt.attempt,
+                shard=shard,
+                task_hash=self.task.task_hash(),
+                model_hash=self.model_hash,
+                config_hash=config_hash,
+                roster_hash=roster_hash,
+            )
+            for shard in range(len(self.shards))
         )
 
+    @property
+    def selected(self) -> tuple[bytes, ...]:
+        return tuple(sorted(agent for shard in self.shards for agent in shard))
+
     @cached_property
-    def setup(self) -> ServerSetup:
+    def setups(self) -> tuple[ServerSetup, ...]:
+        """What the aggregation of each shard starts from."""
         members = self.roster.roster.members
-        return ServerSetup(
-            self.context, self.params, {agent: members[agent] for agent in self.selected}
+        return tuple(
+            ServerSetup(ctx, self.params, {agent: members[agent] for agent in shard})
+            for ctx, shard in zip(self.contexts, self.shards, strict=True)
         )
 
     @cached_property
@@ -149,18 +160,24 @@ class Proposal:
         return self.model.astype("<f4", copy=False).tobytes()
 
     @cached_property
-    def _open_signature(self) -> bytes:
-        return self.signer.sign(context.open_message(self.context))
+    def _open_signatures(self) -> tuple[bytes, ...]:
+        return tuple(self.signer.sign(context.open_message(ctx)) for ctx in self.contexts)
 
-    def offers(self, heads: Mapping[bytes, bytes]) -> dict[bytes, Request]:
-        """M1 for each selected agent; `heads` holds the ledger heads that agents signed earlier."""
-        return {agent: self._offer(agent, heads.get(agent, b"")) for agent in self.selected}
+    @cached_property
+    def _shard_of(self) -> dict[bytes, int]:
+        return {agent: number for number, shard in enumerate(self.shards) for agent in shard}
+
+    def offers(self, heads: Mapping[bytes, bytes], agents: Iterable[bytes]) -> dict[bytes, Request]:
+        """M1 for each of these agents; `heads` holds the ledger heads that agents signed earlier."""
+        return {agent: self._offer(agent, heads.get(agent, b"")) for agent in agents}
 
     def _offer(self, agent: bytes, head: bytes) -> Request:
+        shard = self._shard_of[agent]
         offer = RoundOffer(
             task_id=self.task.id,
             task_version=self.task.version,
             code_hash=self.task.code_hash(),
+            shard=shard,
             params=self.params.encode(),
             plan_json=self.plan.to_json(),
             roster_body=self.roster.roster.body(),
@@ -168,7 +185,7 @@ class Proposal:
             tensors=self.tensors,
             ledger_echo=head,
             deadline_ms=round(self.deadline_s * 1000),
-            open_signature=self._open_signature,
+            open_signature=self._open_signatures[shard],
         )
         return make_request(
             self.signer, agent, Stage.ROUND, self.attempt, offer.encode(), self.bulk

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from shared.errors import RefusalCode
-from shared.messages import Stage
-from shared.secagg.errors import Aborted, PeerFault
+from shared.messages import VERSIONS, Stage
+from shared.secagg.canonical import Malformed
+from shared.secagg.errors import Aborted, Code, PeerFault
 from shared.secagg.server import (
     CollectAdverts,
     CollectAgreements,
@@ -22,6 +23,7 @@ from shared.secagg.server import (
     Result,
     ServerSetup,
 )
+from shared.versions import Versions
 
 Collecting = CollectAdverts | CollectShares | CollectMasked | CollectAgreements | CollectUnmasking
 
@@ -34,6 +36,7 @@ class DropReason(StrEnum):
     LOST = "lost"  # the transport gave it up
     REFUSED = "refused"
     INVALID = "invalid"  # its message broke the protocol
+    SHARD = "shard"  # the attempt of its shard was aborted; the others' went on
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,10 @@ Action = Send | Finish | Abort
 
 @dataclass(slots=True)
 class RoundMachine:
-    """Drive with start(), then reply()/refused()/lost()/tick(); stop after Finish or Abort."""
+    """Drive with start(), then reply()/refused()/lost()/tick(); stop after Finish or Abort.
+
+    `complaints` holds, by accuser, whose share did not open; `suspects` whose own shares fit no secret.
+    """
 
     setup: ServerSetup
     selected: tuple[bytes, ...]
@@ -109,6 +115,8 @@ class RoundMachine:
     stage: Stage = Stage.ROUND
     dropped: dict[bytes, str] = field(default_factory=dict)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    complaints: dict[bytes, bytes] = field(default_factory=dict)
+    suspects: frozenset[bytes] = frozenset()
     done: bool = False
     _collecting: Collecting = field(init=False)
     _answered: set[bytes] = field(default_factory=set)
@@ -147,8 +155,16 @@ class RoundMachine:
         self._answered.add(agent)
         return self._close_if_complete(now)
 
-    def refused(self, agent: bytes, code: RefusalCode, now: float) -> list[Action]:
-        return self._leave(agent, f"{DropReason.REFUSED}:{code}", now)
+    def refused(
+        self, agent: bytes, code: RefusalCode, now: float, about: bytes = b""
+    ) -> list[Action]:
+        """`about` is what the refusal says beside its code (shared.messages.REFUSAL_BYTES)."""
+        reason = f"{DropReason.REFUSED}:{code}"
+        if agent in self.waiting and code is RefusalCode.SHARE_AUTH:
+            self._complain(agent, about)
+        if code is RefusalCode.VERSION and about:
+            reason += f":{_versions(about)}"
+        return self._leave(agent, reason, now)
 
     def invalid(self, agent: bytes, code: RefusalCode, now: float) -> list[Action]:
         return self._leave(agent, f"{DropReason.INVALID}:{code}", now)
@@ -165,6 +181,11 @@ class RoundMachine:
             return []
         self._drop_awaited(DropReason.DEADLINE)
         return self._close(now)
+
+    def _complain(self, accuser: bytes, accused: bytes) -> None:
+        """Only sealed shares can fail to open, and only those of another member of the cohort."""
+        if self.stage is Stage.MASKED and accused in self.selected and accused != accuser:
+            self.complaints[accuser] = accused
 
     def _leave(self, agent: bytes, reason: str, now: float) -> list[Action]:
         if self.done or agent not in self.waiting:
@@ -197,6 +218,8 @@ class RoundMachine:
         try:
             following = self._collecting.close()
         except Aborted as error:
+            if error.code == Code.SHARE_AUTH and error.agent is not None:
+                self.suspects = frozenset([error.agent])
             return self._abort(error.code, str(error))
         if isinstance(following, Result):
             self.done = True
@@ -219,3 +242,16 @@ class RoundMachine:
     def _note_seconds(self, now: float) -> None:
         name = self.stage.name.lower()
         self.stage_seconds[name] = round(now - self._since, 3)
+
+
+def _versions(about: bytes) -> str:
+    """Both sides' protocol versions as part of a drop reason."""
+    try:
+        agent = Versions.decode(about)
+    except Malformed:
+        return "unreadable"
+    return f"agent-{_short(agent)}:coordinator-{_short(VERSIONS)}"
+
+
+def _short(versions: Versions) -> str:
+    return f"{versions.oldest}-{versions.newest}"

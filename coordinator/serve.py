@@ -57,6 +57,8 @@ def serve(home: Path, plan: Path | None) -> None:
             coordinator.start()
             if queued is not None:
                 submit(coordinator.store, queued)
+                for notice in queued.notices:
+                    stderr.print(f"warning: {notice}", markup=False)
             coordinator.work()
         finally:
             coordinator.stop()
@@ -255,7 +257,13 @@ class Coordinator:
         seen = size(self.home / "runs" / run.run_id / "events.jsonl")
         self.events.emit(Event.RUN_CREATE if new else Event.RUN_RESUME, run=run.run_id)
         self._wake.put(None)
-        return {"run": run.run_id, "new": new, "rounds": plan.rounds.count, "log_size": seen}
+        return {
+            "run": run.run_id,
+            "new": new,
+            "rounds": plan.rounds.count,
+            "log_size": seen,
+            "warnings": list(plan.notices),
+        }
 
     def _invite(self, asked: dict[str, Any]) -> dict[str, Any]:
         tokens = tokens_of(self.store, self.home, self.config, asked["names"], asked["ttl_s"])

@@ -4,7 +4,7 @@ Everything signed or hashed outside the aggregation protocol goes through `canon
 an application signature from ever being read as a protocol one.
 """
 
-from shared.secagg.canonical import decode, encode
+from shared.secagg.canonical import decode, encode, leading
 
 PREFIX = "edgeveil/app-v1/"
 
@@ -15,3 +15,8 @@ def canon(label: str, *fields: bytes) -> bytes:
 
 def parse(label: str, data: bytes, count: int) -> list[bytes]:
     return decode(PREFIX + label, data, count)
+
+
+def first(label: str, data: bytes) -> bytes:
+    """The first field of a message with any number of fields; the rest is not looked at."""
+    return leading(PREFIX + label, data)

@@ -50,6 +50,7 @@ class Event(StrEnum):
     AGENT_SELECT = "agent.select"
     AGENT_REPLY = "agent.reply"
     AGENT_DROP = "agent.drop"
+    AGENT_EXCLUDE = "agent.exclude"
     AGENT_JOIN = "agent.join"
     INVITE_CREATE = "invite.create"
     INVITE_VOID = "invite.void"

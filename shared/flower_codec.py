@@ -16,7 +16,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from shared.canonical import parse
 from shared.errors import ProtocolError, RefusalCode
-from shared.messages import MAX_BODY, Attempt, Reply, Request, Stage
+from shared.messages import MAX_BODY, Attempt, Reply, Request, Stage, refusal_fits
 from shared.names import NAME
 from shared.secagg.canonical import Malformed, uint
 
@@ -75,8 +75,8 @@ def decode_reply(records: RecordDict) -> Reply:
     """Raises ProtocolError(MALFORMED)."""
     fields, bulk = _split(records, MASKED, ("stage", "attempt", "body", "refusal", "signature"))
     refusal = _refusal(fields["refusal"])
-    if refusal is not None and (fields["body"] or bulk is not None):
-        raise _malformed("a refusal carries nothing but its code")
+    if refusal is not None and (not refusal_fits(refusal, fields["body"]) or bulk is not None):
+        raise _malformed("a refusal carries more than its code allows")
     return Reply(
         _stage(fields["stage"]),
         decode_attempt(fields["attempt"]),

@@ -11,14 +11,21 @@ import struct
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from shared.canonical import canon, parse
+from shared.canonical import canon, first, parse
 from shared.errors import Blame, ProtocolError, RefusalCode
 from shared.identity import Signer, verify
 from shared.secagg.canonical import Malformed, list_bytes, parse_list, u16, u32, u64, uint
+from shared.versions import Versions
 
 PROTOCOL = 1
+VERSIONS = Versions(oldest=1, newest=PROTOCOL)  # what this release speaks, on either side
 MAX_BODY = 4 << 20  # bytes; the largest honest body is an n=128 share request of about 30 KB
 MAX_TENSORS = 4096
+# What a refusal of these codes may say beside its code, in exactly so many bytes.
+REFUSAL_BYTES = {
+    RefusalCode.SHARE_AUTH: 16,  # the id of the agent whose sealed share did not open
+    RefusalCode.VERSION: 4,  # Versions the agent speaks
+}
 
 
 class Stage(StrEnum):
@@ -59,7 +66,7 @@ class Request:
 class Reply:
     stage: Stage
     attempt: Attempt
-    body: bytes  # empty in a refusal
+    body: bytes  # in a refusal empty, or what REFUSAL_BYTES allows
     refusal: RefusalCode | None
     signature: bytes  # the agent's, over reply_bytes()
     bulk: bytes | memoryview | None = field(default=None, repr=False)
@@ -110,9 +117,17 @@ def make_reply(
     return Reply(request.stage, request.attempt, body, None, signature, bulk)
 
 
-def make_refusal(signer: Signer, agent_id: bytes, request: Request, code: RefusalCode) -> Reply:
-    signature = signer.sign(reply_bytes(agent_id, request.stage, request.attempt, b"", code))
-    return Reply(request.stage, request.attempt, b"", code, signature)
+def make_refusal(
+    signer: Signer, agent_id: bytes, request: Request, code: RefusalCode, about: bytes = b""
+) -> Reply:
+    """`about` is empty, or what REFUSAL_BYTES allows for this code."""
+    signature = signer.sign(reply_bytes(agent_id, request.stage, request.attempt, about, code))
+    return Reply(request.stage, request.attempt, about, code, signature)
+
+
+def refusal_fits(code: RefusalCode, body: bytes) -> bool:
+    """Whether a refusal may carry these bytes: none, or the fixed number its code allows."""
+    return len(body) in {0, REFUSAL_BYTES.get(code, 0)}
 
 
 def check_request(request: Request, coordinator_public: bytes, agent_id: bytes) -> None:
@@ -157,6 +172,7 @@ class Tensor:
 class RoundOffer:
     """M1, coordinator → agent: the proposal for one attempt. The model travels as bulk.
 
+    `versions` are the protocols the coordinator speaks, `shard` is the agent's part of the cohort.
     `ledger_echo` is the highest signed ledger head the coordinator holds of this agent, or empty.
     `roster_body` and `roster_signature` are always present; an agent that knows them skips them.
     """
@@ -164,6 +180,7 @@ class RoundOffer:
     task_id: str
     task_version: str
     code_hash: bytes
+    shard: int
     params: bytes
     plan_json: bytes
     roster_body: bytes
@@ -172,14 +189,16 @@ class RoundOffer:
     ledger_echo: bytes
     deadline_ms: int
     open_signature: bytes  # the coordinator's Sig("open", ctx)
+    versions: Versions = VERSIONS
 
     def encode(self) -> bytes:
         return canon(
             "round-offer",
-            u16(PROTOCOL),
+            self.versions.encode(),
             self.task_id.encode("ascii"),
             self.task_version.encode("ascii"),
             self.code_hash,
+            u32(self.shard),
             self.params,
             self.plan_json,
             self.roster_body,
@@ -192,28 +211,30 @@ class RoundOffer:
 
     @classmethod
     def decode(cls, data: bytes) -> "RoundOffer":
-        """Parse; raises ProtocolError(MALFORMED), or (VERSION) for another protocol version."""
+        """Parse; raises ProtocolError(MALFORMED), or (VERSION) when no version is common.
+
+        Of another version's offer only the first field is read, so its layout may differ.
+        """
         try:
-            fields = parse("round-offer", data, 12)
-            if uint(fields[0], 2) != PROTOCOL:
-                raise ProtocolError(
-                    RefusalCode.VERSION,
-                    f"the coordinator speaks protocol {uint(fields[0], 2)}, this agent speaks {PROTOCOL}",
-                )
+            versions = Versions.decode(first("round-offer", data))
+            VERSIONS.agree(versions)
+            fields = parse("round-offer", data, 13)
             return cls(
                 task_id=fields[1].decode("ascii"),
                 task_version=fields[2].decode("ascii"),
                 code_hash=fields[3],
-                params=fields[4],
-                plan_json=fields[5],
-                roster_body=fields[6],
-                roster_signature=fields[7],
+                shard=uint(fields[4], 4),
+                params=fields[5],
+                plan_json=fields[6],
+                roster_body=fields[7],
+                roster_signature=fields[8],
                 tensors=tuple(
-                    Tensor.decode(item) for item in parse_list(fields[8], most=MAX_TENSORS)
+                    Tensor.decode(item) for item in parse_list(fields[9], most=MAX_TENSORS)
                 ),
-                ledger_echo=fields[9],
-                deadline_ms=uint(fields[10], 8),
-                open_signature=fields[11],
+                ledger_echo=fields[10],
+                deadline_ms=uint(fields[11], 8),
+                open_signature=fields[12],
+                versions=versions,
             )
         except (Malformed, UnicodeDecodeError) as error:
             raise ProtocolError(
@@ -223,18 +244,27 @@ class RoundOffer:
 
 @dataclass(frozen=True, slots=True)
 class RoundAccept:
-    """M1 reply, agent → coordinator: the signed advert (shared.secagg) and the signed ledger head."""
+    """M1 reply, agent → coordinator: the signed advert (shared.secagg) and the signed ledger head.
+
+    `version` is the protocol the agent chose among those offered.
+    """
 
     advert: bytes
     ledger_head: bytes
+    version: int = PROTOCOL
 
     def encode(self) -> bytes:
-        return canon("round-accept", self.advert, self.ledger_head)
+        return canon("round-accept", u16(self.version), self.advert, self.ledger_head)
 
     @classmethod
     def decode(cls, data: bytes) -> "RoundAccept":
         try:
-            advert, head = parse("round-accept", data, 2)
+            version, advert, head = parse("round-accept", data, 3)
+            chosen = uint(version, 2)
         except Malformed as error:
             raise ProtocolError(RefusalCode.MALFORMED, f"round accept: {error}") from error
-        return cls(advert, head)
+        if chosen not in VERSIONS:
+            raise ProtocolError(
+                RefusalCode.VERSION, f"an agent chose protocol {chosen}, offered was {VERSIONS}"
+            )
+        return cls(advert, head, chosen)

@@ -17,7 +17,15 @@ from shared.secagg import mask
 from shared.secagg.parameters import LANE_BITS, SIGNED, UNSIGNED, WEIGHT, Segment
 from shared.secagg.ring import join_limbs, split_limbs
 
-__all__ = ["dequantise", "join_limbs", "plan_segments", "quantise", "round_with", "split_limbs"]
+__all__ = [
+    "beyond_reach",
+    "dequantise",
+    "join_limbs",
+    "plan_segments",
+    "quantise",
+    "round_with",
+    "split_limbs",
+]
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 PARAMS = "params"
@@ -54,6 +62,15 @@ def quantise(
         uniforms = mask.expand(key, len(part), 32, start=first).astype(np.float64) * _UNIT
         rounded[first : first + _CHUNK] = round_with(part, uniforms, segment.step, largest)
     return rounded * weight
+
+
+def beyond_reach(values: Floats, segment: Segment, *, weight_max: int = 1) -> int:
+    """How many finite values quantise() would clip: those outside ±A = ±(bound / weight_max)·step."""
+    reach = segment.bound // weight_max * segment.step
+    return sum(
+        int(np.count_nonzero(np.abs(values[first : first + _CHUNK].astype(np.float64)) > reach))
+        for first in range(0, len(values), _CHUNK)
+    )
 
 
 def round_with(

@@ -77,6 +77,19 @@ def decode(full_label: str, data: bytes, count: int) -> list[bytes]:
     return fields
 
 
+def leading(full_label: str, data: bytes) -> bytes:
+    """The first field of a message of that label, whatever follows it.
+
+    Raises:
+        Malformed: another label, no field, or a length beyond the data.
+    """
+    head = encode(full_label)[:-1]
+    if data[: len(head)] != head or data[len(head) : len(head) + 1] in {b"", b"\x00"}:
+        raise Malformed(f"not a {full_label} message")
+    fields, _ = _take(data, len(head) + 1, 1)
+    return fields[0]
+
+
 def parse(label: str, data: bytes, count: int) -> list[bytes]:
     return decode(PREFIX + label, data, count)
 

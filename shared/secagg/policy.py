@@ -13,6 +13,26 @@ from shared.secagg.parameters import LANE_BITS, SIGNED, UNSIGNED, WEIGHT, Params
 SMALLEST_COHORT = 3  # with two, each learns the other's vector from the sum
 
 
+def small_cohort_notices(least: int, c_min: int) -> tuple[str, ...]:
+    """What both sides say in plain words when a cohort may be as small as `least`."""
+    if least == 2:
+        return (
+            "cohorts of two are allowed: each agent computes the other's update from the sum",
+            "a cohort of two tolerates no loss: if either agent is lost, the attempt aborts",
+        )
+    if least == SMALLEST_COHORT:
+        honest = SMALLEST_COHORT - min(c_min, 2)
+        return (
+            f"cohorts of three are allowed: an update hides among {honest} honest ones, itself included",
+            "a cohort of three tolerates no loss: if one agent is lost, the attempt aborts",
+        )
+    if least == SMALLEST_COHORT + 1 and c_min:
+        return (
+            f"a cohort of four with c_min = {c_min} tolerates no loss after its adverts; five do",
+        )
+    return ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientPolicy:
     """Minimums (n_min, gamma_ppm, c_min, sigma), a maximum (n_max) and the allowed rings and ciphers.
