@@ -128,10 +128,12 @@ class AttemptRunner:
                 reply, self.proposal.roster.roster.members[agent], agent, self._around.names[agent]
             )
             if reply.refusal is not None:
-                return self.machine.refused(agent, reply.refusal, self._now(), reply.body)
+                return self.machine.refused(
+                    agent, reply.stage, reply.refusal, self._now(), reply.body
+                )
             body = self._open(agent, reply)
         except ProtocolError as error:
-            return self.machine.invalid(agent, error.code, self._now())
+            return self.machine.invalid(agent, reply.stage, error.code, self._now())
         actions = self.machine.reply(agent, reply.stage, body, reply.bulk, self._now())
         if agent not in self.machine.dropped:
             self._log(Event.AGENT_REPLY, stage=reply.stage, agent=agent)

@@ -156,9 +156,14 @@ class RoundMachine:
         return self._close_if_complete(now)
 
     def refused(
-        self, agent: bytes, code: RefusalCode, now: float, about: bytes = b""
+        self, agent: bytes, stage: Stage, code: RefusalCode, now: float, about: bytes = b""
     ) -> list[Action]:
-        """`about` is what the refusal says beside its code (shared.messages.REFUSAL_BYTES)."""
+        """Drop the agent; a late refusal of an earlier stage's repeated request is ignored.
+
+        `about` is what the refusal says beside its code (shared.messages.REFUSAL_BYTES).
+        """
+        if stage is not self.stage:
+            return []
         reason = f"{DropReason.REFUSED}:{code}"
         if agent in self.waiting and code is RefusalCode.SHARE_AUTH:
             self._complain(agent, about)
@@ -166,7 +171,9 @@ class RoundMachine:
             reason += f":{_versions(about)}"
         return self._leave(agent, reason, now)
 
-    def invalid(self, agent: bytes, code: RefusalCode, now: float) -> list[Action]:
+    def invalid(self, agent: bytes, stage: Stage, code: RefusalCode, now: float) -> list[Action]:
+        if stage is not self.stage:
+            return []
         return self._leave(agent, f"{DropReason.INVALID}:{code}", now)
 
     def lost(self, agents: Iterable[bytes], now: float) -> list[Action]:

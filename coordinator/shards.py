@@ -90,12 +90,12 @@ class ShardedMachine:
         return self._of(agent, lambda machine: machine.reply(agent, stage, body, bulk, now))
 
     def refused(
-        self, agent: bytes, code: RefusalCode, now: float, about: bytes = b""
+        self, agent: bytes, stage: Stage, code: RefusalCode, now: float, about: bytes = b""
     ) -> list[Action]:
-        return self._of(agent, lambda machine: machine.refused(agent, code, now, about))
+        return self._of(agent, lambda machine: machine.refused(agent, stage, code, now, about))
 
-    def invalid(self, agent: bytes, code: RefusalCode, now: float) -> list[Action]:
-        return self._of(agent, lambda machine: machine.invalid(agent, code, now))
+    def invalid(self, agent: bytes, stage: Stage, code: RefusalCode, now: float) -> list[Action]:
+        return self._of(agent, lambda machine: machine.invalid(agent, stage, code, now))
 
     def lost(self, agents: Iterable[bytes], now: float) -> list[Action]:
         gone = frozenset(agents)

@@ -122,9 +122,25 @@ def test_a_refusal_names_its_code_and_a_lost_agent_its_loss():
     table = Table(5)
     table.machine.start(0.0)
     first, second = table.people[0].id, table.people[1].id
-    assert table.machine.refused(first, RefusalCode.BUDGET_EXHAUSTED, 0.0) == []
+    exhausted = RefusalCode.BUDGET_EXHAUSTED
+    assert table.machine.refused(first, Stage.ROUND, exhausted, 0.0) == []
     assert table.machine.lost([second], 0.0) == []
     assert table.machine.dropped == {first: "refused:BUDGET_EXHAUSTED", second: "lost"}
+
+
+def test_a_late_refusal_of_an_earlier_stage_changes_nothing():
+    """A repeated request can reach an agent after it went on; its answer STATE is about the past."""
+    table = Table(4)
+    table.machine.start(0.0)
+    for one in table.people:
+        body = table.sessions[one.id].advert()
+        table.machine.reply(one.id, Stage.ROUND, body, None, 0.0)
+    assert table.machine.stage is Stage.SHARE
+    agent = table.people[0].id
+    assert table.machine.refused(agent, Stage.ROUND, RefusalCode.STATE, 0.0) == []
+    assert table.machine.invalid(agent, Stage.ROUND, RefusalCode.MALFORMED, 0.0) == []
+    assert agent in table.machine.waiting
+    assert table.machine.dropped == {}
 
 
 def test_a_broken_advert_drops_its_sender_and_nobody_else():
