@@ -1,26 +1,18 @@
-"""Trust in the coordinator's certificate: fetched once by fingerprint, verified in full ever after."""
+"""The coordinator's certificate authority: fetched once by fingerprint, verified in full ever after."""
 
-import hashlib
 import socket
 import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
 from shared.errors import EnrollmentError, TransportError
+from shared.tokens import fingerprint
 
 DEFAULT_PORT = 443
 
 
-def pinned_context(ca_pem: bytes) -> ssl.SSLContext:
-    """TLS 1.3 and up, trusting this one authority, names checked."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_verify_locations(cadata=ca_pem.decode("ascii"))
-    return context
-
-
-def fetch_authority(url: str, ca_sha256: bytes, *, timeout_s: float) -> bytes:
-    """The PEM of the authority in the server's chain whose SHA-256 the token names.
+def fetch_authority(url: str, wanted: bytes, *, timeout_s: float) -> bytes:
+    """The PEM of the authority in the server's chain whose fingerprint the token names.
 
     The handshake verifies nothing and carries nothing; the fingerprint alone decides.
 
@@ -45,7 +37,7 @@ def fetch_authority(url: str, ca_sha256: bytes, *, timeout_s: float) -> bytes:
     except OSError as error:
         raise TransportError(unreachable(url, error)) from error
     for certificate in chain:
-        if hashlib.sha256(certificate).digest() == ca_sha256:
+        if fingerprint(certificate) == wanted:
             return ssl.DER_cert_to_PEM_cert(certificate).encode("ascii")
     raise EnrollmentError(
         f"{url} does not show the certificate authority that the token names: the address is wrong, "

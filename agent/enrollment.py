@@ -5,21 +5,21 @@ certificate authority that the token names, and nothing is sent that was not sav
 command can be repeated after any interruption (docs/operating.md, "Enrolment").
 """
 
-import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Literal
 
-from agent.authority import fetch_authority, pinned_context
+from agent.authority import fetch_authority
 from agent.join_client import post_join
 from agent.state import AgentHome, Pinned
+from shared.certificates import pinned_context
 from shared.clock import Clock, SystemClock
 from shared.errors import EnrollmentError, ProtocolError, TransportError
 from shared.join import JoinAnswer, JoinRequest
 from shared.roster import agent_id
-from shared.tokens import Token
+from shared.tokens import Token, fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class JoinState:
     state: Literal["pending", "member"]
     agent_id: bytes
     name: str
+    approved: bool = True  # false: the operator has still to say yes
 
 
 def join(
@@ -39,54 +40,55 @@ def join(
     The caller holds home.lock() if an `agent run` could be using the home.
 
     Raises:
-        EnrollmentError: the server shows another CA; the token is expired, used, void or unknown;
-            this home has joined with another token; the device was revoked.
+        EnrollmentError: the server shows another CA or other keys than the token names; the token
+            is expired, used, void or unknown; this home has joined with another token; the device
+            was revoked.
         TransportError: unreachable, or its certificate does not verify.
     """
     pinned = home.find_pinned()
     if pinned is not None and pinned.token_id == token.token_id:
         return refresh(home, clock=clock, timeout_s=timeout_s)
-    if pinned is not None and pinned.state != "joining":
+    if pinned is not None:
         raise EnrollmentError(
             f"{home.path}: has already joined {pinned.url} as {pinned.name}; "
             "use another --home for another token"
         )
-    ca_pem = fetch_authority(token.url, token.ca_sha256, timeout_s=timeout_s)
+    ca_pem = fetch_authority(token.url, token.authority, timeout_s=timeout_s)
     home.ensure_keys()
-    home.save_join_secret(token.secret)
-    home.save_pinned(
-        Pinned(
-            url=token.url,
-            ca_pem=ca_pem,
-            coordinator_public=token.coordinator_public,
-            federation_public=token.federation_public,
-            name=token.name,
-            agent_id=agent_id(home.identity().public),
-            token_id=token.token_id,
-            state="joining",
-        )
+    home.save_join_token(token)
+    answer = _ask(home, token, (token.url, ca_pem), timeout_s)
+    pinned = Pinned(
+        url=token.url,
+        ca_pem=ca_pem,
+        coordinator_public=bytes.fromhex(answer.coordinator_public),
+        federation_public=bytes.fromhex(answer.federation_public),
+        name=answer.name,
+        agent_id=agent_id(home.identity().public),
+        token_id=token.token_id,
+        state="pending",
     )
-    return refresh(home, clock=clock, timeout_s=timeout_s)
+    home.save_pinned(pinned)
+    return _settle(home, pinned, answer, clock)
 
 
 def refresh(home: AgentHome, *, clock: Clock | None = None, timeout_s: float = 10.0) -> JoinState:
-    """Ask (again) with the stored secret; a member is answered without the network.
+    """Go on with the stored token; a member is answered without the network.
 
     Raises:
         EnrollmentError: never joined, or refused, see join().
         TransportError: unreachable, or its certificate does not verify; worth another try.
     """
+    token, pinned = home.join_token(), home.find_pinned()
+    if pinned is None and token is not None:
+        return join(home, token, clock=clock, timeout_s=timeout_s)
     pinned = home.pinned()
     if pinned.state == "member":
-        home.erase_join_secret()
+        home.erase_join_token()
         return JoinState("member", pinned.agent_id, pinned.name)
-    answer = _ask(home, pinned, timeout_s)
-    if answer.state == "member":
-        _accept(home, answer, (clock or SystemClock()).wall())
-    home.save_pinned(pinned.model_copy(update={"state": answer.state}))
-    if answer.state == "member":
-        home.erase_join_secret()
-    return JoinState(answer.state, pinned.agent_id, pinned.name)
+    if token is None:
+        raise EnrollmentError(f"{home.path}: its token is gone; enrol again from an empty --home")
+    answer = _ask(home, token, (pinned.url, pinned.ca_pem), timeout_s)
+    return _settle(home, pinned, answer, clock)
 
 
 def wait_until_member(
@@ -102,19 +104,17 @@ def wait_until_member(
     Raises:
         EnrollmentError: refused for good; an unreachable coordinator is waited for.
     """
-    pinned = home.pinned()
-    state = JoinState("pending", pinned.agent_id, pinned.name)
+    name = _name(home)
+    state = JoinState("pending", agent_id(home.identity().public), name)
     said = ""
     while not stop.is_set():
         try:
             state = refresh(home, clock=clock)
-            status = (
-                f"{pinned.name}: waiting for the federation key to sign a roster with this device"
-            )
+            status = _waiting(state)
         except TransportError as error:
-            status = f"{pinned.name}: {error.message}; trying again"
+            status = f"{name}: {error.message}; trying again"
         if state.state == "member":
-            on_status(f"{pinned.name}: on the roster")
+            on_status(f"{state.name}: on the roster")
             return state
         if status != said:
             on_status(status)
@@ -123,23 +123,52 @@ def wait_until_member(
     return state
 
 
-def _ask(home: AgentHome, pinned: Pinned, timeout_s: float) -> JoinAnswer:
-    secret = home.join_secret()
-    if secret is None:
-        raise EnrollmentError(f"{home.path}: the join was never begun; run: agent join TOKEN")
+def _waiting(state: JoinState) -> str:
+    if not state.approved:
+        return f"{state.name}: waiting for the operator to approve this device"
+    return f"{state.name}: waiting for the federation key to sign a roster with this device"
+
+
+def _name(home: AgentHome) -> str:
+    token, pinned = home.join_token(), home.find_pinned()
+    return token.name if pinned is None and token is not None else home.pinned().name
+
+
+def _ask(home: AgentHome, token: Token, server: tuple[str, bytes], timeout_s: float) -> JoinAnswer:
+    """The yes of a coordinator (URL, CA in PEM), held against the token; raises as join() does."""
+    url, ca_pem = server
+    identity = home.identity()
     request = JoinRequest.make(
-        token_id=pinned.token_id,
-        proof_key=hashlib.sha256(secret).digest(),
-        name=pinned.name,
-        signer=home.identity(),
+        token_id=token.token_id,
+        proof_key=token.proof_key,
+        name=token.name,
+        signer=identity,
         node_public=home.node_public_pem(),
         software=version("edgeveil"),
     )
-    context = pinned_context(pinned.ca_pem)
-    answer = post_join(pinned.url, context, request, timeout_s=timeout_s)
-    if answer.agent_id != pinned.agent_id.hex() or answer.name != pinned.name:
-        raise EnrollmentError(f"{pinned.url} answered for another device; ask the operator")
+    answer = post_join(url, pinned_context(ca_pem), request, timeout_s=timeout_s)
+    if answer.agent_id != agent_id(identity.public).hex():
+        raise EnrollmentError(f"{url} answered for another device; ask the operator")
+    shown = (answer.federation_public, answer.coordinator_public)
+    if tuple(fingerprint(bytes.fromhex(key)) for key in shown) != (
+        token.federation,
+        token.coordinator,
+    ):
+        raise EnrollmentError(
+            f"{url} shows another federation key or coordinator key than the token names: "
+            "somebody is in between, or the coordinator was set up anew; ask the operator"
+        )
     return answer
+
+
+def _settle(home: AgentHome, pinned: Pinned, answer: JoinAnswer, clock: Clock | None) -> JoinState:
+    """Save what the answer changed. The operator may have renamed the device meanwhile."""
+    if answer.state == "member":
+        _accept(home, answer, (clock or SystemClock()).wall())
+    home.save_pinned(pinned.model_copy(update={"state": answer.state, "name": answer.name}))
+    if answer.state == "member":
+        home.erase_join_token()
+    return JoinState(answer.state, pinned.agent_id, answer.name, answer.approved)
 
 
 def _accept(home: AgentHome, answer: JoinAnswer, now: float) -> None:

@@ -6,6 +6,7 @@ import httpx
 from pydantic import ValidationError
 
 from agent.authority import unreachable
+from shared.certificates import find_refusal, why_refused
 from shared.errors import EnrollmentError, ProtocolError, TransportError
 from shared.join import MAX_ANSWER, PATH, JoinAnswer, JoinCode, JoinRefusal, JoinRequest
 
@@ -69,10 +70,10 @@ def _post(url: str, context: ssl.SSLContext, body: bytes, timeout_s: float) -> t
                     raise EnrollmentError(f"{url} is not an Edgeveil coordinator; check the token")
             return response.status_code, bytes(received)
     except httpx.HTTPError as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        refusal = find_refusal(error)
+        if refusal is not None:
             raise TransportError(
-                f"{url}: its certificate does not verify ({error}); check this device's clock "
-                "and that the coordinator was set up for this address"
+                f"{url}: its certificate does not verify: {why_refused(refusal)}"
             ) from error
         raise TransportError(unreachable(url, error)) from error
 

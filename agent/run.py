@@ -101,7 +101,8 @@ def run_device(
         save(path, config)
         if token is not None:
             join(home, token)
-        home.pinned()
+        elif home.join_token() is None:
+            home.pinned()
         _log_to(path / "agent.log")
         threading.Thread(target=_warm_up, daemon=True).start()
         wait_until_member(home, stop, on_status)

@@ -32,6 +32,7 @@ from shared.identity import Identity
 from shared.messages import Attempt
 from shared.names import NAME
 from shared.roster import Roster, SignedRoster, agent_id, check_newer
+from shared.tokens import Token
 
 MAX_STATE = 4 << 20  # bytes; a roster of 10,000 members has about 1 MB in hex
 
@@ -47,7 +48,7 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class Pinned(BaseModel):
     """What this device believes about its coordinator since it joined. Keys are raw bytes.
 
-    `joining`: not yet accepted; `pending`: joined, on no roster known here; `member`: on the roster.
+    `pending`: joined, on no roster known here; `member`: on the roster.
     """
 
     model_config = _FILE
@@ -59,7 +60,7 @@ class Pinned(BaseModel):
     name: str = Field(pattern=rf"^{NAME.pattern}$")
     agent_id: _Id
     token_id: _Id
-    state: Literal["joining", "pending", "member"]
+    state: Literal["pending", "member"]
 
 
 class _RosterFile(BaseModel):
@@ -161,16 +162,21 @@ class AgentHome:
     def save_pinned(self, pinned: Pinned) -> None:
         self._write("pinned.json", pinned)
 
-    def join_secret(self) -> bytes | None:
-        """The token's secret while the device waits for its place on the roster."""
-        path = self.path / "join.secret"
-        return read_secret(path) if path.exists() else None
+    def join_token(self) -> Token | None:
+        """The token, from the first try to join until the device has its place on the roster."""
+        path = self.path / "join.token"
+        if not path.exists():
+            return None
+        try:
+            return Token.decode(read_secret(path).decode("ascii"))
+        except (EnrollmentError, UnicodeDecodeError) as error:
+            raise StateDamaged(f"{path}: not the token this device began to join with") from error
 
-    def save_join_secret(self, secret: bytes) -> None:
-        write_secret(self.path / "join.secret", secret)
+    def save_join_token(self, token: Token) -> None:
+        write_secret(self.path / "join.token", token.encode().encode("ascii"))
 
-    def erase_join_secret(self) -> None:
-        path = self.path / "join.secret"
+    def erase_join_token(self) -> None:
+        path = self.path / "join.token"
         if path.exists():
             path.unlink()
             fsync_directory(self.path)

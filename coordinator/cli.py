@@ -2,11 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from coordinator.agents_cli import app as agents_app
 from shared.console import HomeOption, JsonOption, home_of, print_json, run, stderr, stdout, table
+
+if TYPE_CHECKING:
+    from coordinator.setup import Initialised
 
 app = typer.Typer(
     help="Orchestrate training rounds across agents; learn only sums.\n\n"
@@ -20,6 +24,7 @@ roster_app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(roster_app, name="roster")
+app.add_typer(agents_app, name="agents")
 ROLE = "coordinator"
 
 FederationOption = Annotated[
@@ -62,6 +67,13 @@ def init(
             help="Store the federation key unencrypted (demo, or an encrypted disk).",
         ),
     ] = False,
+    one_machine: Annotated[
+        bool,
+        typer.Option(
+            "--one-machine",
+            help="Keep the federation key here, unencrypted; `serve` has rosters signed by itself.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make keys, certificates, database and coordinator.toml.
@@ -73,7 +85,8 @@ def init(
     folder = home_of(ROLE, home)
     keys = federation or folder.parent / "federation"
     fresh = not (folder / "coordinator.toml").exists()
-    passphrase = _new_passphrase(passphrase_file) if fresh and not no_passphrase else None
+    encrypted = fresh and not no_passphrase and not one_machine
+    passphrase = _new_passphrase(passphrase_file) if encrypted else None
     made = initialise(
         folder,
         keys.absolute(),
@@ -81,19 +94,9 @@ def init(
         listen=listen,
         hosts=tuple(host or ()),
         passphrase=passphrase,
+        one_machine=one_machine,
     )
-    if as_json:
-        print_json(
-            {"home": str(folder), "federation": str(keys), "url": url, "ca_sha256": made.ca_sha256}
-        )
-        return
-    stdout.print(f"{'Initialised' if made.fresh else 'Already initialised:'} {folder} for {url}")
-    stdout.print(f"CA certificate SHA-256 {made.ca_sha256}")
-    stdout.print(
-        f"Federation key in {keys}: move this folder to another machine and keep it offline;"
-    )
-    stdout.print("whoever holds it decides who belongs to the federation.")
-    stdout.print("Next: coordinator invite NAME…, then coordinator serve")
+    _print_initialised(made, as_json=as_json)
 
 
 @app.command()
@@ -103,6 +106,10 @@ def invite(
     ],
     home: HomeOption = None,
     ttl: Annotated[str, typer.Option(help="How long a token is valid: 30m, 1h, 2d.")] = "1h",
+    hold: Annotated[
+        bool,
+        typer.Option("--hold", help="Whoever joins waits for: coordinator agents approve NAME."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Print one single-use token per device; hand each to its device over a trusted channel.
@@ -111,7 +118,7 @@ def invite(
     """
     from coordinator.commands import make_tokens, parse_ttl
 
-    tokens = make_tokens(home_of(ROLE, home), names, parse_ttl(ttl))
+    tokens = make_tokens(home_of(ROLE, home), names, parse_ttl(ttl), hold=hold)
     if as_json:
         print_json([{"name": name, "token": token} for name, token in tokens.items()])
         return
@@ -160,6 +167,12 @@ def roster_sign(
         typer.Option("--output", "-o", help="Write the signed roster here [default: FILE]."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch", help="Go on signing whatever this home's running coordinator exports."
+        ),
+    ] = False,
 ) -> None:
     """Sign a roster with the federation key. The only command that opens that key.
 
@@ -170,6 +183,9 @@ def roster_sign(
 
     folder = home_of(ROLE, home)
     keys = federation or folder.parent / "federation"
+    if watch:
+        _sign_and_watch(folder, keys, passphrase_file)
+        return
     candidate = _own_candidate(folder) if file is None else read_file(file)
     _show_candidate(candidate)
     if not yes:
@@ -322,6 +338,48 @@ def _print_report(found: dict[str, Any], *, as_json: bool) -> None:
     for made in rounds_tables([RoundRecord.from_json(row) for row in found["rounds"]]):
         stdout.print(made)
     stdout.print(summary_table(found))
+
+
+def _sign_and_watch(folder: Path, keys: Path, passphrase_file: Path | None) -> None:
+    import threading
+
+    from coordinator.roster_files import open_federation_key, sign_roster
+    from coordinator.signer import watch
+
+    key = open_federation_key(
+        keys, lambda: _passphrase(passphrase_file, "Federation key passphrase: ")
+    )
+
+    def say(sentence: str) -> None:
+        stderr.print(sentence, markup=False)
+
+    watch(folder, lambda candidate: sign_roster(candidate, key), say, threading.Event())
+
+
+def _print_initialised(made: "Initialised", *, as_json: bool) -> None:
+    if as_json:
+        keys = ("home", "federation", "url", "ca_sha256", "federation_fingerprint")
+        print_json({key: str(getattr(made, key)) for key in keys})
+        return
+    stdout.print(
+        f"{'Initialised' if made.fresh else 'Already initialised:'} {made.home} for {made.url}"
+    )
+    stdout.print(f"CA certificate SHA-256 {made.ca_sha256}")
+    stdout.print(
+        f"Federation key fingerprint {made.federation_fingerprint}, key in {made.federation}"
+    )
+    if made.one_machine:
+        stdout.print(
+            "One-machine mode: the key stays here, unencrypted, and signs whoever joins. Whoever takes\n"
+            "this machine over can admit members of their own and so uncover single updates; then only\n"
+            "differential privacy protects the devices' records (docs/threat-model.md)."
+        )
+    else:
+        stdout.print(
+            "Move that folder to another machine and keep it offline; whoever holds it\n"
+            "decides who belongs to the federation."
+        )
+    stdout.print("Next: coordinator invite NAME…, then coordinator serve")
 
 
 def _own_candidate(folder: Path) -> bytes:

@@ -7,11 +7,15 @@ from typing import Any
 
 from coordinator.admin_client import call
 from coordinator.config import CoordinatorConfig, load_config, load_plan
+from coordinator.membership import agents_of
 from coordinator.records import RoundRecord
-from coordinator.setup import identity_path, tls_folder
+from coordinator.setup import identity_path
 from coordinator.store import Store
+from coordinator.tls import tls_folder
 from coordinator.transport import Presence
 from shared.errors import ConfigError, RunFailed, TransportError
+from shared.identity import Identity
+from shared.join import Keys
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -24,34 +28,47 @@ def parse_ttl(text: str) -> float:
     return int(found[1]) * UNITS[found[2]]
 
 
-def make_tokens(home: Path, names: Sequence[str], ttl_s: float) -> dict[str, str]:
-    """One token per name."""
+def make_tokens(
+    home: Path, names: Sequence[str], ttl_s: float, *, hold: bool = False
+) -> dict[str, str]:
+    """One token per name; with `hold` the devices wait for `coordinator agents approve`."""
     config = load_config(home)
-    answer = call(home, "invite", names=list(names), ttl_s=ttl_s)
+    answer = call(home, "invite", names=list(names), ttl_s=ttl_s, hold=hold)
     if answer is None:
         with Store.open(home) as store:
-            answer = tokens_of(store, home, config, names, ttl_s)
+            answer = tokens_of(store, home, config, names, ttl_s, hold=hold)
     tokens: dict[str, str] = answer
     return tokens
 
 
 def tokens_of(
-    store: Store, home: Path, config: CoordinatorConfig, names: Sequence[str], ttl_s: float
+    store: Store,
+    home: Path,
+    config: CoordinatorConfig,
+    names: Sequence[str],
+    ttl_s: float,
+    *,
+    hold: bool,
 ) -> dict[str, str]:
-    from coordinator.certificates import fingerprint  # noqa: PLC0415 - only for invitations
-    from coordinator.enrollment import create_invites  # noqa: PLC0415
-    from shared.identity import Identity  # noqa: PLC0415
+    from coordinator.enrollment import create_invites  # noqa: PLC0415 - only for invitations
+    from coordinator.tls import authority_fingerprint  # noqa: PLC0415
 
     tokens = create_invites(
         store,
         list(names),
         ttl_s=float(ttl_s),
         url=config.url,
-        ca_sha256=fingerprint((tls_folder(home) / "ca.pem").read_bytes()),
-        federation_public=bytes.fromhex(config.federation_public),
-        coordinator_public=Identity.load(identity_path(home)).public,
+        authority=authority_fingerprint(home, config),
+        keys=keys_of(home, config),
+        hold=hold,
     )
     return {token.name: token.encode() for token in tokens}
+
+
+def keys_of(home: Path, config: CoordinatorConfig) -> Keys:
+    """The public keys that joining devices pin."""
+    coordinator = Identity.load(identity_path(home)).public
+    return Keys(coordinator, bytes.fromhex(config.federation_public))
 
 
 def export_candidate(home: Path) -> bytes:
@@ -151,21 +168,11 @@ def status_of(
     store: Store, home: Path, config: CoordinatorConfig, presence: Mapping[bytes, Presence]
 ) -> dict[str, Any]:
     """Fields that do not depend on a running process, and agents as the gateway sees them."""
-    members = {agent.agent_id for agent in store.members()}
-    agents = []
-    for agent in sorted(store.agents(include_revoked=True), key=lambda item: item.name):
-        seen = presence.get(agent.agent_id)
-        state = "offline" if agent.agent_id in members else "pending"
-        if agent.revoked is not None:
-            state = "revoked"
-        elif seen is not None and seen.connected:
-            state = "connected"
-        agents.append(
-            {"name": agent.name, "state": state, "last_seen": seen.last_seen if seen else None}
-        )
+    shown = ("name", "state", "last_seen")
+    agents = [{key: agent[key] for key in shown} for agent in agents_of(store, presence)]
     return {
         "url": config.url,
-        "ca_file": str(tls_folder(home) / "ca.pem"),
+        "ca_file": str(config.authority or tls_folder(home) / "ca.pem"),
         "pid": None,
         "superlink_pid": None,
         "run": None,

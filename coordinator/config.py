@@ -26,6 +26,19 @@ class CoordinatorConfig(Settings):
     listen: str = "0.0.0.0:8443"  # host:port of the public gateway
     hosts: tuple[str, ...] = ()  # further names and addresses in the server certificate
     federation_public: str = Field(pattern=r"^[0-9a-f]{64}$")
+    federation_folder: Path | None = (
+        None  # one-machine mode: where the signer process finds the key
+    )
+    certificate: Path | None = None  # the operator's own: leaf and intermediates, PEM
+    certificate_key: Path | None = None
+    authority: Path | None = None  # its root, which agents pin
+
+    @model_validator(mode="after")
+    def _certificate_is_complete(self) -> Self:
+        given = [self.certificate, self.certificate_key, self.authority]
+        if any(given) and not all(given):
+            raise ValueError("certificate, certificate_key and authority belong together")
+        return self
 
     @field_validator("listen")
     @classmethod
@@ -43,8 +56,12 @@ class CoordinatorConfig(Settings):
     @property
     def certificate_hosts(self) -> list[str]:
         """Every name an agent may use: the URL's host first."""
-        host = re.sub(r":\d+$", "", self.url.removeprefix("https://")).strip("[]")
-        return list(dict.fromkeys((host, *self.hosts)))
+        return list(dict.fromkeys((self.host, *self.hosts)))
+
+    @property
+    def host(self) -> str:
+        """The name or address that agents reach."""
+        return re.sub(r":\d+$", "", self.url.removeprefix("https://")).strip("[]")
 
 
 class TaskSection(Settings):

@@ -7,6 +7,7 @@ does (coordinator.roster_files). Until then a joined device is told that it is p
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -22,12 +23,13 @@ from coordinator.store import Store
 from shared.clock import Clock, SystemClock
 from shared.errors import Busy, ConfigError, EdgeveilError, EnrollmentError, ProtocolError
 from shared.event_log import Event, EventLog, Level
-from shared.join import MAX_REQUEST, JoinAnswer, JoinCode, JoinRequest
+from shared.join import MAX_REQUEST, JoinAnswer, JoinCode, JoinRequest, Keys
 from shared.messages import PROTOCOL
 from shared.names import check_name
 from shared.roster import agent_id
-from shared.tokens import Token
+from shared.tokens import Token, fingerprint
 
+LONGEST_S = 366 * 86_400.0
 WRONG_PROOFS = 5  # then the token is void
 PER_SECOND, BURST = 10.0, 60.0  # join requests of one address; waiting devices ask every 3 s
 
@@ -56,30 +58,32 @@ def create_invites(
     *,
     ttl_s: float,
     url: str,
-    ca_sha256: bytes,
-    federation_public: bytes,
-    coordinator_public: bytes,
+    authority: bytes,
+    keys: Keys,
+    hold: bool = False,
     clock: Clock | None = None,
 ) -> list[Token]:
     """One token per name; an unused token of the same name stops working.
 
+    `authority` is the fingerprint of the CA certificate; with `hold` a device that joins waits for
+    the operator's approval.
+
     Raises:
-        ConfigError: a bad or repeated name, no name, a lifetime that is not positive.
+        ConfigError: a bad or repeated name, no name, a lifetime that is not positive or over a year.
         EnrollmentError: a name is enrolled already; then no token is made.
     """
     if not names or len(set(names)) != len(names):
         raise ConfigError("give each agent to be invited exactly once")
-    if ttl_s <= 0:
-        raise ConfigError(f"a token must live longer than {ttl_s:g} s")
+    if not 0 < ttl_s <= LONGEST_S:
+        raise ConfigError(f"a token must live longer than 0 s and at most a year, not {ttl_s:g} s")
     expires = int((clock or SystemClock()).wall() + ttl_s)
     tokens = [
         Token(
             url=url,
-            ca_sha256=ca_sha256,
-            federation_public=federation_public,
-            coordinator_public=coordinator_public,
-            token_id=os.urandom(16),
-            secret=os.urandom(32),
+            authority=authority,
+            federation=fingerprint(keys.federation),
+            coordinator=fingerprint(keys.coordinator),
+            secret=os.urandom(16),
             expires=expires,
             name=check_name(name, "the agent name"),
         )
@@ -87,7 +91,9 @@ def create_invites(
     ]
     store.replace_invites(
         [
-            Invite(token.token_id, token.name, token.proof_key, expires, InviteState.OPEN)
+            Invite(
+                token.token_id, token.name, token.proof_key, expires, InviteState.OPEN, hold=hold
+            )
             for token in tokens
         ]
     )
@@ -106,14 +112,20 @@ class JoinDesk:
     """Answers POST /v1/join. Thread-safe; never raises on anything a stranger can send."""
 
     def __init__(
-        self, store: Store, *, events: EventLog | None = None, clock: Clock | None = None
+        self,
+        store: Store,
+        keys: Keys,
+        *,
+        events: EventLog | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._store = store
+        self._keys = keys
         self._events = events
         self._clock = clock or SystemClock()
         self._limiter = RateLimiter(PER_SECOND, BURST, self._clock)
 
-    def handle(self, body: bytes, address: str) -> tuple[int, dict[str, str]]:
+    def handle(self, body: bytes, address: str) -> tuple[int, dict[str, object]]:
         """(HTTP status, JSON object) for one request from `address`."""
         try:
             return 200, self._join(body, address)
@@ -127,7 +139,7 @@ class JoinDesk:
         status, detail = _ANSWERS[code]
         return status, {"code": code.value, "detail": detail}
 
-    def _join(self, body: bytes, address: str) -> dict[str, str]:
+    def _join(self, body: bytes, address: str) -> dict[str, object]:
         if not self._limiter.allow(address):
             raise _No(JoinCode.RATE)
         request = _parse(body)
@@ -137,7 +149,7 @@ class JoinDesk:
         self._check_invite(invite, request)
         agent = _check_keys(request, self._clock.wall())
         if invite.state is InviteState.OPEN:
-            agent = self._enrol(invite, agent)
+            agent = self._enrol(invite, replace(agent, held=invite.hold))
         else:
             agent = self._known(invite, agent)
         return self._answer(agent)
@@ -186,12 +198,12 @@ class JoinDesk:
             raise _No(JoinCode.REVOKED)
         return known
 
-    def _answer(self, agent: EnrolledAgent) -> dict[str, str]:
+    def _answer(self, agent: EnrolledAgent) -> dict[str, object]:
         signed = self._store.roster()
+        who = (agent.agent_id, agent.name, self._keys)
         if signed is None or agent.agent_id not in signed.roster.members:
-            return JoinAnswer.pending(agent.agent_id, agent.name)
-        body = signed.roster.body()
-        return JoinAnswer.member(agent.agent_id, agent.name, body, signed.signature)
+            return JoinAnswer.pending(*who, approved=not agent.held)
+        return JoinAnswer.member(*who, signed)
 
     def _emit(
         self,

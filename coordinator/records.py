@@ -33,7 +33,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class EnrolledAgent:
-    """One joined device. `node_public` is PEM; `joined` and `revoked` are Unix seconds."""
+    """One joined device. `node_public` is PEM; `joined` and `revoked` are Unix seconds.
+
+    `held`: the operator has still to approve it; until then no roster is exported with it.
+    """
 
     agent_id: bytes
     name: str
@@ -41,6 +44,7 @@ class EnrolledAgent:
     node_public: bytes
     joined: float
     revoked: float | None = None
+    held: bool = False
 
 
 class InviteState(StrEnum):
@@ -51,7 +55,10 @@ class InviteState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Invite:
-    """An invitation as stored: `proof_key` is SHA-256 of the secret, never the secret."""
+    """An invitation as stored: `proof_key` is a hash of the secret, never the secret.
+
+    `hold`: the device that joins with it waits for the operator's approval.
+    """
 
     token_id: bytes
     name: str
@@ -60,6 +67,7 @@ class Invite:
     state: InviteState
     wrong_proofs: int = 0
     agent_id: bytes | None = None  # who used it
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,14 +83,19 @@ class RosterFile:
 
 
 def export_roster(store: "Store", federation_public: bytes, *, clock: Clock | None = None) -> bytes:
-    """The unsigned candidate: next epoch, every joined agent that is not revoked, 90 days.
+    """The unsigned candidate: next epoch, every approved agent that is not revoked, 90 days.
+
+    It is empty when the last member of a roster was revoked.
 
     Raises:
-        ConfigError: nobody has joined.
+        ConfigError: nobody has joined, or nobody who has is approved.
     """
-    agents = store.agents()
-    if not agents:
-        raise ConfigError("nobody has joined yet; invite agents first: coordinator invite NAME")
+    agents = entitled(store)
+    if not agents and store.roster() is None:
+        raise ConfigError(
+            "nobody has joined yet, or nobody is approved; invite agents first: coordinator invite "
+            "NAME, and see: coordinator agents"
+        )
     now = int((clock or SystemClock()).wall())
     roster = Roster(
         federation_id(federation_public),
@@ -100,6 +105,22 @@ def export_roster(store: "Store", federation_public: bytes, *, clock: Clock | No
         members={agent.agent_id: agent.identity_public for agent in agents},
     )
     return RosterFile(roster, b"", {agent.agent_id: agent.name for agent in agents}).encode()
+
+
+def entitled(store: "Store") -> list[EnrolledAgent]:
+    """Who belongs on the next roster."""
+    return [agent for agent in store.agents() if not agent.held]
+
+
+def is_due(store: "Store", *, clock: Clock | None = None) -> bool:
+    """Whether the roster in force misses somebody, holds somebody revoked, or is a third over."""
+    wanted = {agent.agent_id for agent in entitled(store)}
+    signed = store.roster()
+    if signed is None:
+        return bool(wanted)
+    roster = signed.roster
+    late = roster.issued + (roster.expires - roster.issued) / 3
+    return wanted != set(roster.members) or (clock or SystemClock()).wall() >= late
 
 
 def sign_roster(candidate: bytes, federation: Signer) -> bytes:
@@ -122,11 +143,15 @@ def sign_with(candidate: bytes, folder: Path, passphrase: Callable[[], bytes]) -
         ConfigError: no key there, or the candidate cannot be read.
         EnrollmentError: wrong passphrase, or a roster of another federation.
     """
+    return sign_roster(candidate, open_federation_key(folder, passphrase))
+
+
+def open_federation_key(folder: Path, passphrase: Callable[[], bytes]) -> Identity:
+    """The key in `folder`; raises ConfigError when there is none, else as load_federation_key()."""
     path = folder / FEDERATION_KEY
     if not path.exists():
         raise ConfigError(f"{path}: no federation key here; name its folder with --federation")
-    key = load_federation_key(path, passphrase() if is_encrypted(path) else None)
-    return sign_roster(candidate, key)
+    return load_federation_key(path, passphrase() if is_encrypted(path) else None)
 
 
 def import_roster(
@@ -207,4 +232,8 @@ def _check_members(roster: Roster, agents: list[EnrolledAgent], names: Mapping[b
         if known[member].revoked is not None:
             raise EnrollmentError(
                 f"{names[member]} was revoked since this roster was exported; export it again"
+            )
+        if known[member].held:
+            raise EnrollmentError(
+                f"{names[member]} is not approved yet; run: coordinator agents approve {names[member]}"
             )

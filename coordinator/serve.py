@@ -2,7 +2,8 @@
 
 Order (docs/design.md, "Processes"): lock → database → certificates → public listener (503 until it
 has somebody to forward to) → SuperLink and its run → admin socket → runs, one after another, on this
-main thread. The federation key is not among the things it opens.
+main thread. The federation key is not among the things it opens: in one-machine mode that is a
+child's business (coordinator.signer).
 """
 
 import contextlib
@@ -18,18 +19,21 @@ from typing import Any
 from coordinator.admin import AdminServer
 from coordinator.admin_client import SOCKET
 from coordinator.attempt import Stopped, Surroundings
-from coordinator.certificates import ensure_leaf
-from coordinator.commands import candidate_of, import_into, status_of, tokens_of
+from coordinator.certificate_keeper import CertificateKeeper
+from coordinator.commands import candidate_of, import_into, keys_of, status_of, tokens_of
 from coordinator.config import CoordinatorConfig, Plan, load_config, load_plan
 from coordinator.driver import Driver, Progress
 from coordinator.enrollment import JoinDesk
 from coordinator.flower_runtime import FlowerRuntime
 from coordinator.follow import size
 from coordinator.gateway import Gateway
+from coordinator.membership import agents_of, change_in
 from coordinator.records import Run, RunState
 from coordinator.reports import build
+from coordinator.roster_files import is_due
 from coordinator.runs import open_run, submit
-from coordinator.setup import identity_path, tls_folder
+from coordinator.setup import identity_path
+from coordinator.signer import WAIT_S, SignerProcess
 from coordinator.store import Store
 from coordinator.transport import Member
 from shared.clock import SystemClock
@@ -42,7 +46,6 @@ from shared.identity import Identity
 from shared.privacy.heads import SignedHead
 
 IDLE_S = 0.5
-DAY_S = 86_400.0
 INFO: Level = "info"
 ERROR: Level = "error"
 
@@ -79,18 +82,29 @@ class Coordinator:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._roster_changed = threading.Event()
         self._identity = Identity.load(identity_path(home))
-        self._desk = JoinDesk(self.store, events=self.events)
+        self._desk = JoinDesk(self.store, keys_of(home, config), events=self.events)
+        self._roster_due = threading.Event()  # somebody joined, was approved or revoked
         self.gateway = Gateway(join=self._join, ready=self._is_ready, log=self._log)
         self.runtime = FlowerRuntime(private_directory(home / "runtime"), self.gateway, self._log)
         self._admin: AdminServer | None = None
-        self._renew_at = self.clock.monotonic() + DAY_S
+        self._certificates = CertificateKeeper(
+            home,
+            config,
+            reload=self.gateway.reload,
+            log=self._log,
+            say=self._say,
+            clock=self.clock,
+        )
+        self._signer: SignerProcess | None = None
+        if config.federation_folder is not None:
+            self._signer = SignerProcess(home, config.federation_folder, self._log)
 
     def start(self) -> None:
         """Start everything in order; raises ConfigError for a busy port, TransportError for SuperLink."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         logging.getLogger("edgeveil").addHandler(logging.NullHandler())
-        certificate, key = ensure_leaf(tls_folder(self.home), self.config.certificate_hosts)
+        certificate, key = self._certificates.first()
         host, port = self.config.address
         self._apply_roster()
         self.gateway.start(host, port, certificate, key)
@@ -99,10 +113,13 @@ class Coordinator:
         self._admin = AdminServer(self.home / SOCKET, self._handlers())
         self._admin.start()
         self.events.emit(Event.COORDINATOR_START)
-        stderr.print(
-            f"coordinator listening on {host}:{self.gateway.port} for {self.config.url}",
-            markup=False,
-        )
+        self._say(f"coordinator listening on {host}:{self.gateway.port} for {self.config.url}")
+        if self._signer is not None:
+            self._signer.keep_alive(self.clock.monotonic())
+            self._say(
+                "one-machine mode: a signer process admits whoever joins with a token; whoever takes "
+                "this machine over can admit members of their own (docs/threat-model.md)"
+            )
 
     def stop(self) -> None:
         """Public listener first, then the Flower run and its process, then our own files."""
@@ -134,20 +151,11 @@ class Coordinator:
             self._roster_changed.clear()
             self._apply_roster()
             self._register_members()
-        if self.clock.monotonic() >= self._renew_at:
-            self._renew_certificate()
+        self._certificates.check()
+        if self._signer is not None:
+            self._signer.keep_alive(self.clock.monotonic())
         if not self.runtime.alive():
             raise TransportError("the SuperLink process has ended; start `coordinator serve` again")
-
-    def _renew_certificate(self) -> None:
-        """Once a day: a leaf past a third of its life is replaced, for new connections only."""
-        self._renew_at = self.clock.monotonic() + DAY_S
-        path = tls_folder(self.home) / "server.pem"
-        before = path.read_bytes()
-        certificate, key = ensure_leaf(tls_folder(self.home), self.config.certificate_hosts)
-        if certificate.read_bytes() != before:
-            self.gateway.reload(certificate, key)
-            self.events.emit(Event.CERTIFICATE_RENEW)
 
     def _next_run(self) -> Run | None:
         waiting = (RunState.QUEUED, RunState.RUNNING, RunState.STOPPED)
@@ -216,9 +224,10 @@ class Coordinator:
         self.store.set_ledger_head(agent, head.encode())
 
     def _apply_roster(self) -> None:
-        members = self.store.members()
-        self.names.update({agent.agent_id: agent.name for agent in members})
-        self.gateway.set_members(self._members())
+        everybody = self.store.agents(include_revoked=True)
+        self.names.update({agent.agent_id: agent.name for agent in everybody})
+        revoked = frozenset(a.node_public for a in everybody if a.revoked is not None)
+        self.gateway.set_members(self._members(), revoked)
 
     def _register_members(self) -> None:
         self.runtime.set_members(self._members())
@@ -236,6 +245,9 @@ class Coordinator:
             "invite": self._invite,
             "roster-export": lambda _: candidate_of(self.store, self.config),
             "roster-import": self._import_roster,
+            "roster-wanted": self._roster_wanted,
+            "agents": lambda _: {"agents": agents_of(self.store, self.gateway.presence())},
+            "agents-change": self._change_agents,
         }
 
     def _status(self) -> dict[str, Any]:
@@ -266,7 +278,10 @@ class Coordinator:
         }
 
     def _invite(self, asked: dict[str, Any]) -> dict[str, Any]:
-        tokens = tokens_of(self.store, self.home, self.config, asked["names"], asked["ttl_s"])
+        hold = bool(asked["hold"])
+        tokens = tokens_of(
+            self.store, self.home, self.config, asked["names"], asked["ttl_s"], hold=hold
+        )
         for name in tokens:
             self.events.emit(Event.INVITE_CREATE, agent=name)
         return dict(tokens)
@@ -278,9 +293,26 @@ class Coordinator:
         self._wake.put(None)
         return {"epoch": epoch}
 
+    def _change_agents(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """A revoked agent is cut off before the operator's command returns."""
+        change_in(self.store, self.events, asked["change"], asked["names"], asked["new"])
+        self._apply_roster()
+        self._roster_due.set()
+        return {}
+
+    def _roster_wanted(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """The next roster once it is due, or null after `wait_s` seconds; for the signer."""
+        self._roster_due.wait(min(float(asked["wait_s"]), WAIT_S))
+        self._roster_due.clear()
+        if self.halt.is_set() or not is_due(self.store):
+            return {"candidate": None}
+        return candidate_of(self.store, self.config)
+
     def _join(self, body: bytes, address: str) -> tuple[int, dict[str, object]]:
         status, answer = self._desk.handle(body, address)
-        return status, dict(answer)
+        if answer.get("state") == "pending":
+            self._roster_due.set()
+        return status, answer
 
     def _is_ready(self) -> bool:
         return self.runtime.alive() and not self.halt.is_set()
@@ -299,6 +331,14 @@ class Coordinator:
         self.halt.set()
         self._wake.put(None)
 
+    @staticmethod
+    def _say(sentence: str) -> None:
+        stderr.print(sentence, markup=False)
+
     def _stop_admin(self) -> None:
+        self.halt.set()
+        self._roster_due.set()  # ends the signer's held request
+        if self._signer is not None:
+            self._signer.stop()
         if self._admin is not None:
             self._admin.stop()

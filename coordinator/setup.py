@@ -4,6 +4,7 @@ coordinator.toml is written last, so a home that has one is complete; init on an
 goes on where the crash left it.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,10 +12,12 @@ from coordinator.certificates import ensure_authority, ensure_leaf, fingerprint
 from coordinator.config import CoordinatorConfig, load_config
 from coordinator.roster_files import FEDERATION_KEY, create_federation_key
 from coordinator.store import Store
+from coordinator.tls import tls_folder
 from shared.config import validate
 from shared.errors import ConfigError
 from shared.files import private_directory, write_atomic
 from shared.identity import Identity
+from shared.tokens import fingerprint as short_fingerprint
 
 FEDERATION_PUBLIC = "federation.pub"
 
@@ -25,11 +28,9 @@ class Initialised:
     federation: Path
     url: str
     ca_sha256: str
+    federation_fingerprint: str
+    one_machine: bool
     fresh: bool
-
-
-def tls_folder(home: Path) -> Path:
-    return home / "tls"
 
 
 def identity_path(home: Path) -> Path:
@@ -44,8 +45,11 @@ def initialise(
     listen: str,
     hosts: tuple[str, ...],
     passphrase: bytes | None,
+    one_machine: bool = False,
 ) -> Initialised:
     """Make everything that is missing; an initialised home with the same URL is left as it is.
+
+    With `one_machine`, `coordinator serve` will start a signer process on the federation key.
 
     Raises:
         ConfigError: a malformed URL or address, or the home belongs to another URL.
@@ -61,14 +65,26 @@ def initialise(
         ensure_authority(tls_folder(home))
         ensure_leaf(tls_folder(home), config.certificate_hosts)
         Store.open(home, create=True).close()
-        config = config.model_copy(update={"federation_public": federation_public.hex()})
-        write_atomic(home / "coordinator.toml", _render(config).encode())
-    elif load_config(home).url != url:
-        raise ConfigError(
-            f"{home}: already initialised for {load_config(home).url}; edit coordinator.toml to move it"
+        found = {"federation_public": federation_public.hex()}
+        config = config.model_copy(
+            update=found | {"federation_folder": federation if one_machine else None}
         )
-    ca_sha256 = fingerprint((tls_folder(home) / "ca.pem").read_bytes()).hex()
-    return Initialised(home, federation, url, ca_sha256, fresh)
+        write_atomic(home / "coordinator.toml", _render(config).encode())
+    else:
+        config = load_config(home)
+    if config.url != url:
+        raise ConfigError(
+            f"{home}: already initialised for {config.url}; edit coordinator.toml to move it"
+        )
+    return Initialised(
+        home,
+        federation,
+        url,
+        fingerprint((tls_folder(home) / "ca.pem").read_bytes()).hex(),
+        short_fingerprint(bytes.fromhex(config.federation_public)).hex(),
+        config.federation_folder is not None,
+        fresh,
+    )
 
 
 def _federation(folder: Path, passphrase: bytes | None) -> bytes:
@@ -86,10 +102,19 @@ def _federation(folder: Path, passphrase: bytes | None) -> bytes:
 
 def _render(config: CoordinatorConfig) -> str:
     hosts = ", ".join(f'"{host}"' for host in config.hosts)
+    key = ""
+    if config.federation_folder is not None:
+        folder = json.dumps(str(config.federation_folder))
+        key = (
+            "# One-machine mode: `serve` starts a signer process on the key in this folder. Whoever takes\n"
+            "# this machine over can admit members. Remove the line to sign rosters yourself.\n"
+            f"federation_folder = {folder}\n"
+        )
     return (
         "# Written by `coordinator init`; docs/configuration.md explains every key.\n"
         f'url = "{config.url}"  # what agents are told to reach\n'
         f'listen = "{config.listen}"  # host:port of the public gateway\n'
         f"hosts = [{hosts}]  # further names and addresses in the server certificate\n"
         f'federation_public = "{config.federation_public}"  # the key that signs rosters, in hex\n'
+        f"{key}"
     )

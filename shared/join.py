@@ -1,13 +1,14 @@
 """What a device and the join desk say to each other at POST /v1/join (docs/protocol.md, "Joining").
 
 The request proves two things over the same canonical bytes: that the device holds the token's
-secret (HMAC, keyed with SHA-256 of the secret so that the coordinator need not store the secret)
+secret (HMAC, keyed with a hash of the secret so that the coordinator need not store the secret)
 and that it holds the identity key it wants enrolled (Ed25519).
 """
 
 import base64
 import hashlib
 import hmac
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -18,6 +19,7 @@ from shared.errors import ProtocolError, RefusalCode
 from shared.identity import Signer, verify
 from shared.messages import PROTOCOL
 from shared.names import NAME
+from shared.roster import SignedRoster
 from shared.secagg.canonical import u16
 
 PATH = "/v1/join"
@@ -131,14 +133,35 @@ class JoinRequest(BaseModel):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The public keys (32 bytes) a device is to pin."""
+
+    coordinator: bytes
+    federation: bytes
+
+    def as_json(self) -> dict[str, str]:
+        return {
+            "coordinator_public": self.coordinator.hex(),
+            "federation_public": self.federation.hex(),
+        }
+
+
 class JoinAnswer(BaseModel):
-    """A yes: `pending` until a signed roster holds the device, then `member` with that roster."""
+    """A yes: `pending` until a signed roster holds the device, then `member` with that roster.
+
+    The keys are those whose fingerprints the token names. `approved`: false while the operator has
+    still to say yes to this device.
+    """
 
     model_config = _STRICT
 
     state: Literal["pending", "member"]
     agent_id: Annotated[str, _hex(16)]
     name: Name
+    coordinator_public: Annotated[str, _hex(32)]
+    federation_public: Annotated[str, _hex(32)]
+    approved: bool = True
     roster_body: Base64Bytes = b""
     roster_signature: Base64Bytes = b""
 
@@ -151,17 +174,24 @@ class JoinAnswer(BaseModel):
             raise ProtocolError(RefusalCode.MALFORMED, "not an answer to a join request") from error
 
     @staticmethod
-    def pending(agent_id: bytes, name: str) -> dict[str, str]:
-        return {"state": "pending", "agent_id": agent_id.hex(), "name": name}
+    def pending(agent_id: bytes, name: str, keys: Keys, *, approved: bool) -> dict[str, object]:
+        return {
+            "state": "pending",
+            "agent_id": agent_id.hex(),
+            "name": name,
+            "approved": approved,
+            **keys.as_json(),
+        }
 
     @staticmethod
-    def member(agent_id: bytes, name: str, body: bytes, signature: bytes) -> dict[str, str]:
+    def member(agent_id: bytes, name: str, keys: Keys, roster: SignedRoster) -> dict[str, object]:
         return {
             "state": "member",
             "agent_id": agent_id.hex(),
             "name": name,
-            "roster_body": base64.b64encode(body).decode("ascii"),
-            "roster_signature": base64.b64encode(signature).decode("ascii"),
+            "roster_body": base64.b64encode(roster.roster.body()).decode("ascii"),
+            "roster_signature": base64.b64encode(roster.signature).decode("ascii"),
+            **keys.as_json(),
         }
 
 

@@ -1,7 +1,9 @@
-"""The one-line invitation an operator hands to a device (docs/operating.md, "Enrolment").
+"""The one-line invitation an operator hands to a device (docs/protocol.md, "Joining").
 
-It pins everything the device must believe before its first handshake: the CA's fingerprint, the
-federation key and the coordinator key. Whoever holds it can join once; it is as secret as a password.
+It names what the device must believe before its first handshake by 16-byte fingerprints: the
+certificate authority, the federation key and the coordinator key; the keys themselves come with the
+answer to the join and are held against them. Whoever has the token can join once; it is as secret
+as a password.
 """
 
 import base64
@@ -11,46 +13,59 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from shared.canonical import canon, parse
+from shared.canonical import canon
 from shared.errors import ConfigError, EnrollmentError
 from shared.names import check_name
-from shared.secagg.canonical import Malformed, u64, uint
 
 PREFIX = "ev1."
+FINGERPRINT = 16  # bytes of a SHA-256; nobody can make a second key or certificate that fits
 CHECKSUM = 4  # bytes; tells a mistyped token from one the coordinator no longer accepts
-MAX_TOKEN = 4096  # characters
+MAX_TOKEN = 1024  # characters
+_SCHEME = "https://"
+_FIXED = 4 * FINGERPRINT + 4 + 1  # four fingerprints and secrets, expiry, length of the name
+
+
+def fingerprint(data: bytes) -> bytes:
+    """The first 16 bytes of SHA-256 over a raw public key or a certificate's DER."""
+    return hashlib.sha256(data).digest()[:FINGERPRINT]
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`expires` in Unix seconds; `ca_sha256` is over the CA certificate's DER; ids and keys are raw."""
+    """Fingerprints and `secret` have 16 bytes; `expires` is in Unix seconds, below 2^32."""
 
     url: str
-    ca_sha256: bytes
-    federation_public: bytes
-    coordinator_public: bytes
-    token_id: bytes  # 16 bytes
-    secret: bytes = field(repr=False)  # 32 bytes
+    authority: bytes
+    federation: bytes
+    coordinator: bytes
+    secret: bytes = field(repr=False)
     expires: int
     name: str
 
     @property
+    def token_id(self) -> bytes:
+        """16 bytes by which the coordinator finds the invitation; they do not give the secret away."""
+        return hashlib.sha256(canon("token-id", self.secret)).digest()[:16]
+
+    @property
     def proof_key(self) -> bytes:
         """What both sides key the join proof with: the coordinator stores this and never the secret."""
-        return hashlib.sha256(self.secret).digest()
+        return hashlib.sha256(canon("token-proof", self.secret)).digest()
 
     def encode(self) -> str:
         """One line of [A-Za-z0-9._-], safe to paste, mail or print as a QR code."""
-        body = canon(
-            "token",
-            self.url.encode("ascii"),
-            self.ca_sha256,
-            self.federation_public,
-            self.coordinator_public,
-            self.token_id,
-            self.secret,
-            u64(self.expires),
-            self.name.encode("ascii"),
+        name = self.name.encode("ascii")
+        body = b"".join(
+            (
+                self.authority,
+                self.federation,
+                self.coordinator,
+                self.secret,
+                self.expires.to_bytes(4, "big"),
+                bytes([len(name)]),
+                name,
+                self.url.removeprefix(_SCHEME).encode("ascii"),
+            )
         )
         checked = body + hashlib.sha256(body).digest()[:CHECKSUM]
         return PREFIX + base64.urlsafe_b64encode(checked).rstrip(b"=").decode("ascii")
@@ -69,25 +84,33 @@ class Token:
                 f"this is not a join token of this version: one starts with {PREFIX!r}; "
                 "ask the operator for a new one"
             )
-        body = _checked(line)
         try:
-            fields = parse("token", body, 8)
-            token = cls(
-                url=fields[0].decode("ascii"),
-                ca_sha256=_exactly(fields[1], 32),
-                federation_public=_exactly(fields[2], 32),
-                coordinator_public=_exactly(fields[3], 32),
-                token_id=_exactly(fields[4], 16),
-                secret=_exactly(fields[5], 32),
-                expires=uint(fields[6], 8),
-                name=check_name(fields[7].decode("ascii"), "the agent name"),
-            )
-        except (Malformed, UnicodeDecodeError, ConfigError) as error:
+            token = _fields(_checked(line))
+        except (ValueError, ConfigError) as error:
             raise EnrollmentError(
                 f"this join token is malformed ({error}); ask for a new one"
             ) from error
         _check_url(token.url)
         return token
+
+
+def _fields(body: bytes) -> Token:
+    """The token in canonical bytes; raises ValueError or ConfigError."""
+    if len(body) <= _FIXED:
+        raise ValueError("it is too short")
+    parts = [body[at : at + FINGERPRINT] for at in range(0, 4 * FINGERPRINT, FINGERPRINT)]
+    end = _FIXED + body[_FIXED - 1]
+    if len(body) <= end:
+        raise ValueError("its name is longer than itself")
+    return Token(
+        url=_SCHEME + body[end:].decode("ascii"),
+        authority=parts[0],
+        federation=parts[1],
+        coordinator=parts[2],
+        secret=parts[3],
+        expires=int.from_bytes(body[4 * FINGERPRINT : _FIXED - 1], "big"),
+        name=check_name(body[_FIXED:end].decode("ascii"), "the agent name"),
+    )
 
 
 def _check_url(url: str) -> None:
@@ -98,14 +121,14 @@ def _check_url(url: str) -> None:
         valid = plain and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
     except ValueError:
         valid = False
-    if not valid:
+    if not valid or not url.isprintable():
         raise EnrollmentError(
             f"this join token names {url!r}, which is not https://HOST:PORT; ask for a new one"
         )
 
 
 def _checked(line: str) -> bytes:
-    """The canonical bytes inside `line` after its checksum was compared."""
+    """The bytes inside `line` after its checksum was compared; only one spelling is accepted."""
     mistyped = "this join token is incomplete or mistyped (its checksum does not match); copy the whole line again"
     if len(line) > MAX_TOKEN:
         raise EnrollmentError(mistyped)
@@ -115,12 +138,7 @@ def _checked(line: str) -> bytes:
     except (binascii.Error, ValueError) as error:
         raise EnrollmentError(mistyped) from error
     body, checksum = raw[:-CHECKSUM], raw[-CHECKSUM:]
-    if hashlib.sha256(body).digest()[:CHECKSUM] != checksum:
+    canonical = base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") == text
+    if hashlib.sha256(body).digest()[:CHECKSUM] != checksum or not canonical:
         raise EnrollmentError(mistyped)
     return body
-
-
-def _exactly(data: bytes, size: int) -> bytes:
-    if len(data) != size:
-        raise Malformed(f"a field of {len(data)} bytes where {size} belong")
-    return data

@@ -25,7 +25,7 @@ from coordinator.roster_files import export_roster, import_roster, sign_roster
 from coordinator.store import Store
 from shared.event_log import EventLog
 from shared.identity import Identity
-from shared.join import JoinRequest
+from shared.join import JoinRequest, Keys
 from shared.roster import agent_id
 from shared.tokens import Token
 
@@ -90,18 +90,19 @@ class Bench:
         self.store = Store.open(self.folder, create=True, clock=self.clock)
         self.events_path = self.folder / "events.jsonl"
         self.events = EventLog(self.events_path, clock=self.clock)
-        self.desk = JoinDesk(self.store, events=self.events, clock=self.clock)
-        self.ca_sha256 = os.urandom(32)
+        self.keys = Keys(self.coordinator.public, self.federation.public)
+        self.desk = JoinDesk(self.store, self.keys, events=self.events, clock=self.clock)
+        self.authority = os.urandom(16)
 
-    def invite(self, *names: str, ttl_s: float = 3600.0) -> list[Token]:
+    def invite(self, *names: str, ttl_s: float = 3600.0, hold: bool = False) -> list[Token]:
         return create_invites(
             self.store,
             names,
             ttl_s=ttl_s,
             url=self.url,
-            ca_sha256=self.ca_sha256,
-            federation_public=self.federation.public,
-            coordinator_public=self.coordinator.public,
+            authority=self.authority,
+            keys=self.keys,
+            hold=hold,
             clock=self.clock,
         )
 
@@ -164,7 +165,7 @@ def running_coordinator(folder: Path, hosts: tuple[str, ...] = ("localhost",)) -
     bench = Bench(folder)
     bench.clock.seconds = time.time()
     chain, key = ensure_leaf(folder / "tls", hosts)
-    bench.ca_sha256 = fingerprint((folder / "tls" / "ca.pem").read_bytes())
+    bench.authority = fingerprint((folder / "tls" / "ca.pem").read_bytes())[:16]
     try:
         with tls_server(bench, chain, key) as port:
             bench.url = f"https://localhost:{port}"

@@ -35,7 +35,7 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from transport_bench import Bench, BenchAgent
 
-from agent.flower_link.fleet_client import pinned
+from shared.certificates import pinned_context
 from shared.request_signature import sign
 
 FLEET = "/v1/fleet/"
@@ -46,7 +46,10 @@ class RawAgent:
         self.agent = agent
         self.session = f"{session}.{os.urandom(8).hex()}"
         self.client = httpx.Client(
-            base_url=bench.url, verify=pinned(bench.certificate), trust_env=False, timeout=30
+            base_url=bench.url,
+            verify=pinned_context(bench.certificate),
+            trust_env=False,
+            timeout=30,
         )
         self.node_id = 0
 

@@ -5,7 +5,6 @@ ends the process when the server says so (docs/transport.md, "Agent"); this one 
 """
 
 import os
-import ssl
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,7 +19,8 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from shared.errors import ConfigError, TransportError
+from shared.certificates import pinned_context
+from shared.errors import ConfigError
 from shared.flower_objects import MAX_OBJECT_BYTES
 from shared.identity import Signer
 from shared.messages import PROTOCOL
@@ -93,19 +93,6 @@ def server_address(url: str) -> str:
     return parts.netloc
 
 
-def pinned(ca_pem: bytes) -> ssl.SSLContext:
-    """TLS 1.3 or newer, and only this authority."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    try:
-        context.load_verify_locations(cadata=ca_pem.decode("ascii"))
-    except (ssl.SSLError, UnicodeDecodeError) as error:
-        raise TransportError(
-            "the pinned certificate authority cannot be read; join again"
-        ) from error
-    return context
-
-
 def make_client(
     url: str,
     ca_pem: bytes,
@@ -121,7 +108,7 @@ def make_client(
     )
     client._client.close()  # noqa: SLF001 - Flower offers no way to pass a client
     client._client = _BoundedClient(  # noqa: SLF001
-        verify=pinned(ca_pem),
+        verify=pinned_context(ca_pem),
         timeout=httpx.Timeout(READ_TIMEOUT_S, connect=10.0),
         limits=httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=60.0),
         trust_env=False,

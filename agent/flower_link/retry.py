@@ -1,7 +1,6 @@
 """What an agent does about each answer of the gateway: try again, start over, give up, or stop."""
 
 import secrets
-import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import TypeVar
 
 import httpx
 
+from shared.certificates import find_refusal, why_refused
 from shared.errors import EnrollmentError, TransportError
 
 _FIRST_S = 0.1
@@ -104,14 +104,11 @@ class Caller:
         raise Dropped(f"the coordinator answered {status} {code}".rstrip())
 
     def _check_certificate(self, error: BaseException) -> None:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, ssl.SSLCertVerificationError):
-                raise TransportError(
-                    f"{self._where}: its certificate is not the one pinned at enrolment "
-                    f"({cause.verify_message}); do not go on before the operator has explained it"
-                ) from error
-            cause = cause.__cause__ or cause.__context__
+        refusal = find_refusal(error)
+        if refusal is not None:
+            raise TransportError(
+                f"{self._where}: its certificate does not verify: {why_refused(refusal)}"
+            ) from error
 
 
 def _code(response: httpx.Response) -> tuple[str, float | None]:

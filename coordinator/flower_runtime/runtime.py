@@ -393,9 +393,10 @@ class FlowerRuntime:
         return incoming + [Incoming(p.agent_id, lost=Lost.UNAVAILABLE) for p in missed]
 
     def _silent(self) -> list[Incoming]:
-        """Agents that have not been heard of for longer than two heartbeats."""
+        """Agents not heard of for longer than two heartbeats, and those that were just revoked."""
         silence = self._gateway.silence()
-        gone = [p for p in self._pending.values() if silence.get(p.agent_id, 0.0) > _SILENT_S]
+        never = float("inf")
+        gone = [p for p in self._pending.values() if silence.get(p.agent_id, never) > _SILENT_S]
         return self._give_up(gone, Lost.UNAVAILABLE)
 
     def _give_up(self, pendings: list[_Pending], why: Lost) -> list[Incoming]:

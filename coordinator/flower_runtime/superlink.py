@@ -7,7 +7,6 @@ coordinator that still holds a port can't be mistaken for it. No flwr is importe
 import collections
 import datetime as dt
 import ipaddress
-import os
 import secrets
 import socket
 import ssl
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from coordinator.child_process import guarded
 from coordinator.transport import Log
 from shared.errors import TransportError
 from shared.event_log import Event
@@ -34,17 +34,6 @@ _START_S = 30.0
 _STOP_S = 5.0
 _TAIL_LINES = 20
 _DAYS = 3650  # the certificate lives as long as the process
-
-# Runs in the child before SuperLink: it dies with the parent, and never starts without it. The
-# parent death signal survives exec; SIGKILL, since uvicorn takes up to 30 s to follow a SIGTERM.
-_GUARD = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL, 0, 0, 0)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit(1)
-os.umask(0o077)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class SuperLink:
@@ -107,8 +96,7 @@ class SuperLink:
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
         folder = self._folder
         program = Path(sys.executable).parent / "flower-superlink"
-        command = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), str(program)]
-        command += ["--host", LOOPBACK, "--port", str(port)]
+        command = guarded(str(program), "--host", LOOPBACK, "--port", str(port))
         command += ["--ssl-certfile", str(folder / "superlink.crt")]
         command += ["--ssl-keyfile", str(folder / "superlink.key")]
         command += ["--ssl-ca-certfile", str(folder / "superlink.crt")]

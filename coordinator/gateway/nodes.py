@@ -8,7 +8,7 @@ key, and a node id means nothing after a restart.
 import asyncio
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -144,7 +144,9 @@ class Nodes:
 
     @staticmethod
     def _kept(node: Node | None, member: Member) -> Node:
-        if node is not None and node.member == member:
+        """The same device stays connected when the operator renames it."""
+        if node is not None and replace(node.member, name=member.name) == member:
+            node.member = member
             return node
         return make_node(member)
 

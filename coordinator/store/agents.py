@@ -95,15 +95,35 @@ class AgentTables(Tables):
 
     def revoke(self, name: str) -> EnrolledAgent:
         """Shut out the agent of that name for ever; raises ConfigError if there is none."""
-        table = schema.members
-        in_force = (table.c.name == name) & table.c.revoked.is_(None)
         with self._database.writing() as connection:
-            row = connection.execute(sa.select(table).where(in_force)).one_or_none()
-            if row is None:
-                raise ConfigError(f"no agent named {name!r} is enrolled; see: coordinator status")
+            agent = _in_force(connection, name)
             now = self._clock.wall()
-            connection.execute(sa.update(table).where(in_force).values(revoked=now))
-        return replace(_agent(row), revoked=now)
+            _set(connection, agent, revoked=now)
+        return replace(agent, revoked=now)
+
+    def approve(self, name: str) -> EnrolledAgent:
+        """Let the agent of that name onto the next roster; raises ConfigError if there is none."""
+        with self._database.writing() as connection:
+            agent = _in_force(connection, name)
+            _set(connection, agent, held=False)
+        return replace(agent, held=False)
+
+    def rename(self, old: str, new: str) -> EnrolledAgent:
+        """Give the agent of that name another one.
+
+        Raises:
+            ConfigError: there is none.
+            EnrollmentError: another agent has the new name.
+        """
+        with self._database.writing() as connection:
+            agent = _in_force(connection, old)
+            try:
+                _set(connection, agent, name=new)
+            except IntegrityError as error:
+                raise EnrollmentError(
+                    f"another agent is called {new}; choose another name"
+                ) from error
+        return replace(agent, name=new)
 
     def roster(self) -> SignedRoster | None:
         """The roster in force: the one of the highest epoch. Its signature was checked on import."""
@@ -174,6 +194,21 @@ def _insert_agent(connection: sa.Connection, agent: EnrolledAgent) -> None:
         ) from error
 
 
+def _in_force(connection: sa.Connection, name: str) -> EnrolledAgent:
+    table = schema.members
+    query = sa.select(table).where(table.c.name == name, table.c.revoked.is_(None))
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise ConfigError(f"no agent named {name!r} is enrolled; see: coordinator agents")
+    return _agent(row)
+
+
+def _set(connection: sa.Connection, agent: EnrolledAgent, **values: object) -> None:
+    table = schema.members
+    statement = sa.update(table).where(table.c.agent_id == agent.agent_id).values(**values)
+    connection.execute(statement)
+
+
 def _names_in_force(connection: sa.Connection, names: Iterable[str]) -> list[str]:
     table = schema.members
     query = sa.select(table.c.name).where(table.c.name.in_(list(names)), table.c.revoked.is_(None))
@@ -189,6 +224,7 @@ def _invite(row: sa.Row[Any]) -> Invite:
         state=InviteState(row.state),
         wrong_proofs=row.wrong_proofs,
         agent_id=row.agent_id,
+        hold=row.hold,
     )
 
 
@@ -200,4 +236,5 @@ def _agent(row: sa.Row[Any]) -> EnrolledAgent:
         node_public=row.node_public,
         joined=row.joined,
         revoked=row.revoked,
+        held=row.held,
     )

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-HEAD = "0001"  # the newest migration; read here so that opening does not need to import alembic
+HEAD = "0002"  # the newest migration; read here so that opening does not need to import alembic
 
 metadata = sa.MetaData()
 
@@ -23,6 +23,7 @@ members = sa.Table(
     sa.Column("joined", sa.Float, nullable=False),
     sa.Column("revoked", sa.Float),
     sa.Column("ledger_head", sa.LargeBinary, nullable=False),
+    sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()),
     # A revoked device keeps its row, so its key stays out for ever while its name may be used again.
     sa.Index("members_name", "name", unique=True, sqlite_where=sa.text("revoked IS NULL")),
 )
@@ -37,6 +38,7 @@ invites = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("wrong_proofs", sa.Integer, nullable=False),
     sa.Column("agent_id", sa.LargeBinary, sa.ForeignKey("members.agent_id")),
+    sa.Column("hold", sa.Boolean, nullable=False, server_default=sa.false()),
 )
 
 roster = sa.Table(

@@ -15,7 +15,7 @@ from flwr.proto.fleet_pb2 import (
 from flwr.proto.node_pb2 import Node
 from transport_bench import Bench, BenchAgent, federation
 
-from agent.flower_link.fleet_client import pinned
+from shared.certificates import pinned_context
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_every_other_route_of_superlink_is_not_found_from_outside(bench):
     }
     assert allowed < set(paths)
     with httpx.Client(
-        base_url=bench.url, verify=pinned(bench.certificate), trust_env=False
+        base_url=bench.url, verify=pinned_context(bench.certificate), trust_env=False
     ) as outside:
         for path in {*paths, "/docs", "/openapi.json", "/health", "/", "/v1/fleet/"} - allowed:
             assert outside.post(path).status_code == 404, path
@@ -63,7 +63,7 @@ def test_every_other_route_of_superlink_is_not_found_from_outside(bench):
 
 def test_health_and_readiness_are_answered_without_a_key(bench):
     with httpx.Client(
-        base_url=bench.url, verify=pinned(bench.certificate), trust_env=False
+        base_url=bench.url, verify=pinned_context(bench.certificate), trust_env=False
     ) as outside:
         assert outside.get("/healthz").json() == {"status": "ok"}
         assert outside.get("/readyz").json() == {"status": "ok"}

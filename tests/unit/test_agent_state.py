@@ -10,8 +10,14 @@ from shared.errors import Busy, EnrollmentError, ProtocolError, RefusalCode, Sta
 from shared.identity import Identity
 from shared.messages import Attempt
 from shared.roster import Roster, SignedRoster, agent_id, federation_id
+from shared.tokens import Token
 
 FEDERATION = Identity.generate()
+
+
+TOKEN = Token(
+    "https://localhost:8443", b"a" * 16, b"f" * 16, b"c" * 16, b"s" * 16, 2_000_000_000, "cam-1"
+)
 
 
 def pin(home, **changes):
@@ -60,7 +66,7 @@ def test_everything_in_the_home_is_private(joined):
     joined.accept_roster(*roster(1, joined.identity().public), now=NOW)
     joined.next_session()
     joined.advance(Attempt("run-1", 1, 1))
-    joined.save_join_secret(b"s" * 32)
+    joined.save_join_token(TOKEN)
     with joined.lock():
         modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in joined.path.iterdir()}
     assert stat.S_IMODE(joined.path.stat().st_mode) == 0o700
@@ -180,13 +186,20 @@ def test_a_damaged_file_stops_the_agent_and_is_named(joined, name, content):
     assert (joined.path / name).read_bytes() == content
 
 
-def test_the_join_secret_can_be_erased(home):
-    assert home.join_secret() is None
-    home.save_join_secret(b"s" * 32)
-    assert home.join_secret() == b"s" * 32
-    home.erase_join_secret()
-    home.erase_join_secret()
-    assert home.join_secret() is None
+def test_the_join_token_can_be_erased(home):
+    assert home.join_token() is None
+    home.save_join_token(TOKEN)
+    assert home.join_token() == TOKEN
+    home.erase_join_token()
+    home.erase_join_token()
+    assert home.join_token() is None
+
+
+def test_a_damaged_join_token_is_named(home):
+    home.save_join_token(TOKEN)
+    (home.path / "join.token").write_text("ev1.AAAA")
+    with pytest.raises(StateDamaged, match=r"join\.token"):
+        home.join_token()
 
 
 # The roster

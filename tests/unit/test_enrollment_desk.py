@@ -14,6 +14,7 @@ from shared.errors import ConfigError, EnrollmentError
 from shared.event_log import read_events
 from shared.join import MAX_REQUEST, JoinAnswer, JoinCode
 from shared.roster import SignedRoster
+from shared.tokens import fingerprint
 
 
 @pytest.fixture
@@ -32,9 +33,9 @@ def events(bench):
 
 def test_an_invite_pins_everything_the_device_must_believe(bench):
     (token,) = bench.invite("cam-1", ttl_s=60)
-    assert (token.url, token.ca_sha256, token.name) == (bench.url, bench.ca_sha256, "cam-1")
-    assert token.federation_public == bench.federation.public
-    assert token.coordinator_public == bench.coordinator.public
+    assert (token.url, token.authority, token.name) == (bench.url, bench.authority, "cam-1")
+    assert token.federation == fingerprint(bench.federation.public)
+    assert token.coordinator == fingerprint(bench.coordinator.public)
     assert token.expires == NOW + 60
 
 
@@ -62,7 +63,7 @@ def test_names_that_cannot_be_invited_store_nothing(bench, names):
     assert bench.store.invites() == []
 
 
-@pytest.mark.parametrize("ttl_s", [0, -1])
+@pytest.mark.parametrize("ttl_s", [0, -1, 367 * 86_400, 1e12])
 def test_a_token_must_live(bench, ttl_s):
     with pytest.raises(ConfigError, match="longer"):
         bench.invite("a", ttl_s=ttl_s)
@@ -81,7 +82,12 @@ def test_a_device_is_pending_until_a_signed_roster_holds_it(bench):
     (token,) = bench.invite("a")
     device = Device()
     request = device.request(token)
-    pending = {"state": "pending", "agent_id": device.agent_id.hex(), "name": "a"}
+    keys = {
+        "coordinator_public": bench.coordinator.public.hex(),
+        "federation_public": bench.federation.public.hex(),
+    }
+    pending = {"state": "pending", "agent_id": device.agent_id.hex(), "name": "a", "approved": True}
+    pending |= keys
     assert bench.post(request) == (200, pending)
     assert bench.post(request) == (200, pending)
     bench.sign_and_import()
