@@ -1,7 +1,7 @@
 """`agent join` and `agent run`: from a token to a device that answers rounds until it is stopped.
 
-The composition root of the agent. torch, opacus and flwr are imported only once this device is a
-member and its data, policy and ledger have passed their checks.
+The composition root of the agent. flwr is imported only once this device is a member and its data and
+policy have passed their checks; torch and opacus in the background, once it is connected.
 """
 
 import contextlib
@@ -20,6 +20,7 @@ from agent.dp.fingerprint import check_dataset
 from agent.enrollment import JoinState, join, wait_until_member
 from agent.policy import Policy
 from agent.state import AgentHome
+from agent.warm_up import WarmSession
 from shared.clock import SystemClock
 from shared.data.probe import raw_records
 from shared.errors import ConfigError
@@ -104,7 +105,8 @@ def run_device(
         elif home.join_token() is None:
             home.pinned()
         _log_to(path / "agent.log")
-        threading.Thread(target=_warm_up, daemon=True).start()
+        if home.find_pinned() is None or home.pinned().state != "member":
+            threading.Thread(target=_warm_up, daemon=True).start()
         wait_until_member(home, stop, on_status)
         if not stop.is_set():
             device = Device(
@@ -129,14 +131,12 @@ def _warm_up() -> None:
 
 
 def _answer_rounds(device: Device, stop: threading.Event) -> None:
-    device.on_status("loading torch and opacus")
-    from agent import client_app  # noqa: PLC0415 - flwr, torch and opacus: seconds to import
+    from agent import client_app  # noqa: PLC0415 - flwr: a second to import
     from agent.flower_link import FlowerLink  # noqa: PLC0415
-    from agent.session import Session  # noqa: PLC0415
 
     if stop.is_set():
         return
-    session = Session(device)
+    session = WarmSession(device, stop)
     try:
         link = FlowerLink(
             url=device.pinned.url,
@@ -147,10 +147,13 @@ def _answer_rounds(device: Device, stop: threading.Event) -> None:
             app=client_app.build(session.handle),
             on_status=device.on_status,
             accepted=session.accepted,
+            online=session.begin,
         )
         link.run(stop)
     finally:
         session.close()
+    if session.failure is not None:
+        raise session.failure
 
 
 def _stop_on_signals() -> threading.Event:

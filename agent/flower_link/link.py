@@ -48,7 +48,8 @@ _REFUSED_S = 2.0  # after a poll that was refused
 
 class FlowerLink:
     """`session` must grow with every start of this agent. `accepted` is called in the link's thread
-    once the gateway has a reply and all its objects; the reply it gets has no bulk.
+    once the gateway has a reply and all its objects; the reply it gets has no bulk. `online` is called
+    after each activation and must return at once.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class FlowerLink:
         app: ClientApp,
         on_status: Callable[[str], None],
         accepted: Callable[[Reply], None],
+        online: Callable[[], None] = lambda: None,
     ) -> None:
         self._where = server_address(url)
         self._public = public_pem(node_key)
@@ -71,6 +73,7 @@ class FlowerLink:
         self._app = app
         self._on_status = on_status
         self._accepted = accepted
+        self._online = online
         self._said = ""
         self._node: Node | None = None
         self._activate_again = threading.Event()
@@ -145,6 +148,7 @@ class FlowerLink:
         self._node = Node(node_id=answer.node_id)
         self._activate_again.clear()
         self._say(f"connected to {self._where}; waiting for work")
+        self._online()
         return self._node
 
     def _serve_one(self, caller: Caller, node: Node) -> None:
