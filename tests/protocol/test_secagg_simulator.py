@@ -80,5 +80,4 @@ def test_an_agent_that_answers_a_repeated_request_anew_is_found(monkeypatch):
 
     monkeypatch.setattr(ClientSession, "_repeat", anew)
     with pytest.raises(Violation, match="two different masked vectors"):
-        for seed in range(50):
-            simulate(seed)
+        [simulate(seed) for seed in range(50)]
