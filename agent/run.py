@@ -21,6 +21,7 @@ from agent.enrollment import JoinState, join, wait_until_member
 from agent.policy import Policy
 from agent.state import AgentHome
 from agent.warm_up import WarmSession
+from shared.argv import hide_argument
 from shared.clock import SystemClock
 from shared.data.probe import raw_records
 from shared.errors import ConfigError
@@ -42,6 +43,7 @@ def read_token(text: str) -> Token:
             return Token.decode(path.read_text())
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot read the token file ({error})") from error
+    hide_argument(text)
     return Token.decode(text)
 
 

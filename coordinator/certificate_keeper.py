@@ -49,8 +49,8 @@ class CertificateKeeper:
     def check(self) -> None:
         """Look for new files every few seconds, renew our own leaf once a day."""
         now = self._clock.monotonic()
-        if now < self._look_at:
-            return
+        if not self._shown or now < self._look_at:
+            return  # not serving TLS, or looked just now
         self._look_at = now + LOOK_S
         if now < self._renew_at and stamp(self._config) == self._stamp:
             return

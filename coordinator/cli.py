@@ -221,6 +221,12 @@ def roster_import(
 def serve(
     home: HomeOption = None,
     plan: Annotated[Path | None, typer.Option("--plan", help="Queue this plan at once.")] = None,
+    plain_http: Annotated[
+        bool,
+        typer.Option(
+            "--plain-http", help="Listen without TLS, on loopback only, behind a TLS proxy here."
+        ),
+    ] = False,
 ) -> None:
     """Run the coordinator until interrupted. Unfinished runs continue by themselves.
 
@@ -228,7 +234,7 @@ def serve(
     """
     from coordinator.serve import serve as serve_forever
 
-    serve_forever(home_of(ROLE, home), plan)
+    serve_forever(home_of(ROLE, home), plan, plain_http=plain_http)
 
 
 @app.command("run")

@@ -50,14 +50,17 @@ INFO: Level = "info"
 ERROR: Level = "error"
 
 
-def serve(home: Path, plan: Path | None) -> None:
-    """Run until SIGINT or SIGTERM; raises what makes it impossible to start or go on."""
+def serve(home: Path, plan: Path | None, *, plain_http: bool = False) -> None:
+    """Run until SIGINT or SIGTERM; raises what makes it impossible to start or go on.
+
+    `plain_http`: a proxy on this machine does TLS; refused unless the address is loopback.
+    """
     config = load_config(home)
     queued = load_plan(plan) if plan is not None else None
     with exclusive_lock(home / "serve.lock", held_by="coordinator serve"):
         coordinator = Coordinator(home, config)
         try:
-            coordinator.start()
+            coordinator.start(plain_http=plain_http)
             if queued is not None:
                 submit(coordinator.store, queued)
                 for notice in queued.notices:
@@ -99,21 +102,22 @@ class Coordinator:
         if config.federation_folder is not None:
             self._signer = SignerProcess(home, config.federation_folder, self._log)
 
-    def start(self) -> None:
+    def start(self, *, plain_http: bool) -> None:
         """Start everything in order; raises ConfigError for a busy port, TransportError for SuperLink."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         logging.getLogger("edgeveil").addHandler(logging.NullHandler())
-        certificate, key = self._certificates.first()
+        files = None if plain_http else self._certificates.first()
         host, port = self.config.address
         self._apply_roster()
-        self.gateway.start(host, port, certificate, key)
+        self.gateway.start(host, port, files)
         self.runtime.start()
         self._register_members()
         self._admin = AdminServer(self.home / SOCKET, self._handlers())
         self._admin.start()
         self.events.emit(Event.COORDINATOR_START)
-        self._say(f"coordinator listening on {host}:{self.gateway.port} for {self.config.url}")
+        how = " in plain HTTP" if plain_http else ""
+        self._say(f"coordinator listening{how} on {host}:{self.gateway.port} for {self.config.url}")
         if self._signer is not None:
             self._signer.keep_alive(self.clock.monotonic())
             self._say(

@@ -142,7 +142,9 @@ class Bench:
     def start(self, *, links: bool = True, port: int = 0) -> None:
         self.runtime.set_members([agent.member for agent in self.agents])
         self.runtime.start()
-        self.gateway.start("127.0.0.1", port, self.home / "gateway.crt", self.home / "gateway.key")
+        self.gateway.start(
+            "127.0.0.1", port, (self.home / "gateway.crt", self.home / "gateway.key")
+        )
         if links:
             for agent in self.agents:
                 agent.start(self.url, self.certificate)

@@ -91,17 +91,18 @@ class Gateway:
     def port(self) -> int:
         return self._server.port
 
-    def start(self, host: str, port: int, certificate: Path, key: Path) -> None:
-        """Listen; `port` 0 lets the system choose.
+    def start(self, host: str, port: int, files: tuple[Path, Path] | None) -> None:
+        """Listen; `port` 0 lets the system choose. `files`: certificate chain and key; None: no TLS.
 
         Raises:
-            ConfigError: the address is taken or not ours, or the certificate cannot be used.
+            ConfigError: the address is taken or not ours, the certificate cannot be used, or no TLS
+                is asked for on an address that is not loopback.
         """
         try:
-            self._call(self._server.start(host, port, certificate, key)).result(_START_S)
+            self._call(self._server.start(host, port, files)).result(_START_S)
         except ssl.SSLError as error:
             raise ConfigError(
-                f"{certificate}: this certificate and {key} do not fit ({error.reason})"
+                f"{files[0] if files else ''}: this certificate does not fit its key ({error.reason})"
             ) from error
         except OSError as error:
             raise ConfigError(

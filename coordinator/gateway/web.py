@@ -3,6 +3,7 @@ exhaust. Nothing here knows Flower or agents.
 """
 
 import asyncio
+import ipaddress
 import json
 import ssl
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
 from coordinator.gateway.vocabulary import GatewaySettings, Reason, Rejected
+from shared.errors import ConfigError
 
 _SLOWEST_BYTES_PER_S = 8 << 10
 _MOST_HEADER_BYTES = 16 << 10
@@ -132,7 +134,7 @@ class PatientProtocol(H11Protocol):
 
 
 class HttpServer:
-    """One TLS 1.3 listener in the running event loop."""
+    """One TLS 1.3 listener in the running event loop; without TLS only on loopback."""
 
     def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
         self._settings = settings
@@ -160,20 +162,25 @@ class HttpServer:
         """Beyond it, new requests get 503."""
         self._config.limit_concurrency = most
 
-    async def start(self, host: str, port: int, certificate: Path, key: Path) -> None:
-        """Raises OSError when the address cannot be bound, ssl.SSLError for a bad certificate."""
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.minimum_version = ssl.TLSVersion.TLSv1_3
-        tls.load_cert_chain(certificate, key)
-        tls.set_alpn_protocols(["http/1.1"])
-        self._tls = tls
+    async def start(self, host: str, port: int, files: tuple[Path, Path] | None) -> None:
+        """`files`: certificate chain and key; None serves plain HTTP, for a proxy on this machine.
+
+        Raises:
+            ConfigError: plain HTTP on an address that is not loopback.
+            OSError, ssl.SSLError: the address cannot be bound; a bad certificate.
+        """
+        timeouts: dict[str, Any] = {}
+        if files is None:
+            _check_loopback(host)
+        else:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.minimum_version = ssl.TLSVersion.TLSv1_3
+            self._tls.load_cert_chain(*files)
+            self._tls.set_alpn_protocols(["http/1.1"])
+            timeouts["ssl_handshake_timeout"] = self._settings.handshake_deadline_s
+            timeouts["ssl_shutdown_timeout"] = _TLS_SHUTDOWN_S
         self._server = await asyncio.get_running_loop().create_server(
-            self._protocol,
-            host,
-            port,
-            ssl=tls,
-            ssl_handshake_timeout=self._settings.handshake_deadline_s,
-            ssl_shutdown_timeout=_TLS_SHUTDOWN_S,
+            self._protocol, host, port, ssl=self._tls, **timeouts
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
@@ -200,6 +207,18 @@ class HttpServer:
         protocol = PatientProtocol(config=self._config, server_state=self._state, app_state={})
         protocol.header_deadline_s = self._settings.header_deadline_s
         return protocol
+
+
+def _check_loopback(host: str) -> None:
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False  # a name may resolve to anything
+    if not loopback:
+        raise ConfigError(
+            f"plain HTTP is served on a loopback address only, not on {host}: "
+            'set listen = "127.0.0.1:PORT" in coordinator.toml and put a TLS proxy in front'
+        )
 
 
 def client_address(scope: Scope) -> str:

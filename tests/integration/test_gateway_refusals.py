@@ -242,7 +242,6 @@ def test_a_taken_port_is_named(bench):
         other.gateway.start(
             "127.0.0.1",
             bench.gateway.port,
-            bench.home / "gateway.crt",
-            bench.home / "gateway.key",
+            (bench.home / "gateway.crt", bench.home / "gateway.key"),
         )
     other.gateway.stop()
