@@ -26,6 +26,18 @@ class Scores:
     support: Counts  # records per true class
     undefined: tuple[int, ...]  # classes with a ratio 0/0, counted as 0
 
+    def averages(self) -> dict[str, tuple[float, float, float]]:
+        """(precision, recall, F1): micro counts records, macro classes, weighted classes by support."""
+        per_class = (self.precision, self.recall, self.f1)
+        total = max(1, int(self.support.sum()))
+        macro = [float(values.mean()) if len(values) else 0.0 for values in per_class]
+        weighted = [float((values * self.support).sum() / total) for values in per_class]
+        return {
+            "micro": (self.accuracy, self.accuracy, self.accuracy),
+            "macro": (macro[0], macro[1], macro[2]),
+            "weighted": (weighted[0], weighted[1], weighted[2]),
+        }
+
 
 def confusion(predicted: Counts, targets: Counts, classes: int) -> Counts:
     """Count (true, predicted) pairs into an int64 (classes, classes) matrix."""

@@ -1,0 +1,135 @@
+"""One run as its records tell it: the figures that tables, pages and comparisons share (pure)."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from coordinator.config import Plan
+from coordinator.offers import training_plan
+from coordinator.records import Outcome, RoundRecord, Run
+from shared.metrics import Scores, scores
+from shared.plan import TrainingPlan
+from shared.privacy.rdp import Segment, epsilon
+
+STAGES = ("round", "share", "masked", "agree", "unmask")
+FIRST = STAGES[0]
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """`records`: every finished attempt of the run, oldest first."""
+
+    run: Run
+    records: Sequence[RoundRecord]
+
+    @cached_property
+    def plan(self) -> Plan:
+        return Plan.model_validate_json(self.run.plan)
+
+    @cached_property
+    def proposal(self) -> TrainingPlan:
+        return training_plan(self.plan)
+
+    @cached_property
+    def committed(self) -> list[RoundRecord]:
+        return [record for record in self.records if record.outcome is Outcome.COMMITTED]
+
+    @cached_property
+    def agents(self) -> list[str]:
+        """Everybody who was ever asked, numbers in their natural order."""
+        found = {name for record in self.records for name in record.selected}
+        return sorted(found, key=natural)
+
+    @cached_property
+    def confusion(self) -> tuple[list[str], "np.ndarray[Any, np.dtype[np.int64]]"] | None:
+        """(classes, matrix) of the newest evaluation that has one; the coordinator's own data."""
+        for record in reversed(self.committed):
+            found = record.extra.get("confusion")
+            if isinstance(found, dict):
+                return list(found["classes"]), np.array(found["counts"], np.int64)
+        return None
+
+    @cached_property
+    def scores(self) -> Scores | None:
+        return None if self.confusion is None else scores(self.confusion[1])
+
+    def metric(self, name: str) -> tuple[list[float], list[float]]:
+        """(rounds, values) of the rounds in which it was measured."""
+        found = [(row.round, row.metrics[name]) for row in self.committed if name in row.metrics]
+        return [float(number) for number, _ in found], [value for _, value in found]
+
+    def share(self, agent: str) -> list[str]:
+        """Per record: "survived", "dropped", "refused", or "" when it was not asked."""
+        return [part_of(record, agent) for record in self.records]
+
+    def charged(self, agent: str) -> list[float]:
+        """Per record, the most that the run can have charged this agent so far, as ε at the plan's δ.
+
+        An agent pays before it trains, so everybody who was asked and did not refuse at the offer is
+        counted. An update that was sealed and not sent is masked again free, so it may be less.
+        """
+        paid, spent = 0, []
+        for record in self.records:
+            paid += may_have_paid(record, agent)
+            spent.append(self._epsilon_after(paid))
+        return spent
+
+    @cached_property
+    def epsilon_if_always_asked(self) -> float:
+        return self._epsilon_after(len(self.records))
+
+    def _epsilon_after(self, rounds: int) -> float:
+        while len(self._curve) <= rounds:
+            steps = self.proposal.steps * len(self._curve)
+            segment = Segment(self.proposal.noise_multiplier, self.proposal.sample_rate, steps)
+            self._curve.append(epsilon([segment], self.proposal.delta)[0] if steps else 0.0)
+        return self._curve[rounds]
+
+    @cached_property
+    def _curve(self) -> list[float]:
+        return [0.0]
+
+
+def natural(name: str) -> tuple[str, int]:
+    """agent-2 before agent-10."""
+    head = name.rstrip("0123456789")
+    return head, int(name[len(head) :] or 0)
+
+
+def part_of(record: RoundRecord, agent: str) -> str:
+    """What this agent did in this attempt."""
+    reason = record.dropped_reasons.get(agent)
+    if agent in record.survived:
+        return "survived"
+    if reason is not None:
+        return "refused" if reason.startswith("refused") else "dropped"
+    return "dropped" if agent in record.selected else ""
+
+
+def left_at(record: RoundRecord, agent: str) -> str:
+    """The stage at which it left; empty when it did not, or when that was not recorded."""
+    stages = record.extra.get("dropped_stages")
+    return str(stages.get(agent, "")) if isinstance(stages, dict) else ""
+
+
+def may_have_paid(record: RoundRecord, agent: str) -> bool:
+    if agent not in record.selected:
+        return False
+    refused = record.dropped_reasons.get(agent, "").startswith("refused")
+    return not (refused and left_at(record, agent) in {FIRST, ""})
+
+
+def reasons_of(records: Sequence[RoundRecord], agent: str) -> Counter[str]:
+    """Why this agent left, and how often."""
+    found: Counter[str] = Counter()
+    for record in records:
+        reason = record.dropped_reasons.get(agent)
+        if reason is None and agent in record.selected and agent not in record.survived:
+            reason = record.reason or "aborted"  # it stayed, the attempt did not
+        if reason is not None and agent not in record.survived:
+            found[reason] += 1
+    return found

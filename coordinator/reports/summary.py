@@ -1,0 +1,60 @@
+"""The report of a run as stable JSON; `report.json` and `coordinator report --json`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from coordinator.records import RoundRecord, Run
+from coordinator.reports.facts import RunFacts
+from shared.metrics import Scores
+
+SCHEMA = 1
+
+
+def build(run: Run, records: Sequence[RoundRecord], folder: Path) -> dict[str, Any]:
+    """The run's report. `epsilon_planned` is what the plan asks for; only agents know what they spent."""
+    found = RunFacts(run, records)
+    plan, proposal, committed = found.plan, found.proposal, found.committed
+    last = committed[-1] if committed else None
+    return {
+        "schema": SCHEMA,
+        "run": run.run_id,
+        "state": str(run.state),
+        "reason": run.reason,
+        "task": f"{plan.task.id} {plan.task.version}",
+        "privacy": {
+            "unit": "record",
+            "epsilon_planned": plan.training.epsilon,
+            "delta": plan.training.delta,
+            "noise_multiplier": proposal.noise_multiplier,
+            "clip_norm": proposal.clip_norm,
+            "sample_rate": proposal.sample_rate,
+            "steps_per_round": proposal.steps,
+            "spare_rounds": plan.rounds.spare,
+            "spent": "known to the agents only: agent budget",
+        },
+        "secure_aggregation": {
+            "protocol": "secagg-v1",
+            "n_min": plan.secagg.n_min,
+            "smallest_sum": min((len(record.survived) for record in committed), default=None),
+        },
+        "rounds_committed": len(committed),
+        "rounds_planned": plan.rounds.count,
+        "attempts_aborted": len(records) - len(committed),
+        "seconds": round(sum(record.seconds for record in records), 3),
+        "bytes_up": sum(record.bytes_up for record in records),
+        "bytes_down": sum(record.bytes_down for record in records),
+        "metrics": dict(last.metrics) if last else {},
+        "classification": None if found.scores is None else classification(found.scores),
+        "model": str(folder / f"round-{last.round:04d}.safetensors") if last else None,
+        "model_sha256": last.model_sha256 if last else None,
+        "rounds": [record.as_json() for record in records],
+    }
+
+
+def classification(found: Scores) -> dict[str, dict[str, float]]:
+    """Precision, recall and F1 of the newest evaluation, averaged in three ways."""
+    return {
+        name: {"precision": values[0], "recall": values[1], "f1": values[2]}
+        for name, values in found.averages().items()
+    }

@@ -1,0 +1,198 @@
+"""Records as tables on a terminal and as CSV. Texts from a plan or an error are shown as plain text."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from coordinator.records import Outcome, RoundRecord
+from coordinator.reports.facts import STAGES, left_at, natural, part_of
+from shared.console import table
+from shared.event_log import EventLine
+from shared.pages.text import human_bytes, plain
+
+SHOWN_STAGE = {
+    "round": "train",
+    "share": "share",
+    "masked": "mask",
+    "agree": "agree",
+    "unmask": "unmask",
+}
+CSV_COLUMNS = (
+    "run", "round", "attempt", "outcome", "reason", "finished", "selected", "survived", "dropped",
+    "seconds", *(f"seconds_{stage}" for stage in STAGES), "bytes_up", "bytes_down", "accuracy",
+    "macro_f1", "loss", "model_sha256",
+)  # fmt: skip
+
+
+def rounds_tables(records: Sequence[RoundRecord]) -> list[Table]:
+    """One table per run, oldest first, with one row per attempt."""
+    runs = dict.fromkeys(record.run for record in records)
+    return [_rounds_table(run, [record for record in records if record.run == run]) for run in runs]
+
+
+def _rounds_table(run: str, records: Sequence[RoundRecord]) -> Table:
+    made = table(
+        run, ">round", ">try", "outcome", ">agents", "dropped", ">accuracy", ">s", ">bytes"
+    )
+    for record in records:
+        accuracy = record.metrics.get("accuracy")
+        dropped = (f"{name} ({record.dropped_reasons.get(name, '?')})" for name in record.dropped)
+        made.add_row(
+            str(record.round),
+            str(record.attempt),
+            _outcome(record),
+            f"{len(record.survived)}/{len(record.selected)}",
+            Text(plain(", ".join(dropped)) or "–"),
+            "–" if accuracy is None else f"{accuracy:.1%}",
+            f"{record.seconds:.1f}",
+            human_bytes(record.bytes_up + record.bytes_down),
+        )
+    return made
+
+
+def _outcome(record: RoundRecord) -> Text:
+    if record.outcome is Outcome.COMMITTED:
+        return Text("committed", style="green")
+    return Text(plain(record.reason) or "aborted", style="red")
+
+
+def rounds_csv(records: Iterable[RoundRecord]) -> str:
+    """One line per attempt under a fixed header; agents are separated by spaces."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for record in records:
+        metrics, stages = record.metrics, record.stage_seconds
+        dropped = (f"{name}:{record.dropped_reasons.get(name, '')}" for name in record.dropped)
+        row = [
+            record.run, record.round, record.attempt, record.outcome.value, record.reason,
+            f"{record.finished:.3f}", " ".join(record.selected), " ".join(record.survived),
+            " ".join(dropped), record.seconds, *(stages.get(stage, "") for stage in STAGES),
+            record.bytes_up, record.bytes_down, *(metrics.get(name, "") for name in CSV_COLUMNS[17:20]),
+            record.model_sha256,
+        ]  # fmt: skip
+        writer.writerow(row)
+    return out.getvalue()
+
+
+def round_tables(records: Sequence[RoundRecord], events: Sequence[EventLine]) -> list[Table]:
+    """One round in full: for every attempt its stages, and what each agent did in each of them."""
+    made = []
+    for record in records:
+        lines = [line for line in events if line.attempt == record.attempt]
+        made += [_stage_table(record), _agent_table(record, lines)]
+    return made
+
+
+def _stage_table(record: RoundRecord) -> Table:
+    finished = datetime.fromtimestamp(record.finished, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    title = f"{record.run} round {record.round} attempt {record.attempt}, {finished}"
+    made = table(title, "what", "value")
+    made.add_row("outcome", _outcome(record))
+    detail = plain(str(record.extra.get("detail", "")))
+    if detail:
+        made.add_row("detail", Text(detail))
+    for stage in STAGES:
+        if stage in record.stage_seconds:
+            made.add_row(f"stage {SHOWN_STAGE[stage]}", f"{record.stage_seconds[stage]:.2f} s")
+    made.add_row("all", f"{record.seconds:.2f} s")
+    made.add_row(
+        "traffic", f"{human_bytes(record.bytes_up)} up, {human_bytes(record.bytes_down)} down"
+    )
+    for name, value in record.metrics.items():
+        made.add_row(plain(name), f"{value:.4g}")
+    if record.model_sha256:
+        made.add_row("model SHA-256", record.model_sha256)
+    return made
+
+
+def _agent_table(record: RoundRecord, events: Sequence[EventLine]) -> Table:
+    """Seconds from a stage's start to the agent's answer, and the bytes of that answer."""
+    columns = (f">{SHOWN_STAGE[stage]} s" for stage in STAGES)
+    made = table("Agents", "agent", "came out", "left at", "reason", *columns, ">bytes up")
+    answers = {(line.agent, line.stage): line for line in events if line.event == "agent.reply"}
+    for agent in sorted(record.selected, key=natural):
+        part, left = part_of(record, agent), left_at(record, agent)
+        given = [answers.get((agent, stage)) for stage in STAGES]
+        times = ["–" if line is None else f"{(line.dur_ms or 0) / 1000:.2f}" for line in given]
+        sent = sum(line.size for line in given if line is not None)
+        made.add_row(
+            agent,
+            Text(part, style={"survived": "green", "refused": "red"}.get(part, "yellow")),
+            SHOWN_STAGE.get(left, "–"),
+            Text(plain(record.dropped_reasons.get(agent, "")) or "–"),
+            *times,
+            human_bytes(sent) if sent else "–",
+        )
+    return made
+
+
+def summary_table(report: dict[str, Any]) -> Table:
+    made = table(f"Run {report['run']}", "what", "value")
+    privacy, metrics = report["privacy"], report["metrics"]
+    reason = f" ({report['reason']})" if report["reason"] else ""
+    rows = {
+        "state": report["state"] + reason,
+        "task": report["task"],
+        "rounds": f"{report['rounds_committed']} of {report['rounds_planned']} committed, {report['attempts_aborted']} attempts aborted",
+        "test accuracy": f"{metrics['accuracy']:.1%}" if "accuracy" in metrics else "not evaluated",
+        "macro F1": f"{metrics['macro_f1']:.3f}" if "macro_f1" in metrics else "not evaluated",
+        "planned budget": f"ε {privacy['epsilon_planned']:g} at δ {privacy['delta']:g} per agent and record",
+        "noise multiplier": f"{privacy['noise_multiplier']:g} (clip norm {privacy['clip_norm']:g}, q {privacy['sample_rate']:g}, {privacy['steps_per_round']} steps a round)",
+        "smallest sum": f"{report['secure_aggregation']['smallest_sum'] or 0} agents (never fewer than {report['secure_aggregation']['n_min']})",
+        "traffic": f"{human_bytes(report['bytes_up'])} up, {human_bytes(report['bytes_down'])} down",
+        "seconds": f"{report['seconds']:.1f}",
+        "model": report["model"] or "none yet",
+        "model SHA-256": report["model_sha256"] or "–",
+    }
+    for key, value in rows.items():
+        made.add_row(key, Text(plain(value, 1000)))
+    return made
+
+
+def compare_table(first: dict[str, Any], second: dict[str, Any]) -> Table:
+    """Two reports side by side; a mark where they differ."""
+    made = table("", "what", "", Text(first["run"]).plain, Text(second["run"]).plain)
+    for key, (left, right) in compare(first, second).items():
+        shown = (_shown(left), _shown(right))
+        made.add_row(key, "" if left == right else "≠", *(Text(value) for value in shown))
+    return made
+
+
+def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What two runs were asked, what came out, what it cost: name → (first, second)."""
+    pairs = {}
+    for key in ("state", "task"):
+        pairs[key] = (first[key], second[key])
+    for key in (
+        "epsilon_planned",
+        "delta",
+        "noise_multiplier",
+        "clip_norm",
+        "sample_rate",
+        "steps_per_round",
+    ):
+        pairs[key] = (first["privacy"][key], second["privacy"][key])
+    for key in ("rounds_planned", "rounds_committed", "attempts_aborted"):
+        pairs[key] = (first[key], second[key])
+    for key in dict.fromkeys([*first["metrics"], *second["metrics"]]):
+        pairs[key] = (first["metrics"].get(key), second["metrics"].get(key))
+    smallest = "smallest_sum"
+    pairs[smallest] = (
+        first["secure_aggregation"][smallest],
+        second["secure_aggregation"][smallest],
+    )
+    for key in ("seconds", "bytes_up", "bytes_down", "model_sha256"):
+        pairs[key] = (first[key], second[key])
+    return pairs
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.6g}" if isinstance(value, float) else plain(str(value))

@@ -1,0 +1,1 @@
+"""Web pages without a framework: text in, one self-contained HTML document out (docs/design.md, "Pages")."""

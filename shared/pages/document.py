@@ -1,0 +1,70 @@
+"""The frame of every page: one file, no network, a content security policy that names each byte.
+
+Styles and scripts are allowed by their SHA-256 alone; style attributes, event handlers, images and
+connections elsewhere are not allowed at all.
+"""
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from shared.pages.text import escape
+
+Language = Literal["en", "zh"]
+TAGS: dict[Language, str] = {"en": "en", "zh": "zh-Hans"}
+REFRESH_S = 5
+
+
+@cache
+def style() -> str:
+    return _resource("style.css")
+
+
+@cache
+def live_script() -> str:
+    return _resource("live.js")
+
+
+@cache
+def policy(*, live: bool) -> str:
+    """The page's Content-Security-Policy; a live page may run one script and ask its own server."""
+    rules = ["default-src 'none'", f"style-src '{_digest(style())}'"]
+    if live:
+        rules += [f"script-src '{_digest(live_script())}'", "connect-src 'self'"]
+    rules += ["base-uri 'none'", "form-action 'none'"]
+    return "; ".join(rules)
+
+
+def document(language: Language, title: str, body: str, *, live: bool = False) -> str:
+    """A complete page. A live one follows its server by script, or by reloading without one."""
+    head = [
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy(live=live), 2000)}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="color-scheme" content="light dark">',
+        '<meta name="referrer" content="no-referrer">',
+        '<link rel="icon" href="data:,">',
+        f"<title>{escape(title)}</title>",
+        f"<style>{style()}</style>",
+    ]
+    if live:
+        head.append(
+            f'<noscript><meta http-equiv="refresh" content="{REFRESH_S}"></noscript>'
+            f"<script>{live_script()}</script>"
+        )
+    lines = "\n".join(head)
+    return (
+        f'<!doctype html>\n<html lang="{TAGS[language]}">\n<head>\n{lines}\n</head>\n'
+        f"<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _resource(name: str) -> str:
+    return files("shared.pages").joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(content: str) -> str:
+    digest = hashlib.sha256(content.encode("utf-8")).digest()
+    return "sha256-" + base64.b64encode(digest).decode("ascii")
