@@ -59,7 +59,8 @@ class AttemptRunner:
         self._heads = heads
         self._around = around
         self._reported: set[bytes] = set()
-        self._started: set[Stage] = set()
+        self._started: dict[Stage, float] = {}
+        self._reached: dict[bytes, Stage] = {}  # the last stage each agent answered
         self._finished: set[str] = set()
 
     def execute(self) -> Result | Abort:
@@ -90,7 +91,7 @@ class AttemptRunner:
         if not isinstance(action, Send):
             return []
         if action.stage not in self._started:
-            self._started.add(action.stage)
+            self._started[action.stage] = self._now()
             self._log(Event.STAGE_START, stage=action.stage)
         sent = self._around.transport.send(
             self._requests(action), ttl_s=action.deadline_s + TTL_MARGIN_S
@@ -136,8 +137,30 @@ class AttemptRunner:
             return self.machine.invalid(agent, reply.stage, error.code, self._now())
         actions = self.machine.reply(agent, reply.stage, body, reply.bulk, self._now())
         if agent not in self.machine.dropped:
-            self._log(Event.AGENT_REPLY, stage=reply.stage, agent=agent)
+            self._note_reply(agent, reply)
         return actions
+
+    def _note_reply(self, agent: bytes, reply: Reply) -> None:
+        """How long the answer took to come and how large it was; both follow from public numbers."""
+        self._reached[agent] = reply.stage
+        waited = self._now() - self._started.get(reply.stage, self._now())
+        self._log(
+            Event.AGENT_REPLY,
+            stage=reply.stage,
+            agent=agent,
+            dur_ms=round(waited * 1000),
+            size=len(reply.body) + len(reply.bulk or b""),
+        )
+
+    @property
+    def dropped_stages(self) -> dict[bytes, Stage]:
+        """The stage whose answer is missing, of every agent that left."""
+        return {agent: self._missed(agent) for agent in self.machine.dropped}
+
+    def _missed(self, agent: bytes) -> Stage:
+        order = list(Stage)
+        reached = self._reached.get(agent)
+        return order[0] if reached is None else order[min(order.index(reached) + 1, 4)]
 
     def _open(self, agent: bytes, reply: Reply) -> bytes:
         """The stage's own message; the first reply also carries the agent's signed ledger head."""
@@ -154,7 +177,13 @@ class AttemptRunner:
         for agent, reason in self.machine.dropped.items():
             if agent not in self._reported:
                 self._reported.add(agent)
-                self._log(Event.AGENT_DROP, level="warning", agent=agent, reason=reason)
+                self._log(
+                    Event.AGENT_DROP,
+                    level="warning",
+                    stage=self._missed(agent),
+                    agent=agent,
+                    reason=reason,
+                )
         for stage, seconds in self.machine.stage_seconds.items():
             if stage not in self._finished:
                 self._finished.add(stage)
@@ -171,6 +200,7 @@ class AttemptRunner:
         agent: bytes | None = None,
         reason: str = "",
         dur_ms: int | None = None,
+        size: int = 0,
     ) -> None:
         attempt = self.proposal.attempt
         self._around.events.emit(
@@ -183,6 +213,7 @@ class AttemptRunner:
             agent=self._around.names[agent] if agent else "",
             reason=reason,
             dur_ms=dur_ms,
+            size=size,
         )
 
     def _now(self) -> float:

@@ -20,7 +20,7 @@ from coordinator.attempt import AttemptRunner, Stopped, Surroundings
 from coordinator.complaints import Complaints
 from coordinator.config import Plan
 from coordinator.offers import Proposal, secagg_params, training_plan
-from coordinator.records import Outcome, RoundRecord
+from coordinator.records import Evaluation, Outcome, RoundRecord
 from coordinator.rounds import Abort, Deadlines, RoundMachine
 from coordinator.shards import ShardedMachine
 from coordinator.store import Store
@@ -28,6 +28,7 @@ from coordinator.strategies import create
 from shared.errors import EnrollmentError, ProtocolError, RunFailed
 from shared.event_log import Event, Level
 from shared.identity import Signer
+from shared.installed import installed
 from shared.messages import Attempt, Tensor
 from shared.roster import SignedRoster
 from shared.secagg.server import Result
@@ -39,8 +40,8 @@ POLL_S = 0.25
 
 
 class Evaluate(Protocol):
-    def __call__(self, vector: NDArray[np.float32]) -> dict[str, float]:
-        """Metrics of a model on the coordinator's held-out data."""
+    def __call__(self, vector: NDArray[np.float32]) -> Evaluation:
+        """How a model does on the coordinator's held-out data."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,9 @@ class Driver:
         started = self._around.clock.monotonic()
         self._around.transport.take_traffic()
         heads = {agent: self._store.ledger_head(agent) for agent in selected}
-        outcome = AttemptRunner(proposal, machine, heads, self._around).execute()
-        common = self._facts(attempt, machine, selected, started)
+        runner = AttemptRunner(proposal, machine, heads, self._around)
+        outcome = runner.execute()
+        common = self._facts(proposal, runner, started)
         if isinstance(outcome, Result):
             try:
                 self._commit(proposal, outcome, common)
@@ -217,18 +219,13 @@ class Driver:
         self._complaints.convict(extra.get("suspects", ()))
         return self._complaints.excluded - before
 
-    def _facts(
-        self,
-        attempt: Attempt,
-        machine: RoundMachine | ShardedMachine,
-        selected: tuple[bytes, ...],
-        started: float,
-    ) -> RoundRecord:
+    def _facts(self, proposal: Proposal, runner: AttemptRunner, started: float) -> RoundRecord:
         """What is known of an attempt once its exchanges are over, whatever came of it."""
-        names = self._around.names
+        names, machine, attempt = self._around.names, runner.machine, proposal.attempt
+        left_at = {names[who]: stage.name.lower() for who, stage in runner.dropped_stages.items()}
         complaints = [[names[who], names[whom]] for who, whom in machine.complaints.items()]
         suspects = sorted(names[agent] for agent in machine.suspects)
-        extra = {"complaints": complaints, "suspects": suspects}
+        extra: dict[str, Any] = {"complaints": complaints, "suspects": suspects}
         for name in sorted(self._hear(extra)):
             self._emit(Event.AGENT_EXCLUDE, attempt, level="warning", agent=name)
         reasons = {names[agent]: reason for agent, reason in machine.dropped.items()}
@@ -238,14 +235,19 @@ class Driver:
             round=attempt.round,
             attempt=attempt.attempt,
             outcome=Outcome.ABORTED,
-            selected=self._names(selected),
+            selected=self._names(proposal.selected),
             dropped=tuple(sorted(reasons)),
             dropped_reasons=reasons,
             stage_seconds=machine.stage_seconds,
             seconds=round(self._around.clock.monotonic() - started, 3),
             bytes_up=up,
             bytes_down=down,
-            extra={key: value for key, value in extra.items() if value},
+            extra={key: value for key, value in extra.items() if value}
+            | {
+                "dropped_stages": left_at,
+                "roster_epoch": proposal.roster.roster.epoch,
+                "versions": installed(),
+            },
         )
 
     def _commit(self, proposal: Proposal, result: Result, facts: RoundRecord) -> None:
@@ -253,17 +255,17 @@ class Driver:
         number = proposal.attempt.round
         self._stand(number, "commit")
         model = self._strategy.apply(self.model, mean_update(result, self._params))
-        metrics = self._evaluate(number, model)
+        evaluated = self._evaluate(number, model)
         path = self.run.folder / f"round-{number:04d}.safetensors"
         sha256 = checkpoint.save(path, model, self.run.tensors, self._metadata(number, result))
         record = replace(
             facts,
             outcome=Outcome.COMMITTED,
             survived=self._names(result.u3),
-            metrics=metrics,
+            metrics=evaluated.metrics,
             model_sha256=sha256,
             result_hash=result.result_hash.hex(),
-            extra={**facts.extra, **self._mechanism(proposal, result)},
+            extra={**facts.extra, **self._mechanism(proposal, result), **evaluated.matrix()},
         )
         self._store.record_round(record)
         self.model = model
@@ -277,10 +279,10 @@ class Driver:
         )
         self._emit(Event.ROUND_ABORT, attempt, level="warning", reason=abort.reason, sync=True)
 
-    def _evaluate(self, number: int, model: NDArray[np.float32]) -> dict[str, float]:
+    def _evaluate(self, number: int, model: NDArray[np.float32]) -> Evaluation:
         every, last = self.run.plan.evaluation.every, self.run.plan.rounds.count
         if self.run.evaluate is None or (number % every and number != last):
-            return {}
+            return Evaluation()
         return self.run.evaluate(model)
 
     def _mechanism(self, proposal: Proposal, result: Result) -> dict[str, object]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from coordinator.records import Evaluation
 from shared.errors import DataError
 from shared.messages import Tensor
 from shared.metrics import scores
@@ -36,12 +37,17 @@ class Evaluator:
         examples = task.load(path, options)
         if len(examples) == 0:
             raise DataError(f"{path}: no usable record to evaluate on")
-        self._classes = len(examples.classes)
+        self._names = tuple(examples.classes)
+        self._classes = len(self._names)
         self._inputs = torch.from_numpy(examples.inputs)
         self._targets = torch.from_numpy(examples.targets)
 
     def evaluate(self, vector: Vector) -> dict[str, float]:
         """accuracy, macro_f1 (both 0..1), mean loss in nats, and the number of examples."""
+        return dict(self.examine(vector).metrics)
+
+    def examine(self, vector: Vector) -> Evaluation:
+        """The same metrics, and which class was taken for which."""
         write_vector(self._module, vector, self._tensors)
         loss = 0.0
         matrix = torch.zeros(self._classes, self._classes, dtype=torch.int64).numpy()
@@ -53,9 +59,11 @@ class Evaluator:
                 matrix += self._task.confusion(outputs, targets)
         found = scores(matrix)
         examples = len(self._targets)
-        return {
+        metrics = {
             "accuracy": found.accuracy,
             "macro_f1": found.macro_f1,
             "loss": loss / examples,
             "examples": float(examples),
         }
+        counts = tuple(tuple(int(cell) for cell in row) for row in matrix)
+        return Evaluation(metrics, self._names, counts)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+MOST_CLASSES = 50  # a larger confusion matrix is neither stored nor readable
+
 
 class Outcome(StrEnum):
     COMMITTED = "committed"
@@ -68,6 +70,22 @@ class Invite:
     wrong_proofs: int = 0
     agent_id: bytes | None = None  # who used it
     hold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A model on the coordinator's own held-out data. `counts[i][j]`: class i predicted as j."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    counts: tuple[tuple[int, ...], ...] = ()
+
+    def matrix(self) -> dict[str, Any]:
+        """The part of a record's `extra`; empty without an evaluation or with many classes."""
+        if not self.counts or len(self.classes) > MOST_CLASSES:
+            return {}
+        counts = [list(row) for row in self.counts]
+        return {"confusion": {"classes": list(self.classes), "counts": counts}}
 
 
 @dataclass(frozen=True, slots=True)

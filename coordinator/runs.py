@@ -85,6 +85,6 @@ def open_run(store: Store, home: Path, run: Run) -> tuple[OpenRun, NDArray[np.fl
         vector = saved.vector
     evaluate: Evaluate | None = None
     if plan.evaluation.data is not None:
-        evaluate = Evaluator(task, options, plan.evaluation.data).evaluate
+        evaluate = Evaluator(task, options, plan.evaluation.data).examine
     opened = OpenRun(run.run_id, plan, spec, tensors, folder, evaluate)
     return opened, vector, 1 if last is None else last.round + 1

@@ -1,0 +1,18 @@
+"""Which versions this process runs on; for records and reports."""
+
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = ("edgeveil", "flwr", "torch", "opacus", "numpy", "cryptography")
+
+
+@cache
+def installed() -> dict[str, str]:
+    """Version by package, of those that are there; nothing is imported."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
