@@ -191,7 +191,7 @@ class Plan(Settings):
         try:
             largest = self.sum_max
         except Infeasible as error:
-            raise ValueError(f"secagg: {error}; relax gamma_ppm or delta_ppm") from error
+            raise ValueError(f"secagg: {error}; relax gamma_ppm, delta_ppm or c_min") from error
         sizes = [largest]
         if largest < self.cohort_max:
             sizes.append(self.shard_min)

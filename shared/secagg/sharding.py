@@ -26,7 +26,9 @@ def shard_size(cohort: int, feasible: Callable[[int], bool]) -> int:
         if size < cohort and feasible(size):
             return size
     raise Infeasible(
-        Code.GRAPH_MISMATCH, f"no shards of {SIZES[-1]} to {SIZES[0]} serve a cohort of {cohort}"
+        Code.GRAPH_MISMATCH,
+        f"a cohort of {cohort} has no parameters, neither whole nor in shards of "
+        f"{SIZES[-1]} to {SIZES[0]}",
     )
 
 
