@@ -1,14 +1,58 @@
 """What stays the same while an agent runs: its home, its pins, its owner's policy and data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from agent.data import DataShelf
 from agent.policy import Policy
 from agent.state import AgentHome, Pinned
 from shared.clock import Clock
 from shared.identity import Identity
+from shared.messages import Tensor
+from shared.plan import TrainingPlan
+from shared.tasks import registry
+from shared.tasks.spec import Examples, Options, Task, TaskSpec
+
+if TYPE_CHECKING:
+    from agent.dp.gradients import GradientMode
+    from agent.training import TrainingResult
+
+
+class Trainer(Protocol):
+    """What a round needs of agent.training; that module is one, and thin test agents have another."""
+
+    def check_trainable(
+        self,
+        task: Task,
+        options: Options,
+        examples: Examples,
+        *,
+        modes: "Collection[GradientMode]",
+    ) -> object: ...
+
+    def train(  # noqa: PLR0917 - the shape of agent.training.train
+        self,
+        task: Task,
+        options: Options,
+        examples: Examples,
+        start: NDArray[np.float32],
+        tensors: tuple[Tensor, ...],
+        plan: TrainingPlan,
+        n_ref: int,
+        *,
+        modes: "Collection[GradientMode]",
+    ) -> "TrainingResult": ...
+
+
+def torch_trainer() -> Trainer:
+    from agent import training  # noqa: PLC0415 - torch and opacus: seconds to import
+
+    return training
 
 
 @dataclass(frozen=True)
@@ -24,6 +68,8 @@ class Device:
     clock: Clock
     on_status: Callable[[str], None]
     accept_looser: bool = False
+    trainer: Callable[[], Trainer] = torch_trainer
+    load_task: Callable[[TaskSpec], Task] = registry.load
 
     @property
     def ledger_folder(self) -> Path:

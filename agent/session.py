@@ -13,7 +13,6 @@ from agent.dp.guard import Reservation, precheck
 from agent.dp.ledger_store import LedgerStore
 from agent.notices import clipped, consent, small_cohort
 from agent.offer import CheckedOffer, check_offer
-from agent.training import check_trainable, train
 from agent.upload import from_blob, saturated, to_blob, vector_lanes
 from shared.errors import (
     Busy,
@@ -24,6 +23,7 @@ from shared.errors import (
     RefusalCode,
     StateDamaged,
 )
+from shared.failpoints import Failpoint, failpoint
 from shared.messages import (
     VERSIONS,
     Attempt,
@@ -143,10 +143,12 @@ class Session:
             policy=device.policy,
             dataset_id=device.dataset_id,
             now=device.clock.wall(),
+            load_task=device.load_task,
         )
         last = device.home.last_attempt(request.attempt.run_id)
         if last is not None and request.attempt <= last:
             raise ProtocolError(RefusalCode.ROUND_REPLAY, f"{request.attempt} is not after {last}")
+        trainer = device.trainer()
         examples = device.shelf.load(offer.task, offer.options)
         ledger = self._ledger or self._open_ledger(device.policy.declared_size(len(examples)))
         self._ledger = ledger
@@ -154,10 +156,14 @@ class Session:
         reservation = precheck(
             offer.proposal, device.policy, ledger.state, pinned=device.pinned.coordinator_public
         )
-        check_trainable(offer.task, offer.options, examples, modes=device.policy.gradient_modes)
+        trainer.check_trainable(
+            offer.task, offer.options, examples, modes=device.policy.gradient_modes
+        )
         self._note_cohort(offer)
         blob = self._update(offer, reservation, examples, ledger)
+        failpoint(Failpoint.AGENT_ADVANCE_BEFORE)
         device.home.advance(request.attempt)
+        failpoint(Failpoint.AGENT_ADVANCE_AFTER)
         secagg = ClientSession(
             ctx=offer.ctx,
             params=offer.params,
@@ -185,7 +191,8 @@ class Session:
         self._device.on_status(
             f"round {attempt.round} of {plan.rounds}: training, {plan.steps} steps"
         )
-        result = train(
+        failpoint(Failpoint.AGENT_TRAIN_BEFORE)
+        result = self._device.trainer().train(
             offer.task,
             offer.options,
             examples,
@@ -195,6 +202,7 @@ class Session:
             ledger.state.n_ref,
             modes=self._device.policy.gradient_modes,
         )
+        failpoint(Failpoint.AGENT_TRAIN_AFTER)
         blob = to_blob(result.update)
         ledger.seal(attempt, blob, steps_done=result.steps, gradient_mode=result.gradient_mode)
         return blob

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.errors import EnrollmentError, ProtocolError, RefusalCode, StateDamaged
+from shared.failpoints import Failpoint, failpoint
 from shared.files import (
     exclusive_lock,
     fsync_directory,
@@ -112,12 +113,14 @@ class AgentHome:
         """
         identity, node = self.path / "identity.key", self.path / "node.key"
         if self.find_pinned() is None:
+            failpoint(Failpoint.AGENT_KEYS_BEFORE)
             if not identity.exists():
                 Identity.generate().save(identity)
             if not node.exists():
                 private = ec.generate_private_key(ec.SECP256R1())
                 pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
                 write_secret(node, pem)
+            failpoint(Failpoint.AGENT_KEYS_AFTER)
         self.identity()
         self.node_key()
 

@@ -15,6 +15,7 @@ from coordinator.transport import Incoming, Transport
 from shared.clock import Clock
 from shared.errors import ProtocolError
 from shared.event_log import Event, EventLog, Level
+from shared.failpoints import Failpoint, failpoint
 from shared.messages import Reply, Request, RoundAccept, Stage, check_reply, make_request
 from shared.privacy.heads import SignedHead
 from shared.secagg.server import Result
@@ -93,9 +94,11 @@ class AttemptRunner:
         if action.stage not in self._started:
             self._started[action.stage] = self._now()
             self._log(Event.STAGE_START, stage=action.stage)
+        failpoint(Failpoint[f"COORDINATOR_STAGE_{action.stage.name}"])
         sent = self._around.transport.send(
             self._requests(action), ttl_s=action.deadline_s + TTL_MARGIN_S
         )
+        failpoint(Failpoint.COORDINATOR_SENT)
         unreachable = [agent for agent in action.agents if agent not in sent]
         return self.machine.lost(unreachable, self._now())
 

@@ -27,6 +27,7 @@ from coordinator.store import Store
 from coordinator.strategies import create
 from shared.errors import EnrollmentError, ProtocolError, RunFailed
 from shared.event_log import Event, Level
+from shared.failpoints import Failpoint, failpoint
 from shared.identity import Signer
 from shared.installed import installed
 from shared.messages import Attempt, Tensor
@@ -117,9 +118,11 @@ class Driver:
         """One attempt of one round: None when it was committed."""
         self._stand(number, "select")
         selected = self._select()
+        failpoint(Failpoint.COORDINATOR_ATTEMPT_BEFORE)
         attempt = Attempt(
             self.run.run_id, number, self._store.open_attempt(self.run.run_id, number)
         )
+        failpoint(Failpoint.COORDINATOR_ATTEMPT_AFTER)
         proposal = self._propose(attempt, selected)
         machine = self._machine(proposal)
         self._emit(Event.ROUND_START, attempt)
@@ -254,10 +257,13 @@ class Driver:
         """Apply the mean update; nothing counts before the record is in the database."""
         number = proposal.attempt.round
         self._stand(number, "commit")
+        failpoint(Failpoint.COORDINATOR_REVEALED)
         model = self._strategy.apply(self.model, mean_update(result, self._params))
         evaluated = self._evaluate(number, model)
         path = self.run.folder / f"round-{number:04d}.safetensors"
+        failpoint(Failpoint.COORDINATOR_CHECKPOINT_BEFORE)
         sha256 = checkpoint.save(path, model, self.run.tensors, self._metadata(number, result))
+        failpoint(Failpoint.COORDINATOR_CHECKPOINT_AFTER)
         record = replace(
             facts,
             outcome=Outcome.COMMITTED,
@@ -267,13 +273,16 @@ class Driver:
             result_hash=result.result_hash.hex(),
             extra={**facts.extra, **self._mechanism(proposal, result), **evaluated.matrix()},
         )
+        failpoint(Failpoint.COORDINATOR_RECORD_BEFORE)
         self._store.record_round(record)
+        failpoint(Failpoint.COORDINATOR_RECORD_AFTER)
         self.model = model
         self._emit(
             Event.ROUND_COMMIT, proposal.attempt, dur_ms=round(facts.seconds * 1000), sync=True
         )
 
     def _abort(self, attempt: Attempt, abort: Abort, facts: RoundRecord) -> None:
+        failpoint(Failpoint.COORDINATOR_ABORT_BEFORE)
         self._store.record_round(
             replace(facts, reason=abort.reason, extra={**facts.extra, "detail": abort.detail})
         )

@@ -41,6 +41,7 @@ from shared.config import validate
 from shared.console import stderr
 from shared.errors import EdgeveilError, TransportError
 from shared.event_log import Event, EventLog, Level
+from shared.failpoints import Failpoint, failpoint
 from shared.files import exclusive_lock, private_directory, write_atomic
 from shared.identity import Identity
 from shared.privacy.heads import SignedHead
@@ -231,7 +232,9 @@ class Coordinator:
         everybody = self.store.agents(include_revoked=True)
         self.names.update({agent.agent_id: agent.name for agent in everybody})
         revoked = frozenset(a.node_public for a in everybody if a.revoked is not None)
+        failpoint(Failpoint.COORDINATOR_ROSTER_BEFORE)
         self.gateway.set_members(self._members(), revoked)
+        failpoint(Failpoint.COORDINATOR_ROSTER_AFTER)
 
     def _register_members(self) -> None:
         self.runtime.set_members(self._members())

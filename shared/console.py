@@ -21,6 +21,7 @@ from rich.table import Table
 
 from shared.errors import EdgeveilError
 from shared.exit_codes import ExitCode
+from shared.failpoints import arm_from_environment
 
 stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -74,6 +75,7 @@ def run(app: Callable[..., Any], role: str) -> NoReturn:
     """Run a typer app as a process: every error becomes a sentence and an exit code."""
     os.umask(0o077)
     try:
+        arm_from_environment()
         app()
     except EdgeveilError as error:
         _complain(str(error))

@@ -19,6 +19,7 @@ from typing import Any, Literal, Self
 
 from shared.clock import Clock, SystemClock
 from shared.errors import StateDamaged
+from shared.failpoints import Failpoint, failpoint
 from shared.files import fsync_directory
 
 MAX_LINE = 4096  # bytes; an honest line has about 200
@@ -161,8 +162,11 @@ class EventLog:
         with self._lock:
             if not self._open:
                 return
+            failpoint(Failpoint.EVENTS_APPEND_BEFORE)
             _write_whole(self._handle, data)
+            failpoint(Failpoint.EVENTS_APPEND_AFTER)
             if sync:
+                failpoint(Failpoint.EVENTS_FSYNC_BEFORE)
                 os.fsync(self._handle)
             if os.fstat(self._handle).st_size >= self._rotate_bytes:
                 self._rotate()

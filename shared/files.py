@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from shared.errors import Busy, ConfigError, StateDamaged
+from shared.failpoints import Failpoint, failpoint
 
 
 def fsync_directory(folder: Path) -> None:
@@ -30,12 +31,16 @@ def write_atomic(path: Path, data: bytes | bytearray | memoryview, *, mode: int 
             os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
+            failpoint(Failpoint.FILE_FSYNC_BEFORE)
             os.fsync(file.fileno())
+        failpoint(Failpoint.FILE_RENAME_BEFORE)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    failpoint(Failpoint.FILE_RENAME_AFTER)
     fsync_directory(path.parent)
+    failpoint(Failpoint.FILE_FOLDER_AFTER)
 
 
 def write_secret(path: Path, data: bytes) -> None:

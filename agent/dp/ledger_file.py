@@ -23,6 +23,7 @@ from agent.dp.ledger_reading import (
 )
 from shared.clock import Clock
 from shared.errors import Blame, Busy, ProtocolError, RefusalCode
+from shared.failpoints import Failpoint, failpoint
 from shared.files import write_atomic
 from shared.identity import Signer
 from shared.privacy.bookmark import Bookmark
@@ -144,6 +145,7 @@ class LedgerFile:
         try:
             before = os.fstat(handle).st_size
             try:
+                failpoint(Failpoint.LEDGER_WRITE_BEFORE)
                 if os.write(handle, line) != len(line):
                     raise OSError("the disk took only a part of the line")
             except OSError as error:
@@ -153,11 +155,13 @@ class LedgerFile:
                     "space, then training goes on"
                 ) from error
             try:
+                failpoint(Failpoint.LEDGER_FSYNC_BEFORE)
                 os.fsync(handle)
             except OSError as error:  # the kernel may have dropped the page: no second try is safe
                 raise self._doubt(record.seq, f"fsync failed ({error})") from error
         finally:
             os.close(handle)
+        failpoint(Failpoint.LEDGER_FSYNC_AFTER)
 
     def _undo(self, handle: int, size: int, seq: int) -> None:
         try:

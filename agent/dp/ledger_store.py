@@ -34,6 +34,7 @@ from shared.errors import (
     ProtocolError,
     RefusalCode,
 )
+from shared.failpoints import Failpoint, failpoint
 from shared.files import exclusive_lock, fsync_directory, private_directory, write_atomic
 from shared.identity import Signer
 from shared.messages import Attempt
@@ -165,7 +166,9 @@ class LedgerStore:
                     f"{reservation.proposal.plan.steps} steps do not fit beside epsilon "
                     f"{state.epsilon_enforced:.4g} of {state.epsilon_max:.4g}",
                 )
+            failpoint(Failpoint.AGENT_RESERVE_BEFORE)
             self._file.append(Kind.RESERVE, reserve_fields(reservation, state))
+            failpoint(Failpoint.AGENT_RESERVE_AFTER)
             self._drop_blob()
 
     def seal(self, attempt: Attempt, blob: bytes, *, steps_done: int, gradient_mode: str) -> None:
@@ -176,18 +179,22 @@ class LedgerStore:
         """
         with self._mutex:
             self._expect(Phase.RESERVED, attempt)
+            failpoint(Failpoint.AGENT_BLOB_BEFORE)
             try:
                 write_atomic(self._folder / BLOB, blob)
             except OSError as error:
                 raise Busy(
                     f"{self._folder / BLOB}: cannot be written ({error.strerror})"
                 ) from error
+            failpoint(Failpoint.AGENT_BLOB_AFTER)
             fields: dict[str, Value] = {
                 "steps_done": steps_done,
                 "gradient_mode": gradient_mode,
                 "blob_sha256": hashlib.sha256(blob).hexdigest(),
             }
+            failpoint(Failpoint.AGENT_SEAL_BEFORE)
             self._file.append(Kind.SEAL, {**attempt_fields(attempt), **fields})
+            failpoint(Failpoint.AGENT_SEAL_AFTER)
 
     def sealed_blob(self, reservation: Reservation) -> bytes | None:
         """The sealed, never submitted update that answers exactly this proposal, or None."""
@@ -206,7 +213,9 @@ class LedgerStore:
         with self._mutex:
             blob = b"" if self.state.current is None else self.state.current.blob_sha256
             fields = {"blob_sha256": blob.hex(), "ctx": ctx.hex()}
+            failpoint(Failpoint.AGENT_SUBMIT_BEFORE)
             self._file.append(Kind.SUBMIT, {**attempt_fields(attempt), **fields})
+            failpoint(Failpoint.AGENT_SUBMIT_AFTER)
 
     def ack(self, attempt: Attempt, note: str = "accepted") -> None:
         """Record that the gateway took the last message of `attempt`, and forget the update.
@@ -226,7 +235,9 @@ class LedgerStore:
             self._drop_blob()
 
     def _acknowledge(self, entry: Entry, note: str) -> None:
+        failpoint(Failpoint.AGENT_ACK_BEFORE)
         self._file.append(Kind.ACK, {**attempt_fields(entry.attempt), "note_code": note})
+        failpoint(Failpoint.AGENT_ACK_AFTER)
         self._drop_blob()
 
     def _expect(self, phase: Phase, attempt: Attempt) -> None:

@@ -32,6 +32,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from agent.flower_link.retry import Caller, Dropped
 from shared.errors import ProtocolError
+from shared.failpoints import Failpoint, failpoint
 from shared.flower_objects import check_objects, most_objects
 
 MOST_DOWNLOAD_BYTES = 1 << 30
@@ -75,10 +76,13 @@ class Exchange:
                 messages_list=[message_to_proto(remove_content_from_message(reply))],
                 message_object_trees=[get_object_tree(reply)],
             )
+        failpoint(Failpoint.AGENT_PUSH_BEFORE)
         answer = self._call(partial(self._client.PushMessages, request))
         wanted = [name for name in answer.objects_to_push if name in objects]
         push = partial(self._push, objects, answer.session_id)
-        return all(self._spread(push, wanted)) and bool(wanted)
+        stored = all(self._spread(push, wanted)) and bool(wanted)
+        failpoint(Failpoint.AGENT_PUSH_AFTER)
+        return stored
 
     def _pull(self, name: str) -> bytes:
         request = PullObjectRequest(node=self._node, run_id=self._run_id, object_id=name)

@@ -46,6 +46,7 @@ from coordinator.flower_runtime.superlink import SuperLink
 from coordinator.gateway.vocabulary import SERVER_NODE
 from coordinator.transport import Member
 from shared.errors import TransportError
+from shared.failpoints import Failpoint, failpoint
 
 _TASK = "flwr-serverapp"
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
@@ -131,7 +132,10 @@ class Registry:
     def start_run(self) -> int:
         content, _ = build_fab_from_files({"pyproject.toml": _BUNDLE})
         request = StartRunRequest(fab=fab_to_proto(Fab("", content, {})))
-        return int(guarded("start a run", lambda: self._control.StartRun(request)).run_id)
+        failpoint(Failpoint.COORDINATOR_FLOWER_BEFORE)
+        answer = guarded("start a run", lambda: self._control.StartRun(request))
+        failpoint(Failpoint.COORDINATOR_FLOWER_AFTER)
+        return int(answer.run_id)
 
     def stop_run(self, run_id: int) -> None:
         guarded("stop a run", lambda: self._control.StopRun(StopRunRequest(run_id=run_id)))

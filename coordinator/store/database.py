@@ -22,6 +22,7 @@ from sqlalchemy.pool import QueuePool
 from coordinator.store.schema import HEAD
 from shared.clock import Clock
 from shared.errors import Busy, ConfigError, EdgeveilError, StateDamaged
+from shared.failpoints import Failpoint, failpoint
 from shared.files import fsync_directory
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ class Database:
             connection = plain.execution_options(**{_WRITING: True})
             with connection.begin():
                 yield connection
+                failpoint(Failpoint.DATABASE_COMMIT_BEFORE)
+            failpoint(Failpoint.DATABASE_COMMIT_AFTER)
 
     def check(self) -> None:
         """Switch to WAL and look for damaged pages; raises StateDamaged or Busy."""
