@@ -97,6 +97,8 @@ def run_device(
     home = AgentHome(path)
     stop = _stop_on_signals()
     with home.lock():
+        if token is None and home.join_token() is None:
+            home.pinned()
         own_policy = install_policy(home, policy)
         config = settle(path, data, dataset)
         check_folder(config.data)
@@ -104,8 +106,6 @@ def run_device(
         save(path, config)
         if token is not None:
             join(home, token)
-        elif home.join_token() is None:
-            home.pinned()
         _log_to(path / "agent.log")
         if home.find_pinned() is None or home.pinned().state != "member":
             threading.Thread(target=_warm_up, daemon=True).start()
@@ -174,6 +174,7 @@ def _stop_on_signals() -> threading.Event:
 
 def _log_to(path: Path) -> None:
     """The owner's own log: refusals with their reasons and our own faults, never records."""
+    logging.raiseExceptions = False  # a full disk must not print a traceback of the logger's own
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     path.chmod(0o600)

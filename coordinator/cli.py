@@ -17,7 +17,7 @@ app = typer.Typer(
     "Start with: coordinator init --url https://HOST:8443",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
 )
 roster_app = typer.Typer(
     help="Who belongs to the federation: export, sign (where the federation key is), import.",

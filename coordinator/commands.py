@@ -13,6 +13,7 @@ from coordinator.setup import identity_path
 from coordinator.store import Store
 from coordinator.tls import tls_folder
 from coordinator.transport import Presence
+from shared.data.probe import probe
 from shared.errors import ConfigError, RunFailed, TransportError
 from shared.identity import Identity
 from shared.join import Keys
@@ -111,6 +112,8 @@ def submit_plan(home: Path, path: Path) -> dict[str, Any]:
     """
     load_config(home)
     plan = load_plan(path)
+    if plan.evaluation.data is not None:
+        probe(plan.evaluation.data)
     answer = call(home, "submit", plan=plan.model_dump(mode="json"))
     if answer is None:
         raise TransportError(
@@ -132,12 +135,21 @@ def follow_run(home: Path, submitted: Mapping[str, Any]) -> dict[str, Any]:
     path = home / "runs" / str(submitted["run"]) / "events.jsonl"
     display = Display(stderr, int(submitted["rounds"]))
     ended = ""
+    ahead = read_status(home)["run"]
+    if ahead not in (None, submitted["run"]):
+        stderr.print(f"waiting for run {ahead} to end first", markup=False)
     try:
         for line in tail(
             path, int(submitted["log_size"]), lambda: call(home, "status") is not None
         ):
             display.show(line)
             ended = line.event
+    except KeyboardInterrupt:
+        display.close()
+        stderr.print(
+            "the run goes on at the coordinator; look with: coordinator status", markup=False
+        )
+        raise
     finally:
         display.close()
     report = read_report(home, str(submitted["run"]))

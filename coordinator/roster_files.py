@@ -76,7 +76,8 @@ class RosterFile:
             roster = Roster.decode(bytes.fromhex(file.body))
             signature = bytes.fromhex(file.signature)
         except (ValidationError, ValueError, RecursionError, ProtocolError, ConfigError) as error:
-            raise ConfigError(f"not a roster file ({error}); export it again") from error
+            # Without the parser's words: they would repeat the content of whatever file this is.
+            raise ConfigError("this is not a roster file; export it again") from error
         if names.keys() != roster.members.keys():
             raise ConfigError("the names of this roster file are not those of its members")
         return cls(roster, signature, names)

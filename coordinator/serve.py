@@ -116,6 +116,7 @@ class Coordinator:
         self._register_members()
         self._admin = AdminServer(self.home / SOCKET, self._handlers())
         self._admin.start()
+        self._roster_changed.set()  # one imported while we were starting went past us
         self.events.emit(Event.COORDINATOR_START)
         how = " in plain HTTP" if plain_http else ""
         self._say(f"coordinator listening{how} on {host}:{self.gateway.port} for {self.config.url}")
@@ -240,9 +241,12 @@ class Coordinator:
         self.runtime.set_members(self._members())
 
     def _members(self) -> list[Member]:
+        """Who may connect, read now; nobody connects whose name is not known."""
+        agents = self.store.members()
+        self.names.update({agent.agent_id: agent.name for agent in agents})
         return [
             Member(agent.agent_id, agent.name, agent.identity_public, agent.node_public)
-            for agent in self.store.members()
+            for agent in agents
         ]
 
     def _handlers(self) -> dict[str, Any]:

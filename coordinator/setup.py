@@ -72,6 +72,8 @@ def initialise(
         write_atomic(home / "coordinator.toml", _render(config).encode())
     else:
         config = load_config(home)
+        Identity.load(identity_path(home))
+        Store.open(home, read_only=True).close()  # raises what is missing or damaged
     if config.url != url:
         raise ConfigError(
             f"{home}: already initialised for {config.url}; edit coordinator.toml to move it"

@@ -36,7 +36,20 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON to stdout instead of a table.")
 ]
 
-FULL_OR_FAILING = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+STORAGE = {
+    errno.ENOSPC: (ExitCode.TEMPORARY, "nothing was lost; free some space and try again"),
+    errno.EDQUOT: (ExitCode.TEMPORARY, "nothing was lost; free some space and try again"),
+    errno.EIO: (ExitCode.DAMAGED, "the storage is failing; check the disk before going on"),
+    errno.EROFS: (
+        ExitCode.USAGE,
+        "nothing can be written there; mount it writable or choose another --home",
+    ),
+    errno.EACCES: (ExitCode.USAGE, "check the owner and mode of this path"),
+    errno.EPERM: (ExitCode.USAGE, "check the owner and mode of this path"),
+    errno.ENOTDIR: (ExitCode.USAGE, "a folder is needed there"),
+    errno.EEXIST: (ExitCode.USAGE, "a folder is needed there"),
+    errno.ENOENT: (ExitCode.USAGE, "this path cannot be made; choose another"),
+}
 
 # Which part of the installation brings a module that an import may miss.
 EXTRA_OF = {
@@ -86,12 +99,12 @@ def run(app: Callable[..., Any], role: str) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        if error.errno not in FULL_OR_FAILING:
+        code, fix = STORAGE.get(error.errno or 0, (ExitCode.BUG, ""))
+        if code is ExitCode.BUG:
             _report_bug(error, role)
-        _complain(
-            f"{error.filename or 'the state folder'}: {error.strerror}; nothing was lost, free space and try again"
-        )
-        sys.exit(ExitCode.TEMPORARY)
+        where = "the output" if error.filename is None else error.filename
+        _complain(f"{where}: {error.strerror}; {fix}")
+        sys.exit(code)
     except Exception as error:  # noqa: BLE001 - the last line of defence: a bug of ours
         _explain_missing_extra(error, role)
         _report_bug(error, role)

@@ -107,7 +107,7 @@ class Gateway:
         except OSError as error:
             raise ConfigError(
                 f"cannot listen on {host}:{port} ({error.strerror or error}); "
-                "is another coordinator running? choose another gateway port"
+                "is another coordinator running? change `listen` in coordinator.toml"
             ) from error
 
     def reload(self, certificate: Path, key: Path) -> None:

@@ -129,6 +129,11 @@ def open_database(path: Path, *, create: bool, read_only: bool) -> Database:
         Busy: another process keeps it locked.
     """
     if not path.exists():
+        if not create and (path.parent / "coordinator.toml").exists():
+            raise StateDamaged(
+                f"{path}: the database of this coordinator is missing; restore the folder from a "
+                "backup, or initialise a new one in another folder and invite every agent again"
+            )
         if read_only or not create:
             raise ConfigError(f"{path}: no coordinator was initialised here; run: coordinator init")
         _create_file(path)
@@ -211,6 +216,8 @@ def _explain(path: Path, error: BaseException | None) -> EdgeveilError:
         return Busy(f"{path}: another process kept it locked for {LOCK_TIMEOUT_S:.0f} s; try again")
     if code == sqlite3.SQLITE_FULL:
         return Busy(f"{path}: the disk is full; nothing was lost, free some space and try again")
-    if code == sqlite3.SQLITE_READONLY:
-        return ConfigError(f"{path}: cannot be written; check the owner and mode of its folder")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        return ConfigError(
+            f"{path}: cannot be opened for writing; check that its folder is writable for you"
+        )
     return StateDamaged(f"{path}: cannot be used ({error}); restore it from a backup")
