@@ -53,7 +53,7 @@ def wait_until(reached, seconds, what):
 class Machine:
     """One folder with everything: coordinator/, federation/, agent-N/, tap/."""
 
-    def __init__(self, folder, agents=4, records=60):
+    def __init__(self, folder, agents=4, records=60, init=("--no-passphrase",)):
         self.folder = Path(folder)
         self.tap = self.folder / "tap"
         self.tap.mkdir()
@@ -64,7 +64,7 @@ class Machine:
         self.port = free_port()
         (self.folder / "policy.toml").write_text(POLICY)
         run("coordinator", "init", "--url", f"https://127.0.0.1:{self.port}", "--listen", f"127.0.0.1:{self.port}",
-            "--no-passphrase", home=self.home)  # fmt: skip
+            *init, home=self.home)  # fmt: skip
 
     def agent_home(self, name):
         return self.folder / name
