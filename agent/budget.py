@@ -1,18 +1,19 @@
 """`agent budget`: what this device has spent, read from its verified ledger. No torch, no network."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from agent.config import known_dataset
-from agent.dp.ledger_file import LEDGER, ledger_records
+from agent.dp.ledger_reading import LEDGER, Verified, read_verified
 from agent.policy import Policy
 from agent.state import AgentHome
 from shared.errors import EnrollmentError
+from shared.privacy.ledger import LedgerState
 from shared.privacy.rdp import Segment, epsilon
-from shared.privacy.records import Kind, Record
-from shared.privacy.replay import replay
+from shared.privacy.records import Kind
 
 SHOWN_ROUNDS = 200  # of a long ledger, the newest; each costs one minimum over the orders
 
@@ -32,33 +33,75 @@ class Budget:
     n_ref: int | None
     ledger_records: int
     ledger_head: str | None  # SHA-256 in hex; None before the first round
+    rounds_left: int | None  # at the newest plan; None before the first round
     after_rounds: list[dict[str, Any]]  # run, round, attempt, epsilon_spent after each charge
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
+def open_home(path: Path) -> AgentHome:
+    """The home of a device that has joined, or wants to; raises EnrollmentError for any other folder."""
+    if not path.is_dir():
+        raise EnrollmentError(f"{path}: no agent lives here; run: agent join TOKEN --home {path}")
+    return AgentHome(path)
+
+
+def find_ledger(path: Path, dataset: str | None = None) -> tuple[AgentHome, str, Verified | None]:
+    """The home, the name of the data set and its verified ledger, None before the first round.
+
+    Raises:
+        LedgerDamaged: the ledger cannot be trusted.
+        EnrollmentError: this home never joined.
+    """
+    home = open_home(path)
+    name = dataset or known_dataset(path)
+    ledger = home.ledger_folder / name / LEDGER
+    if not ledger.exists():
+        home.pinned()
+        return home, name, None
+    return home, name, read_verified(ledger, home.identity().public)
+
+
+def ledger_of(path: Path, dataset: str | None = None) -> tuple[str, LedgerState | None]:
+    """The state alone; raises as find_ledger."""
+    _, name, found = find_ledger(path, dataset)
+    return name, None if found is None else found.state
+
+
 def read_budget(path: Path, dataset: str | None = None) -> Budget:
     """The budget of one data set; before the first round, the policy with nothing spent.
 
     Raises:
-        LedgerDamaged: the ledger cannot be trusted.
         ConfigError: policy.toml is wrong.
-        EnrollmentError: this home never joined.
+        LedgerDamaged, EnrollmentError: as find_ledger.
     """
-    if not path.is_dir():
-        raise EnrollmentError(f"{path}: no agent lives here; run: agent join TOKEN --home {path}")
-    home = AgentHome(path)
-    name = dataset or known_dataset(path)
-    folder = home.ledger_folder / name
-    if not (folder / LEDGER).exists():
-        home.pinned()
-        policy = Policy.load(home.policy_path)
-        return Budget(
-            name, policy.unit, 0.0, 0.0, policy.epsilon_max, policy.delta, 0.0, 0, None, 0, None, []
-        )
-    records = ledger_records(folder, home.identity().public)
-    state = replay(records)
+    home, name, found = find_ledger(path, dataset)
+    if found is None:
+        return unspent(name, Policy.load(home.policy_path))
+    return budget_of(name, found)
+
+
+def unspent(name: str, policy: Policy) -> Budget:
+    return Budget(
+        dataset=name,
+        unit=policy.unit,
+        epsilon_spent=0.0,
+        epsilon_enforced=0.0,
+        epsilon_limit=policy.epsilon_max,
+        delta=policy.delta,
+        share_spent=0.0,
+        rounds=0,
+        n_ref=policy.n_ref,
+        ledger_records=0,
+        ledger_head=None,
+        rounds_left=None,
+        after_rounds=[],
+    )
+
+
+def budget_of(name: str, found: Verified) -> Budget:
+    state = found.state
     return Budget(
         dataset=name,
         unit=state.unit,
@@ -66,32 +109,46 @@ def read_budget(path: Path, dataset: str | None = None) -> Budget:
         epsilon_enforced=state.epsilon_enforced,
         epsilon_limit=state.epsilon_max,
         delta=state.delta,
-        share_spent=state.rdp_spent / state.limits.cap,
+        share_spent=state.share_spent,
         rounds=state.rounds_charged,
         n_ref=state.n_ref,
         ledger_records=state.seq,
         ledger_head=state.hash.hex(),
-        after_rounds=_after_rounds(records, state.delta),
+        rounds_left=_rounds_left(found),
+        after_rounds=_after_rounds(found),
     )
 
 
-def _after_rounds(records: Sequence[Record], delta: float) -> list[dict[str, Any]]:
-    """What was spent after each charge since the last reset."""
-    spent: list[Segment] = []
+def _reserves(found: Verified) -> Iterator[dict[str, Any]]:
+    """Reservations since the last reset, newest first."""
+    for body in found.bodies():
+        if body["kind"] == Kind.RESET:
+            return
+        if body["kind"] == Kind.RESERVE:
+            yield body
+
+
+def _segment(body: dict[str, Any]) -> Segment:
+    sigma, rate = float.fromhex(body["sigma"]), float.fromhex(body["q"])
+    return Segment(sigma, rate, body["steps_planned"])
+
+
+def _rounds_left(found: Verified) -> int | None:
+    newest = next(_reserves(found), None)
+    if newest is None:
+        return None
+    sigma, rate, steps = _segment(newest)
+    return found.state.steps_left(sigma, rate) // steps
+
+
+def _after_rounds(found: Verified) -> list[dict[str, Any]]:
+    """What was spent after each of the newest charges, by taking one after the other off the total."""
+    steps = {(s.noise_multiplier, s.sample_rate): s.steps for s in found.state.history}
     rows = []
-    charges = [record for record in records if record.kind in (Kind.RESERVE, Kind.RESET)]
-    for number, record in enumerate(charges):
-        if record.kind is Kind.RESET:
-            spent.clear()
-            continue
-        spent.append(
-            Segment(record.real("sigma"), record.real("q"), record.number("steps_planned"))
-        )
-        if number >= len(charges) - SHOWN_ROUNDS:
-            where = {
-                "run": record.text("run_id"),
-                "round": record.number("round"),
-                "attempt": record.number("attempt"),
-            }
-            rows.append({**where, "epsilon_spent": epsilon(spent, delta)[0]})
-    return rows
+    for body in islice(_reserves(found), SHOWN_ROUNDS):
+        spent = [Segment(*key, count) for key, count in steps.items() if count]
+        where = {"run": body["run_id"], "round": body["round"], "attempt": body["attempt"]}
+        rows.append({**where, "epsilon_spent": epsilon(spent, found.state.delta)[0]})
+        sigma, rate, count = _segment(body)
+        steps[sigma, rate] -= count
+    return rows[::-1]

@@ -6,15 +6,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from shared.console import HomeOption, JsonOption, home_of, print_json, run, stderr, stdout, table
+from agent import privacy_cli
+from shared.console import HomeOption, JsonOption, home_of, print_json, run, stderr, stdout
 
 app = typer.Typer(
     help="Train on this device's own data; refuse rather than overspend its privacy budget.\n\n"
     "Start with: agent run --join TOKEN --data PATH",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
 )
+app.add_typer(privacy_cli.budget_app, name="budget")
+app.add_typer(privacy_cli.policy_app, name="policy")
+app.command()(privacy_cli.verify)
 ROLE = "agent"
 
 DataOption = Annotated[
@@ -96,37 +100,6 @@ def run_agent(
         accept_policy=accept_policy,
         on_status=_say,
     )
-
-
-@app.command()
-def budget(
-    home: HomeOption = None,
-    dataset: DatasetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """What this device's data has spent of its privacy budget, from the verified ledger.
-
-    Example: agent budget --json
-    """
-    from agent.budget import read_budget
-
-    found = read_budget(home_of(ROLE, home), dataset)
-    if as_json:
-        print_json(found.as_json())
-        return
-    made = table(f"Privacy budget of {found.dataset}", "what", ">value")
-    width = 20
-    filled = min(width, round(found.share_spent * width))
-    made.add_row("ε spent", f"{found.epsilon_spent:.4f}")
-    made.add_row("ε limit", f"{found.epsilon_limit:g}")
-    made.add_row("δ", f"{found.delta:g}")
-    made.add_row("budget used", f"{'█' * filled}{'░' * (width - filled)} {found.share_spent:.1%}")
-    made.add_row("unit", f"one {found.unit}, added or removed")
-    made.add_row("rounds charged", str(found.rounds))
-    made.add_row(
-        "ledger", f"{found.ledger_records} records, head {(found.ledger_head or 'none')[:16]}"
-    )
-    stdout.print(made)
 
 
 def _say(sentence: str) -> None:

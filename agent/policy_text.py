@@ -6,7 +6,7 @@ from typing import Any
 
 TEMPLATE = """\
 # What this device agrees to. Only you change this file; no coordinator can.
-# Loosening a value takes effect only after you confirm it: agent run --accept-policy
+# Loosening a value takes effect only after you confirm it: agent policy set KEY=VALUE --yes
 
 # The privacy budget of this dataset over the whole life of its ledger: all tasks, runs and
 # coordinators together. epsilon at most 50; delta below one over the number of records.

@@ -13,6 +13,7 @@ from agent.dp.guard import Reservation, precheck
 from agent.dp.ledger_store import LedgerStore
 from agent.notices import clipped, consent, small_cohort
 from agent.offer import CheckedOffer, check_offer
+from agent.refusals import RefusalCounts
 from agent.upload import from_blob, saturated, to_blob, vector_lanes
 from shared.errors import (
     Busy,
@@ -64,6 +65,7 @@ class Session:
         self._device = device
         self._ledger: LedgerStore | None = None
         self._open: _Open | None = None
+        self._refusals = RefusalCounts(device.home.path)
         self._noted = ""  # the run whose small cohorts the owner has been told about
         for notice in consent(device.policy.secagg.allow_two):
             self._tell(notice)
@@ -242,6 +244,8 @@ class Session:
 
     def _refuse(self, request: Request, code: RefusalCode, cause: Exception) -> Reply:
         device = self._device
+        where = f"{request.stage} of {request.attempt}"
+        self._refusals.note(code, where=where, now=device.clock.wall())
         log.warning("refused %s of %s: %s: %s", request.stage, request.attempt, code, cause)
         device.on_status(f"round {request.attempt.round}: refused ({code}): {cause}")
         about = _about(code, cause)

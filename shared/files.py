@@ -86,6 +86,14 @@ def read_file(path: Path) -> bytes:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
 
 
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file the user named, in one piece and readable by its owner only; raises ConfigError."""
+    try:
+        write_atomic(path, data)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
+
+
 def private_directory(path: Path) -> Path:
     """Create `path` (mode 0700), or make sure that only its owner can enter an existing one.
 

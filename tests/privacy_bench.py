@@ -91,7 +91,10 @@ class Device:
             (
                 "seal",
                 lambda: store.seal(
-                    asked.attempt, b"noisy update", steps_done=8, gradient_mode="ghost"
+                    asked.attempt,
+                    b"noisy update",
+                    steps_done=asked.plan.steps,
+                    gradient_mode="ghost",
                 ),
             ),
             ("submit", lambda: store.submit(asked.attempt, b"x" * 32)),

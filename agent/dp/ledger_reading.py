@@ -39,6 +39,11 @@ class Verified:
             yield json.loads(self.data[begin:end])["body"]
             end = begin - 1
 
+    def bodies_in_order(self) -> Iterator[dict[str, Any]]:
+        """Bodies from the oldest to the newest, unchecked again."""
+        for line in self.data.split(b"\n")[:-1]:
+            yield json.loads(line)["body"]
+
 
 def ledger_records(folder: Path, public: bytes) -> list[Record]:
     """Every record, each verified, oldest first; an unfinished last line is left out.

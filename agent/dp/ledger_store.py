@@ -296,7 +296,7 @@ class LedgerStore:
         if looser and not accept_looser:
             raise ConfigError(
                 f"policy.toml allows more than the policy chained in the ledger: {', '.join(looser)}"
-                "; restore it, or confirm the change with: agent run --accept-policy"
+                "; restore it, or confirm the change with: agent policy set KEY=VALUE --yes, or agent run --accept-policy"
             )
         fields = limit_fields(policy, state.alpha)
         note = "loosened" if looser else "tightened"

@@ -1,0 +1,210 @@
+"""The commands about privacy: budget, plan, policy, verify, audit. Parse, call one function, print."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shared.console import HomeOption, JsonOption, home_of, print_json, stderr, stdout, table
+
+ROLE = "agent"
+budget_app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
+policy_app = typer.Typer(
+    help="What this device agrees to: show it, change it.", no_args_is_help=True
+)
+
+DatasetOption = Annotated[
+    str | None, typer.Option("--dataset", help="Name of the data set [default: of this home].")
+]
+PrvOption = Annotated[
+    bool, typer.Option("--prv/--no-prv", help="Compute the PRV figure too (seconds; needs opacus).")
+]
+
+
+@budget_app.callback()
+def budget(
+    context: typer.Context,
+    home: HomeOption = None,
+    dataset: DatasetOption = None,
+    as_json: JsonOption = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")
+    ] = None,
+    prv: PrvOption = True,
+) -> None:
+    """What this device's data has spent of its privacy budget, from the verified ledger.
+
+    Example: agent budget --html report.html
+    """
+    if context.invoked_subcommand is not None:
+        return
+    folder = home_of(ROLE, home)
+    if html is None and not as_json:
+        _print_budget(folder, dataset)
+        return
+    from agent.report import build, keep_hash
+    from shared.clock import SystemClock
+
+    report = build(folder, dataset, SystemClock(), prv=prv)
+    if html is not None:
+        from agent.report_page import page
+        from shared.files import write_file
+
+        write_file(html, page(report).encode())
+        stderr.print(f"Wrote {html}", markup=False)
+    if as_json:
+        print_json(report)
+    keep_hash(folder, report)
+
+
+def _print_budget(folder: Path, dataset: str | None) -> None:
+    from agent.budget import read_budget
+
+    found = read_budget(folder, dataset)
+    width = 20
+    filled = min(width, round(found.share_spent * width))
+    made = table(f"Privacy budget of {found.dataset}", "what", ">value")
+    made.add_row("ε spent", f"{found.epsilon_spent:.4f}")
+    made.add_row("ε limit", f"{found.epsilon_limit:g}")
+    made.add_row("δ", f"{found.delta:g}")
+    made.add_row("budget used", f"{'█' * filled}{'░' * (width - filled)} {found.share_spent:.1%}")
+    made.add_row("unit", f"one {found.unit}, added or removed")
+    made.add_row("rounds charged", str(found.rounds))
+    if found.rounds_left is not None:
+        made.add_row("rounds left at the newest plan", f"{found.rounds_left:,}")
+    made.add_row(
+        "ledger", f"{found.ledger_records} records, head {(found.ledger_head or 'none')[:16]}"
+    )
+    stdout.print(made)
+
+
+@budget_app.command("plan")
+def budget_plan(
+    steps: Annotated[int, typer.Option(help="Steps: of one round with --rounds, else in all.")],
+    noise: Annotated[
+        float | None,
+        typer.Option(help="Noise multiplier σ; without it, the least that fits is looked for."),
+    ] = None,
+    rate: Annotated[float, typer.Option(help="Sample rate q.")] = 1.0,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of --steps steps each.")] = 1,
+    epsilon: Annotated[float | None, typer.Option(help="The budget to fit into.")] = None,
+    delta: Annotated[float | None, typer.Option(help="δ [default: 1e-5, or the ledger's].")] = None,
+    history: Annotated[
+        Path | None,
+        typer.Option(help="JSON list of [σ, q, steps] that was spent before."),
+    ] = None,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Start from what this device's ledger has spent.")
+    ] = False,
+    home: HomeOption = None,
+    dataset: DatasetOption = None,
+    prv: PrvOption = True,
+    as_json: JsonOption = False,
+) -> None:
+    """What a schedule costs; with a budget, which noise it needs or how many rounds are left.
+
+    Example: agent budget plan --noise 4.5 --rate 1 --steps 40 --delta 1e-5 --json
+    """
+    from agent.budget_plan import SCARCE, answer, start_from, start_from_ledger
+    from shared.errors import ConfigError
+
+    if ledger and (history is not None or epsilon is not None or delta is not None):
+        raise ConfigError("--ledger brings its own history, epsilon and delta; leave those out")
+    start = (
+        start_from_ledger(home_of(ROLE, home), dataset)
+        if ledger
+        else start_from(history, epsilon, 1e-5 if delta is None else delta)
+    )
+    found = answer(start, noise=noise, rate=rate, steps=steps, rounds=rounds, prv=prv)
+    if found.get("share_left", 1.0) < SCARCE:
+        stderr.print(f"[bold]only {found['share_left']:.0%} of the budget is left[/]")
+    if as_json:
+        print_json(found)
+        return
+    made = table("Plan", "what", ">value")
+    for name, value in found.items():
+        made.add_row(name.replace("_", " "), _shown(value))
+    stdout.print(made)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not computed"
+    return f"{value:.6g}" if isinstance(value, float) else f"{value:,}"
+
+
+@policy_app.command("show")
+def policy_show(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """The policy in force, and whether the ledger chained the same.
+
+    Example: agent policy show
+    """
+    from agent.policy_commands import show
+
+    found = show(home_of(ROLE, home))
+    if as_json:
+        print_json({key: value for key, value in found.items() if key != "toml"})
+        return
+    stdout.print(found["toml"], markup=False, end="")
+    for chained in found["ledgers"]:
+        looser = ", ".join(chained["file_is_looser_in"])
+        state = "chained in" if chained["same"] else "differs from"
+        stderr.print(f"{state} the ledger of {chained['dataset']}", markup=False)
+        if looser:
+            stderr.print(f"the file allows more in: {looser}; it does not count yet", markup=False)
+
+
+@policy_app.command("set")
+def policy_set(
+    assignments: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE…", help="Such as epsilon_max=4 secagg.n_min=5")
+    ],
+    home: HomeOption = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Confirm a change that allows more than before.")
+    ] = False,
+) -> None:
+    """Change policy.toml and chain the change in the ledger. Stop `agent run` first.
+
+    Example: agent policy set epsilon_max=4 secagg.n_min=5
+    """
+    from agent.policy_commands import apply, prepare
+    from shared.clock import SystemClock
+
+    folder = home_of(ROLE, home)
+    change = prepare(folder, assignments)
+    if change.looser and not yes and sys.stdin.isatty():
+        stderr.print(f"This allows more than before: {', '.join(change.looser)}", markup=False)
+        yes = typer.confirm("Allow it?", abort=True, err=True)
+    ledgers = apply(folder, change, SystemClock(), accept_looser=yes)
+    stderr.print(f"Changed: {', '.join(change.changed) or 'nothing'}", markup=False)
+    if ledgers:
+        stderr.print(f"Recorded in the ledger of {', '.join(ledgers)}", markup=False)
+
+
+def verify(
+    report: Annotated[
+        Path | None,
+        typer.Argument(metavar="[REPORT]", help="A report, .json or .html [default: the ledger]."),
+    ] = None,
+    home: HomeOption = None,
+    dataset: DatasetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Recompute every ε of the ledger and of a report, check chain and signatures.
+
+    Example: agent verify report.html
+    """
+    from agent.verify import check
+
+    found = check(home_of(ROLE, home), dataset, report)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        for sentence in found.checked:
+            stdout.print(f"[green]ok[/]  {sentence}")
+        for sentence in found.faults:
+            stdout.print("[bold red]no[/]  ", end="")
+            stdout.print(sentence, markup=False)
+    raise typer.Exit(int(found.verdict))

@@ -1,0 +1,296 @@
+"""`agent verify` accepts honest ledgers and reports, and names what is wrong with any other."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from report_bench import joined_device
+from typer.testing import CliRunner
+
+from agent.cli import app
+from agent.policy import Policy, SecaggPolicy
+from agent.report import sign
+from agent.verify import Verdict, check
+from shared.errors import ConfigError, EnrollmentError
+from shared.privacy.records import START, Record
+
+
+@pytest.fixture
+def device(tmp_path):
+    made = joined_device(tmp_path)
+    made.train(2)
+    made.set_policy(Policy(epsilon_max=7.0))
+    made.train(3, noise_multiplier=80.0)
+    return made
+
+
+def run(device, *arguments):
+    return CliRunner().invoke(app, [*arguments, "--home", str(device.path)])
+
+
+def report(device, tmp_path):
+    """(the JSON report, its file, the page's file)."""
+    page = tmp_path / "report.html"
+    result = run(device, "budget", "--json", "--no-prv", "--html", str(page))
+    assert result.exit_code == 0, result.output
+    path = tmp_path / "report.json"
+    path.write_text(result.stdout)
+    return json.loads(result.stdout), path, page
+
+
+def rewrite(device, change):
+    """The ledger again, every body passed through `change`, chained and signed by the device."""
+    lines, previous = [], START
+    for line in device.ledger.read_bytes().splitlines():
+        body = change(json.loads(line)["body"])
+        record = Record.make(body, previous, device.home.identity())
+        lines.append(record.line())
+        previous = record.hash
+    device.ledger.write_bytes(b"".join(lines))
+
+
+def test_an_honest_ledger_and_both_forms_of_its_report_are_accepted(device, tmp_path):
+    _, path, page = report(device, tmp_path)
+    for arguments in ((), (str(path),), (str(page),)):
+        result = run(device, "verify", *arguments)
+        assert result.exit_code == 0, result.output
+    assert "equals the ledger at record" in result.stdout
+
+
+def test_a_report_stays_true_after_more_rounds(device, tmp_path):
+    _, path, _ = report(device, tmp_path)
+    device.train(1, noise_multiplier=90.0)
+    assert run(device, "verify", str(path)).exit_code == 0
+
+
+def test_a_report_is_checked_alone_where_its_ledger_is_not(device, tmp_path):
+    _, path, _ = report(device, tmp_path)
+    elsewhere = joined_device(tmp_path / "elsewhere")
+    for home in (elsewhere.path, tmp_path / "nothing"):
+        found = check(home, None, path)
+        assert found.verdict is Verdict.OK
+        assert any("its ledger is not here" in sentence for sentence in found.checked)
+
+
+@pytest.mark.parametrize("at", [0.1, 0.5, 0.9])
+def test_a_changed_byte_breaks_the_chain(device, at):
+    data = bytearray(device.ledger.read_bytes())
+    data[int(at * len(data))] ^= 1
+    device.ledger.write_bytes(data)
+    result = run(device, "verify")
+    assert result.exit_code == Verdict.CHAIN
+    assert "ledger record" in result.stdout
+
+
+def test_a_false_figure_is_named_with_its_record(device):
+    def halve(body):
+        if body["kind"] == "reserve" and body["round"] == 4:
+            body["rdp_step"] = (float.fromhex(body["rdp_step"]) / 2).hex()
+        return body
+
+    rewrite(device, halve)
+    result = run(device, "verify")
+    assert result.exit_code == Verdict.ARITHMETIC
+    assert re.search(r"ledger record \d+: rdp_step is", result.stdout)
+
+
+def test_a_reservation_outside_the_policy_then_in_force_is_over_budget(device):
+    def strict(body):
+        if body["kind"] == "open":
+            policy = json.loads(body["policy"]) | {"sigma_min": 70.0}
+            text = Policy.model_validate(policy).to_json()
+            body |= {"policy": text, "policy_hash": Policy.from_json(text).hash().hex()}
+        return body
+
+    rewrite(device, strict)
+    result = run(device, "verify")
+    assert result.exit_code == Verdict.OVER_BUDGET
+    assert "outside the policy" in result.stdout
+
+
+FALSE_REPORTS = {
+    "less ε": lambda r: r.update(epsilon_spent=r["epsilon_spent"] / 2),
+    "a larger budget": lambda r: r["guarantee"].update(epsilon_limit=100.0),
+    "fewer steps": lambda r: r["mechanism"]["segments"][0].update(steps=1),
+    "more noise": lambda r: r["mechanism"]["segments"][0].update(noise_multiplier=99.0),
+    "another head": lambda r: r["integrity"].update(ledger_head="0" * 64),
+    "a forgotten policy change": lambda r: r["integrity"].update(policy_changes=[]),
+    "an invented delivery": lambda r: r["accounting"].update(delivered=99),
+    "a smaller δ": lambda r: r["guarantee"].update(delta=1e-9),
+    "nothing left out": lambda r: r.update(not_covered=[]),
+    "a NaN": lambda r: r.update(share_spent="NaN"),
+    "more records than there are": lambda r: r["integrity"].update(ledger_records=10**6),
+    "no mechanism": lambda r: r.pop("mechanism"),
+}
+
+
+@pytest.mark.parametrize("name", FALSE_REPORTS)
+def test_a_false_report_is_refused_even_if_the_device_signed_it(device, tmp_path, name):
+    made, path, _ = report(device, tmp_path)
+    FALSE_REPORTS[name](made)
+    made.pop("signature")
+    path.write_text(json.dumps(sign(made, device.home.identity())))
+    result = run(device, "verify", str(path))
+    assert result.exit_code == Verdict.REPORT, result.output
+
+
+def test_a_report_that_nobody_signed_is_refused(device, tmp_path):
+    made, path, _ = report(device, tmp_path)
+    made["signature"] = "00" * 64
+    path.write_text(json.dumps(made))
+    assert run(device, "verify", str(path)).exit_code == Verdict.REPORT
+
+
+@pytest.mark.parametrize("text", ["", "{}", "<html></html>", "[1]", '{"kind": "other"}'])
+def test_something_else_is_no_report(device, tmp_path, text):
+    path = tmp_path / "something"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="cannot be read as a report"):
+        check(device.path, None, path)
+
+
+def test_a_rolled_back_ledger_is_found_by_a_newer_report(device, tmp_path):
+    copy = tmp_path / "copy.jsonl"
+    shutil.copy(device.ledger, copy)
+    device.train(2, noise_multiplier=90.0)
+    _, path, _ = report(device, tmp_path)
+    shutil.copy(copy, device.ledger)
+    result = run(device, "verify", str(path))
+    assert result.exit_code == Verdict.REPORT
+    assert "restored from a copy" in result.stdout
+
+
+def test_a_device_that_never_trained_has_nothing_wrong(tmp_path):
+    device = joined_device(tmp_path)
+    assert run(device, "verify").exit_code == 0
+    _, path, _ = report(device, tmp_path)
+    assert run(device, "verify", str(path)).exit_code == 0
+
+
+def test_without_home_and_report_there_is_nothing_to_check(tmp_path):
+    with pytest.raises(EnrollmentError):
+        check(tmp_path / "nobody", None, None)
+
+
+def test_verifying_never_uses_the_bookmark(device):
+    folder = device.ledger.parent
+    (folder / "ledger.bookmark").write_bytes(b"x")
+    assert run(device, "verify").exit_code == 0
+
+
+class Outside(HTMLParser):
+    """Everything in a page that could load, run or send something."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+        self.open = []
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.open.append(tag)
+        if tag in {"img", "link", "iframe", "object", "embed", "form", "video", "audio"}:
+            self.found.append(tag)
+        if tag == "script" and named.get("type") != "application/json":
+            self.found.append(tag)
+        self.found += [n for n in named if n in {"src", "href", "style"} or n.startswith("on")]
+
+
+def test_the_page_is_self_contained_and_lets_nothing_in_or_out(device, tmp_path):
+    _, _, page = report(device, tmp_path)
+    text = page.read_text()
+    parser = Outside()
+    parser.feed(text)
+    assert parser.found == []
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert not re.search(r"https?://", text)
+    assert page.stat().st_mode & 0o077 == 0
+
+
+def test_the_first_page_speaks_to_people(device, tmp_path):
+    _, _, page = report(device, tmp_path)
+    first = page.read_text().split("The figures behind it")[0]
+    for words in (
+        "privacy budget is used",
+        "right in 50 of 100",
+        "What is NOT covered",
+        "Who sees",
+    ):
+        assert words in first
+    assert "<svg" in first
+
+
+def test_names_cannot_become_markup(tmp_path):
+    from agent.report_page import page as render
+
+    device = joined_device(tmp_path)
+    device.train(1)
+    made, _, _ = report(device, tmp_path)
+    made["identity"]["tasks"][0]["id"] = "</script><script>alert(1)</script>"
+    made["after_rounds"][0]["run"] = "<img src=x>"
+    text = render(made)
+    assert "<img" not in text
+    assert "<script>alert" not in text
+
+
+EVERY_FIELD = {
+    "identity": ("agent", "dataset", "tasks", "software", "time"),
+    "guarantee": (
+        "epsilon_spent", "epsilon_enforced", "epsilon_prv", "delta", "delta_why", "gaussian_mu",
+        "alpha", "best_order", "epsilon_limit", "epsilon_left", "share_spent", "curve", "rounds_left",
+    ),
+    "privacy_unit": ("unit", "neighbours", "records_per_person", "person_level", "treated_as_public"),
+    "trust_model": (
+        "coordinator_sees", "other_agents_see", "users_of_the_model_see", "secure_aggregation",
+    ),
+    "mechanism": (
+        "segments", "gradient_modes", "sampling", "sampling_self_test", "noise_generator",
+        "arithmetic", "empty_draws",
+    ),
+    "accounting": (
+        "accountant", "version", "composition", "orders", "prv_eps_error", "cross_check",
+        "fate_unknown", "never_finished",
+    ),
+    "integrity": (
+        "ledger_head", "ledger_records", "ledger_signature", "previous_report_sha256", "refusals",
+        "resets",
+    ),
+    "utility": ("metrics_mode", "scores", "sentence"),
+}  # fmt: skip
+
+
+def test_a_report_has_every_field_and_names_the_one_before_it(device, tmp_path):
+    first, _, _ = report(device, tmp_path)
+    second, _, _ = report(device, tmp_path)
+    assert first["integrity"]["previous_report_sha256"] is None
+    assert re.fullmatch(r"[0-9a-f]{64}", second["integrity"]["previous_report_sha256"])
+    for section, names in EVERY_FIELD.items():
+        assert set(names) <= set(second[section]), section
+    assert second["not_covered"]
+    assert len(second["after_rounds"]) == second["rounds"] == 5
+    assert second["after_rounds"][-1]["epsilon_spent"] == pytest.approx(second["epsilon_spent"])
+    assert [p["share_spent"] for p in second["guarantee"]["curve"]] == sorted(
+        p["share_spent"] for p in second["guarantee"]["curve"]
+    )
+
+
+def test_a_reset_stays_visible_in_the_report(device, tmp_path):
+    with device.device.open() as store:
+        store.reset("owner")
+    made, path, _ = report(device, tmp_path)
+    assert made["epsilon_spent"] == 0
+    assert len(made["integrity"]["resets"]) == 1
+    assert "reset" in made["not_covered"][0]
+    assert run(device, "verify", str(path)).exit_code == 0
+
+
+def test_the_trust_model_follows_the_policy_in_force(tmp_path):
+    device = joined_device(tmp_path, Policy(secagg=SecaggPolicy(n_min=10, gamma_ppm=200_000)))
+    device.train(1)
+    made, _, _ = report(device, tmp_path)
+    secagg = made["trust_model"]["secure_aggregation"]
+    assert (secagg["n_min"], secagg["assumed_colluders"], secagg["honest_floor"]) == (10, 2, 8)

@@ -1,0 +1,133 @@
+"""`agent policy show|set`: only the owner, only here, and every change in the ledger."""
+
+import json
+
+import privacy_bench as bench
+import pytest
+from report_bench import joined_device
+from typer.testing import CliRunner
+
+from agent.cli import app
+from agent.dp.ledger_file import ledger_records
+from agent.policy import Policy
+from agent.policy_commands import apply, prepare
+from shared.errors import Busy, ConfigError
+from shared.privacy.records import Kind
+
+
+@pytest.fixture
+def device(tmp_path):
+    made = joined_device(tmp_path)
+    made.train(1)
+    return made
+
+
+def run(device, *arguments, **options):
+    return CliRunner().invoke(app, ["policy", *arguments, "--home", str(device.path)], **options)
+
+
+def changes(device):
+    found = ledger_records(device.ledger.parent, device.home.identity().public)
+    return [record.text("note_code") for record in found if record.kind is Kind.POLICY]
+
+
+def test_the_policy_is_shown_with_what_the_ledger_chained(device):
+    found = json.loads(run(device, "show", "--json").stdout)
+    assert found["policy"]["epsilon_max"] == 8.0
+    assert found["ledgers"][0]["same"]
+    text = run(device, "show")
+    assert "epsilon_max = 8.0" in text.stdout
+    assert "chained in the ledger of data" in text.stderr
+
+
+def test_a_file_loosened_by_hand_is_shown_as_not_counting(device):
+    device.home.policy_path.write_text(Policy(epsilon_max=20.0).to_toml())
+    assert "allows more in: epsilon_max" in run(device, "show").stderr
+
+
+def test_tightening_needs_no_word_and_is_chained(device):
+    result = run(device, "set", "epsilon_max=7", "secagg.n_min=4", "clip_norm.most=2.5")
+    assert result.exit_code == 0, result.output
+    policy = Policy.load(device.home.policy_path)
+    assert (policy.epsilon_max, policy.secagg.n_min, policy.clip_norm.most) == (7.0, 4, 2.5)
+    assert changes(device) == ["tightened"]
+
+
+def test_loosening_without_the_owners_word_changes_nothing(device):
+    before = device.home.policy_path.read_bytes()
+    result = run(device, "set", "epsilon_max=9")
+    assert isinstance(result.exception, ConfigError)
+    assert "epsilon_max" in str(result.exception)
+    assert "--yes" in str(result.exception)
+    assert device.home.policy_path.read_bytes() == before
+    assert changes(device) == []
+
+
+def test_loosening_with_the_owners_word_is_itself_a_record(device):
+    assert run(device, "set", "epsilon_max=9", "--yes").exit_code == 0
+    assert changes(device) == ["loosened"]
+    device.set_policy(Policy.load(device.home.policy_path))
+    with device.device.open() as store:
+        assert store.state.epsilon_max == 9.0
+
+
+def test_the_old_value_of_the_ledger_counts_not_that_of_an_edited_file(device):
+    """Loosen by hand first, then "tighten" a little: still looser than what was agreed."""
+    device.home.policy_path.write_text(Policy(epsilon_max=20.0).to_toml())
+    assert prepare(device.path, ["epsilon_max=19"]).looser == ("epsilon_max",)
+
+
+def test_a_running_agent_has_to_be_stopped_first(device):
+    before = device.home.policy_path.read_bytes()
+    with device.home.lock(), pytest.raises(Busy):
+        apply(
+            device.path,
+            prepare(device.path, ["epsilon_max=7"]),
+            bench.FrozenClock(),
+            accept_looser=False,
+        )
+    assert device.home.policy_path.read_bytes() == before
+    assert changes(device) == []
+
+
+def test_before_the_first_round_only_the_file_changes(tmp_path):
+    device = joined_device(tmp_path)
+    result = run(device, "set", "epsilon_max=9", "--yes")
+    assert result.exit_code == 0
+    assert Policy.load(device.home.policy_path).epsilon_max == 9.0
+    assert not device.ledger.exists()
+
+
+def test_lists_tables_words_and_defaults(device):
+    rule = '[{ id = "feature-head", version = "1.0.0" }]'
+    assert run(device, "set", f"tasks={rule}", "metrics=none", "n_ref=500").exit_code == 0
+    policy = Policy.load(device.home.policy_path)
+    assert policy.tasks[0].id == "feature-head"
+    assert policy.n_ref == 500
+    assert run(device, "set", "n_ref=").exit_code == 0
+    assert Policy.load(device.home.policy_path).n_ref is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epsilon_max",
+        "epsilon_max=much",
+        "epsilon_max=-1",
+        "epsilon_max=nan",
+        "unknown=1",
+        "delta.x=1",
+        "dp_required=false",
+        "secagg_required=false",
+        "secagg.n_min=1",
+        "metrics=all",
+        "delta=0.01",
+        "=1",
+    ],
+)
+def test_what_makes_no_policy_is_refused_and_changes_nothing(device, text):
+    before = device.home.policy_path.read_bytes()
+    result = run(device, "set", text, "--yes")
+    assert isinstance(result.exception, ConfigError), result.output
+    assert device.home.policy_path.read_bytes() == before
+    assert changes(device) == []
