@@ -6,6 +6,7 @@ as a new attempt with fresh keys.
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -108,11 +109,26 @@ class Driver:
             failures += 1
             if failures == allowed:
                 raise RunFailed(
-                    f"run {self.run.run_id}: round {number} aborted {allowed} times in a row, last "
-                    f"with {abort.reason} ({abort.detail}); `coordinator run` with the same plan "
-                    "continues here"
+                    f"round {number} aborted {allowed} times in a row, last with {abort.reason} "
+                    f"({abort.detail}){self._reasons(number)}"
                 )
             self._pause(min(2.0**failures, 30.0))
+
+    def _reasons(self, number: int) -> str:
+        """Why agents left the last attempt, and what that means for going on."""
+        last = [record for record in self._store.rounds(self.run.run_id) if record.round == number][
+            -1
+        ]
+        counted = Counter(last.dropped_reasons.values())
+        if not counted:
+            return "; `coordinator run` with the same plan continues here"
+        said = ", ".join(f"{count} × {reason}" for reason, count in counted.most_common())
+        if any(code in reason for reason in counted for code in ("BUDGET_", "POLICY_")):
+            return (
+                f"; agents left with: {said}. Their owners' budget or policy does not allow this plan: "
+                "it needs more noise or fewer rounds, see `agent budget` on the devices"
+            )
+        return f"; agents left with: {said}. `coordinator run` with the same plan continues here"
 
     def _attempt(self, number: int) -> Abort | None:
         """One attempt of one round: None when it was committed."""

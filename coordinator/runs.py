@@ -35,7 +35,8 @@ def find_task(plan: Plan) -> TaskSpec:
 
 def submit(store: Store, plan: Plan) -> tuple[Run, bool]:
     """Queue a plan. The same plan continues its latest unfinished run; True when it is a new one."""
-    find_task(plan)
+    task = registry.load(find_task(plan))  # imports torch once; a wrong option is told at once
+    task.parse_options(plan.task.options)
     _check_budget(plan)
     text = plan.model_dump_json()
     plan_hash = hashlib.sha256(text.encode()).hexdigest()

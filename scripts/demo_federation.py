@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -64,7 +65,15 @@ def main() -> int:
             report = demo.play()
             demo.summarise(report, time.monotonic() - started)
         except DemoError as error:
-            console.print(f"[bold red]error[/]: {error}")
+            console.print("[bold red]error[/]:", end=" ")
+            console.print(str(error), markup=False)
+            return 1
+        except OSError as error:
+            console.print("[bold red]error[/]:", end=" ")
+            console.print(
+                f"{error.filename or options.home}: {error.strerror}; choose another --home",
+                markup=False,
+            )
             return 1
         except KeyboardInterrupt:
             console.print("interrupted; stopping every process")
@@ -100,6 +109,8 @@ def parse() -> Options:
         parser.error(f"--rounds {given.rounds}: choose 1 to 1000")
     if not 0.1 <= given.epsilon <= 50:
         parser.error(f"--epsilon {given.epsilon}: choose 0.1 to 50")
+    if not str(given.home) or given.home.resolve() == ROOT:
+        parser.error("--home: name a folder of its own")
     return Options(
         given.agents,
         given.rounds,
@@ -131,7 +142,7 @@ class Demo:
         console.print(f"[bold]3[/] {self.options.agents} agents join with one-time tokens")
         self._start_agents()
         console.print(
-            "[bold]4[/] the federation key signs the roster; then it is not needed any more"
+            "[bold]4[/] the federation key signs the roster; agents load torch and connect"
         )
         self._command(
             "coordinator", "roster", "sign", "--yes", "--federation", str(self.home / "federation")
@@ -149,13 +160,15 @@ class Demo:
         out.print(
             f"test accuracy [bold]{metrics.get('accuracy', 0):.1%}[/] on {metrics.get('examples', 0):.0f} held-out images, in {seconds:.0f} s"
         )
-        out.print(f"model    {report['model']}")
-        out.print(f"report   {self.home}/coordinator/runs/{report['run']}/report.json")
-        out.print(
-            f"logs     {self.home}/coordinator/runs/{report['run']}/events.jsonl, {self.home}/*/*.log"
-        )
-        out.print(f"look     .venv/bin/coordinator rounds --home {self.home}/coordinator")
-        out.print(f"         .venv/bin/agent budget --home {self.home}/agent-1")
+        home, run = self.home, report["run"]
+        for label, text in (
+            ("model", report["model"]),
+            ("report", f"{home}/coordinator/runs/{run}/report.json"),
+            ("logs", f"{home}/coordinator/runs/{run}/events.jsonl, {home}/*/*.log"),
+            ("look", f".venv/bin/coordinator rounds --home {shlex.quote(f'{home}/coordinator')}"),
+            ("", f".venv/bin/agent budget --home {shlex.quote(f'{home}/agent-1')}"),
+        ):
+            out.print(f"{label:<8} {text}", markup=False)
 
     def _prepare_home(self) -> None:
         """A fresh folder; an earlier demo's is moved aside, anybody else's is left alone."""
@@ -169,12 +182,11 @@ class Demo:
                 if not (p := home.with_name(f"{home.name}.{n}")).exists()
             )
             if self.options.ask and sys.stdin.isatty():
-                console.print(
-                    f"{home} holds an earlier demo; press Enter to move it to {aside}", end=" "
-                )
+                question = f"{home} holds an earlier demo; press Enter to move it to {aside}"
+                console.print(question, end=" ", markup=False)
                 sys.stdin.readline()
             home.rename(aside)
-            console.print(f"the earlier demo is now in {aside}")
+            console.print(f"the earlier demo is now in {aside}", markup=False)
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         home.chmod(0o700)
         (home / MARKER).write_text(

@@ -16,7 +16,11 @@ find_python() {
 prepare_environment() {
   local python stamp wanted
   stamp=.venv/edgeveil-installed
-  wanted=$(cat pyproject.toml constraints.txt scripts/environment.sh | sha256sum)
+  if [ -L .venv ]; then
+    echo "error: $PWD/.venv is a link to another environment, which installing would change; remove the link" >&2
+    return 1
+  fi
+  wanted=$({ pwd; cat pyproject.toml constraints.txt scripts/environment.sh; } | sha256sum)
   if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && .venv/bin/python -c '' 2>/dev/null; then
     return
   fi

@@ -219,6 +219,54 @@ def test_a_homeless_command_says_how_to_begin(tmp_path):
     assert not empty.exists()
 
 
+def test_a_lost_database_is_damage_and_not_a_fresh_start(machine, tmp_path):
+    home = tmp_path / "c"
+    shutil.copytree(
+        machine.home, home, ignore=shutil.ignore_patterns("admin.sock", "runtime", "state.db*")
+    )
+    for command in (["rounds"], ["serve"], ["invite", "a"]):
+        fails("coordinator", *command, home=home, code=65, says=["state.db", "missing", "backup"])
+    url = f"https://127.0.0.1:{machine.port}"
+    fails("coordinator", "init", "--url", url, home=home, code=65, says=["state.db", "missing"])
+
+
+def test_a_home_that_cannot_be_a_folder_is_a_mistake_and_no_bug(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("x")
+    for role, command in (
+        ("coordinator", ["init", "--url", "https://a:1", "--no-passphrase"]),
+        ("agent", ["budget"]),
+    ):
+        found = run(role, *command, home=file, check=False)
+        assert found.returncode in (2, 77), found.stderr
+        assert str(file) in found.stderr
+        assert "bug" not in found.stderr
+
+
+def test_a_wrong_roster_file_is_named_and_never_quoted(machine, tmp_path):
+    secret = tmp_path / "notes.txt"
+    secret.write_text("ev1.SECRET-TOKEN")
+    found = fails(
+        "coordinator",
+        "roster",
+        "import",
+        secret,
+        home=machine.home,
+        code=2,
+        says=["not a roster file"],
+    )
+    assert "SECRET" not in found.stderr
+
+
+def test_wrong_options_of_a_task_and_broken_test_data_are_told_at_submission(machine, tmp_path):
+    plan = tmp_path / "plan.toml"
+    plan.write_text(GOOD_PLAN.replace("[training]", "options = { height = 30 }\n[training]"))
+    fails("coordinator", "run", plan, home=machine.home, code=2, says=["height", "multiple of 4"])
+    (tmp_path / "test.npz").write_bytes(b"junk")
+    plan.write_text(GOOD_PLAN + '[evaluation]\ndata = "test.npz"\n')
+    fails("coordinator", "run", plan, home=machine.home, code=65, says=["test.npz"])
+
+
 def test_a_key_that_others_can_read_stops_everything(machine, tmp_path):
     home = tmp_path / "c"
     shutil.copytree(machine.home, home, ignore=shutil.ignore_patterns("admin.sock", "runtime"))
@@ -227,7 +275,8 @@ def test_a_key_that_others_can_read_stops_everything(machine, tmp_path):
 
 
 def test_a_dataset_name_is_a_name_and_never_a_path(machine, tmp_path):
-    command = ("agent", "run", "--data", machine.pieces[0], "--dataset", "../up")
+    token = token_for(machine, "path")
+    command = ("agent", "run", "--join", token, "--data", machine.pieces[0], "--dataset", "../up")
     fails(*command, home=tmp_path / "home", code=2, says=["dataset"])
 
 
