@@ -119,9 +119,10 @@ class MemoryWire:
 class Federation:
     """n agents with real homes and ledgers under `folder`, and a coordinator's store beside them."""
 
-    def __init__(self, folder, agents=4, *, records=60, policy=POLICY):
+    def __init__(self, folder, agents=4, *, records=60, policy=POLICY, pieces=None):
+        """`pieces`: one data file per agent and the one to test on, in place of MNIST digits."""
         self.folder = Path(folder)
-        *self.pieces, self.test = write_digits(self.folder, agents, records)
+        *self.pieces, self.test = pieces or write_digits(self.folder, agents, records)
         self.coordinator = Identity.generate()
         self.federation = Identity.generate()
         self.home = private_directory(self.folder / "coordinator")
