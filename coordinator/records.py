@@ -131,9 +131,11 @@ class RoundRecord:
         Raises:
             ValueError, TypeError: not a record.
         """
-        known = {item.name for item in fields(cls)}
-        kept = {key: value for key, value in values.items() if key in known}
+        kept = {key: value for key, value in values.items() if key in _RECORD_FIELDS}
         kept["outcome"] = Outcome(str(kept.get("outcome")))
         for key in ("selected", "survived", "dropped"):
             kept[key] = tuple(kept.get(key, ()))
         return cls(**kept)
+
+
+_RECORD_FIELDS = frozenset(item.name for item in fields(RoundRecord))

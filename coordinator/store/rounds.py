@@ -109,16 +109,45 @@ class RoundTables(Tables):
                 _close_attempt(connection, record)
         return records
 
-    def rounds(self, run_id: str | None = None) -> list[RoundRecord]:
-        """Finished attempts, committed and aborted, of one run or of all; oldest first."""
-        table, order = schema.rounds, schema.runs.c.number
-        query = sa.select(table).join(schema.runs, schema.runs.c.run_id == table.c.run_id)
-        query = query.where(table.c.outcome != OPEN)
-        query = query.order_by(order, table.c.round, table.c.attempt)
+    def rounds(
+        self,
+        run_id: str | None = None,
+        *,
+        number: int | None = None,
+        last: int | None = None,
+        failed: bool = False,
+    ) -> list[RoundRecord]:
+        """Finished attempts, of one run or of all, oldest first.
+
+        `number`: of that round only; `last`: the newest so many; `failed`: aborted ones only.
+        """
+        table, runs = schema.rounds, schema.runs
+        query = sa.select(table).join(runs, runs.c.run_id == table.c.run_id)
+        query = query.where(
+            table.c.outcome == Outcome.ABORTED if failed else table.c.outcome != OPEN
+        )
+        if run_id is not None:
+            query = query.where(table.c.run_id == run_id)
+        if number is not None:
+            query = query.where(table.c.round == number)
+        order = (runs.c.number, table.c.round, table.c.attempt)
+        if last is None:
+            query = query.order_by(*order)
+        else:
+            query = query.order_by(*(column.desc() for column in order)).limit(last)
+        with self._database.reading() as connection:
+            found = [self._record(row) for row in connection.execute(query)]
+        return found if last is None else found[::-1]
+
+    def count_rounds(self, run_id: str | None = None) -> dict[str, int]:
+        """Finished attempts by outcome; one pass over an index, however many there are."""
+        table = schema.rounds
+        query = sa.select(table.c.outcome, sa.func.count()).where(table.c.outcome != OPEN)
         if run_id is not None:
             query = query.where(table.c.run_id == run_id)
         with self._database.reading() as connection:
-            return [self._record(row) for row in connection.execute(query)]
+            rows = connection.execute(query.group_by(table.c.outcome)).all()
+        return {str(outcome): int(count) for outcome, count in rows}
 
     def last_committed(self, run_id: str) -> RoundRecord | None:
         """The newest round that counts, from which a run is resumed."""

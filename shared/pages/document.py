@@ -32,7 +32,7 @@ def policy(*, live: bool) -> str:
     """The page's Content-Security-Policy; a live page may run one script and ask its own server."""
     rules = ["default-src 'none'", f"style-src '{_digest(style())}'"]
     if live:
-        rules += [f"script-src '{_digest(live_script())}'", "connect-src 'self'"]
+        rules += [f"script-src '{_digest(live_script())}'", "connect-src 'self'", "img-src data:"]
     rules += ["base-uri 'none'", "form-action 'none'"]
     return "; ".join(rules)
 
@@ -45,11 +45,11 @@ def document(language: Language, title: str, body: str, *, live: bool = False) -
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         '<meta name="referrer" content="no-referrer">',
-        '<link rel="icon" href="data:,">',
         f"<title>{escape(title)}</title>",
         f"<style>{style()}</style>",
     ]
     if live:
+        head.append('<link rel="icon" href="data:,">')  # or the browser would ask for one
         head.append(
             f'<noscript><meta http-equiv="refresh" content="{REFRESH_S}"></noscript>'
             f"<script>{live_script()}</script>"

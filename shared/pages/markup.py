@@ -16,11 +16,12 @@ def section(anchor: str, title: str, body: str, note: str = "") -> str:
 
 def facts(values: Mapping[str, object]) -> str:
     """Name and value pairs."""
-    rows = "".join(
-        f"<div><dt>{escape(key)}</dt><dd>{escape(value, 2000)}</dd></div>"
-        for key, value in values.items()
-    )
-    return f"<dl>{rows}</dl>"
+    rows = []
+    for key, value in values.items():
+        shown = escape(value, 2000)
+        wide = ' class="hash"' if len(shown) > 48 else ""
+        rows.append(f"<div{wide}><dt>{escape(key)}</dt><dd>{shown}</dd></div>")
+    return f"<dl>{''.join(rows)}</dl>"
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, label: str) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from shared.pages.text import escape, short
 
 WIDTH, HEIGHT = 340, 190  # of a chart's own coordinates; at 360 px on screen they are about pixels
-LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 34
+LEFT, RIGHT, TOP, BOTTOM = 46, 18, 10, 34
 
 
 def number(value: float) -> str:

@@ -1,0 +1,83 @@
+"""The figures of a run's pages, drawn with shared.pages.charts."""
+
+from collections.abc import Sequence
+
+from coordinator.records import RoundRecord
+from coordinator.reports.facts import STAGES, RunFacts
+from coordinator.reports.words import Words
+from shared.pages.charts import DASHES, Line, bar_key, line_chart, line_key, stacked_bars
+from shared.pages.markup import figure
+
+MOST_CURVES = 40  # curves that differ, in one chart
+
+
+def quality_figures(found: RunFacts, words: Words) -> str:
+    """Accuracy with macro F1, and loss; empty when nothing was measured."""
+    accuracy = Line(words("accuracy"), *found.metric("accuracy"))
+    macro = Line(words("macro_f1"), *found.metric("macro_f1"), kind="two", dash=DASHES[1])
+    loss = Line(words("loss"), *found.metric("loss"))
+    made = ""
+    shares = [line for line in (accuracy, macro) if line.xs]
+    if shares:
+        drawn = line_chart(
+            shares,
+            label=_spoken(shares, words),
+            across=words("round"),
+            unit="%",
+            low=0.0,
+            high=1.0,
+        )
+        made += figure(words("accuracy_chart"), drawn + line_key(shares))
+    if loss.xs:
+        drawn = line_chart([loss], label=_spoken([loss], words), across=words("round"), low=0.0)
+        made += figure(words("loss_chart"), drawn)
+    return made
+
+
+def _spoken(lines: Sequence[Line], words: Words) -> str:
+    """The first and last value of each line, for whoever cannot see it."""
+    return "; ".join(
+        f"{line.name}: {line.ys[0]:.3g} ({words('round')} {line.xs[0]:g}) – "
+        f"{line.ys[-1]:.3g} ({words('round')} {line.xs[-1]:g})"
+        for line in lines
+    )
+
+
+def stage_figure(found: RunFacts, words: Words) -> str:
+    names = [words(f"stage_{stage}") for stage in STAGES]
+    records = [record for record in found.records if record.stage_seconds]
+    heights = [[r.stage_seconds.get(stage, 0.0) for stage in STAGES] for r in records]
+    label = f"{words('stages_chart')}: {', '.join(names)}"
+    drawn = stacked_bars(
+        names, _rounds(records), heights, label=label, across=words("round"), unit=" s"
+    )
+    return figure(words("stages_chart"), drawn + bar_key(names)) if drawn else ""
+
+
+def bytes_figure(found: RunFacts, words: Words) -> str:
+    xs = _rounds(found.records)
+    lines = [
+        Line(words("up"), xs, [r.bytes_up / 1e6 for r in found.records]),
+        Line(words("down"), xs, [r.bytes_down / 1e6 for r in found.records], "two", DASHES[1]),
+    ]
+    drawn = line_chart(lines, label=_spoken(lines, words), across=words("round"), low=0.0)
+    return figure(words("bytes_chart"), drawn + line_key(lines)) if drawn else ""
+
+
+def spending_figure(found: RunFacts, words: Words) -> str:
+    """One step curve per agent that differs, the largest drawn bold, and the plan's limit."""
+    xs = [0.0, *(float(place) for place in range(1, len(found.records) + 1))]
+    curves = {tuple(found.charged(agent)) for agent in found.agents}
+    ordered = sorted(curves, key=lambda curve: curve[-1] if curve else 0.0, reverse=True)
+    limit = found.plan.training.epsilon
+    lines = [Line("", xs, [0.0, *curve], "thin") for curve in ordered[1:MOST_CURVES]]
+    shown = [Line(words("most_charged"), xs, [0.0, *ordered[0]])] if ordered else []
+    shown.append(Line(words("limit"), [xs[0], xs[-1]], [limit, limit], "limit", DASHES[1]))
+    label = f"{words('privacy_chart')}. {_spoken(shown, words)}"
+    drawn = line_chart([*lines, *shown], label=label, across=words("attempts"), low=0.0, high=limit)
+    others = [Line(words("each_agent"), xs, xs, "thin")] if lines else []
+    return figure(words("privacy_chart"), drawn + line_key([*shown, *others]))
+
+
+def _rounds(records: Sequence[RoundRecord]) -> list[float]:
+    return [float(record.round) for record in records]

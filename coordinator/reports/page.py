@@ -1,0 +1,249 @@
+"""The report of a run as one HTML file: what was planned, what happened, what it cost."""
+
+from datetime import UTC, datetime
+
+from coordinator.reports.charts import bytes_figure, quality_figures, spending_figure, stage_figure
+from coordinator.reports.facts import STAGES, RunFacts, reasons_of
+from coordinator.reports.rows import attempts_table, plan_table, planned_facts
+from coordinator.reports.words import Words
+from shared.installed import installed
+from shared.metrics import Scores
+from shared.pages.charts import strip, strip_key
+from shared.pages.document import Language, document
+from shared.pages.markup import Raw, facts, scrolling, section, table
+from shared.pages.text import escape, human_bytes
+
+MOST_TITLES = 1500  # cells of a participation map that each get a title of their own
+
+
+def report_page(found: RunFacts, language: Language, *, made: float) -> str:
+    """A complete document; `made` in Unix seconds."""
+    words = Words(language)
+    title = words("title", run=found.run.run_id)
+    parts = sections(found, words)
+    when = datetime.fromtimestamp(made, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
+    version = installed().get("edgeveil", "")
+    body = (
+        f'<a class="skip" href="#main">{escape(words("skip"))}</a>'
+        f"<header><small>Edgeveil · {escape(words('report'))}</small><h1>{escape(title)}</h1></header>"
+        f"{contents(parts, words)}"
+        f'<main id="main">{"".join(html for _, _, html in parts)}</main>'
+        f"<footer><p>{escape(words('privacy_note'))}</p>"
+        f"<p>{escape(words('made', when=when, version=version))}</p></footer>"
+    )
+    return document(language, f"{title} · Edgeveil", body)
+
+
+def contents(parts: list[tuple[str, str, str]], words: Words) -> str:
+    links = "".join(f'<a href="#{anchor}">{escape(title)}</a>' for anchor, title, _ in parts)
+    return f'<nav aria-label="{escape(words("contents"))}">{links}</nav>'
+
+
+def sections(found: RunFacts, words: Words) -> list[tuple[str, str, str]]:
+    """(anchor, title, HTML) of everything there is to say about a run."""
+    made = [("summary", words("summary"), _summary(found, words))]
+    if found.records:
+        made += [
+            ("quality", words("quality"), _quality(found, words)),
+            ("participation", words("participation"), participation(found, words)),
+            ("privacy", words("privacy"), _privacy(found, words)),
+            ("stages", words("stages"), _stages(found, words)),
+            ("rounds", words("rounds"), attempts_table(found, words)),
+        ]
+    made += [
+        ("plan", words("plan"), plan_table(found)),
+        ("origin", words("origin"), _origin(found, words)),
+    ]
+    notes = {
+        "quality": words("quality_note"),
+        "participation": words("participation_note"),
+        "privacy": words("privacy_explained"),
+        "summary": "" if found.records else words("empty"),
+    }
+    return [
+        (anchor, title, section(anchor, title, body, notes.get(anchor, "")))
+        for anchor, title, body in made
+    ]
+
+
+def state_word(state: str, words: Words) -> str:
+    return words("state_finished" if state == "finished" else state)
+
+
+def _summary(found: RunFacts, words: Words) -> str:
+    records, committed, run = found.records, found.committed, found.run
+    last = committed[-1] if committed else None
+    values: dict[str, object] = {words("state"): state_word(str(run.state), words)}
+    if run.reason:
+        values[words("reason")] = run.reason
+    values[words("task")] = f"{found.plan.task.id} {found.plan.task.version}"
+    values[words("rounds")] = words(
+        "rounds_done", done=len(committed), planned=found.plan.rounds.count,
+        aborted=len(records) - len(committed),
+    )  # fmt: skip
+    values[words("agents")] = len(found.agents)
+    if last is not None:
+        for name in ("accuracy", "macro_f1", "loss"):
+            if name in last.metrics:
+                value = last.metrics[name]
+                values[words(name)] = f"{value:.3f}" if name == "loss" else f"{value:.1%}"
+        least = min(len(record.survived) for record in committed)
+        values[words("smallest_sum")] = words("of_agents", n=least, least=found.plan.secagg.n_min)
+    values[words("seconds")] = f"{sum(record.seconds for record in records):.1f} s"
+    up, down = (sum(getattr(r, key) for r in records) for key in ("bytes_up", "bytes_down"))
+    values[words("traffic")] = words("up_down", up=human_bytes(up), down=human_bytes(down))
+    values[words("model")] = last.model_sha256 if last else words("none_yet")
+    return facts(values)
+
+
+def _quality(found: RunFacts, words: Words) -> str:
+    figures = quality_figures(found, words)
+    if not figures:
+        return f"<p>{escape(words('not_evaluated'))}</p>"
+    html = f'<div class="charts">{figures}</div>'
+    if found.scores is None or found.confusion is None:
+        return html
+    classes, matrix = found.confusion
+    note = f'<p class="note">{escape(words("confusion_note"))}</p>'
+    return (
+        f'{html}<div class="parts">'
+        f"<div><h3>{escape(words('classes'))}</h3>{_scores(found.scores, classes, words)}</div>"
+        f"<div><h3>{escape(words('confusion'))}</h3>{note}{_matrix(classes, matrix.tolist(), words)}</div>"
+        "</div>"
+    )
+
+
+def _scores(scores: Scores, classes: list[str], words: Words) -> str:
+    rows: list[list[object]] = [
+        [name, *(f"{values[k]:.3f}" for values in (scores.precision, scores.recall, scores.f1)), int(scores.support[k])]
+        for k, name in enumerate(classes)
+    ]  # fmt: skip
+    total = int(scores.support.sum())
+    for name, values in scores.averages().items():
+        rows.append([words(name), *(f"{value:.3f}" for value in values), total])
+    numeric = (f">{words(key)}" for key in ("precision", "recall", "f1", "support"))
+    return table([words("class"), *numeric], rows, label=words("classes"))
+
+
+def _matrix(classes: list[str], counts: list[list[int]], words: Words) -> str:
+    head = "".join(f'<th scope="col">{escape(name, 20)}</th>' for name in classes)
+    rows = []
+    for k, row in enumerate(counts):
+        total = sum(row) or 1
+        cells = "".join(
+            f'<td class="h{min(5, round(5 * count / total))}{" hit" if j == k else ""}">{count}</td>'
+            for j, count in enumerate(row)
+        )
+        rows.append(f'<tr><th scope="row">{escape(classes[k], 20)}</th>{cells}</tr>')
+    inner = (
+        f'<table class="matrix"><thead><tr><th scope="col">{escape(words("true"))}</th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+    return scrolling(inner, words("confusion"))
+
+
+def participation(found: RunFacts, words: Words) -> str:
+    titled = len(found.agents) * len(found.records) <= MOST_TITLES
+    rows = [_attempts_row(found, words)]
+    for agent in found.agents:
+        cells = found.share(agent)
+        asked = sum(1 for cell in cells if cell)
+        survived = cells.count("survived")
+        label = words("map_label", agent=agent, survived=survived, asked=asked)
+        titles = _titles(found, agent, cells, words) if titled else []
+        reasons = reasons_of(found.records, agent)
+        why = ", ".join(f"{reason} ×{count}" for reason, count in reasons.most_common(4))
+        rows.append([agent, Raw(strip(cells, label, titles)), survived, asked, why or "–"])
+    key = strip_key(
+        {
+            "survived": words("survived"),
+            "dropped": words("dropped"),
+            "refused": words("refused"),
+            "": words("not_asked"),
+        }
+    )
+    headings = [
+        words("agent"),
+        words("attempts"),
+        f">{words('took_part')}",
+        f">{words('asked')}",
+        words("reasons"),
+    ]
+    made = table(headings, rows, label=words("participation"))
+    return f'{key}<div class="map">{made}</div>'
+
+
+def _attempts_row(found: RunFacts, words: Words) -> list[object]:
+    """What came of each attempt, above the agents."""
+    cells = ["survived" if record.outcome == "committed" else "dropped" for record in found.records]
+    committed = cells.count("survived")
+    label = words(
+        "rounds_done", done=committed, planned=found.plan.rounds.count,
+        aborted=len(cells) - committed,
+    )  # fmt: skip
+    return [f"({words('outcome')})", Raw(strip(cells, label)), committed, len(cells), "–"]
+
+
+def _titles(found: RunFacts, agent: str, cells: list[str], words: Words) -> list[str]:
+    made = []
+    for record, cell in zip(found.records, cells, strict=True):
+        what = record.dropped_reasons.get(agent, "") if cell in {"dropped", "refused"} else ""
+        shown = what or (words(cell).partition("(")[0].partition("（")[0].strip() if cell else "")
+        made.append(words("cell", round=record.round, attempt=record.attempt, what=shown))
+    return made
+
+
+def _privacy(found: RunFacts, words: Words) -> str:
+    limit = found.plan.training.epsilon
+    rows = []
+    for agent in found.agents:
+        spent = found.charged(agent)[-1]
+        rows.append([agent, f"{spent:.3f}", f"{spent / limit:.0%}"])
+    charged = table(
+        [words("agent"), f">{words('charged')}", f">{words('share_of_limit')}"],
+        rows,
+        label=words("charged"),
+    )
+    figure = spending_figure(found, words)
+    return f'{planned_facts(found, words)}<div class="charts">{figure}<div>{charged}</div></div>'
+
+
+def _stages(found: RunFacts, words: Words) -> str:
+    rows = []
+    for stage in STAGES:
+        seconds = [r.stage_seconds[stage] for r in found.records if stage in r.stage_seconds]
+        if seconds:
+            mean = sum(seconds) / len(seconds)
+            rows.append([words(f"stage_{stage}"), f"{mean:.2f}", f"{max(seconds):.2f}"])
+    made = table(
+        [words("stage"), f">{words('mean_s')}", f">{words('longest_s')}"],
+        rows,
+        label=words("stages"),
+    )
+    figures = stage_figure(found, words) + bytes_figure(found, words)
+    return f'<div class="charts">{figures}</div>{made}'
+
+
+def _origin(found: RunFacts, words: Words) -> str:
+    seen = dict.fromkeys(
+        ", ".join(f"{name} {version}" for name, version in versions.items())
+        for record in found.records
+        if isinstance(versions := record.extra.get("versions"), dict)
+    )
+    epochs = dict.fromkeys(
+        str(record.extra["roster_epoch"])
+        for record in found.records
+        if "roster_epoch" in record.extra
+    )
+    values: dict[str, object] = {
+        words("run"): found.run.run_id,
+        words("created"): _utc(found.run.created),
+        words("version_row"): "; ".join(seen) or "–",
+        words("roster_epoch"): ", ".join(epochs) or "–",
+        words("plan_hash"): found.run.plan_hash,
+    }
+    return facts(values)
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,85 @@
+"""Tables of a run's page: every attempt, the plan, what the plan asks of each device."""
+
+from datetime import UTC, datetime
+from pathlib import PurePath
+
+from coordinator.records import Outcome, RoundRecord
+from coordinator.reports.facts import RunFacts
+from coordinator.reports.words import Words
+from shared.pages.markup import Raw, facts, folded, table
+from shared.pages.text import escape, human_bytes
+
+MOST_ROWS = 1000
+OPEN_ROWS = 40  # more are folded away
+
+
+def attempts_table(found: RunFacts, words: Words) -> str:
+    records = found.records[-MOST_ROWS:]
+    keys = (
+        ">round",
+        ">attempt",
+        "outcome",
+        ">agents",
+        ">accuracy",
+        ">duration",
+        ">bytes",
+        "finished",
+        "model",
+    )
+    headings = [(">" if key[0] == ">" else "") + words(key.lstrip(">")) for key in keys]
+    rows = [_row(record, words) for record in reversed(records)]
+    title = words("all_rounds", n=len(found.records))
+    if len(records) < len(found.records):
+        title = words(
+            "latest_rounds", shown=len(records), n=len(found.records), run=found.run.run_id
+        )
+    inner = table(headings, rows, label=words("rounds"))
+    return folded(title, inner, shown=len(records) <= OPEN_ROWS)
+
+
+def _row(record: RoundRecord, words: Words) -> list[object]:
+    accuracy = record.metrics.get("accuracy")
+    good = record.outcome is Outcome.COMMITTED
+    shown = words("committed") if good else f"{words('aborted')}: {record.reason}"
+    finished = datetime.fromtimestamp(record.finished, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return [
+        record.round,
+        record.attempt,
+        Raw(f'<span class="{"good" if good else "bad"}">{escape(shown)}</span>'),
+        f"{len(record.survived)}/{len(record.selected)}",
+        "–" if accuracy is None else f"{accuracy:.1%}",
+        f"{record.seconds:.1f}",
+        human_bytes(record.bytes_up + record.bytes_down),
+        finished,
+        Raw(f"<code>{escape(record.model_sha256 or '–')}</code>"),
+    ]
+
+
+def planned_facts(found: RunFacts, words: Words) -> str:
+    proposal, training = found.proposal, found.plan.training
+    return facts(
+        {
+            words("limit"): f"ε {training.epsilon:g}",
+            words("delta"): f"{training.delta:g}",
+            words("unit"): words("unit_record"),
+            words("noise"): f"{proposal.noise_multiplier:g}",
+            words("clip"): f"{proposal.clip_norm:g}",
+            words("rate"): f"{proposal.sample_rate:g}",
+            words("steps"): proposal.steps,
+        }
+    )
+
+
+def plan_table(found: RunFacts) -> str:
+    """The plan as it was given; of a path on the coordinator's disk only the last part."""
+    lines = []
+    for name, part in found.plan.model_dump(mode="json").items():
+        lines.append(f"[{name}]")
+        for key, value in part.items():
+            if value is None:
+                continue
+            shown = PurePath(str(value)).name if (name, key) == ("evaluation", "data") else value
+            lines.append(f"{key} = {escape(shown, 2000)}")
+        lines.append("")
+    text = "\n".join(lines).strip()
+    return f"<pre>{text}</pre>"
