@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from agent.dp.gradients import ENGINES, GradientMode
+from agent.dp.gradients import ENGINES, GradientMode, ghost_is_exact
 from agent.dp.validate import Probe, check_model, engine_agrees, prepared
 from shared.errors import PolicyRefusal, RefusalCode
 
@@ -28,14 +28,17 @@ class Choice:
 
 
 def choose(probe: Probe, allowed: Collection[GradientMode]) -> Choice:
-    """The fastest allowed engine that agrees with one record at a time.
+    """The fastest allowed engine that agrees with one record at a time and bounds its clipped norm.
 
     Raises:
         PolicyRefusal: MODEL_NOT_INDEPENDENT, also if no allowed engine is exact for this model.
     """
     check_model(probe)
     batched: tuple[GradientMode, ...] = ("hooks", "ghost")
-    fit = [mode for mode in batched if mode in allowed and engine_agrees(probe, mode)]
+    exact = {"hooks": True, "ghost": ghost_is_exact(prepared(probe), probe.batch(2)[0])}
+    fit = [
+        mode for mode in batched if mode in allowed and exact[mode] and engine_agrees(probe, mode)
+    ]
     if fit:
         chunks = {mode: _chunk(probe, mode) for mode in fit}
         best = fit[0]

@@ -42,6 +42,19 @@ class _Secure:
         self._noise_std = noise_multiplier * clip_norm
         self._divisor = divisor
 
+    def clip_and_accumulate(self) -> None:
+        """Chunks add up in float64: over millions of records float32 would lose the clipping bound."""
+        super().clip_and_accumulate()  # type: ignore[misc]  # Opacus is the next base
+        self._widen()
+
+    def accumulate(self) -> None:
+        super().accumulate()  # type: ignore[misc]  # as above, for ghost clipping
+        self._widen()
+
+    def _widen(self) -> None:
+        for p in self.params:
+            p.summed_grad = p.summed_grad.double()  # type: ignore[attr-defined]  # set by Opacus
+
     def add_noise(self) -> None:
         """p.grad := summed clipped gradients + N(0, (σC)²), added in float64, one key per step."""
         params = list(self.params)
@@ -50,7 +63,7 @@ class _Secure:
         for p in params:
             part = torch.from_numpy(noise[at : at + p.numel()]).view_as(p)
             summed: torch.Tensor = p.summed_grad  # type: ignore[attr-defined]  # set by Opacus
-            p.grad = (summed.double() + part).to(p.dtype)
+            p.grad = (summed + part).to(p.dtype)
             at += p.numel()
 
     def scale_grad(self) -> None:
