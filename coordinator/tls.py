@@ -14,7 +14,7 @@ from coordinator.certificates import ensure_leaf
 from coordinator.config import CoordinatorConfig
 from shared.certificates import pinned_context, why_refused
 from shared.errors import ConfigError
-from shared.files import read_file, read_secret, write_atomic
+from shared.files import read_file, read_secret, write_secret
 from shared.tokens import fingerprint
 
 
@@ -100,12 +100,16 @@ def _operators(
     if authority not in parts:
         parts.append(authority)
     chain = tls_folder(home) / "operator.pem"
-    pem = b"".join(part.public_bytes(Encoding.PEM) for part in parts)
-    if not chain.exists() or chain.read_bytes() != pem:
-        write_atomic(chain, pem, mode=0o644)
-    real = key.resolve()  # certbot's names are links
-    read_secret(real)
-    return chain, real
+    _store(chain, b"".join(part.public_bytes(Encoding.PEM) for part in parts))
+    # A copy, so that what was rehearsed is what is loaded, whenever the operator replaces it.
+    copy = tls_folder(home) / "operator.key"
+    _store(copy, read_secret(key.resolve()))  # certbot's names are links
+    return chain, copy
+
+
+def _store(path: Path, data: bytes) -> None:
+    if not path.exists() or path.read_bytes() != data:
+        write_secret(path, data)
 
 
 def _certificates(path: Path) -> list[x509.Certificate]:

@@ -8,7 +8,6 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -37,7 +36,6 @@ def machine(tmp_path_factory):
 def joined(machine):
     """Four devices with tokens on their command lines; nobody signs anything by hand."""
     machine.tokens = invite(machine, *machine.names[:4])
-    machine.early = {}
     for name, data in zip(machine.names[:4], machine.pieces, strict=False):
         options = ("--data", data, "--policy", machine.folder / "policy.toml")
         machine.start_agent(name, "--join", machine.tokens[name], *options)
@@ -87,8 +85,6 @@ def test_whoever_joins_with_a_token_is_admitted_by_a_process_that_is_not_serve(j
     status = joined.status()
     signer = signer_pid(joined)
     assert signer not in {None, status["pid"]}
-    opened = [os.readlink(link) for link in Path(f"/proc/{status['pid']}/fd").iterdir() if link.exists()]  # fmt: skip
-    assert not any("federation" in name for name in opened)
     events = (joined.home / "events.jsonl").read_text()
     assert events.count('"roster.import"') >= 1
 
@@ -108,10 +104,7 @@ def test_a_killed_agent_is_polling_again_within_seconds_of_its_start(joined):
     before = log.stat().st_size
     wait_until(lambda: "connected to" in log.read_text()[before:], 20, "the connection")
     took = time.monotonic() - began
-    print(f"connected {took:.2f} s after the process start")
     assert took < 8  # 3 s on an idle machine; scripts/bench_transport.py measures it
-    torch = [line for line in Path(f"/proc/{joined.processes['agent-1'].pid}/maps").read_text().splitlines() if "libtorch" in line]  # fmt: skip
-    print(f"torch loaded by then: {bool(torch)}")
     wait_for(joined, "connected", "agent-1")
 
 
@@ -168,10 +161,8 @@ def test_certificates_are_rotated_in_a_run_without_a_failed_round(joined):
 
 def test_a_revoked_agent_is_told_why_at_once_and_its_name_is_free(joined):
     process = joined.processes.pop("agent-5")
-    began = time.monotonic()
     run("coordinator", "agents", "revoke", "agent-5", home=joined.home)
-    assert process.wait(timeout=10) == 77
-    print(f"gone {time.monotonic() - began:.2f} s after the command was typed")
+    assert process.wait(timeout=5) == 77
     assert "has been revoked" in joined.log("agent-5")
     again = run("agent", "run", home=joined.agent_home("agent-5"), check=False)
     assert again.returncode == 77
@@ -225,7 +216,7 @@ def pem(path):
 
 def test_no_secret_is_in_a_log_database_argument_or_report(joined):
     run("coordinator", "report", home=joined.home)
-    skip = {"identity.key", "node.key", "ca.key", "federation.key", "privkey.pem", "server.key"}
+    skip = {"identity.key", "node.key", "ca.key", "federation.key", "operator.key", "server.key"}
     texts = {"argv": joined.cmdlines}
     for path in joined.folder.rglob("*"):
         hidden = "tap" in path.parts or "operator" in path.parts or "runtime" in path.parts
@@ -266,4 +257,3 @@ def test_plain_http_is_refused_off_loopback(tmp_path):
     found = run("coordinator", "serve", "--plain-http", home=home, check=False)
     assert found.returncode == 2
     assert "loopback address only" in found.stderr
-    assert sys.executable

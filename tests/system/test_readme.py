@@ -18,7 +18,7 @@ README = (ROOT / "README.md").read_text()
 
 
 def section(title):
-    return README.split(f"## {title}\n")[1].split("\n## ")[0]
+    return re.split(r"\n##+ ", README.split(f"# {title}\n")[1])[0]
 
 
 def commands(title):
@@ -80,46 +80,80 @@ class Machines:
             process.wait(timeout=15)
 
 
+def start_devices(machines, names, tokens, pieces, command):
+    for name, token, data in zip(names, tokens, pieces, strict=False):
+        folder = machines.folder / name
+        (folder / "photos").mkdir(parents=True)
+        data.rename(folder / "photos" / "data.npz")
+        machines.start(name, command, cwd=folder, TOKEN=token)
+
+
+def serving(machines, status):
+    return json.loads(machines.run("server", f"{status} --json"))["pid"]
+
+
+def states(machines):
+    found = json.loads(machines.run("server", "coordinator agents --json"))
+    return [agent["state"] for agent in found]
+
+
+def await_rounds(machines, wanted):
+    def committed():
+        found = json.loads(machines.run("server", "coordinator rounds --json"))
+        return [row["round"] for row in found if row["outcome"] == "committed"][: len(wanted)]
+
+    wait_until(lambda: committed() == wanted, 180, f"rounds {wanted}: {committed()}")
+
+
 def test_a_server_and_three_devices_follow_the_readme_literally(tmp_path):
-    steps = commands("A server and three devices")
-    assert steps[0].startswith("python3 -m venv")
-    assert steps[1].startswith("pip install")
-    init, invite, serve, run_agent, sign, status, rounds, report, budget = steps[2:]
+    """Ten commands with the four installs, which the environment of this test stands for."""
+    install, init, invite, serve, run_agent, *looks = commands("A server and three devices")
+    assert install.startswith("pip install")
+    assert 4 * len([install]) + len([init, invite, serve]) + 3 * len([run_agent]) == 10
+    status, agents, rounds, report, budget = looks
     machines = Machines(tmp_path, free_port())
-    pieces = write_digits(tmp_path, 3, 60)
     names = invite.split()[2:]
     try:
         # Only the address differs from a real server: the example listens on every interface.
         machines.run("server", f"{init} --listen {machines.at}")
         tokens = machines.run("server", invite).split()
         assert len(tokens) == 3
+        assert all(len(token) <= 140 for token in tokens)
         machines.start("server", serve)
-        wait_until(
-            lambda: json.loads(machines.run("server", f"{status} --json"))["pid"], 60, "serve"
-        )
-        for name, token, data in zip(names, tokens, pieces, strict=False):
-            folder = tmp_path / name
-            folder.mkdir()
-            (folder / "photos").mkdir()
-            data.rename(folder / "photos" / "data.npz")
-            machines.start(name, run_agent, cwd=folder, TOKEN=token)
-
-        def states():
-            found = json.loads(machines.run("server", f"{status} --json"))
-            return [agent["state"] for agent in found["agents"]]
-
-        wait_until(lambda: states() == ["pending"] * 3, 60, f"joins: {states()}")
-        machines.run("server", sign, stdin="y\n")
-
-        def committed():
-            return [row["round"] for row in json.loads(machines.run("server", f"{rounds} --json"))]
-
-        wait_until(lambda: committed() == [1, 2, 3, 4, 5], 180, f"five rounds: {committed()}")
+        wait_until(lambda: serving(machines, status), 60, "serve")
+        start_devices(machines, names, tokens, write_digits(tmp_path, 3, 60), run_agent)
+        await_rounds(machines, [1, 2, 3, 4, 5])
         assert "committed" in machines.run("server", rounds)
         assert "5 of 5 committed" in machines.run("server", report)
         assert "connected" in machines.run("server", status)
+        assert "connected" in machines.run("server", agents)
         for name in names:
             assert "rounds charged" in machines.run(name, budget)
+    finally:
+        machines.stop()
+
+
+def test_the_key_stays_offline_when_the_readme_s_second_way_is_followed(tmp_path):
+    init, invite, serve, export, sign, take = commands("With the federation key offline")
+    _, _, _, _, run_agent, status, *_ = commands("A server and three devices")
+    machines = Machines(tmp_path, free_port())
+    names = invite.split()[2:]
+    try:
+        machines.run("server", f"{init} --listen {machines.at}")
+        key = tmp_path / "stick" / "federation"
+        key.parent.mkdir(mode=0o700)
+        (tmp_path / "server" / "federation").rename(key)
+        tokens = machines.run("server", invite).split()
+        machines.start("server", serve)
+        wait_until(lambda: serving(machines, status), 60, "serve")
+        start_devices(machines, names, tokens, write_digits(tmp_path, 3, 60), run_agent)
+        wait_until(lambda: states(machines) == ["pending"] * 3, 60, f"joins: {states(machines)}")
+        roster = tmp_path / "roster.json"
+        machines.run("server", export.replace("roster.json", str(roster)))
+        sign = sign.replace("roster.json", str(roster)).replace("/media/key/federation", str(key))
+        machines.run("elsewhere", sign, stdin="y\n")
+        machines.run("server", take.replace("roster.json", str(roster)))
+        await_rounds(machines, [1])
     finally:
         machines.stop()
 

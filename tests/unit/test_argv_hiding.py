@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-SECRET = "ev1.canary-7f3a"  # noqa: S105
+SECRET = "ev1.canary-7f3a"
 CODE = """
 import sys
 from pathlib import Path
