@@ -2,11 +2,13 @@
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from coordinator.agents_cli import app as agents_app
+from coordinator.look_cli import app as look_app
+from coordinator.look_cli import print_report
 from shared.console import HomeOption, JsonOption, home_of, print_json, run, stderr, stdout, table
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ roster_app = typer.Typer(
 )
 app.add_typer(roster_app, name="roster")
 app.add_typer(agents_app, name="agents")
+app.add_typer(look_app)
 ROLE = "coordinator"
 
 FederationOption = Annotated[
@@ -260,7 +263,7 @@ def run_plan(
             print_json(submitted)
         return
     report = follow_run(folder, submitted)
-    _print_report(report, as_json=as_json)
+    print_report(report, as_json=as_json)
 
 
 @app.command()
@@ -290,60 +293,6 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     for agent in found["agents"]:
         made.add_row(agent["name"], agent["state"], _ago(agent["last_seen"]))
     stdout.print(made)
-
-
-@app.command()
-def rounds(
-    run_id: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="One run [default: all].")
-    ] = None,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Every attempt of every round: who was asked, who survived, why others left, what came out.
-
-    Example: coordinator rounds --json
-    """
-    from coordinator.commands import read_rounds
-    from coordinator.reports import rounds_tables
-
-    records = read_rounds(home_of(ROLE, home), run_id)
-    if as_json:
-        print_json([record.as_json() for record in records])
-        return
-    if not records:
-        stderr.print("no round yet; start a run with: coordinator run plan.toml")
-    for made in rounds_tables(records):
-        stdout.print(made)
-
-
-@app.command()
-def report(
-    run_id: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run [default: the last].")
-    ] = None,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """The report of a run: task, privacy plan, rounds, traffic, model.
-
-    Example: coordinator report --json
-    """
-    from coordinator.commands import read_report
-
-    _print_report(read_report(home_of(ROLE, home), run_id), as_json=as_json)
-
-
-def _print_report(found: dict[str, Any], *, as_json: bool) -> None:
-    from coordinator.records import RoundRecord
-    from coordinator.reports import rounds_tables, summary_table
-
-    if as_json:
-        print_json(found)
-        return
-    for made in rounds_tables([RoundRecord.from_json(row) for row in found["rounds"]]):
-        stdout.print(made)
-    stdout.print(summary_table(found))
 
 
 def _sign_and_watch(folder: Path, keys: Path, passphrase_file: Path | None) -> None:

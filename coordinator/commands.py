@@ -8,7 +8,6 @@ from typing import Any
 from coordinator.admin_client import call
 from coordinator.config import CoordinatorConfig, load_config, load_plan
 from coordinator.membership import agents_of
-from coordinator.records import RoundRecord
 from coordinator.setup import identity_path
 from coordinator.store import Store
 from coordinator.tls import tls_folder
@@ -192,14 +191,6 @@ def status_of(
         "stage": None,
         "agents": agents,
     }
-
-
-def read_rounds(home: Path, run_id: str | None) -> list[RoundRecord]:
-    load_config(home)
-    with Store.open(home, read_only=True) as store:
-        if run_id is not None:
-            store.run(run_id)  # an unknown run is an error, not an empty table
-        return store.rounds(run_id)
 
 
 def read_report(home: Path, run_id: str | None) -> dict[str, Any]:

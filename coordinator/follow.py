@@ -3,7 +3,6 @@
 One line per finished stage on stderr; while a stage runs, a terminal shows who is still awaited.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.status import Status
 
 from shared.event_log import Event, EventLine
+from shared.event_tail import Tail
 
 POLL_S = 0.1
 ENDS = (Event.RUN_FINISH, Event.RUN_FAIL, Event.RUN_STOP)
@@ -26,38 +26,30 @@ TITLES = {
 
 def tail(path: Path, start: int, alive: Callable[[], bool]) -> Iterator[EventLine]:
     """Events from byte `start` on, until the run ends; stops early when alive() turns false."""
-    at, pending, idle = start, b"", 1
+    source, idle = Tail(path, start), 1
     running = True
-    while True:
-        if (
-            idle % 10 == 0
-        ):  # asked before reading, so that the last lines of a dead process are seen
-            running = alive()
-        data = _read_from(path, at)
-        at += len(data)
-        *lines, pending = (pending + data).split(b"\n")
-        for line in lines:
-            event = EventLine(**json.loads(line))
-            yield event
-            if event.event in ENDS:
+    try:
+        while True:
+            if (
+                idle % 10 == 0
+            ):  # asked before reading, so that the last lines of a dead process are seen
+                running = alive()
+            lines = source.read()
+            for line in lines:
+                yield line
+                if line.event in ENDS:
+                    return
+            if not running and not lines:
                 return
-        if not running and not data:
-            return
-        idle = 0 if data else idle + 1
-        if not data:
-            time.sleep(POLL_S)
+            idle = 0 if lines else idle + 1
+            if not lines:
+                time.sleep(POLL_S)
+    finally:
+        source.close()
 
 
 def size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _read_from(path: Path, at: int) -> bytes:
-    if not path.exists():
-        return b""
-    with path.open("rb") as file:
-        file.seek(at)
-        return file.read()
 
 
 class Display:

@@ -113,8 +113,10 @@ def _stage_table(record: RoundRecord) -> Table:
 
 def _agent_table(record: RoundRecord, events: Sequence[EventLine]) -> Table:
     """Seconds from a stage's start to the agent's answer, and the bytes of that answer."""
-    columns = (f">{SHOWN_STAGE[stage]} s" for stage in STAGES)
-    made = table("Agents", "agent", "came out", "left at", "reason", *columns, ">bytes up")
+    stages = ", ".join(SHOWN_STAGE.values())
+    title = f"Agents; seconds until each answer: {stages}"
+    made = table(title, "agent", "came out", "left at", "reason", "answered after", ">bytes up")
+    made.columns[0].no_wrap = made.columns[1].no_wrap = True
     answers = {(line.agent, line.stage): line for line in events if line.event == "agent.reply"}
     for agent in sorted(record.selected, key=natural):
         part, left = part_of(record, agent), left_at(record, agent)
@@ -126,7 +128,7 @@ def _agent_table(record: RoundRecord, events: Sequence[EventLine]) -> Table:
             Text(part, style={"survived": "green", "refused": "red"}.get(part, "yellow")),
             SHOWN_STAGE.get(left, "–"),
             Text(plain(record.dropped_reasons.get(agent, "")) or "–"),
-            *times,
+            " ".join(times),
             human_bytes(sent) if sent else "–",
         )
     return made
@@ -157,7 +159,7 @@ def summary_table(report: dict[str, Any]) -> Table:
 
 def compare_table(first: dict[str, Any], second: dict[str, Any]) -> Table:
     """Two reports side by side; a mark where they differ."""
-    made = table("", "what", "", Text(first["run"]).plain, Text(second["run"]).plain)
+    made = table("", "what", "", first["run"], second["run"])
     for key, (left, right) in compare(first, second).items():
         shown = (_shown(left), _shown(right))
         made.add_row(key, "" if left == right else "≠", *(Text(value) for value in shown))

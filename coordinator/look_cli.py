@@ -1,0 +1,204 @@
+"""The `coordinator` commands that only look. They change nothing and import neither torch nor Flower."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shared.console import HomeOption, JsonOption, home_of, print_json, stderr, stdout
+
+app = typer.Typer()
+ROLE = "coordinator"
+SHOWN = 50  # rows of a table, unless --last asks for more
+
+RunArgument = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help="A run [default: the last].")
+]
+
+
+class PageLanguage(StrEnum):
+    EN = "en"
+    ZH = "zh"
+
+
+@app.command()
+def rounds(
+    run_id: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="One run [default: all].")
+    ] = None,
+    home: HomeOption = None,
+    last: Annotated[
+        int | None, typer.Option("--last", min=1, metavar="N", help="The newest N attempts only.")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Aborted attempts only.")] = False,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")] = False,
+) -> None:
+    """Every attempt of every round: who was asked, who survived, why others left, what came out.
+
+    Example: coordinator rounds --last 20 --failed
+    """
+    from coordinator.look_commands import find_rounds
+    from coordinator.reports import rounds_csv, rounds_tables
+    from shared.errors import ConfigError
+
+    if as_json and as_csv:
+        raise ConfigError("--json and --csv: choose one")
+    machine = as_json or as_csv
+    most = last if last is not None or machine else SHOWN
+    records, known = find_rounds(home_of(ROLE, home), run_id, last=most, failed=failed)
+    if as_csv:
+        sys.stdout.write(rounds_csv(records))
+        return
+    if as_json:
+        print_json([record.as_json() for record in records])
+        return
+    if not records:
+        stderr.print("no such round yet; start a run with: coordinator run plan.toml")
+    for made in rounds_tables(records):
+        stdout.print(made)
+    if known > len(records):
+        stderr.print(f"{known - len(records)} older ones are not shown; --last N shows more")
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    number: Annotated[int, typer.Argument(metavar="ROUND", min=1)],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One round in full: every attempt, every stage, and what each agent did in it.
+
+    Example: coordinator show run-20260131-120000-9f3c07d1 4
+    """
+    from coordinator.look_commands import one_round
+    from coordinator.reports import round_tables
+
+    records, events = one_round(home_of(ROLE, home), run_id, number)
+    if as_json:
+        print_json(
+            {
+                "attempts": [record.as_json() for record in records],
+                "events": [line.as_json() for line in events],
+            }
+        )
+        return
+    for made in round_tables(records, events):
+        stdout.print(made)
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN")],
+    second: Annotated[str, typer.Argument(metavar="RUN")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Two runs side by side: what was asked, what came out, what it cost.
+
+    Example: coordinator compare run-20260131-120000-9f3c07d1 run-20260201-120000-0a1b2c3d
+    """
+    from coordinator.look_commands import two_reports
+    from coordinator.reports import compare_table
+    from coordinator.reports.tables import compare as compare_values
+
+    reports = two_reports(home_of(ROLE, home), first, second)
+    if as_json:
+        pairs = compare_values(*reports)
+        print_json({"runs": [first, second], **{key: list(both) for key, both in pairs.items()}})
+        return
+    stdout.print(compare_table(*reports))
+
+
+@app.command()
+def tail(
+    run_id: RunArgument = None,
+    home: HomeOption = None,
+    last: Annotated[
+        int,
+        typer.Option("--last", "-n", min=0, metavar="N", help="Begin with the newest N events."),
+    ] = 20,
+    go_on: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Wait for further events.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """The event log as it grows: text on a terminal, JSON lines anywhere else.
+
+    Example: coordinator tail --last 100 --no-follow
+    """
+    import json
+
+    from coordinator.look_commands import follow_events
+    from shared.event_tail import as_text
+
+    for line in follow_events(home_of(ROLE, home), run_id, last=last, go_on=go_on):
+        if as_json or not stdout.is_terminal:
+            sys.stdout.write(json.dumps(line.as_json(), separators=(",", ":")) + "\n")
+            sys.stdout.flush()
+        else:
+            stdout.print(as_text(line))
+
+
+@app.command()
+def report(
+    run_id: RunArgument = None,
+    home: HomeOption = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML file instead.")
+    ] = None,
+    lang: Annotated[PageLanguage, typer.Option(help="Language of the page.")] = PageLanguage.EN,
+    as_json: JsonOption = False,
+) -> None:
+    """The report of a run: task, privacy plan, rounds, traffic, model.
+
+    Example: coordinator report --html run.html
+    """
+    from coordinator.commands import read_report
+    from coordinator.look_commands import write_page
+
+    folder = home_of(ROLE, home)
+    if html is None:
+        print_report(read_report(folder, run_id), as_json=as_json)
+        return
+    found = write_page(folder, run_id, html, "zh" if lang is PageLanguage.ZH else "en")
+    if as_json:
+        print_json({"run": found, "html": str(html.absolute())})
+    else:
+        stderr.print(f"wrote the report of {found} to {html}", markup=False)
+
+
+@app.command()
+def top(
+    home: HomeOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one picture and end.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The coordinator at a glance, twice a second: run, stage, agents, budget, throughput.
+
+    Example: coordinator top --once
+    """
+    from coordinator.history import History
+    from coordinator.top import look, watch
+
+    folder = home_of(ROLE, home)
+    if as_json:
+        print_json(look(folder, History()).as_json())
+        return
+    watch(folder, stdout, once=once or not stdout.is_terminal)
+
+
+def print_report(found: dict[str, Any], *, as_json: bool) -> None:
+    from coordinator.records import RoundRecord
+    from coordinator.reports import rounds_tables, summary_table
+
+    if as_json:
+        print_json(found)
+        return
+    rows = [RoundRecord.from_json(row) for row in found["rounds"][-SHOWN:]]
+    for made in rounds_tables(rows):
+        stdout.print(made)
+    stdout.print(summary_table(found))

@@ -1,0 +1,98 @@
+"""What the commands that only look read: rounds, one round in full, two runs, the page of a run."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from coordinator.commands import read_report
+from coordinator.config import load_config
+from coordinator.records import RoundRecord, Run
+from coordinator.store import Store
+from shared.errors import ConfigError
+from shared.event_log import EventLine, read_events
+from shared.event_tail import Tail, newest
+from shared.files import write_atomic
+from shared.pages.document import Language
+
+POLL_S = 0.2
+
+
+def find_rounds(
+    home: Path, run_id: str | None, *, last: int | None, failed: bool
+) -> tuple[list[RoundRecord], int]:
+    """(records, how many there are in all)."""
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        if run_id is not None:
+            store.run(run_id)  # an unknown run is an error, not an empty table
+        counts = store.count_rounds(run_id)
+        known = counts.get("aborted", 0) if failed else sum(counts.values())
+        return store.rounds(run_id, last=last, failed=failed), known
+
+
+def one_round(home: Path, run_id: str, number: int) -> tuple[list[RoundRecord], list[EventLine]]:
+    """Every attempt of one round, and what the run's event log still holds of it."""
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        run = _run(store, home, run_id)
+        records = store.rounds(run.run_id, number=number)
+    if not records:
+        raise ConfigError(f"run {run.run_id} has no finished attempt of round {number}")
+    path = home / "runs" / run.run_id / "events.jsonl"
+    return records, [line for line in read_events(path) if line.round == number]
+
+
+def two_reports(home: Path, first: str, second: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    return read_report(home, first), read_report(home, second)
+
+
+def write_page(home: Path, run_id: str | None, target: Path, language: Language) -> str:
+    """Write the report of a run, by default of the last, as one HTML file; the run's id."""
+    from coordinator.reports.facts import RunFacts  # noqa: PLC0415 - only for a page
+    from coordinator.reports.page import report_page  # noqa: PLC0415
+
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        run = _run(store, home, run_id)
+        records = store.rounds(run.run_id)
+    page = report_page(RunFacts(run, records), language, made=time.time())
+    try:
+        write_atomic(target, page.encode())
+    except OSError as error:
+        raise ConfigError(f"{target}: cannot be written ({error.strerror})") from error
+    return run.run_id
+
+
+def follow_events(home: Path, run_id: str | None, *, last: int, go_on: bool) -> Iterator[EventLine]:
+    """The newest events of the coordinator and of a run, by default the last; then new ones, for ever."""
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        run = store.run(run_id) if run_id is not None else store.last_run()
+    paths = [home / "events.jsonl"]
+    if run is not None:
+        paths.append(home / "runs" / run.run_id / "events.jsonl")
+    tails = {path: Tail(path, _size(path)) for path in paths}
+    before = sorted((line for path in paths for line in newest(path, last)), key=lambda x: x.ts)
+    yield from before[len(before) - min(last, len(before)) :]
+    while go_on:
+        fresh = sorted(
+            (line for tail in tails.values() for line in tail.read()), key=lambda x: x.ts
+        )
+        yield from fresh
+        for line in fresh:
+            path = home / "runs" / line.run / "events.jsonl"
+            if line.event in {"run.create", "run.resume"} and run_id is None and path not in tails:
+                tails[path] = Tail(path)
+        time.sleep(POLL_S)
+
+
+def _run(store: Store, home: Path, run_id: str | None) -> Run:
+    run = store.run(run_id) if run_id is not None else store.last_run()
+    if run is None:
+        raise ConfigError(f"{home}: no run yet; start one with: coordinator run plan.toml")
+    return run
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

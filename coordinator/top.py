@@ -1,0 +1,175 @@
+"""`coordinator top`: one picture of a coordinator, drawn again and again on a terminal."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from coordinator.commands import read_status
+from coordinator.history import History
+from coordinator.live import ANSWERED, WAITING, Now
+from coordinator.records import Outcome, RoundRecord, Run
+from coordinator.reports.facts import natural
+from coordinator.reports.tables import SHOWN_STAGE
+from coordinator.store import Store
+from shared.console import table
+from shared.event_tail import as_text
+from shared.pages.text import human_bytes
+
+EVERY_S = 0.5
+LAST_ROUNDS = 8
+LAST_EVENTS = 6
+MOST_AGENTS = 20  # rows; the rest is counted
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`records`: the newest attempts of `run`, oldest first; `charged`: ε by agent, at most."""
+
+    status: dict[str, Any]
+    now: Now
+    run: Run | None
+    records: Sequence[RoundRecord]
+    charged: dict[str, float]
+    rounds: int
+    limit: float
+
+    def as_json(self) -> dict[str, Any]:
+        newest = [record.as_json() for record in self.records[-LAST_ROUNDS:]]
+        return {
+            "status": self.status,
+            "now": self.now.as_json(),
+            "rounds_planned": self.rounds,
+            "epsilon_charged": self.charged,
+            "epsilon_limit": self.limit,
+            "rounds": newest,
+        }
+
+
+def look(home: Path, history: History) -> Picture:
+    status = read_status(home)
+    now = Now.from_json(status.pop("live", {}))
+    with Store.open(home, read_only=True) as store:
+        run = store.last_run()
+        wanted = status["run"]
+        if wanted and (run is None or run.run_id != wanted):
+            run = store.run(wanted)
+        if run is None:
+            return Picture(status, now, None, [], {}, 0, 0.0)
+        found = history.of(store, run)
+    charged = {agent: found.charged(agent)[-1] for agent in found.agents}
+    plan = found.plan
+    return Picture(
+        status, now, run, found.records, charged, plan.rounds.count, plan.training.epsilon
+    )
+
+
+def watch(home: Path, console: Console, *, once: bool) -> None:
+    """Draw until interrupted."""
+    history = History()
+    if once:
+        console.print(draw(look(home, history), time.time()))
+        return
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(draw(look(home, history), time.time()), refresh=True)
+            time.sleep(EVERY_S)
+
+
+def draw(picture: Picture, at: float) -> Group:
+    parts: list[Any] = [_head(picture), _progress(picture, at)]
+    if picture.status["agents"]:
+        parts.append(_agents(picture, at))
+    if picture.records:
+        parts.append(_rounds(picture))
+    if picture.now.recent:
+        parts.append(Text("Events", style="italic"))
+        parts += [as_text(line) for line in picture.now.recent[-LAST_EVENTS:]]
+    return Group(
+        *(Padding(part, (0, 0, 1, 0)) if isinstance(part, Table) else part for part in parts)
+    )
+
+
+def _head(picture: Picture) -> Text:
+    status = picture.status
+    running = f"pid {status['pid']}" if status["pid"] else "not running"
+    page = f"  page {status['page']}" if status.get("page") else ""
+    return Text.assemble((status["url"], "bold"), f"  {running}{page}")
+
+
+def _progress(picture: Picture, at: float) -> Table:
+    now, run = picture.now, picture.run
+    made = Table.grid(padding=(0, 2))
+    if run is None:
+        made.add_row("no run yet; start one with: coordinator run plan.toml")
+        return made
+    done = sum(1 for record in picture.records if record.outcome is Outcome.COMMITTED)
+    bar = ProgressBar(total=max(1, picture.rounds), completed=done, width=24)
+    made.add_row("run", run.run_id, Text(str(run.state)))
+    made.add_row("rounds", bar, f"{done} of {picture.rounds}")
+    if now.run == run.run_id and now.stage:
+        stage = SHOWN_STAGE.get(now.stage, now.stage)
+        said = f"round {now.round} attempt {now.attempt}: {stage}, {max(0.0, at - now.since):.0f} s"
+        if now.waits_for:
+            said = f"waiting for agents ({now.waits_for.replace('-', ' ')})"
+        made.add_row("now", said, f"{now.answered} of {now.taking_part} answered")
+    made.add_row("throughput", *_throughput(picture.records))
+    if picture.charged:
+        most = max(picture.charged.values())
+        spent = ProgressBar(total=picture.limit, completed=min(most, picture.limit), width=24)
+        made.add_row("ε charged", spent, f"{most:.2f} of {picture.limit:g} at most")
+    return made
+
+
+def _throughput(records: Sequence[RoundRecord]) -> tuple[str, str]:
+    newest = records[-20:]
+    seconds = sum(record.seconds for record in newest)
+    if not seconds:
+        return "–", ""
+    moved = sum(record.bytes_up + record.bytes_down for record in newest)
+    per_hour = 3600 * len(newest) / seconds
+    return f"{per_hour:.0f} attempts an hour", f"{human_bytes(moved / seconds)}/s"
+
+
+def _agents(picture: Picture, at: float) -> Table:
+    made = table("Agents", "name", "state", ">seen s ago", "this attempt", ">ε charged")
+    agents = sorted(picture.status["agents"], key=lambda agent: natural(agent["name"]))
+    for agent in agents[:MOST_AGENTS]:
+        name, seen = agent["name"], agent["last_seen"]
+        part = picture.now.parts.get(name, "–")
+        style = {ANSWERED: "green", WAITING: "", "–": ""}.get(part, "yellow")
+        spent = picture.charged.get(name)
+        made.add_row(
+            name,
+            Text(agent["state"], style="green" if agent["state"] == "connected" else "yellow"),
+            "never" if seen is None else f"{max(0.0, at - seen):.0f}",
+            Text(part, style=style),
+            "–" if spent is None else f"{spent:.2f}",
+        )
+    if len(agents) > MOST_AGENTS:
+        made.add_row(f"and {len(agents) - MOST_AGENTS} more", "", "", "", "")
+    return made
+
+
+def _rounds(picture: Picture) -> Table:
+    made = table("Rounds", ">round", ">try", "outcome", ">agents", ">accuracy", ">s")
+    for record in reversed(picture.records[-LAST_ROUNDS:]):
+        good = record.outcome is Outcome.COMMITTED
+        accuracy = record.metrics.get("accuracy")
+        made.add_row(
+            str(record.round),
+            str(record.attempt),
+            Text("committed" if good else record.reason, style="green" if good else "red"),
+            f"{len(record.survived)}/{len(record.selected)}",
+            "–" if accuracy is None else f"{accuracy:.1%}",
+            f"{record.seconds:.1f}",
+        )
+    return made
