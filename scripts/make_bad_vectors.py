@@ -1,0 +1,325 @@
+"""Write tests/vectors/v1/*_bad_*.json: inputs that every implementation of the protocol must refuse.
+
+    python scripts/make_bad_vectors.py            # rewrite the files
+    python scripts/make_bad_vectors.py --check    # exit 1 if a file differs from what this writes
+
+Each file names the parser (`reads`), a `good` input it accepts, the limit it was given where there is
+one, and `cases` of a name and bytes in hex. Everything follows from constants.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from shared.messages import RoundAccept, RoundOffer, Tensor  # noqa: E402 - the path is set just above
+from shared.secagg import messages  # noqa: E402
+from shared.secagg.canonical import canon, f64, list_bytes, u8, u16, u32  # noqa: E402
+from shared.secagg.parameters import SIGNED, UNSIGNED, Params, Segment  # noqa: E402
+from shared.secagg.sealing import SharePair, seal  # noqa: E402
+
+FOLDER = ROOT / "tests" / "vectors" / "v1"
+N_MAX = 4
+Case = tuple[str, bytes]
+
+
+def fill(name: str, size: int) -> bytes:
+    """Bytes that look like nothing, the same everywhere."""
+    return hashlib.shake_256(f"edgeveil-bad/{name}".encode()).digest(size)
+
+
+IDS = sorted(fill(f"id/{i}", 16) for i in range(N_MAX + 1))
+SEALED = tuple((agent, fill(f"sealed/{i}", 81)) for i, agent in enumerate(IDS[:3]))
+SHARES = tuple((agent, 1 + i % 2, fill(f"share/{i}", 32)) for i, agent in enumerate(IDS[:3]))
+SIGNATURE = fill("signature", 64)
+COHORT = tuple((agent, fill(f"advert/{i}", 32)) for i, agent in enumerate(IDS[:3]))
+NEIGHBOURS = tuple(
+    messages.Neighbour(agent, fill(f"c/{i}", 32), fill(f"s/{i}", 32), fill(f"sig/{i}", 64))
+    for i, agent in enumerate(IDS[1:3])
+)
+GOOD = {
+    "m1-reply": messages.Advert(
+        fill("ctx", 32), IDS[0], fill("c", 32), fill("s", 32), SIGNATURE
+    ).encode(),
+    "m2-request": messages.ShareRequest(COHORT, NEIGHBOURS, 2, 2, 0, 3).encode(),
+    "m2-reply": messages.ShareReply(fill("commitment", 32), SEALED, SIGNATURE).encode(),
+    "m3-request": messages.MaskedRequest(b"\x07", SEALED).encode(),
+    "m3-reply": messages.MaskedReply(SIGNATURE).encode(),
+    "m4-request": messages.AgreeRequest(b"\x07").encode(),
+    "m4-reply": messages.AgreeReply(SIGNATURE).encode(),
+    "m5-request": messages.UnmaskRequest(((0, SIGNATURE), (2, SIGNATURE))).encode(),
+    "m5-reply": messages.UnmaskReply(SHARES, SIGNATURE).encode(),
+}
+
+
+def framing(good: bytes) -> Iterator[Case]:
+    """What is wrong for every labelled message: its frame."""
+    label = good[1 : 1 + good[0]]
+    body = good[1 + len(label) :]
+    yield "empty", b""
+    yield "label alone", good[: 1 + len(label)]
+    yield "last byte missing", good[:-1]
+    yield "half of it", good[: len(good) // 2]
+    yield "a byte after the end", good + b"\x00"
+    yield "itself twice", good + good
+    yield "another protocol version", good.replace(b"-v1/", b"-v2/", 1)
+    ours, other = (b"secagg", b"app") if b"secagg" in label else (b"app", b"secagg")
+    foreign = label.replace(ours, other, 1)
+    yield "the prefix of the other family of labels", u8(len(foreign)) + foreign + body
+    yield "a longer label", u8(len(label) + 1) + label + b"x" + body
+    yield "one field more announced", good[: 1 + len(label)] + u8(body[0] + 1) + body[1:]
+    yield "one field fewer announced", good[: 1 + len(label)] + u8(body[0] - 1) + body[1:]
+    yield "an empty field more", good[: 1 + len(label)] + u8(body[0] + 1) + body[1:] + u32(0)
+    yield "first length one too large", _resized(good, 1)
+    yield "first length one too small", _resized(good, -1)
+    yield "first length of four gigabytes", _length_at(good, 0xFFFFFFFF)
+
+
+def _resized(good: bytes, by: int) -> bytes:
+    at = 2 + good[0]
+    return _length_at(good, int.from_bytes(good[at : at + 4], "big") + by)
+
+
+def _length_at(good: bytes, length: int) -> bytes:
+    at = 2 + good[0]
+    return good[:at] + u32(length) + good[at + 4 :]
+
+
+def lists() -> Iterator[tuple[str, Case]]:
+    """(label, case): lists out of order, repeated, too long, of wrong items; signatures cut."""
+    for name, sealed in (
+        ("out of order", SEALED[::-1]),
+        ("an entry twice", (SEALED[0], *SEALED)),
+        ("more entries than the limit", tuple((agent, bytes(81)) for agent in IDS)),
+        ("a ciphertext of 80 bytes", ((IDS[0], bytes(80)),)),
+        ("an id of 15 bytes", ((IDS[0][:15], bytes(81)),)),
+    ):
+        yield "m2-reply", (name, messages.ShareReply(bytes(32), sealed, SIGNATURE).encode())
+        yield "m3-request", (name, messages.MaskedRequest(b"\x07", sealed).encode())
+    request = messages.ShareRequest(COHORT, NEIGHBOURS, 2, 2, 0, 3)
+    for name, changed in (
+        ("cohort out of order", replace(request, cohort=COHORT[::-1])),
+        ("a member twice", replace(request, cohort=(COHORT[0], *COHORT))),
+        (
+            "more members than the limit",
+            replace(request, cohort=tuple((a, bytes(32)) for a in IDS)),
+        ),
+        ("a neighbour twice", replace(request, neighbours=(NEIGHBOURS[0], *NEIGHBOURS))),
+        ("neighbours out of order", replace(request, neighbours=NEIGHBOURS[::-1])),
+    ):
+        yield "m2-request", (name, changed.encode())
+    for name, shares in (
+        ("out of order", SHARES[::-1]),
+        ("both kinds of one peer", ((*SHARES[0][:1], 2, bytes(32)), *SHARES)),
+        ("a share of 31 bytes", ((IDS[0], 1, bytes(31)),)),
+        ("more shares than the limit", tuple((agent, 1, bytes(32)) for agent in IDS)),
+    ):
+        yield "m5-reply", (name, messages.UnmaskReply(shares, SIGNATURE).encode())
+    for name, signatures in (
+        ("a position twice", ((1, SIGNATURE), (1, SIGNATURE))),
+        ("positions out of order", ((2, SIGNATURE), (1, SIGNATURE))),
+        ("a signature of 63 bytes", ((1, bytes(63)),)),
+        ("more signatures than the limit", tuple((i, SIGNATURE) for i in range(N_MAX + 1))),
+    ):
+        yield "m5-request", (name, messages.UnmaskRequest(signatures).encode())
+    for size in (0, 63, 65):
+        yield "m3-reply", (f"a signature of {size} bytes", canon("m3-reply", bytes(size)))
+        yield "m4-reply", (f"a signature of {size} bytes", canon("m4-reply", bytes(size)))
+    fields = (bytes(32), IDS[0], bytes(32), bytes(32), SIGNATURE)
+    for place, size in ((0, 31), (1, 17), (2, 33), (3, 0), (4, 65)):
+        wrong = (*fields[:place], bytes(size), *fields[place + 1 :])
+        yield "m1-reply", (f"field {place} of {size} bytes", canon("m1-reply", *wrong))
+    huge = u32(0xFFFFFFFF)
+    yield "m5-request", ("a list of four billion items", canon("m5-request", huge))
+    yield "m3-request", ("a list of four billion items", canon("m3-request", b"\x07", huge))
+    echo = (list_bytes([]), list_bytes([]), u16(2), u16(2), u16(0), u16(3))
+    yield "m2-request", ("a quorum of two bytes", canon("m2-request", *echo))
+
+
+def parameters() -> tuple[bytes, list[Case]]:
+    segments = (Segment("weight", UNSIGNED, 1), Segment("params", SIGNED, 8, 1, 100, 0.5))
+    good = Params(1, 16, 3, 16, 100_000, 100_000, 1, 80, 20, segments).encode()
+    numbers = [u8(1), u8(16), u32(3), u32(16), u32(100_000), u32(100_000), u16(1), u8(80), u8(20)]
+    encoded = [segment.encode() for segment in segments]
+
+    def made(place: int, field: bytes) -> bytes:
+        changed = [*numbers[:place], field, *numbers[place + 1 :]]
+        return canon("params", *changed, list_bytes(encoded))
+
+    cases = list(framing(good))
+    for name, place, field in (
+        ("generator 0", 0, u8(0)),
+        ("generator 3", 0, u8(3)),
+        ("lanes of 8 bits", 1, u8(8)),
+        ("lanes of 64 bits", 1, u8(64)),
+        ("n_min 1", 2, u32(1)),
+        ("n_min above n_max", 2, u32(17)),
+        ("n_max above 65535", 3, u32(65_536)),
+        ("n_max in two bytes", 3, u16(16)),
+        ("gamma above one", 4, u32(1_000_001)),
+        ("delta above one", 5, u32(1_000_001)),
+        ("c_min in four bytes", 6, u32(1)),
+        ("sigma in two bytes", 7, u16(80)),
+    ):
+        cases.append((name, made(place, field)))
+
+    def with_segments(*items: bytes) -> bytes:
+        return canon("params", *numbers, list_bytes(items))
+
+    def segment(*fields: bytes) -> bytes:
+        return canon("segment", *fields)
+
+    step, one = f64(0.5), (u8(0), u32(8), u8(1), u32(100))
+    infinite, nan = f64(float("inf")), f64(float("nan"))
+    cases += [
+        ("no segment", with_segments()),
+        ("the same name twice", with_segments(encoded[0], encoded[0])),
+        ("seventeen segments", with_segments(*[encoded[0]] * 17)),
+        ("a name in capitals", with_segments(segment(b"PARAMS", *one, step))),
+        ("an empty name", with_segments(segment(b"", *one, step))),
+        ("a name that is not ASCII", with_segments(segment(b"p\xc3\xa4r", *one, step))),
+        ("kind 2", with_segments(segment(b"a", u8(2), *one[1:], step))),
+        ("no lanes", with_segments(segment(b"a", u8(0), u32(0), u8(1), u32(1), step))),
+        ("signed limbs", with_segments(segment(b"a", u8(0), u32(8), u8(2), u32(1), step))),
+        ("lanes no multiple of limbs", with_segments(segment(b"a", u8(1), u32(8), u8(3), u32(1), step))),
+        ("bound 0", with_segments(segment(b"a", *one[:3], u32(0), step))),
+        ("step 0", with_segments(segment(b"a", *one, f64(0.0)))),
+        ("step below 0", with_segments(segment(b"a", *one, f64(-0.5)))),
+        ("step infinite", with_segments(segment(b"a", *one, infinite))),
+        ("step not a number", with_segments(segment(b"a", *one, nan))),
+        ("step in four bytes", with_segments(segment(b"a", *one, bytes(4)))),
+        ("too many lanes", with_segments(segment(b"a", u8(0), u32(0xFFFFFFFF), u8(1), u32(1), step))),
+    ]  # fmt: skip
+    return good, cases
+
+
+POINTS = {
+    "zero": bytes(32),
+    "one": b"\x01" + bytes(31),
+    "order 8": "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+    "order 8, the other": "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+    "p - 1": "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "p, a second spelling of zero": "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "p + 1, a second spelling of one": "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "p + 9, a second spelling of nine": "f6ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "nine with the unused bit": "0900000000000000000000000000000000000000000000000000000000000080",
+    "all ones": b"\xff" * 32,
+    "31 bytes": bytes(31),
+    "33 bytes": bytes(33),
+}
+
+
+def ciphertexts() -> tuple[bytes, dict[str, str], list[Case]]:
+    """A sealed share and what it is opened with; then what must not open."""
+    key, ctx, u1_hash = fill("key", 32), fill("ctx", 32), fill("u1", 32)
+    scope = {"ctx": ctx, "u1_hash": u1_hash, "sender": IDS[0], "receiver": IDS[1]}
+    pair = SharePair(1, fill("seed-share", 32), fill("secret-share", 32))
+    good = seal(key, pair, **scope)
+    opened_with = {name: value.hex() for name, value in {"key": key, **scope}.items()}
+    other = bytes(32)
+    return good, opened_with, [
+        ("first bit flipped", bytes([good[0] ^ 1]) + good[1:]),
+        ("last bit of the tag flipped", good[:-1] + bytes([good[-1] ^ 1])),
+        ("cut", good[:-1]),
+        ("longer", good + b"\x00"),
+        ("empty", b""),
+        ("zeros", bytes(81)),
+        ("of another attempt", seal(key, pair, **{**scope, "ctx": other})),
+        ("of another cohort", seal(key, pair, **{**scope, "u1_hash": other})),
+        ("of another sender", seal(key, pair, **{**scope, "sender": IDS[2]})),
+        ("for another receiver", seal(key, pair, **{**scope, "receiver": IDS[2]})),
+        ("sent back", seal(key, pair, **{**scope, "sender": IDS[1], "receiver": IDS[0]})),
+        ("under another key", seal(other, pair, **scope)),
+        ("a shorter share inside", seal(key, SharePair(1, bytes(32), bytes(31)), **scope)),
+    ]  # fmt: skip
+
+
+def offers() -> tuple[bytes, list[Case]]:
+    offer = RoundOffer(
+        task_id="task",
+        task_version="1.0.0",
+        code_hash=bytes(32),
+        shard=0,
+        params=b"params",
+        plan_json=b"{}",
+        roster_body=b"roster",
+        roster_signature=bytes(64),
+        tensors=(Tensor("weight", (3, 2)),),
+        ledger_echo=b"",
+        deadline_ms=1000,
+        open_signature=bytes(64),
+    )
+    good = offer.encode()
+    versions, shard = u32(4) + offer.versions.encode(), u32(4) + u32(0)
+    other = [
+        (name, good.replace(versions, u32(len(value)) + value, 1))
+        for name, value in (
+            ("versions in two bytes", u16(1)),
+            ("version 0", u16(0) + u16(1)),
+            ("versions in the wrong order", u16(2) + u16(1)),
+            ("only newer versions", u16(2) + u16(9)),
+        )
+    ]
+    head, tail = good.rsplit(bytes(32) + shard, 1)
+    return good, [
+        *framing(good),
+        *other,
+        ("a shard of two bytes", head + bytes(32) + u32(2) + u16(0) + tail),
+        ("a task that is not ASCII", good.replace(b"task", b"t\xffsk", 1)),
+        ("a tensor of nine dimensions", replace(offer, tensors=(Tensor("w", (1,) * 9),)).encode()),
+    ]  # fmt: skip
+
+
+def files() -> dict[str, dict[str, Any]]:
+    """File name → content; the bytes of each case in hex."""
+    found: dict[str, dict[str, Any]] = {}
+    for label, good in GOOD.items():
+        cases = [*framing(good), *(case for name, case in lists() if name == label)]
+        found[f"{label}_bad_encodings"] = _file(f"message {label}", good, cases, n_max=N_MAX)
+    good, cases = parameters()
+    found["params_bad_values"] = _file("params", good, cases)
+    points = [(n, p if isinstance(p, bytes) else bytes.fromhex(p)) for n, p in POINTS.items()]
+    found["keys_bad_points"] = _file("an X25519 public key", b"\x09" + bytes(31), points)
+    good, opened_with, cases = ciphertexts()
+    found["shares_bad_ciphertexts"] = _file("a sealed share", good, cases, opened_with=opened_with)
+    good, cases = offers()
+    found["round-offer_bad_encodings"] = _file("the application's round offer", good, cases)
+    good = RoundAccept(b"advert", b"head").encode()
+    wrong = good.replace(u32(2) + u16(1), u32(2) + u16(2), 1)
+    cases = [*framing(good), ("a version that was not offered", wrong)]
+    found["round-accept_bad_encodings"] = _file("the application's round accept", good, cases)
+    bitmaps = [("of two bytes", b"\x1f\x00"), ("empty", b""), ("a padding bit", b"\x3f")]
+    found["bitmaps_bad_padding"] = _file("a bitmap over five agents", b"\x1f", bitmaps)
+    return found
+
+
+def _file(reads: str, good: bytes, cases: list[Case], **more: Any) -> dict[str, Any]:
+    listed = [{"name": name, "hex": data.hex()} for name, data in cases]
+    return {"reads": reads, **more, "good": good.hex(), "cases": listed}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = []
+    for name, content in files().items():
+        path, text = FOLDER / f"{name}.json", json.dumps(content, indent=1) + "\n"
+        if check and (not path.exists() or path.read_text() != text):
+            stale.append(path.name)
+        if not check:
+            path.write_text(text)
+    if stale:
+        print(f"differ from scripts/make_bad_vectors.py: {', '.join(stale)}")
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
