@@ -117,7 +117,7 @@ def run_device(
                 signer=home.identity(),
                 policy=own_policy,
                 dataset_id=config.dataset,
-                shelf=DataShelf(config.data),
+                shelf=DataShelf(config.data, on_status),
                 clock=SystemClock(),
                 on_status=on_status,
                 accept_looser=accept_policy,

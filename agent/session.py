@@ -15,6 +15,7 @@ from agent.notices import clipped, consent, small_cohort
 from agent.offer import CheckedOffer, check_offer
 from agent.refusals import RefusalCounts
 from agent.upload import from_blob, saturated, to_blob, vector_lanes
+from shared.data.images import MAX_VALUES
 from shared.errors import (
     Busy,
     DataError,
@@ -151,13 +152,15 @@ class Session:
         if last is not None and request.attempt <= last:
             raise ProtocolError(RefusalCode.ROUND_REPLAY, f"{request.attempt} is not after {last}")
         trainer = device.trainer()
-        examples = device.shelf.load(offer.task, offer.options)
-        ledger = self._ledger or self._open_ledger(device.policy.declared_size(len(examples)))
+        ledger = self._ledger or self._open_ledger(
+            device.policy.declared_size(device.shelf.count())
+        )
         self._ledger = ledger
         ledger.check_echo(offer.ledger_echo, request.attempt.run_id)
         reservation = precheck(
             offer.proposal, device.policy, ledger.state, pinned=device.pinned.coordinator_public
         )
+        examples = self._examples(offer, ledger)
         trainer.check_trainable(
             offer.task, offer.options, examples, modes=device.policy.gradient_modes
         )
@@ -178,6 +181,16 @@ class Session:
         expires = device.clock.monotonic() + LIFETIME_S
         self._open = _Open(request, request.attempt, offer.ctx, secagg, accept, expires)
         return accept
+
+    def _examples(self, offer: CheckedOffer, ledger: LedgerStore) -> Examples:
+        """The records, read only after everything public was checked and only if they fit in memory."""
+        wanted = offer.options.values_per_record * ledger.state.n_ref
+        if wanted > MAX_VALUES:
+            raise PolicyRefusal(
+                RefusalCode.POLICY_TASK,
+                f"the task's options ask for {wanted} values in memory, at most {MAX_VALUES}",
+            )
+        return self._device.shelf.load(offer.task, offer.options)
 
     def _update(
         self, offer: CheckedOffer, reservation: Reservation, examples: Examples, ledger: LedgerStore

@@ -35,8 +35,9 @@ class Evaluator:
         self._module = task.build(options).eval()
         self._criterion = task.criterion("none")
         examples = task.load(path, options)
-        if len(examples) == 0:
-            raise DataError(f"{path}: no usable record to evaluate on")
+        if len(examples) == 0 or examples.skipped:
+            why = examples.skipped[0] if examples.skipped else "there is no record"
+            raise DataError(f"{path}: cannot evaluate on this: {why}")
         self._names = tuple(examples.classes)
         self._classes = len(self._names)
         self._inputs = torch.from_numpy(examples.inputs)

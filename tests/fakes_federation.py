@@ -152,7 +152,7 @@ class Federation:
             signer=home.identity(),
             policy=self.policy,
             dataset_id="data",
-            shelf=DataShelf(self.pieces[number]),
+            shelf=DataShelf(self.pieces[number], self.statuses.append),
             clock=SystemClock(),
             on_status=self.statuses.append,
         )

@@ -1,7 +1,7 @@
 """Image folders: `root/<class>/*.png|jpg`, as the owner already has them.
 
-The class list comes from the task and not from the folder names on disk. Unreadable files are left
-out and listed; a folder of an unknown class is an error, because it is usually a typing mistake.
+The class list comes from the task and not from the folder names on disk. Unreadable files and
+folders of unknown classes are left out and listed for the owner.
 """
 
 import warnings
@@ -22,32 +22,24 @@ Grey = NDArray[np.uint8]
 
 
 def read_folders(
-    root: Path, classes: tuple[str, ...], height: int, width: int, *, most: int
+    root: Path, classes: tuple[str, ...], height: int, width: int
 ) -> tuple[Grey, NDArray[np.int64], tuple[str, ...]]:
-    """All images as grey (N, height, width) uint8, their class indices, and the files left out.
+    """All images as grey (N, height, width) uint8, their class indices, and what was left out.
 
-    Raises:
-        DataError: a folder of an unknown class, no readable image, or more than `most` files.
+    Raises nothing for what a folder holds: the names and numbers of the owner's files are private.
     """
-    _check_folders(root, classes)
     images: list[Grey] = []
     targets: list[int] = []
-    skipped: list[str] = []
+    skipped = _strange_folders(root, classes)
     for index, name in enumerate(classes):
         for path in _files(root / name):
-            if len(images) == most:
-                raise DataError(f"{root}: more than {most} images; split the folder")
             try:
                 images.append(read_image(path, height, width))
                 targets.append(index)
             except DataError as error:
                 skipped.append(error.message)
-    if not images:
-        raise DataError(
-            f"{root}: no readable image in {', '.join(classes)} ({len(skipped)} files left out); "
-            "put .png or .jpg files into one folder per class"
-        )
-    return np.stack(images), np.array(targets, dtype=np.int64), tuple(skipped)
+    pixels = np.stack(images) if images else np.zeros((0, height, width), dtype=np.uint8)
+    return pixels, np.array(targets, dtype=np.int64), tuple(skipped)
 
 
 def read_image(path: Path, height: int, width: int) -> Grey:
@@ -71,18 +63,17 @@ def read_image(path: Path, height: int, width: int) -> Grey:
         raise DataError(f"{path}: not a readable image ({error})") from error
 
 
-def _check_folders(root: Path, classes: tuple[str, ...]) -> None:
+def _strange_folders(root: Path, classes: tuple[str, ...]) -> list[str]:
+    """One sentence per folder that is no class of the task; usually a typing mistake."""
     found = sorted(
         entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."
     )
-    unknown = [name for name in found if name not in classes]
-    if unknown:
-        raise DataError(
-            f"{root}: folder {unknown[0]!r} is not a class of this task; "
-            f"rename it to one of {', '.join(classes)} or move it away"
-        )
-    if not found:
-        raise DataError(f"{root}: has no class folder; expected some of {', '.join(classes)}")
+    return [
+        f"{root}: folder {name!r} is not a class of this task; rename it to one of "
+        f"{', '.join(classes)} or move it away"
+        for name in found
+        if name not in classes
+    ]
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -29,8 +29,12 @@ class Images:
 def read_images(path: Path, classes: tuple[str, ...], height: int, width: int) -> Images:
     """Read `root/<class>/*.png|jpg`, an .npz file, or a folder that holds one .npz file.
 
+    A record that the task cannot use (label or folder outside `classes`, values out of range, not
+    readable) is left out for its own sake alone: whether one is there must not decide anything that
+    a coordinator can see.
+
     Raises:
-        DataError: absent, unreadable, ambiguous, of another shape, or labelled outside `classes`.
+        DataError: absent, ambiguous, or of another shape.
     """
     if path.is_file():
         return _from_arrays(path, len(classes), height, width)
@@ -45,8 +49,7 @@ def read_images(path: Path, classes: tuple[str, ...], height: int, width: int) -
         )
     if archives:
         return _from_arrays(archives[0], len(classes), height, width)
-    most = MAX_VALUES // (height * width)
-    pixels, targets, skipped = read_folders(path, classes, height, width, most=most)
+    pixels, targets, skipped = read_folders(path, classes, height, width)
     return Images(pixels.astype(np.float32) / np.float32(255), targets, skipped)
 
 
@@ -66,30 +69,24 @@ def _from_arrays(path: Path, classes: int, height: int, width: int) -> Images:
             f"expected {len(raw)} integers"
         )
     # Bounds first: an unsigned 64-bit label would wrap around in the cast below.
-    if len(labels) and not (int(labels.min()) >= 0 and int(labels.max()) < classes):
-        raise DataError(
-            f"{path}: y holds labels from {labels.min()} to {labels.max()}, "
-            f"the task has classes 0 to {classes - 1}"
-        )
-    pixels, finite = _scaled(path, raw)
+    known = np.asarray((labels >= np.int64(0)) & (labels < np.int64(classes)), dtype=np.bool_)
+    pixels, usable = _scaled(path, raw)
     skipped = tuple(
-        f"{path.name}: record {row} has a value that is not finite" for row in np.where(~finite)[0]
+        f"{path.name}: record {row} has a label outside 0 to {classes - 1}"
+        if not known[row]
+        else f"{path.name}: record {row} has a value that is not finite or not in 0..1"
+        for row in np.where(~(known & usable))[0]
     )
-    return Images(pixels[finite], labels.astype(np.int64)[finite], skipped)
+    kept = known & usable
+    return Images(pixels[kept], labels[kept].astype(np.int64), skipped)
 
 
 def _scaled(path: Path, raw: NDArray[np.generic]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Pixels in 0..1 and, per record, whether all of them are finite."""
+    """Pixels in 0..1 and, per record, whether all of them are."""
     if raw.dtype == np.uint8:
         return raw.astype(np.float32) / np.float32(255), np.ones(len(raw), dtype=np.bool_)
     if raw.dtype.kind != "f":
         raise DataError(f"{path}: X has type {raw.dtype}; use uint8 (0..255) or float32 (0..1)")
     pixels = raw.astype(np.float32)
-    finite = np.asarray(np.isfinite(pixels).all(axis=(1, 2)), dtype=np.bool_)
-    good = pixels[finite]
-    if good.size and not (good.min() >= 0 and good.max() <= 1):
-        raise DataError(
-            f"{path}: X of type {raw.dtype} must lie in 0..1 (divide by the sensor's range), "
-            "or be uint8"
-        )
-    return pixels, finite
+    usable = ((pixels >= 0) & (pixels <= 1)).all(axis=(1, 2))  # false for NaN as well
+    return pixels, np.asarray(usable, dtype=np.bool_)

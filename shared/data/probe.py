@@ -42,6 +42,14 @@ def raw_records(path: Path) -> Iterator[bytes]:
         yield from (image.read_bytes() for image in _images(path))
 
 
+def count_records(path: Path) -> int:
+    """How many records raw_records() would give, without reading images."""
+    archives = [path] if path.is_file() else sorted(path.glob("*.npz"))
+    if archives:
+        return len(open_arrays(archives[0], ("X",), most=MOST_BYTES)["X"])
+    return sum(1 for _ in _images(path))
+
+
 def _probe_arrays(path: Path) -> None:
     if path.suffix != ".npz":
         raise DataError(f"{path}: not a data file; {EXPECTED}")

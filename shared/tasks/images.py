@@ -15,6 +15,7 @@ from shared.metrics import confusion
 from shared.tasks.spec import Options, RawOptions, Reduction
 
 MAX_LABEL = 40  # characters of one class name
+MAX_OUTPUTS = 1 << 23  # classes × pixels; at most 17 million parameters in any variant
 STRIDE = 4  # both sides of an image must be multiples of it: two poolings, or 4×4 cells
 
 
@@ -50,6 +51,17 @@ class ImageOptions(Options):
         if self.labels and len(self.class_names) != self.classes:
             raise ValueError(f"labels names {len(self.class_names)} classes, not {self.classes}")
         return self
+
+    @model_validator(mode="after")
+    def _model_is_small(self) -> Self:
+        # Before anything is built: the coordinator chooses these numbers.
+        if self.classes * self.height * self.width > MAX_OUTPUTS:
+            raise ValueError(f"classes × height × width is above {MAX_OUTPUTS}")
+        return self
+
+    @property
+    def values_per_record(self) -> int:
+        return self.height * self.width
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -60,6 +60,11 @@ class Options(BaseModel):
 
     variant: str
 
+    @property
+    def values_per_record(self) -> int:
+        """Floats that one loaded record takes; bounds memory before anything is read."""
+        return 0
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
@@ -91,8 +96,11 @@ class Task(Protocol):
     def load(self, path: Path, options: Any) -> Examples:
         """Read the owner's folder or file and preprocess it with public constants only.
 
+        What a single record holds decides about that record alone, never about an error: the
+        coordinator chooses the options, and would learn from a refusal.
+
         Raises:
-            DataError: absent, unreadable, of another shape, or labelled outside the class list.
+            DataError: absent, ambiguous, or of another shape.
         """
 
     def build(self, options: Any) -> torch.nn.Module:

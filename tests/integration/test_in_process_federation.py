@@ -1,5 +1,6 @@
 """The whole product but the wire: offers, DP-SGD, ledgers, masks, sums, checkpoints, records."""
 
+import contextlib
 import time
 from dataclasses import replace
 
@@ -247,3 +248,42 @@ def test_one_changed_byte_of_an_offer_is_refused_before_anything_is_charged(fede
     assert session.handle(request) == session.handle(request), (
         "a transport retry gets the cached reply"
     )
+
+
+@pytest.mark.parametrize("epsilon", [8.0, 50.0])
+def test_no_answer_depends_on_which_labels_the_device_has(tmp_path, epsilon):
+    """The coordinator chooses the classes; with and without the ninth class every answer is the same."""
+    replies = []
+    for number, top in enumerate((8, 9)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        federation = Federation(folder, records=60)
+        try:
+            for piece in federation.pieces:
+                with np.load(piece) as kept:
+                    pixels, labels = kept["X"], kept["y"].copy()
+                labels[labels > top] = top
+                np.savez(piece, X=pixels, y=labels)
+            plan = plan_for(
+                4, rounds__count=1, training__epsilon=epsilon, rounds__attempts=1,
+                task__options={"variant": "fixed", "classes": 9},
+            )  # fmt: skip
+            with contextlib.suppress(RunFailed):
+                federation.train(plan)
+            replies.append(
+                [(r.stage, r.refusal, len(r.body)) for _, _, r in federation.wire.captured]
+            )
+        finally:
+            federation.close()
+    assert replies[0] == replies[1]
+
+
+def test_a_device_none_of_whose_records_fit_still_takes_part_with_noise(federation):
+    for piece in federation.pieces[:1]:
+        with np.load(piece) as kept:
+            pixels, labels = kept["X"], kept["y"]
+        np.savez(piece, X=pixels, y=labels + 50)
+    federation.train(plan_for(4, rounds__count=1))
+    record = federation.store.rounds()[0]
+    assert len(record.survived) == 4
+    assert any("0 records usable" in status for status in federation.statuses)

@@ -60,7 +60,7 @@ def test_refuses_an_empty_test_set_and_a_vector_of_another_model(tmp_path, test_
     nothing = write_npz(
         tmp_path / "empty.npz", X=np.empty((0, 28, 28), np.uint8), y=np.empty(0, np.int64)
     )
-    with pytest.raises(DataError, match="no usable record"):
+    with pytest.raises(DataError, match="there is no record"):
         Evaluator(task, options, nothing)
     with pytest.raises(ProtocolError, match="5890 values belong"):
         Evaluator(task, options, test_set).evaluate(np.zeros(5891, np.float32))
