@@ -17,6 +17,7 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from coordinator.gateway.auth import Authenticator, Claim
+from coordinator.gateway.counts import Counts
 from coordinator.gateway.edge_store import EdgeStore
 from coordinator.gateway.fleet import FleetDoor
 from coordinator.gateway.nodes import Nodes
@@ -39,6 +40,7 @@ from coordinator.gateway.web import (
     client_address,
     send_json,
     send_pieces,
+    trust,
 )
 from coordinator.rate_limit import RateLimiter
 from coordinator.transport import Log, Member, Presence
@@ -79,13 +81,12 @@ class Gateway:
             self.settings.join_rate_per_address, self.settings.join_burst_per_address, self._clock
         )
         self._forwarded: Counter[bytes] = Counter()
-        self._rejected: Counter[str] = Counter()
+        self._counts = Counts()
         self._traffic = [0, 0]
         self._counting = threading.Lock()
         self._server = HttpServer(self._serve, self.settings)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="gateway", daemon=True)
-        self._limit()
 
     @property
     def port(self) -> int:
@@ -132,7 +133,6 @@ class Gateway:
         for node in self._nodes.set_members(members, revoked):
             self.store.forget_agent(node.member.agent_id)
             self._wake(node.wake)
-        self._limit()
 
     def presence(self) -> dict[bytes, Presence]:
         now = self._clock.monotonic()
@@ -151,7 +151,11 @@ class Gateway:
 
     def rejected(self) -> dict[str, int]:
         """Refused requests so far, by reason."""
-        return dict(self._rejected)
+        return self._counts.by_reason()
+
+    def counts(self) -> Counts:
+        """Everything that was counted since the start, as it is now."""
+        return self._counts.copy()
 
     def take_traffic(self) -> tuple[int, int]:
         """Body bytes (up, down) of Fleet requests since the last call."""
@@ -204,9 +208,6 @@ class Gateway:
                 node.clear()
         self.store.clear()
 
-    def _limit(self) -> None:
-        self._server.limit_connections(4 * len(self._nodes) + 256)
-
     def _wake(self, event: asyncio.Event) -> None:
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(event.set)
@@ -245,7 +246,7 @@ class Gateway:
             else:
                 raise Rejected(Reason.NOT_FOUND)
         except Rejected as rejected:
-            await self._refuse(rejected, body, send)
+            await self._refuse(scope["path"], rejected, body, send)
         except ClientGone:
             return
         except Exception:
@@ -264,13 +265,14 @@ class Gateway:
             raise Rejected(Reason.RATE)
         claim.node.requests += 1
         try:
-            await self._authenticated(path, operation, claim, body, send)
+            await self._authenticated(scope, operation, claim, body, send)
         finally:
             claim.node.requests -= 1
 
     async def _authenticated(
-        self, path: str, operation: Operation, claim: Claim, body: Body, send: Send
+        self, scope: Scope, operation: Operation, claim: Claim, body: Body, send: Send
     ) -> None:
+        path: str = scope["path"]
         data = await body.read(BODY_CAPS[operation], self.settings.body_deadline_s)
         if len(data) < _THREAD_BYTES:
             nonce = self._authenticator.verify(claim, path, data)
@@ -278,9 +280,13 @@ class Gateway:
             nonce = await asyncio.to_thread(self._authenticator.verify, claim, path, data)
         if self._authenticator.admit(claim, nonce):
             claim.node.active = False  # a new process of this agent: it has to activate
+        trust(scope)
+        self._counts.moved(up=len(data))
         with self._counting:
             self._traffic[0] += len(data)
         answer = await self._door.serve(operation, claim, data, body.gone)
+        self._counts.moved(down=answer.size())
+        self._counts.answered(path, answer.status)
         with self._counting:
             self._traffic[1] += answer.size()
         await send_pieces(send, answer.status, answer.pieces, answer.media_type)
@@ -291,14 +297,17 @@ class Gateway:
             raise Rejected(Reason.RATE)
         data = await body.read(JOIN_CAP, self.settings.body_deadline_s)
         status, fields = await asyncio.to_thread(self._join, data, address)
+        self._counts.answered(scope["path"], status)
         await send_json(send, status, fields)
 
     async def _answer_health(self, path: str, send: Send) -> None:
         well = path == "/healthz" or (self._door.client is not None and self._ready())
-        await send_json(send, 200 if well else 503, {"status": "ok" if well else "not ready"})
+        self._counts.answered(path, 200 if well else 503)
+        fields = {"status": "ok" if well else "not ready", "time": self._clock.wall()}
+        await send_json(send, 200 if well else 503, fields)
 
-    async def _refuse(self, rejected: Rejected, body: Body, send: Send) -> None:
-        self._rejected[rejected.reason] += 1
+    async def _refuse(self, path: str, rejected: Rejected, body: Body, send: Send) -> None:
+        self._counts.refused(path, rejected.reason, rejected.status)
         fields: dict[str, object] = {"code": rejected.reason, "detail": rejected.detail}
         if rejected.reason is Reason.CLOCK_SKEW:
             fields["server_time"] = self._clock.wall()

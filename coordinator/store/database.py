@@ -7,7 +7,8 @@ needs a handful of them (docs/design.md, "State"). What the tables mean is the s
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
@@ -39,6 +40,7 @@ class Database:
     def __init__(self, path: Path, *, read_only: bool) -> None:
         self.path = path
         self.read_only = read_only
+        self.watch_commits: Callable[[float], None] | None = None  # gets the seconds of each
         self._engine = sa.create_engine(
             "sqlite://",
             creator=self._connect,
@@ -64,7 +66,10 @@ class Database:
             connection = plain.execution_options(**{_WRITING: True})
             with connection.begin():
                 yield connection
+                started = time.monotonic()
                 failpoint(Failpoint.DATABASE_COMMIT_BEFORE)
+            if self.watch_commits is not None:
+                self.watch_commits(time.monotonic() - started)
             failpoint(Failpoint.DATABASE_COMMIT_AFTER)
 
     def check(self) -> None:

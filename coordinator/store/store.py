@@ -4,6 +4,7 @@ One SQLite file, home/state.db. Models and events lie beside it (coordinator.che
 shared.event_log); a round counts once its checkpoint is on the disk and its record is in here.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -39,6 +40,10 @@ class Store(AgentTables, RoundTables):
         """
         database = open_database(home / FILE, create=create, read_only=read_only)
         return cls(database, clock or SystemClock())
+
+    def watch_commits(self, watch: Callable[[float], None]) -> None:
+        """`watch` gets the seconds that each commit took to reach the disk."""
+        self._database.watch_commits = watch
 
     def close(self) -> None:
         self._database.close()
