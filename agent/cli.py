@@ -102,5 +102,28 @@ def run_agent(
     )
 
 
+@app.command()
+def doctor(
+    home: HomeOption = None,
+    data: DataOption = None,
+    dataset: DatasetOption = None,
+    join_token: Annotated[
+        str | None,
+        typer.Option("--join", metavar="TOKEN", help="Look at this invitation, without using it."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check this device: packages, memory, disk, data, keys, ledger, network, certificate, clock.
+
+    Example: agent doctor --join @token --data ./photos
+    """
+    from agent.doctor import diagnose
+    from agent.run import read_token
+    from shared.doctor import show
+
+    token = read_token(join_token) if join_token else None
+    show(diagnose(home_of(ROLE, home), token=token, data=data, dataset=dataset), json=as_json)
+
+
 def _say(sentence: str) -> None:
     stderr.print(f"{time.strftime('%H:%M:%S')}  {sentence}", markup=False)

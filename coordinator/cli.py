@@ -295,6 +295,24 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     stdout.print(made)
 
 
+@app.command()
+def doctor(
+    home: HomeOption = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="Also hold this plan against the machine.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check this machine: packages, memory, disk, keys, database, roster, certificate, port, clock.
+
+    Example: coordinator doctor --plan plan.toml
+    """
+    from coordinator.doctor import diagnose
+    from shared.doctor import show
+
+    show(diagnose(home_of(ROLE, home), plan), json=as_json)
+
+
 def _sign_and_watch(folder: Path, keys: Path, passphrase_file: Path | None) -> None:
     import threading
 

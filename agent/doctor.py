@@ -1,0 +1,131 @@
+"""`agent doctor`: would this device join, connect, and be able to train? Nothing is changed or sent.
+
+What the coordinator sees of it is a connection and one question for its health.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from agent.authority import fetch_authority
+from agent.budget import read_budget
+from agent.config import settle
+from agent.data import check_folder
+from agent.policy import Policy
+from agent.state import AgentHome
+from shared import doctor
+from shared.data.probe import count_records
+from shared.doctor import MIB, Check, Finding, examine, green, red, yellow
+from shared.doctor_network import route
+from shared.errors import EnrollmentError
+from shared.tasks.registry import catalogue
+from shared.tokens import Token
+
+NEEDED_MEMORY = 600 * MIB  # torch, Opacus and a small model
+NEEDED_DISK = 512 * MIB
+NEEDED = ("torch", "opacus", "flwr", "PIL", "safetensors")
+ROSTER_WARNING_DAYS = 14
+JOIN = "agent run --join TOKEN --data PATH"
+
+
+def diagnose(
+    path: Path, *, token: Token | None, data: Path | None, dataset: str | None
+) -> list[Finding]:
+    """Everything there is to say about this device; `token` instead of an enrolment, before it."""
+    machine: list[tuple[str, str, Check]] = [
+        ("packages", "reinstall edgeveil", lambda: doctor.installation(NEEDED, "train")),
+        ("cpu", "", doctor.processor),
+        ("memory", "", lambda: doctor.memory(NEEDED_MEMORY, "training a small model")),
+        ("disk", "", lambda: doctor.disk(path, NEEDED_DISK)),
+        ("tasks", "reinstall edgeveil", _tasks),
+        ("data", "give --data PATH", lambda: _data(path, data, dataset)),
+    ]
+    findings = examine(machine)
+    if token is not None:
+        return findings + examine([("tls", "ask for a new token", lambda: _invited(token))])
+    if not path.is_dir():
+        return [*findings, red("enrolment", f"{path}: no agent lives here", JOIN)]
+    permissions = doctor.private_folder(path)
+    findings.append(permissions)
+    if permissions.level is doctor.Level.RED:
+        return findings  # AgentHome would refuse the folder
+    home = AgentHome(path)
+    return findings + examine(
+        [
+            ("keys", "restore them, or enrol again from an empty --home", lambda: _keys(home)),
+            ("policy", "correct policy.toml", lambda: _policy(home)),
+            ("ledger", "do not delete it; see docs/operating.md", lambda: _ledger(path, dataset)),
+            ("roster", "ask the operator to sign a new one", lambda: _roster(home)),
+            ("network", JOIN, lambda: _network(home)),
+        ]
+    )
+
+
+def _tasks() -> list[Finding]:
+    return [
+        green("tasks", f"{spec.id} {spec.version}, code {spec.code_hash().hex()[:16]}")
+        for spec in catalogue()
+    ]
+
+
+def _data(path: Path, data: Path | None, dataset: str | None) -> Finding:
+    config = settle(path, data, dataset)
+    check_folder(config.data)
+    return green("data", f"{config.data}: {count_records(config.data)} records")
+
+
+def _keys(home: AgentHome) -> Finding:
+    if home.find_pinned() is None:
+        return red("keys", f"{home.path}: not enrolled yet", JOIN)
+    home.identity()
+    home.node_key()
+    return green("keys", "identity and transport key are there, private, and the ones that joined")
+
+
+def _policy(home: AgentHome) -> Finding:
+    if not home.policy_path.exists():
+        return green("policy", "none yet; the defaults are written at the first start")
+    policy = Policy.load(home.policy_path)
+    return green("policy", f"ε at most {policy.epsilon_max:g}, δ at most {policy.delta:g}")
+
+
+def _ledger(path: Path, dataset: str | None) -> Finding:
+    found = read_budget(path, dataset)
+    text = (
+        f"{found.dataset}: ε {found.epsilon_spent:.3f} of {found.epsilon_limit:g} spent, "
+        f"{found.share_spent:.0%} of the budget"
+    )
+    if found.share_spent >= 0.99:
+        return red("ledger", text, "no round is possible any more; this is what the budget is for")
+    if found.share_spent >= 0.9:
+        return yellow("ledger", text, "few rounds are left: agent budget")
+    return green("ledger", text)
+
+
+def _roster(home: AgentHome) -> Finding:
+    pinned = home.pinned()
+    roster = home.roster()
+    if pinned.state != "member" or roster is None:
+        fix = "the operator approves the device and signs a roster (coordinator agents)"
+        return yellow("roster", f"{pinned.name} has joined and is on no signed roster yet", fix)
+    if pinned.agent_id not in roster.roster.members:
+        return red("roster", f"{pinned.name} is not on the newest roster", "ask the operator")
+    fix = "ask the operator to sign a new one"
+    what = f"roster epoch {roster.roster.epoch} with {len(roster.roster.members)} members"
+    return doctor.expiry("roster", what, roster.roster.expires, fix, warn_days=ROSTER_WARNING_DAYS)
+
+
+def _network(home: AgentHome) -> Iterator[Finding]:
+    pinned = home.find_pinned()
+    if pinned is None:
+        raise EnrollmentError("no coordinator is known yet")
+    yield from route(pinned.url, pinned.ca_pem)
+
+
+def _invited(token: Token) -> Iterator[Finding]:
+    left = token.expires - time.time()
+    if left <= 0:
+        yield red("token", "this token has expired by this device's clock", "ask for a new one")
+    else:
+        yield green("token", f"for {token.name} at {token.url}, {left / 60:.0f} minutes left")
+    yield from route(token.url, fetch_authority(token.url, token.authority, timeout_s=5.0))
