@@ -92,6 +92,9 @@ class GatewaySettings:
     header_deadline_s: float = 10.0
     handshake_deadline_s: float = 5.0
     keep_alive_s: int = 75
+    most_strangers: int = 512  # connections that have not authenticated
+    most_strangers_per_address: int = 128
+    stranger_life_s: float = 60.0  # a join with its largest body at the slowest pace takes 32 s
     oldest_s: float = 300.0
     newest_s: float = 5.0
     rate_per_agent: float = 100.0

@@ -3,6 +3,7 @@ exhaust. Nothing here knows Flower or agents.
 """
 
 import asyncio
+import functools
 import ipaddress
 import json
 import ssl
@@ -16,12 +17,14 @@ from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from coordinator.gateway.lobby import Lobby
 from coordinator.gateway.vocabulary import GatewaySettings, Reason, Rejected
 from shared.errors import ConfigError
 
 _SLOWEST_BYTES_PER_S = 8 << 10
 _MOST_HEADER_BYTES = 16 << 10
 _TLS_SHUTDOWN_S = 2.0
+_TRUST = "edgeveil.trust"
 
 
 class ClientGone(Exception):
@@ -107,10 +110,12 @@ class PatientProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 with a deadline for the headers of every request, which it lacks."""
 
     header_deadline_s = 10.0
+    lobby: Lobby
     _header_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.lobby.enter(self, self.client[0] if self.client else "")
         self._arm()
 
     def data_received(self, data: bytes) -> None:
@@ -121,6 +126,7 @@ class PatientProtocol(H11Protocol):
             self._disarm()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lobby.leave(self)
         self._disarm()
         super().connection_lost(exc)
 
@@ -139,6 +145,11 @@ class HttpServer:
     def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
         self._settings = settings
         self._state = ServerState()
+        self._lobby = Lobby(
+            most=settings.most_strangers,
+            most_per_address=settings.most_strangers_per_address,
+            life_s=settings.stranger_life_s,
+        )
         self._config = Config(
             app,
             lifespan="off",
@@ -157,10 +168,6 @@ class HttpServer:
         self._tls: ssl.SSLContext | None = None
         self._server: asyncio.Server | None = None
         self.port = 0
-
-    def limit_connections(self, most: int) -> None:
-        """Beyond it, new requests get 503."""
-        self._config.limit_concurrency = most
 
     async def start(self, host: str, port: int, files: tuple[Path, Path] | None) -> None:
         """`files`: certificate chain and key; None serves plain HTTP, for a proxy on this machine.
@@ -204,8 +211,11 @@ class HttpServer:
             connection.transport.abort()
 
     def _protocol(self) -> PatientProtocol:
-        protocol = PatientProtocol(config=self._config, server_state=self._state, app_state={})
+        state: dict[str, Any] = {}
+        protocol = PatientProtocol(config=self._config, server_state=self._state, app_state=state)
         protocol.header_deadline_s = self._settings.header_deadline_s
+        protocol.lobby = self._lobby
+        state[_TRUST] = functools.partial(self._lobby.leave, protocol)
         return protocol
 
 
@@ -219,6 +229,11 @@ def _check_loopback(host: str) -> None:
             f"plain HTTP is served on a loopback address only, not on {host}: "
             'set listen = "127.0.0.1:PORT" in coordinator.toml and put a TLS proxy in front'
         )
+
+
+def trust(scope: Scope) -> None:
+    """The request of this scope passed every check: its connection may stay."""
+    scope["state"][_TRUST]()
 
 
 def client_address(scope: Scope) -> str:
