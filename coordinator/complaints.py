@@ -1,19 +1,22 @@
-"""Whom the agents complain about: two who could not open the same agent's shares exclude it (pure).
+"""Whom the agents complain about: more than all the corrupt ones together exclude an agent (pure).
 
 A refusal SHARE_AUTH names the sender of the share that did not open. One complaint proves nothing,
-since accuser and accused can both lie; two different accusers within a run cost the accused its place
-in that run. An agent whose own shares fit no secret at unmasking is excluded at once.
+since accuser and accused can both lie; only more accusers than the plan assumes to be corrupt show
+that an honest one is among them. An agent that is proved to have sealed shares that fit no secret is
+excluded at once.
 """
 
 from collections.abc import Iterable
 
-ENOUGH = 2  # different accusers
+LEAST = 2  # different accusers, however few corrupt agents the plan assumes
 
 
 class Complaints:
     """One run's; agents by name, so that they can be rebuilt from its round records."""
 
-    def __init__(self) -> None:
+    def __init__(self, corrupt: int) -> None:
+        """`corrupt`: how many members of one cohort the plan assumes to collude."""
+        self._enough = max(LEAST, corrupt + 1)
         self._accusers: dict[str, set[str]] = {}
         self._convicted: set[str] = set()
 
@@ -28,5 +31,5 @@ class Complaints:
     @property
     def excluded(self) -> frozenset[str]:
         """Who is asked no more in this run."""
-        accused = {name for name, by in self._accusers.items() if len(by) >= ENOUGH}
+        accused = {name for name, by in self._accusers.items() if len(by) >= self._enough}
         return frozenset(accused | self._convicted)

@@ -20,7 +20,7 @@ from coordinator.aggregation import mean_update
 from coordinator.attempt import AttemptRunner, Stopped, Surroundings
 from coordinator.complaints import Complaints
 from coordinator.config import Plan
-from coordinator.offers import Proposal, secagg_params, training_plan
+from coordinator.offers import Proposal, assumed_corrupt, secagg_params, training_plan
 from coordinator.records import Evaluation, Outcome, RoundRecord
 from coordinator.rounds import Abort, Deadlines, RoundMachine
 from coordinator.shards import ShardedMachine
@@ -87,7 +87,7 @@ class Driver:
         self._training = training_plan(run.plan)
         self._params = secagg_params(run.plan, self._training, model.size)
         self._strategy = create(run.plan.server.strategy, run.plan.server.learning_rate)
-        self._complaints = Complaints()
+        self._complaints = Complaints(assumed_corrupt(run.plan))
         for record in store.rounds(run.run_id):
             self._hear(record.extra)
 

@@ -102,6 +102,11 @@ def _reach_and_noise(proposal: TrainingPlan, n_ref: int) -> tuple[float, float]:
     return reach, noise / 2 if proposal.average else noise
 
 
+def assumed_corrupt(plan: Plan) -> int:
+    """C of docs/protocol.md, "Parameters", for the largest cohort of the plan."""
+    return max(plan.cohort_max * plan.secagg.gamma_ppm // 1_000_000, plan.secagg.c_min)
+
+
 @dataclass(frozen=True)
 class Proposal:
     """Everything that is the same for all agents of one attempt, and how they are sharded."""

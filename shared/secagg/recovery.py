@@ -6,6 +6,7 @@ when a set fits, every other share is compared with the polynomial and the liars
 unless they are so many that honest holders could be framed.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, islice
@@ -37,7 +38,9 @@ def recover(
     """`shares` by owner, then holder; all owners of U2, each with ≥ t shares of the right kind.
 
     Raises:
-        Aborted: SHARE_AUTH naming an owner whose shares fit no secret; leave it out next time.
+        Aborted: SHARE_AUTH. It names the owner only where its guilt is certain: every set of t
+            shares was tried, and so many holders answered that t of them must be honest. Otherwise
+            lying holders could have an honest owner excluded, and nobody is named.
     """
     seeds: dict[bytes, bytes] = {}
     secrets: dict[bytes, bytes] = {}
@@ -51,8 +54,11 @@ def recover(
             fits = _opens(mask_keys[owner])
         secret, wrong = search(points, cohort.solution.t, fits)
         if secret is None:
+            guilty = proves_guilt(len(points), cohort.solution.t, cohort.solution.c)
             raise Aborted(
-                Code.SHARE_AUTH, "the shares of an agent fit no secret; leave it out", agent=owner
+                Code.SHARE_AUTH,
+                "the shares of an agent fit no secret",
+                agent=owner if guilty else None,
             )
         (seeds if owner in u3 else secrets)[owner] = secret
         liars.update(found[x] for x in wrong)
@@ -78,6 +84,11 @@ def search(
         wrong = [x for x in points if shamir.combine(base, at=x) != points[x]]
         return secret, wrong if 2 * len(wrong) <= len(points) - t + 1 else []
     return None, []
+
+
+def proves_guilt(answers: int, t: int, corrupt: int) -> bool:
+    """Whether a search without success shows that the owner, and not its holders, lied."""
+    return answers >= t + corrupt and math.comb(answers, t) <= MAX_TRIES
 
 
 def _subsets(xs: list[int], t: int) -> Iterator[tuple[int, ...]]:

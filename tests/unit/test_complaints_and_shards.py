@@ -20,15 +20,23 @@ PEOPLE = identities(10)
 
 
 def test_one_accuser_excludes_nobody_however_often_it_complains():
-    complaints = Complaints()
+    complaints = Complaints(corrupt=1)
     complaints.note([("a", "x"), ("a", "x"), ("b", "y")])
     assert complaints.excluded == frozenset()
     complaints.note([("b", "x")])
     assert complaints.excluded == {"x"}
 
 
+def test_as_many_accusers_as_there_may_be_liars_exclude_nobody():
+    complaints = Complaints(corrupt=2)
+    complaints.note([("a", "x"), ("b", "x")])
+    assert complaints.excluded == frozenset()
+    complaints.note([("c", "x")])
+    assert complaints.excluded == {"x"}
+
+
 def test_shares_that_fit_no_secret_exclude_at_once():
-    complaints = Complaints()
+    complaints = Complaints(corrupt=1)
     complaints.convict(["x"])
     assert complaints.excluded == {"x"}
 
