@@ -230,6 +230,9 @@ def serve(
             "--plain-http", help="Listen without TLS, on loopback only, behind a TLS proxy here."
         ),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Leave events out of standard error.")
+    ] = False,
 ) -> None:
     """Run the coordinator until interrupted. Unfinished runs continue by themselves.
 
@@ -237,7 +240,7 @@ def serve(
     """
     from coordinator.serve import serve as serve_forever
 
-    serve_forever(home_of(ROLE, home), plan, plain_http=plain_http)
+    serve_forever(home_of(ROLE, home), plan, plain_http=plain_http, quiet=quiet)
 
 
 @app.command("run")

@@ -33,6 +33,13 @@ class CoordinatorConfig(Settings):
     certificate_key: Path | None = None
     authority: Path | None = None  # its root, which agents pin
 
+    page: str | None = None  # host:port of the live page; default 127.0.0.1:8480 or a free port
+
+    @field_validator("page")
+    @classmethod
+    def _page_is_host_and_port(cls, value: str | None) -> str | None:
+        return value if value is None or value == "off" else cls._listen_is_host_and_port(value)
+
     @model_validator(mode="after")
     def _certificate_is_complete(self) -> Self:
         """`authority` may stand alone: then a proxy on this machine holds the rest."""

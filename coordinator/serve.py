@@ -27,6 +27,7 @@ from coordinator.enrollment import JoinDesk
 from coordinator.flower_runtime import FlowerRuntime
 from coordinator.follow import size
 from coordinator.gateway import Gateway
+from coordinator.lookout import Lookout
 from coordinator.membership import agents_of, change_in
 from coordinator.records import Run, RunState
 from coordinator.reports import build
@@ -38,20 +39,20 @@ from coordinator.store import Store
 from coordinator.transport import Member
 from shared.clock import SystemClock
 from shared.config import validate
-from shared.console import stderr
 from shared.errors import EdgeveilError, TransportError
 from shared.event_log import Event, EventLog, Level
 from shared.failpoints import Failpoint, failpoint
 from shared.files import exclusive_lock, private_directory, write_atomic
 from shared.identity import Identity
 from shared.privacy.heads import SignedHead
+from shared.telling import say
 
 IDLE_S = 0.5
 INFO: Level = "info"
 ERROR: Level = "error"
 
 
-def serve(home: Path, plan: Path | None, *, plain_http: bool = False) -> None:
+def serve(home: Path, plan: Path | None, *, plain_http: bool = False, quiet: bool = False) -> None:
     """Run until SIGINT or SIGTERM; raises what makes it impossible to start or go on.
 
     `plain_http`: a proxy on this machine does TLS; refused unless the address is loopback.
@@ -59,13 +60,13 @@ def serve(home: Path, plan: Path | None, *, plain_http: bool = False) -> None:
     config = load_config(home)
     queued = load_plan(plan) if plan is not None else None
     with exclusive_lock(home / "serve.lock", held_by="coordinator serve"):
-        coordinator = Coordinator(home, config)
+        coordinator = Coordinator(home, config, quiet=quiet)
         try:
             coordinator.start(plain_http=plain_http)
             if queued is not None:
                 submit(coordinator.store, queued)
                 for notice in queued.notices:
-                    stderr.print(f"warning: {notice}", markup=False)
+                    say(f"warning: {notice}", level="warning")
             coordinator.work()
         finally:
             coordinator.stop()
@@ -74,13 +75,14 @@ def serve(home: Path, plan: Path | None, *, plain_http: bool = False) -> None:
 class Coordinator:
     """One serving process. Used from the main thread; the admin and gateway threads only call handlers."""
 
-    def __init__(self, home: Path, config: CoordinatorConfig) -> None:
+    def __init__(self, home: Path, config: CoordinatorConfig, *, quiet: bool = False) -> None:
         self.home = home
         self.config = config
         self.clock = SystemClock()
         self.halt = threading.Event()
         self.store = Store.open(home)
-        self.events = EventLog(home / "events.jsonl")
+        self.lookout = Lookout(home, config, self.store, quiet=quiet)
+        self.events = EventLog(home / "events.jsonl", watch=self.lookout.take)
         self.progress = Progress()
         self.names: dict[bytes, str] = {}
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -116,10 +118,13 @@ class Coordinator:
         self._register_members()
         self._admin = AdminServer(self.home / SOCKET, self._handlers())
         self._admin.start()
+        self.lookout.start(self.gateway, self.runtime.alive, files)
         self._roster_changed.set()  # one imported while we were starting went past us
         self.events.emit(Event.COORDINATOR_START)
         how = " in plain HTTP" if plain_http else ""
         self._say(f"coordinator listening{how} on {host}:{self.gateway.port} for {self.config.url}")
+        if self.lookout.url is not None:
+            self._say(f"page {self.lookout.url}")
         if self._signer is not None:
             self._signer.keep_alive(self.clock.monotonic())
             self._say(
@@ -130,6 +135,7 @@ class Coordinator:
     def stop(self) -> None:
         """Public listener first, then the Flower run and its process, then our own files."""
         for close in (
+            self.lookout.stop,
             self._stop_admin,
             self.gateway.stop,
             self.runtime.stop,
@@ -175,7 +181,7 @@ class Coordinator:
         folder = private_directory(self.home / "runs" / run.run_id)
         # What is said of a run that ends in a way nobody foresaw: it can be continued.
         state, event, level, reason = RunState.STOPPED, Event.RUN_STOP, ERROR, ""
-        with EventLog(folder / "events.jsonl") as events:
+        with EventLog(folder / "events.jsonl", watch=self.lookout.take) as events:
             try:
                 self._drive(run, events)
                 state, event, level = RunState.FINISHED, Event.RUN_FINISH, INFO
@@ -185,7 +191,7 @@ class Coordinator:
                 raise
             except EdgeveilError as error:
                 state, event, reason = RunState.FAILED, Event.RUN_FAIL, str(error)
-                stderr.print(f"run {run.run_id} failed: {error}", markup=False)
+                say(f"run {run.run_id} failed: {error}", level="error")
             finally:
                 self.store.set_run_state(run.run_id, state, reason)
                 self._save_report(run.run_id, folder)
@@ -269,6 +275,8 @@ class Coordinator:
             "pid": os.getpid(),
             "superlink_pid": self.runtime.superlink_pid,
             "port": self.gateway.port,
+            "page": self.lookout.url,
+            "live": self.lookout.live.now().as_json(),
             "run": progress.run,
             "round": progress.round,
             "stage": progress.stage,
@@ -344,7 +352,7 @@ class Coordinator:
 
     @staticmethod
     def _say(sentence: str) -> None:
-        stderr.print(sentence, markup=False)
+        say(sentence)
 
     def _stop_admin(self) -> None:
         self.halt.set()

@@ -121,7 +121,7 @@ def _explain_missing_extra(error: Exception, role: str) -> None:
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     extra = EXTRA_OF.get(name)
     if extra is not None:
-        extra = "serve" if role == "coordinator" else extra
+        extra = "serve" if role == "coordinator" else "train"
         _complain(
             f'this command needs {name}, which is not installed; run: pip install "edgeveil[{extra}]"'
         )

@@ -1,0 +1,61 @@
+"""What the page shows, gathered from the database and the running process; kept while nothing ends."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from coordinator.history import History
+from coordinator.live import Live
+from coordinator.records import Run
+from coordinator.reports.facts import RunFacts
+from coordinator.reports.live_page import SHOWN_RUNS, View, live_page, run_sections
+from coordinator.reports.page import report_page
+from coordinator.reports.words import Words
+from coordinator.store import Store
+from shared.errors import ConfigError
+from shared.pages.document import Language
+
+Agents = Callable[[], Sequence[Mapping[str, Any]]]
+
+
+class Pages:
+    """Called from worker threads, one at a time."""
+
+    def __init__(self, url: str, store: Store, live: Live, agents: Agents) -> None:
+        self._url = url
+        self._store = store
+        self._live = live
+        self._agents = agents
+        self._history = History()
+        self._charts: tuple[object, str] = (None, "")
+        self._lock = threading.Lock()
+
+    def front(self, language: Language) -> str:
+        with self._lock:
+            now = self._live.now()
+            runs = self._store.runs()
+            found = self._facts(now.run, runs)
+            view = View(self._url, now, self._agents(), found, runs[-SHOWN_RUNS:], time.time())
+            return live_page(view, self._drawn(found, language), language)
+
+    def run(self, run_id: str, language: Language) -> str | None:
+        """The report of one run; None when there is no such run."""
+        try:
+            run = self._store.run(run_id)
+        except ConfigError:
+            return None
+        with self._lock:
+            return report_page(self._history.of(self._store, run), language, made=time.time())
+
+    def _facts(self, running: str, runs: Sequence[Run]) -> RunFacts | None:
+        wanted = [run for run in runs if run.run_id == running] or list(runs[-1:])
+        return self._history.of(self._store, wanted[0]) if wanted else None
+
+    def _drawn(self, found: RunFacts | None, language: Language) -> str:
+        if found is None:
+            return ""
+        key = (found.run.run_id, len(found.records), language)
+        if self._charts[0] != key:
+            self._charts = (key, run_sections(found, Words(language)))
+        return self._charts[1]
