@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.event_log import Event, EventLine
 
-RECENT = 40  # events that are remembered
+RECENT = 200  # events that are remembered
 WAITING, ANSWERED = "waiting", "answered"
 
 

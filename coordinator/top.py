@@ -27,6 +27,7 @@ from shared.pages.text import human_bytes
 EVERY_S = 0.5
 LAST_ROUNDS = 8
 LAST_EVENTS = 6
+NARROW = 64  # columns of a terminal
 MOST_AGENTS = 20  # rows; the rest is counted
 
 
@@ -76,26 +77,37 @@ def watch(home: Path, console: Console, *, once: bool) -> None:
     """Draw until interrupted."""
     history = History()
     if once:
-        console.print(draw(look(home, history), time.time()))
+        console.print(draw(look(home, history), time.time(), console.width))
         return
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(draw(look(home, history), time.time()), refresh=True)
+            live.update(draw(look(home, history), time.time(), console.width), refresh=True)
             time.sleep(EVERY_S)
 
 
-def draw(picture: Picture, at: float) -> Group:
+def draw(picture: Picture, at: float, width: int) -> Group:
+    narrow = width < NARROW
     parts: list[Any] = [_head(picture), _progress(picture, at)]
     if picture.status["agents"]:
-        parts.append(_agents(picture, at))
+        parts.append(_fitted(_agents(picture, at), {2} if narrow else set()))
     if picture.records:
-        parts.append(_rounds(picture))
+        parts.append(_fitted(_rounds(picture), {1, 4} if narrow else set()))
     if picture.now.recent:
         parts.append(Text("Events", style="italic"))
         parts += [as_text(line) for line in picture.now.recent[-LAST_EVENTS:]]
     return Group(
         *(Padding(part, (0, 0, 1, 0)) if isinstance(part, Table) else part for part in parts)
     )
+
+
+def _fitted(made: Table, left_out: set[int]) -> Table:
+    """No cell in pieces: without the columns that can be missed, and cut off where still too long."""
+    made.columns = [column for n, column in enumerate(made.columns) if n not in left_out]
+    for column in made.columns:
+        column.no_wrap, column.overflow = True, "ellipsis"
+    first = made.columns[0]
+    first.min_width = max((len(str(cell)) for cell in first.cells), default=1)
+    return made
 
 
 def _head(picture: Picture) -> Text:

@@ -18,6 +18,7 @@ from shared.pages.text import escape
 
 SHOWN_RUNS = 20
 SHOWN_EVENTS = 15
+ROUTINE = ("agent.select", "agent.reply", "stage.start")  # shown by the parts above
 SHOWN_SECTIONS = ("quality", "participation", "privacy", "stages", "rounds")
 
 
@@ -139,10 +140,11 @@ def _runs(view: View, words: Words, language: Language) -> str:
 
 
 def _events(recent: Sequence[EventLine], words: Words) -> str:
-    if not recent:
+    told_of = [line for line in recent if line.event not in ROUTINE or line.level != "info"]
+    if not told_of:
         return ""
     rows = []
-    for line in list(reversed(recent))[:SHOWN_EVENTS]:
+    for line in list(reversed(told_of))[:SHOWN_EVENTS]:
         clock = datetime.fromtimestamp(line.ts, tz=UTC).strftime("%H:%M:%S")
         where = f"{line.round}.{line.attempt}" if line.round else "–"
         told = " ".join(part for part in (line.stage, line.agent, line.reason) if part)
