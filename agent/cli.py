@@ -8,6 +8,7 @@ import typer
 
 from agent import privacy_cli
 from shared.console import HomeOption, JsonOption, home_of, print_json, run, stderr, stdout
+from shared.pages.text import plain
 
 app = typer.Typer(
     help="Train on this device's own data; refuse rather than overspend its privacy budget.\n\n"
@@ -20,6 +21,7 @@ app.add_typer(privacy_cli.budget_app, name="budget")
 app.add_typer(privacy_cli.policy_app, name="policy")
 app.command()(privacy_cli.verify)
 ROLE = "agent"
+MOST_SAID = 2000  # characters of one sentence
 
 DataOption = Annotated[
     Path | None,
@@ -126,4 +128,5 @@ def doctor(
 
 
 def _say(sentence: str) -> None:
-    stderr.print(f"{time.strftime('%H:%M:%S')}  {sentence}", markup=False)
+    # A sentence may quote what the coordinator sent: no escape sequence of its may reach the terminal.
+    stderr.print(f"{time.strftime('%H:%M:%S')}  {plain(sentence, MOST_SAID)}", markup=False)

@@ -26,6 +26,7 @@ from shared.clock import SystemClock
 from shared.data.probe import raw_records
 from shared.errors import ConfigError
 from shared.files import write_atomic
+from shared.pages.text import plain
 from shared.tokens import Token
 
 Status = Callable[[str], None]
@@ -172,11 +173,18 @@ def _stop_on_signals() -> threading.Event:
     return stop
 
 
+class _PlainLines(logging.Formatter):
+    """A message is one line without control characters: it may quote what a coordinator sent."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return plain(super().formatMessage(record), 4000)
+
+
 def _log_to(path: Path) -> None:
     """The owner's own log: refusals with their reasons and our own faults, never records."""
     logging.raiseExceptions = False  # a full disk must not print a traceback of the logger's own
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_PlainLines("%(asctime)s %(levelname)s %(message)s"))
     path.chmod(0o600)
     logger = logging.getLogger("edgeveil")
     logger.addHandler(handler)

@@ -35,6 +35,7 @@ from shared.names import NAME
 from shared.roster import Roster, SignedRoster, agent_id, check_newer
 from shared.tokens import Token
 
+MOST_RUNS = 10_000  # whose counters are kept; a run id has at most 40 characters
 MAX_STATE = 4 << 20  # bytes; a roster of 10,000 members has about 1 MB in hex
 
 _FILE = ConfigDict(
@@ -246,7 +247,10 @@ class AgentHome:
                 RefusalCode.ROUND_REPLAY,
                 f"{attempt}: this device has already been at round {last[0]} attempt {last[1]}",
             )
+        rounds.pop(attempt.run_id, None)  # the newest last
         rounds[attempt.run_id] = offered
+        for oldest in list(rounds)[:-MOST_RUNS]:
+            del rounds[oldest]  # the ledger goes on refusing what it has charged
         data = json.dumps(rounds, separators=(",", ":")).encode("ascii")
         write_atomic(self.path / "rounds.json", data)
 

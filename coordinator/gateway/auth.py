@@ -136,7 +136,8 @@ class Authenticator:
         known = node.session
         if known is None or session == known or session.counter > known.counter:
             return
-        if session.counter == known.counter:
+        if session.counter == known.counter and node.alarmed != session.counter:
+            node.alarmed = session.counter  # one alarm each, or the copy could flood the log
             self._log(Event.SESSION_CLONE, level="alarm", agent=node.member.name)
         raise Rejected(Reason.SUPERSEDED)
 

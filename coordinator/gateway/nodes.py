@@ -31,6 +31,7 @@ class Node:
     identity: Ed25519PublicKey
     node_id: int = 0  # 0: not registered with the running SuperLink
     session: Session | None = None
+    alarmed: int = 0  # the session counter of the last clone alarm
     active: bool = False  # has activated since this gateway met this SuperLink
     revoked: bool = False
     announced: dict[str, Instruction] = field(default_factory=dict)  # SuperLink has it any moment
