@@ -1,14 +1,13 @@
 """The `agent` command: parse, call one function, print. Heavy imports live inside commands."""
 
-import time
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from agent import privacy_cli
-from shared.console import HomeOption, JsonOption, home_of, print_json, run, stderr, stdout
-from shared.pages.text import plain
+from shared.console import HomeOption, JsonOption, home_of, print_json, run, stdout
+from shared.telling import say
 
 app = typer.Typer(
     help="Train on this device's own data; refuse rather than overspend its privacy budget.\n\n"
@@ -86,6 +85,15 @@ def run_agent(
         bool,
         typer.Option("--accept-policy", help="Confirm a policy.toml that allows more than before."),
     ] = False,
+    page: Annotated[
+        bool, typer.Option("--page", help="Show the device's own page on loopback.")
+    ] = False,
+    page_listen: Annotated[
+        str, typer.Option("--page-listen", metavar="HOST:PORT", help="Where, on loopback.")
+    ] = "127.0.0.1:8481",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but errors on standard error.")
+    ] = False,
 ) -> None:
     """Answer training rounds until interrupted.
 
@@ -100,7 +108,8 @@ def run_agent(
         policy=policy,
         dataset=dataset,
         accept_policy=accept_policy,
-        on_status=_say,
+        on_status=(lambda _sentence: None) if quiet else say,
+        page=page_listen if page else None,
     )
 
 
@@ -125,8 +134,3 @@ def doctor(
 
     token = read_token(join_token) if join_token else None
     show(diagnose(home_of(ROLE, home), token=token, data=data, dataset=dataset), json=as_json)
-
-
-def _say(sentence: str) -> None:
-    # A sentence may quote what the coordinator sent: no escape sequence of its may reach the terminal.
-    stderr.print(f"{time.strftime('%H:%M:%S')}  {plain(sentence, MOST_SAID)}", markup=False)

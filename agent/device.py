@@ -1,5 +1,6 @@
 """What stays the same while an agent runs: its home, its pins, its owner's policy and data."""
 
+import contextlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +13,9 @@ from agent.data import DataShelf
 from agent.policy import Policy
 from agent.state import AgentHome, Pinned
 from shared.clock import Clock
+from shared.event_log import Event, EventLog
 from shared.identity import Identity
-from shared.messages import Tensor
+from shared.messages import Attempt, Stage, Tensor
 from shared.plan import TrainingPlan
 from shared.tasks import registry
 from shared.tasks.spec import Examples, Options, Task, TaskSpec
@@ -70,6 +72,32 @@ class Device:
     accept_looser: bool = False
     trainer: Callable[[], Trainer] = torch_trainer
     load_task: Callable[[TaskSpec], Task] = registry.load
+    journal: EventLog | None = None  # what was done and what left, for the owner's page
+
+    def note(
+        self,
+        event: Event,
+        attempt: Attempt,
+        *,
+        stage: Stage,
+        reason: str = "",
+        size: int = 0,
+        dur_ms: int | None = None,
+    ) -> None:
+        """A line of the owner's journal; a full disk loses it and nothing else."""
+        if self.journal is None:
+            return
+        with contextlib.suppress(OSError):
+            self.journal.emit(
+                event,
+                run=attempt.run_id,
+                round=attempt.round,
+                attempt=attempt.attempt,
+                stage=stage.name.lower(),
+                reason=reason,
+                size=size,
+                dur_ms=dur_ms,
+            )
 
     @property
     def ledger_folder(self) -> Path:

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent.config import save, settle
@@ -18,6 +18,7 @@ from agent.data import DataShelf, check_folder
 from agent.device import Device
 from agent.dp.fingerprint import check_dataset
 from agent.enrollment import JoinState, join, wait_until_member
+from agent.page_view import JOURNAL
 from agent.policy import Policy
 from agent.state import AgentHome
 from agent.warm_up import WarmSession
@@ -25,6 +26,7 @@ from shared.argv import hide_argument
 from shared.clock import SystemClock
 from shared.data.probe import raw_records
 from shared.errors import ConfigError
+from shared.event_log import EventLog
 from shared.files import write_atomic
 from shared.pages.text import plain
 from shared.tokens import Token
@@ -83,6 +85,7 @@ def run_device(
     dataset: str | None,
     accept_policy: bool,
     on_status: Status,
+    page: str | None = None,
 ) -> None:
     """Answer rounds until SIGINT or SIGTERM.
 
@@ -111,7 +114,10 @@ def run_device(
         if home.find_pinned() is None or home.pinned().state != "member":
             threading.Thread(target=_warm_up, daemon=True).start()
         wait_until_member(home, stop, on_status)
-        if not stop.is_set():
+        if stop.is_set():
+            on_status("stopped")
+            return
+        with _owners_view(path, config.dataset, page, on_status) as journal:
             device = Device(
                 home=home,
                 pinned=home.pinned(),
@@ -122,9 +128,31 @@ def run_device(
                 clock=SystemClock(),
                 on_status=on_status,
                 accept_looser=accept_policy,
+                journal=journal,
             )
             _answer_rounds(device, stop)
     on_status("stopped")
+
+
+@contextlib.contextmanager
+def _owners_view(
+    path: Path, dataset: str, page: str | None, on_status: Status
+) -> Iterator[EventLog]:
+    """The journal of this device and, when `page` names an address, the page that shows it."""
+    if page is None:
+        with EventLog(path / JOURNAL) as journal:
+            yield journal
+        return
+    from agent.page import OwnersPage  # noqa: PLC0415 - a web server only when asked for
+
+    shown = OwnersPage(path, dataset, page)
+    with EventLog(path / JOURNAL, watch=lambda _: shown.ring()) as journal:
+        shown.start()
+        on_status(f"page {shown.url}")
+        try:
+            yield journal
+        finally:
+            shown.stop()
 
 
 def _warm_up() -> None:

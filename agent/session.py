@@ -25,6 +25,7 @@ from shared.errors import (
     RefusalCode,
     StateDamaged,
 )
+from shared.event_log import Event
 from shared.failpoints import Failpoint, failpoint
 from shared.messages import (
     VERSIONS,
@@ -207,6 +208,7 @@ class Session:
             f"round {attempt.round} of {plan.rounds}: training, {plan.steps} steps"
         )
         failpoint(Failpoint.AGENT_TRAIN_BEFORE)
+        started = self._device.clock.monotonic()
         result = self._device.trainer().train(
             offer.task,
             offer.options,
@@ -218,6 +220,8 @@ class Session:
             modes=self._device.policy.gradient_modes,
         )
         failpoint(Failpoint.AGENT_TRAIN_AFTER)
+        took = round((self._device.clock.monotonic() - started) * 1000)
+        self._device.note(Event.UPDATE_TRAIN, attempt, stage=Stage.ROUND, dur_ms=took)
         blob = to_blob(result.update)
         ledger.seal(attempt, blob, steps_done=result.steps, gradient_mode=result.gradient_mode)
         return blob
@@ -253,12 +257,15 @@ class Session:
 
     def _reply(self, request: Request, body: bytes, bulk: memoryview | None = None) -> Reply:
         device = self._device
+        size = len(body) + len(bulk or b"")
+        device.note(Event.REPLY_SEND, request.attempt, stage=request.stage, size=size)
         return make_reply(device.signer, device.pinned.agent_id, request, body, bulk)
 
     def _refuse(self, request: Request, code: RefusalCode, cause: Exception) -> Reply:
         device = self._device
         where = f"{request.stage} of {request.attempt}"
         self._refusals.note(code, where=where, now=device.clock.wall())
+        device.note(Event.REPLY_REFUSE, request.attempt, stage=request.stage, reason=code.value)
         log.warning("refused %s of %s: %s: %s", request.stage, request.attempt, code, cause)
         device.on_status(f"round {request.attempt.round}: refused ({code}): {cause}")
         about = _about(code, cause)
