@@ -164,7 +164,7 @@ def test_a_read_only_store_cannot_write(tmp_path, store):
     run = store.create_run("plan", "hash")
     with Store.open(tmp_path, read_only=True) as reader:
         assert reader.run(run.run_id) == run
-        with pytest.raises(ConfigError, match="cannot be written"):
+        with pytest.raises(ConfigError, match="cannot be opened for writing"):
             reader.set_meta("a", "b")
 
 
