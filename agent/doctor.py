@@ -54,7 +54,11 @@ def diagnose(
         [
             ("keys", "restore them, or enrol again from an empty --home", lambda: _keys(home)),
             ("policy", "correct policy.toml", lambda: _policy(home)),
-            ("ledger", "do not delete it; see docs/operating.md", lambda: _ledger(path, dataset)),
+            (
+                "ledger",
+                "keep it as it is: a new one would be a new budget",
+                lambda: _ledger(path, dataset),
+            ),
             ("roster", "ask the operator to sign a new one", lambda: _roster(home)),
             ("network", JOIN, lambda: _network(home)),
         ]
