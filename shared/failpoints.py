@@ -2,7 +2,7 @@
 
 `EDGEVEIL_FAILPOINTS="agent.seal.before=kill@2,events.append.before=sleep:0.5"` arms the processes
 started by the two commands: the action happens at the n-th passage (default the first), once. The
-list below is closed, and a test proves that every name is passed (docs/design.md, "Failpoints").
+list below is closed (docs/design.md, "Failpoints").
 """
 
 import errno
