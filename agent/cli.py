@@ -19,6 +19,7 @@ app = typer.Typer(
 app.add_typer(privacy_cli.budget_app, name="budget")
 app.add_typer(privacy_cli.policy_app, name="policy")
 app.command()(privacy_cli.verify)
+app.command()(privacy_cli.audit)
 ROLE = "agent"
 MOST_SAID = 2000  # characters of one sentence
 

@@ -58,11 +58,15 @@ class Range(_Block):
 
 
 class TaskRule(_Block):
-    """One allowed task; without a hash, whatever of that id and version is installed."""
+    """One allowed task; without a hash, whatever of that id and version is installed.
+
+    With `variants`, only these models of it, and a plan has to name the one it means.
+    """
 
     id: Annotated[str, Strict()]
     version: Annotated[str, Strict()]
     hash: Hash | None = None
+    variants: tuple[Annotated[str, Strict()], ...] | None = Field(default=None, min_length=1)
 
 
 class Schedule(_Block):

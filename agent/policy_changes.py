@@ -39,7 +39,9 @@ def _within(new: str | Collection[TaskRule], old: str | Collection[TaskRule]) ->
         return False
     return all(
         any(
-            (rule.id, rule.version) == (kept.id, kept.version) and kept.hash in (None, rule.hash)
+            (rule.id, rule.version) == (kept.id, kept.version)
+            and kept.hash in (None, rule.hash)
+            and (kept.variants is None or set(rule.variants or "*") <= set(kept.variants))
             for kept in old
         )
         for rule in new

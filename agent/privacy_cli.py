@@ -9,6 +9,7 @@ import typer
 from shared.console import HomeOption, JsonOption, home_of, print_json, stderr, stdout, table
 
 ROLE = "agent"
+CAUGHT = 7  # exit of `agent audit` when canaries can be told apart
 budget_app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 policy_app = typer.Typer(
     help="What this device agrees to: show it, change it.", no_args_is_help=True
@@ -208,3 +209,48 @@ def verify(
             stdout.print("[bold red]no[/]  ", end="")
             stdout.print(sentence, markup=False)
     raise typer.Exit(int(found.verdict))
+
+
+def audit(
+    home: HomeOption = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="The data to copy [default: of this home].")
+    ] = None,
+    dataset: DatasetOption = None,
+    task: Annotated[
+        str | None, typer.Option(help="An installed task [default: the one trained last].")
+    ] = None,
+    variant: Annotated[str | None, typer.Option(help="Its variant [default: its own].")] = None,
+    canaries: Annotated[int, typer.Option(min=100, max=20_000, help="Made-up records.")] = 2000,
+    steps: Annotated[int, typer.Option(min=1, max=100, help="Steps of each copy.")] = 4,
+    as_json: JsonOption = False,
+) -> None:
+    """Train copies with made-up records in them and see what an observer could tell: is the noise there?
+
+    Example: agent audit --data ./photos
+    """
+    from agent.audit import audit_home
+
+    found = audit_home(
+        home_of(ROLE, home),
+        data=data,
+        dataset=dataset,
+        task_id=task,
+        variant=variant,
+        canaries=canaries,
+        steps=steps,
+    )
+    if as_json:
+        print_json(found.as_json())
+    else:
+        made = table("Audit of this installation", "what", ">found", ">allowed")
+        made.add_row("ε, lower bound (95 %)", f"{found.bound.epsilon:.3f}", f"{found.claimed:g}")
+        made.add_row("separation µ", f"{found.sharp.mu:.3f}", f"{found.sharp.expected:.3f}")
+        made.add_row("alarms", f"{found.alarms} of {found.runs}", "fewer than half")
+        stdout.print(made)
+        stdout.print(
+            "Nothing more can be told than the noise allows; nothing was charged or sent."
+            if found.passed
+            else "[bold red]More can be told than was claimed: do not train with this installation.[/]"
+        )
+    raise typer.Exit(0 if found.passed else CAUGHT)

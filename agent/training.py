@@ -6,6 +6,7 @@ clip_norm, divides by the public sample_rate · n_ref and takes one optimiser st
 and averaging see noisy gradients only. The number of steps never depends on a record.
 """
 
+import logging
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from shared.messages import Tensor
 from shared.plan import TrainingPlan
 from shared.tasks.modules import read_vector, trainable, write_vector
 from shared.tasks.spec import Examples, Options, Task
+
+log = logging.getLogger("edgeveil.agent")
 
 ALL_MODES: tuple[GradientMode, ...] = ("hooks", "ghost", "single")
 
@@ -79,6 +82,7 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
         sigma=plan.noise_multiplier,
         clip_norm=plan.clip_norm,
         divisor=plan.sample_rate * n_ref,
+        steps=plan.steps,
     ):
         for step in range(plan.steps):
             _step(engine, examples, plan.sample_rate, choice.chunk)
@@ -142,6 +146,7 @@ def check_trainable(
         )
         try:
             _choices[key] = choose(probe, modes)
+            log.info("gradients of %s by %s", task.spec.id, _choices[key].reason)
         except RuntimeError as error:  # torch's answer to inputs that the model cannot take
             raise DataError(
                 f"records of shape {shape} do not fit the model of {task.spec.id} ({error})"

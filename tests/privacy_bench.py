@@ -16,6 +16,7 @@ from shared.privacy.rdp import Segment
 VECTORS = json.loads((Path(__file__).parent / "vectors/v1/epsilon.json").read_text())
 COORDINATOR = b"c" * 32
 PLAN = {
+    "options": {},
     "steps": 8,
     "sample_rate": 1.0,
     "clip_norm": 0.3,

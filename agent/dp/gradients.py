@@ -6,6 +6,7 @@ would turn the whole update into NaN and show its presence. How many there were 
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -13,6 +14,7 @@ import torch
 from opacus.grad_sample.utils import prepare_module
 from torch import Tensor, nn
 
+from agent.dp.layerwise import Recorder
 from agent.dp.optimizer import MARGIN, SecureGhostOptimizer, SecureOptimizer
 
 GradientMode = Literal["hooks", "ghost", "single"]
@@ -38,14 +40,20 @@ class Engine(ABC):
         self._optimizer: Any = None
 
     def attach(
-        self, optimizer: torch.optim.Optimizer, *, sigma: float, clip_norm: float, divisor: float
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        sigma: float,
+        clip_norm: float,
+        divisor: float,
+        steps: int = 0,
     ) -> Self:
-        options = self._hook_options(clip_norm)
+        """`steps` is how often finish() will be called, if that is known: noise is drawn ahead."""
         self._hooks = prepare_module(
-            self._module, self.grad_sample_mode, wrap_model=False, loss_reduction="sum", **options
+            self._module, self.grad_sample_mode, wrap_model=False, loss_reduction="sum"
         )
         self._optimizer = self._optimizer_class()(
-            optimizer, noise_multiplier=sigma, clip_norm=clip_norm, divisor=divisor
+            optimizer, noise_multiplier=sigma, clip_norm=clip_norm, divisor=divisor, steps=steps
         )
         return self
 
@@ -76,10 +84,8 @@ class Engine(ABC):
         self.close()
 
     def close(self) -> None:
+        self._optimizer.close()
         self._hooks.cleanup()
-
-    def _hook_options(self, _clip_norm: float) -> dict[str, Any]:
-        return {}
 
     def _optimizer_class(self) -> type[Any]:
         return SecureOptimizer
@@ -114,46 +120,39 @@ class Hooks(Engine):
 
 
 class Ghost(Engine):
-    """Norms first, then the gradient of a weighted sum of losses; never a gradient per record.
+    """Norms and clipped sums layer by layer from one backward pass (agent.dp.layerwise)."""
 
-    The norm comes from one computation and the gradient that is added from another, so in float32
-    the bound holds only where both are products of the same two vectors: linear layers on one
-    vector per record (`ghost_is_exact`). A convolution under GroupNorm was made to exceed it threefold.
-    """
+    grad_sample_mode = "no_op"
 
-    grad_sample_mode = "ghost"
+    def attach(
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        sigma: float,
+        clip_norm: float,
+        divisor: float,
+        steps: int = 0,
+    ) -> Self:
+        super().attach(optimizer, sigma=sigma, clip_norm=clip_norm, divisor=divisor, steps=steps)
+        self._recorder = Recorder(self._module)
+        self._clip_norm = clip_norm * MARGIN
+        return self
 
-    def _hook_options(self, clip_norm: float) -> dict[str, Any]:
-        return {"max_grad_norm": clip_norm * MARGIN}
+    def close(self) -> None:
+        self._recorder.close()
+        super().close()
 
     def _optimizer_class(self) -> type[Any]:
         return SecureGhostOptimizer
 
     def _fill(self, inputs: Tensor, targets: Tensor) -> None:
-        losses = self._first_pass(inputs, targets)
-        finite = torch.isfinite(losses) & torch.isfinite(self._hooks.get_norm_sample())
-        # 0 · NaN is NaN, so a weight of zero would not do: the record has to go. The second look is
-        # taken always, or the time would show whether some record was left out.
-        kept = finite if bool(finite.any()) else ~finite
-        losses = self._first_pass(inputs[kept], targets[kept])
-        if not bool(finite.any()):
-            self._clear()
-            self._fill_empty()
-            return
-        weights = self._hooks.get_clipping_coef()
-        self._clear()
-        self._hooks.disable_hooks()
-        torch.autograd.backward((weights * losses).sum())
-        self._hooks.enable_hooks()
-
-    def _first_pass(self, inputs: Tensor, targets: Tensor) -> Tensor:
         losses: Tensor = self._criterion(self._module(inputs), targets)
-        torch.autograd.backward(losses.sum(), retain_graph=True)
-        return losses
-
-    def _clear(self) -> None:
-        for p in self._params:
-            p.grad = None
+        found = self._recorder.gradients(losses)
+        with torch.no_grad():
+            norms = found.norms()
+            weights = (self._clip_norm / (norms + 1e-6)).clamp(max=1.0)
+            finite = torch.isfinite(losses) & torch.isfinite(norms)
+            found.store(torch.where(finite, weights, 0.0))
 
     def _fill_empty(self) -> None:
         for p in self._params:
@@ -182,24 +181,8 @@ class Single(Engine):
         self._fill(inputs, targets)
 
 
-def ghost_is_exact(module: nn.Module, inputs: Tensor) -> bool:
-    """True if every trainable parameter belongs to a linear layer that sees one vector per record."""
-    exact = all(
-        isinstance(part, nn.Linear)
-        for part in module.modules()
-        if any(p.requires_grad for p in part.parameters(recurse=False))
-    )
-    flat: list[bool] = []
-    linear = [part for part in module.modules() if isinstance(part, nn.Linear)]
-    handles = [
-        part.register_forward_pre_hook(lambda _part, args: flat.append(args[0].dim() == 2))
-        for part in linear
-    ]
-    with torch.no_grad():
-        module(inputs)
-    for handle in handles:
-        handle.remove()
-    return exact and len(flat) == len(linear) and all(flat)
-
-
-ENGINES: dict[GradientMode, type[Engine]] = {"hooks": Hooks, "ghost": Ghost, "single": Single}
+ENGINES: dict[GradientMode, Callable[[nn.Module, nn.Module], Engine]] = {
+    "hooks": Hooks,
+    "ghost": Ghost,
+    "single": Single,
+}

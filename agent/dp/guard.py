@@ -122,7 +122,8 @@ def _check_parties(proposal: Proposal, policy: Policy, pinned: bytes) -> None:
 
 def _allows(rule: TaskRule, proposal: Proposal) -> bool:
     same = (rule.id, rule.version) == (proposal.task_id, proposal.task_version)
-    return same and rule.hash in {None, proposal.task_hash.hex()}
+    model = rule.variants is None or proposal.plan.options.get("variant") in rule.variants
+    return same and model and rule.hash in {None, proposal.task_hash.hex()}
 
 
 def _check_replay(proposal: Proposal, state: LedgerState) -> None:

@@ -8,6 +8,8 @@ generator has 32 bits of entropy and float32 normals end at 5.8 sigma.
 
 import math
 import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -80,6 +82,41 @@ def _normals(words: Words, count: int) -> tuple[NDArray[np.float64], NDArray[np.
     tangent *= scaled  # r·2t/(1 + t²)
     scaled -= radius  # r·(1 − t²)/(1 + t²)
     return scaled, tangent
+
+
+class Ahead:
+    """The noise of a known number of steps, each drawn on a second thread while the step runs.
+
+    Every draw has a key of its own and is used for one step, as if it were made when it is asked
+    for; where there is one processor only, or the number of steps is not known, it is.
+    """
+
+    def __init__(self, draw: Callable[[], NDArray[np.float64]], steps: int) -> None:
+        self._draw = draw
+        self._left = steps if len(os.sched_getaffinity(0)) > 1 else 0
+        self._thread: ThreadPoolExecutor | None = None
+        self._next: Future[NDArray[np.float64]] | None = None
+        self._prepare()
+
+    def take(self) -> NDArray[np.float64]:
+        if self._next is None:
+            return self._draw()
+        found = self._next.result()
+        self._prepare()
+        return found
+
+    def close(self) -> None:
+        """Wait for a draw under way and end the thread."""
+        self._next = None
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+
+    def _prepare(self) -> None:
+        self._next = None
+        if self._left:
+            self._left -= 1
+            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="noise")
+            self._next = self._thread.submit(self._draw)
 
 
 def self_test() -> None:

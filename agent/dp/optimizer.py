@@ -7,11 +7,13 @@ trainable parameters, when one record is added or removed.
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from opacus.optimizers import DPOptimizer
 from opacus.optimizers.optimizer_fast_gradient_clipping import DPOptimizerFastGradientClipping
 
-from agent.dp.noise import gaussian
+from agent.dp.noise import Ahead, gaussian
 
 MARGIN = 1 - 1e-4  # clip a little below clip_norm, so that float32 norms cannot exceed it
 
@@ -31,6 +33,7 @@ class _Secure:
         noise_multiplier: float,
         clip_norm: float,
         divisor: float,
+        steps: int = 0,
     ) -> None:
         options: dict[str, Any] = {
             "noise_multiplier": noise_multiplier,
@@ -41,6 +44,13 @@ class _Secure:
         super().__init__(optimizer, **options)  # type: ignore[call-arg]  # Opacus is the next base
         self._noise_std = noise_multiplier * clip_norm
         self._divisor = divisor
+        self._noise = Ahead(self._draw, steps)
+
+    def close(self) -> None:
+        self._noise.close()
+
+    def _draw(self) -> NDArray[np.float64]:
+        return gaussian(sum(p.numel() for p in self.params), self._noise_std)
 
     def clip_and_accumulate(self) -> None:
         """Chunks add up in float64: over millions of records float32 would lose the clipping bound."""
@@ -57,10 +67,9 @@ class _Secure:
 
     def add_noise(self) -> None:
         """p.grad := summed clipped gradients + N(0, (σC)²), added in float64, one key per step."""
-        params = list(self.params)
-        noise = gaussian(sum(p.numel() for p in params), self._noise_std)
+        noise = self._noise.take()
         at = 0
-        for p in params:
+        for p in self.params:
             part = torch.from_numpy(noise[at : at + p.numel()]).view_as(p)
             summed: torch.Tensor = p.summed_grad  # type: ignore[attr-defined]  # set by Opacus
             p.grad = (summed + part).to(p.dtype)
@@ -80,4 +89,4 @@ class SecureGhostOptimizer(
     _Secure,
     DPOptimizerFastGradientClipping,  # type: ignore[misc]  # Opacus carries no types
 ):
-    """For ghost clipping, whose second backward pass yields clipped sums."""
+    """For ghost clipping, which leaves the clipped sum itself in p.grad."""

@@ -13,6 +13,7 @@ from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from agent.dp.gradients import ENGINES, GradientMode
+from agent.dp.mixing import mixing_module
 from shared.errors import PolicyRefusal, RefusalCode
 
 TOLERANCE = 1e-4  # relative, of float32 sums
@@ -20,7 +21,13 @@ SEED = 7  # public: these are test tensors, not noise
 CLIP_NORMS = (1e-2, 1e6)  # all records clipped, where only directions show, and none
 RECORDS = 3
 
-REFUSED_LAYERS = (nn.RNN, nn.LSTM, nn.GRU, nn.MultiheadAttention)
+REPLACEMENTS: dict[type[nn.Module], str] = {
+    nn.RNN: "use opacus.layers.DPRNN",
+    nn.LSTM: "use opacus.layers.DPLSTM",
+    nn.GRU: "use opacus.layers.DPGRU",
+    nn.MultiheadAttention: "use opacus.layers.DPMultiheadAttention",
+}
+REFUSED_LAYERS = tuple(REPLACEMENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,9 @@ def check_model(probe: Probe) -> None:
     _check_independence(module, probe)
     for name, value in module.named_buffers():
         if not torch.equal(before[name], value):
-            raise _refused(f"training changes the buffer {name}, which is never sent")
+            raise _refused(
+                f"training changes the buffer {name}, which is never sent; make it a constant"
+            )
 
 
 def prepared(probe: Probe) -> nn.Module:
@@ -95,16 +104,26 @@ def _clipped_sum(probe: Probe, mode: GradientMode, clip_norm: float) -> list[Ten
 
 
 def _check_layers(module: nn.Module) -> None:
+    """Every module, frozen ones too: a frozen BatchNorm still uses the batch's statistics."""
+    for name, part in module.named_modules():
+        kind = type(part).__name__
+        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:  # noqa: SLF001  the one common base
+            raise _refused(
+                f"{name} ({kind}) uses the statistics of the batch; replace it with GroupNorm"
+            )
+        if isinstance(part, nn.modules.instancenorm._InstanceNorm) and part.track_running_stats:  # noqa: SLF001  the one common base
+            raise _refused(
+                f"{name} ({kind}) keeps statistics of the data; set track_running_stats=False"
+            )
+        if isinstance(part, REFUSED_LAYERS):
+            raise _refused(f"{name} ({kind}) has no per-record rule; {_replacement(part)}")
     faults = ModuleValidator.validate(module, strict=False)
     if faults:
         raise _refused("; ".join(str(fault) for fault in faults))
-    for name, part in module.named_modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:  # noqa: SLF001  the one common base
-            raise _refused(f"{name} uses batch statistics ({type(part).__name__})")
-        if isinstance(part, nn.modules.instancenorm._InstanceNorm) and part.track_running_stats:  # noqa: SLF001  the one common base
-            raise _refused(f"{name} tracks statistics of the data ({type(part).__name__})")
-        if isinstance(part, REFUSED_LAYERS):
-            raise _refused(f"{name} is {type(part).__name__}; use its differentially private twin")
+
+
+def _replacement(part: nn.Module) -> str:
+    return next(text for kind, text in REPLACEMENTS.items() if isinstance(part, kind))
 
 
 def _check_independence(module: nn.Module, probe: Probe) -> None:
@@ -116,7 +135,14 @@ def _check_independence(module: nn.Module, probe: Probe) -> None:
         more_inputs[at], more_targets[at] = inputs[0], targets[0]
         inside = _record(module, probe, more_inputs, more_targets, at=at)
         if not all(_close(a, b) for a, b in zip(alone, inside, strict=True)):
-            raise _refused("a record's loss or gradient depends on the other records of the batch")
+            raise _refused(_who_mixes(module, inputs, more_inputs, at))
+
+
+def _who_mixes(module: nn.Module, inputs: Tensor, more: Tensor, at: int) -> str:
+    name = mixing_module(module, inputs, more, at, TOLERANCE)
+    if name:
+        return f"{name} mixes the records of a batch; compute it from each record alone"
+    return "the loss, or a backward pass, mixes the records of a batch; compute it from each alone"
 
 
 def _record(
@@ -124,13 +150,18 @@ def _record(
 ) -> list[Tensor]:
     losses = probe.criterion(module(inputs), targets)
     if losses.shape != (len(inputs),):
-        raise _refused(f"the loss has shape {tuple(losses.shape)}, not one value per record")
+        raise _refused(
+            f"the loss has shape {tuple(losses.shape)}, not one value per record; use "
+            'reduction="none"'
+        )
     parameters = list(_trainable(module))
     gradients = torch.autograd.grad(losses[at], [p for _, p in parameters], allow_unused=True)
     found = [losses[at].detach()]
     for (name, _), gradient in zip(parameters, gradients, strict=True):
         if gradient is None:
-            raise _refused(f"the trainable parameter {name} takes no part in the loss")
+            raise _refused(
+                f"the trainable parameter {name} takes no part in the loss; freeze or remove it"
+            )
         found.append(gradient)
     return found
 

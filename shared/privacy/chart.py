@@ -19,6 +19,7 @@ class Curve:
     caption: str
     points: Sequence[tuple[int, float]]
     end: int | None = None
+    across: str = "charged rounds"
 
 
 def draw(curve: Curve) -> str:
@@ -41,8 +42,8 @@ def draw(curve: Curve) -> str:
     parts = [
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="ct cd">',
         f'<title id="ct">{escape(curve.title)}</title>',
-        f'<desc id="cd">{points[-1][1]:.0%} of the budget is left after {last} charged rounds.</desc>',
-        *_axes(most, at),
+        f'<desc id="cd">{points[-1][1]:.0%} of the budget is left after {last} {curve.across}.</desc>',
+        *_axes(most, at, curve.across),
         f'<polygon class="area" points="{area}"/><polyline class="line" points="{line}"/>',
     ]
     if end is not None:
@@ -63,7 +64,7 @@ def _steps(points: Sequence[tuple[int, float]], at: At) -> list[tuple[float, flo
     return corners
 
 
-def _axes(most: int, at: At) -> list[str]:
+def _axes(most: int, at: At, across: str) -> list[str]:
     parts = []
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         (left, y), (right, _) = at(0, share), at(most, share)
@@ -74,5 +75,5 @@ def _axes(most: int, at: At) -> list[str]:
         x, y = at(number, 0)
         parts.append(f'<text x="{x}" y="{y + 28}" text-anchor="middle">{number}</text>')
     middle, bottom = (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5
-    parts.append(f'<text x="{middle}" y="{bottom}" text-anchor="middle">charged rounds</text>')
+    parts.append(f'<text x="{middle}" y="{bottom}" text-anchor="middle">{escape(across)}</text>')
     return parts

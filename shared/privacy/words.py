@@ -46,16 +46,16 @@ def tier(value: float) -> str:
     return "usual" if value <= USUAL else "weak"
 
 
-def meaning(value: float, delta: float) -> str:
+def meaning(value: float, delta: float, seen: str = "this device ever sent") -> str:
     """One paragraph for a person who is not a cryptographer."""
     if value == 0:
-        return "Nothing that depends on the records has left this device yet."
+        return "Nothing that depends on private records was spent on yet."
     rate = guess_rate(value)
     # Rounded up, so that the sentence never promises more than the figure.
     percent = math.ceil(rate * 1000) / 10
     odds = "more than 99.9" if percent >= 100 else f"at most {percent:g}"
     return (
-        f"Take any one record, and somebody who sees everything this device ever sent and tosses a "
+        f"Take any one record, and somebody who sees everything {seen} and tosses a "
         f"coin on whether that record was used: without the updates they are right in 50 of 100 "
         f"cases, with them in {odds} of 100 (but for a chance of about {one_in(delta)}). "
         f"This is a {tier(value)} protection: an epsilon up to 1 is called strong, up to 10 usual."

@@ -88,6 +88,15 @@ def test_a_refused_task_is_named_by_id_version_and_hash(store):
     assert refusal(bench.proposal(), store, Policy(tasks=[])) is RefusalCode.POLICY_TASK
 
 
+def test_a_task_may_be_allowed_with_some_of_its_models_only(store):
+    policy = Policy(tasks=[{"id": "feature-head", "version": "1.0.0", "variants": ["fixed"]}])
+    named = bench.proposal(options={"variant": "fixed"})
+    precheck(named, policy, store.state, pinned=bench.COORDINATOR)
+    for options in ({"variant": "cnn"}, {}):
+        asked = bench.proposal(options=options)
+        assert refusal(asked, store, policy) is RefusalCode.POLICY_TASK
+
+
 def test_a_listed_coordinator_replaces_the_pinned_one(store):
     policy = Policy(coordinators=[bench.COORDINATOR.hex()])
     precheck(bench.proposal(), policy, store.state, pinned=b"z" * 32)

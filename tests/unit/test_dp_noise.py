@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -151,3 +152,51 @@ def test_a_broken_sampler_fails_its_self_test(monkeypatch, broken):
     with pytest.raises(PolicyRefusal) as caught:
         sampler.self_test()
     assert caught.value.code is RefusalCode.SELF_TEST_FAILED
+
+
+class Counted:
+    """Draws 0, 1, 2, … and remembers the threads they were made on."""
+
+    def __init__(self):
+        self.threads = []
+
+    def __call__(self):
+        self.threads.append(threading.current_thread().name)
+        return np.array([len(self.threads) - 1.0])
+
+
+def test_noise_drawn_ahead_is_used_once_in_order_and_never_too_much(monkeypatch):
+    monkeypatch.setattr(noise.os, "sched_getaffinity", lambda _pid: {0, 1})
+    draw = Counted()
+    ahead = noise.Ahead(draw, 3)
+    assert [float(ahead.take()[0]) for _ in range(3)] == [0, 1, 2]
+    assert len(draw.threads) == 3
+    assert all(name.startswith("noise") for name in draw.threads)
+    assert float(ahead.take()[0]) == 3, "a step more than announced still gets noise of its own"
+    ahead.close()
+    assert not any(thread.name.startswith("noise") for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(("steps", "processors"), [(0, {0, 1}), (3, {0})])
+def test_without_a_second_processor_or_a_number_of_steps_noise_is_drawn_when_asked_for(
+    monkeypatch, steps, processors
+):
+    monkeypatch.setattr(noise.os, "sched_getaffinity", lambda _pid: processors)
+    draw = Counted()
+    ahead = noise.Ahead(draw, steps)
+    assert draw.threads == []
+    ahead.take()
+    assert draw.threads == [threading.current_thread().name]
+    ahead.close()
+
+
+def test_a_draw_that_fails_fails_the_step(monkeypatch):
+    monkeypatch.setattr(noise.os, "sched_getaffinity", lambda _pid: {0, 1})
+
+    def broken():
+        raise OSError("no entropy")
+
+    ahead = noise.Ahead(broken, 2)
+    with pytest.raises(OSError, match="no entropy"):
+        ahead.take()
+    ahead.close()

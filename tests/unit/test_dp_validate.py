@@ -133,6 +133,50 @@ def test_a_model_that_cannot_be_private_is_refused(name):
     assert caught.value.code is RefusalCode.MODEL_NOT_INDEPENDENT
 
 
+class HiddenMixer(nn.Module):
+    """Attention over the batch, deep inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Flatten(), nn.Linear(64, 8), nn.Sequential(nn.Tanh(), Centre())
+        )
+        self.head = nn.Linear(8, bench.CLASSES)
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+class Centre(nn.Module):
+    def forward(self, x):
+        return x - x.mean(dim=0)
+
+
+SENTENCES = {
+    "batch norm": (batch_norm, "0 (BatchNorm2d) uses the statistics of the batch; replace it with GroupNorm"),
+    "frozen": (lambda: batch_norm(frozen=True), "0 (BatchNorm2d) uses the statistics"),
+    "instance norm": (REFUSED["instance norm with statistics"], "0 (InstanceNorm2d) keeps statistics of the data; set track_running_stats=False"),
+    "lstm": (REFUSED["lstm"], "(LSTM) has no per-record rule; use opacus.layers.DPLSTM"),
+    "mixed in forward": (MixesTheBatch, "the model's own forward() mixes the records"),
+    "mixed inside": (HiddenMixer, "body.2.1 mixes the records of a batch; compute it from each record alone"),
+    "unused": (UnusedParameter, "takes no part in the loss; freeze or remove it"),
+    "buffer": (ChangesABuffer, "the buffer seen, which is never sent; make it a constant"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SENTENCES)
+def test_the_refusal_names_the_module_and_the_fix(name):
+    build, sentence = SENTENCES[name]
+    with pytest.raises(PolicyRefusal) as caught:
+        check_model(bench.probe(build))
+    assert sentence in caught.value.message
+
+
+def test_a_mixing_loss_is_told_from_a_mixing_model():
+    with pytest.raises(PolicyRefusal, match="the loss, or a backward pass, mixes"):
+        check_model(bench.probe(bench.linear, LossOverTheBatch()))
+
+
 @pytest.mark.parametrize("loss", [LossOverTheBatch(), Mean()], ids=["over the batch", "mean"])
 def test_a_loss_that_is_not_one_value_per_record_is_refused(loss):
     with pytest.raises(PolicyRefusal) as caught:
@@ -208,8 +252,8 @@ def test_an_unknown_layer_still_trains():
 
 def test_chunks_follow_a_memory_cap(monkeypatch):
     whole = choose(bench.probe(bench.convolutional), {"hooks"}).chunk
-    monkeypatch.setattr(engine_choice, "MEMORY_CAP", 100_000)
+    monkeypatch.setattr(engine_choice, "chunk_memory", lambda: (100_000, "little"))
     small = choose(bench.probe(bench.convolutional), {"hooks"}).chunk
     assert 1 <= small < whole <= engine_choice.MOST_RECORDS
-    monkeypatch.setattr(engine_choice, "MEMORY_CAP", 1)
+    monkeypatch.setattr(engine_choice, "chunk_memory", lambda: (1, "none"))
     assert choose(bench.probe(bench.convolutional), {"hooks"}).chunk == 1

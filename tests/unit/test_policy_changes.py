@@ -24,6 +24,12 @@ RULE = {"id": "feature-head", "version": "1.0.0"}
         ({"tasks": [RULE]}, {}, "tasks"),
         ({"tasks": []}, {"tasks": [RULE]}, "tasks"),
         ({"tasks": [{**RULE, "hash": "ab" * 32}]}, {"tasks": [RULE]}, "tasks"),
+        ({"tasks": [{**RULE, "variants": ["fixed"]}]}, {"tasks": [RULE]}, "tasks"),
+        (
+            {"tasks": [{**RULE, "variants": ["a"]}]},
+            {"tasks": [{**RULE, "variants": ["a", "b"]}]},
+            "tasks",
+        ),
         ({"coordinators": ["ab" * 32]}, {"coordinators": ["cd" * 32]}, "coordinators"),
         ({"coordinators": ["ab" * 32]}, {}, "coordinators"),
         ({}, {"coordinators": ["ab" * 32]}, "coordinators"),

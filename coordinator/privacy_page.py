@@ -1,0 +1,205 @@
+"""The coordinator's privacy report as a page that a person without mathematics can read."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from shared.privacy import words
+from shared.privacy.chart import Curve
+from shared.privacy.page import Page, Section, Sheet, Tile
+
+Report = Mapping[str, Any]
+
+
+def page(report: Report) -> str:
+    """HTML of a report made by coordinator.privacy_report."""
+    guarantee, planned = report["guarantee"], report["guarantee"]["epsilon_planned"]
+    most = guarantee["epsilon_at_most"]
+    return Page(
+        title="Privacy report of a training run",
+        subtitle=f"{report['run']} · {report['identity']['time']}",
+        headline=f"This run has cost any one device at most ε {most:.3g} of the {planned:g} it planned "
+        f"for; protection: {words.tier(most)}.",
+        paragraphs=(guarantee["in_words"],),
+        used=min(1.0, most / planned),
+        tiles=(
+            Tile("ε at most", f"{most:.3g}", f"planned {planned:g}, at δ {guarantee['delta']:g}"),
+            Tile("ε, median device", f"{guarantee['epsilon_median']:.3g}", "of this run alone"),
+            Tile("devices asked", str(report["agents"]["asked"]), "over all rounds"),
+            Tile("refusals", str(sum(report["refusals"].values())), "the devices decide"),
+        ),
+        curve=_curve(guarantee) if guarantee["curve"] else None,
+        sections=(
+            _limits(report),
+            _protected(report["privacy_unit"]),
+            _trust(report["trust_model"]),
+            Section("What is NOT covered", items=report["not_covered"], warning=True),
+        ),
+        details=(
+            _guarantee(guarantee),
+            _devices(report),
+            _refusals(report["refusals"]),
+            _mechanism(report["mechanism"]),
+            _accounting(report["accounting"]),
+            _rounds(report["rounds"]),
+            _identity(report["identity"]),
+            _utility(report["utility"]),
+        ),
+        data=report,
+    ).render()
+
+
+def _curve(guarantee: Report) -> Curve:
+    planned = guarantee["epsilon_planned"]
+    points = [(p["attempt"], 1 - p["epsilon_at_most"] / planned) for p in guarantee["curve"]]
+    return Curve(
+        "Planned ε left after each attempt",
+        "For the device that was asked most often. Repeated attempts count as charged, although an "
+        "update that never left a device may be sent again at no cost.",
+        points,
+        across="attempts",
+    )
+
+
+def _limits(report: Report) -> Section:
+    return Section(
+        "What this page can and cannot know",
+        "Each device keeps its own account over all runs and coordinators, and decides by it. It does "
+        "not tell anybody the total. So the figures here are the most that this one run can have "
+        "charged; for what a device has spent in all, its owner asks the device: agent budget.",
+        rows=(("Enforced by", report["trust_model"]["enforced_by"]),),
+    )
+
+
+def _protected(unit: Report) -> Section:
+    return Section(
+        "What is protected",
+        rows=(
+            ("Unit", f"one {unit['unit']}: {unit['neighbours']}"),
+            ("One person's records", f"{unit['records_per_person']}; {unit['person_level']}"),
+            ("Over all devices", unit["across_agents"]),
+            ("Taken to be public", unit["treated_as_public"]),
+        ),
+    )
+
+
+def _trust(trust: Report) -> Section:
+    secagg = trust["secure_aggregation"]
+    told = (
+        f"{secagg['protocol']}; at least {secagg['n_min']} devices in every sum, of which up to "
+        f"{secagg['assumed_colluders']} may work with the coordinator, so at least "
+        f"{secagg['honest_floor']} honest ones hide each other. Never subtracted from ε."
+    )
+    return Section(
+        "Who sees what",
+        rows=(
+            ("The coordinator", trust["coordinator_sees"]),
+            ("Other devices", trust["other_agents_see"]),
+            ("Users of the model", trust["users_of_the_model_see"]),
+            ("Secure aggregation", told),
+        ),
+    )
+
+
+def _guarantee(g: Report) -> Section:
+    sums = g["sums_only"]
+    shown = "–" if sums["epsilon"] is None else f"{sums['epsilon']:.4g}"
+    return Section(
+        "Guarantee",
+        rows=(
+            ("ε planned", f"{g['epsilon_planned']:g}, spare rounds included"),
+            ("ε at most, any device", f"{g['epsilon_at_most']:.6g}"),
+            ("ε if asked every time", f"{g['epsilon_if_always_asked']:.6g}"),
+            ("ε attested by devices", g["epsilon_attested_note"]),
+            ("δ", f"{g['delta']:g}: {g['delta_why']}"),
+            ("ε towards sums only", f"{shown}: {sums['note']}"),
+        ),
+    )
+
+
+def _devices(report: Report) -> Section:
+    refused = report["agents"]["refused_for_budget"]
+    rows = [
+        (name, f"{value:.4f}", str(refused.get(name, 0)))
+        for name, value in report["guarantee"]["epsilon_at_most_by_agent"].items()
+    ]
+    columns = ("device", ">ε of this run at most", ">refused for its budget")
+    return Section("Devices", sheet=Sheet(columns, rows) if rows else None)
+
+
+def _refusals(found: Report) -> Section:
+    rows = [(code, str(count)) for code, count in found.items()]
+    intro = "By code; the reasons stay on the devices." if rows else "Nobody refused."
+    return Section("Refusals", intro, sheet=Sheet(("code", ">times"), rows) if rows else None)
+
+
+def _mechanism(m: Report) -> Section:
+    return Section(
+        "Mechanism",
+        rows=(
+            ("What", m["name"]),
+            ("σ, q, steps a round", f"{m['noise_multiplier']:g}, {m['sample_rate']:g}, {m['steps_per_round']}"),
+            ("Clip norm", f"{m['clip_norm']:g}"),
+            ("Optimiser", f"{m['optimizer']}, learning rate {m['learning_rate']:g}"),
+            ("Rounds", f"{m['rounds_planned']} and {m['spare_rounds']} spare"),
+            ("Sampling", m["sampling"]),
+            ("Gradients", m["gradient_mode"]),
+        ),
+    )  # fmt: skip
+
+
+def _accounting(a: Report) -> Section:
+    fits = "within" if a["within_epsilon_planned"] else "ABOVE"
+    return Section(
+        "Accounting",
+        rows=(
+            ("Accountant", f"{a['accountant']}, {a['version']}"),
+            ("Composition", a["composition"]),
+            ("Orders", f"{a['orders'][0]} to {a['orders'][1]}"),
+            (
+                "Plan and spare rounds",
+                f"ε {a['epsilon_of_plan_and_spare_rounds']:.6g}, {fits} plan",
+            ),
+            ("Attempts", f"{a['attempts']}, of which {a['attempts_aborted']} aborted"),
+            ("Aborted attempts count", a["aborted_attempts_counted"]),
+        ),
+    )
+
+
+def _rounds(rounds: list[Report]) -> Section:
+    rows = [
+        (
+            str(r["round"]),
+            str(r["attempt"]),
+            r["outcome"] + (f" ({r['reason']})" if r["reason"] else ""),
+            str(r["asked"]),
+            str(r["in_the_sum"]),
+            str(r["refused"]),
+        )
+        for r in rounds
+    ]
+    columns = (">round", ">attempt", "outcome", ">asked", ">in the sum", ">refused")
+    return Section("Cohorts", sheet=Sheet(columns, rows) if rows else None)
+
+
+def _identity(i: Report) -> Section:
+    return Section(
+        "Identity",
+        rows=(
+            ("Task", f"{i['task']['id']} {i['task']['version']}"),
+            ("Plan (SHA-256)", i["plan_sha256"]),
+            ("Proposal to the devices (SHA-256)", i["proposal_sha256"]),
+            ("Software", i["software"]),
+        ),
+    )
+
+
+def _utility(u: Report) -> Section:
+    scores = ", ".join(f"{name} {value:.4g}" for name, value in u["scores"].items())
+    return Section(
+        "Utility beside privacy",
+        rows=(
+            ("Scores", f"{scores or 'not evaluated'} (on {u['scores_on']})"),
+            ("Metrics of devices", u["metrics_mode"]),
+            ("In a sentence", u["sentence"]),
+        ),
+    )

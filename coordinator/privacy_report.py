@@ -1,0 +1,267 @@
+"""The coordinator's privacy report of one run: what it asked for, saw and can know. No torch.
+
+What an agent really spent stands in that agent's own ledger and no message carries it; the figures
+here are what this run can have charged at most (coordinator.reports.facts).
+"""
+
+import hashlib
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from coordinator.config import load_config
+from coordinator.records import RoundRecord
+from coordinator.reports.facts import RunFacts
+from coordinator.store import Store
+from shared.clock import Clock
+from shared.errors import ConfigError, RefusalCode
+from shared.privacy import words
+from shared.privacy.facts import MOST_POINTS
+from shared.privacy.rdp import HIGHEST_ORDER, LOWEST_ORDER, Segment, epsilon
+
+KIND = "edgeveil coordinator privacy report"
+OVER_BUDGET = {RefusalCode.BUDGET_EXHAUSTED, RefusalCode.BUDGET_WOULD_EXCEED}
+
+
+def read(home: Path, run_id: str | None, clock: Clock) -> dict[str, Any]:
+    """The report of one run, or of the last.
+
+    Raises:
+        ConfigError: this home has no such run.
+    """
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        run = store.run(run_id) if run_id is not None else store.last_run()
+        if run is None:
+            raise ConfigError(f"{home}: no run yet; start one with: coordinator run plan.toml")
+        return build(RunFacts(run, store.rounds(run.run_id)), clock)
+
+
+def build(found: RunFacts, clock: Clock) -> dict[str, Any]:
+    now = datetime.fromtimestamp(int(clock.wall()), UTC).isoformat().replace("+00:00", "Z")
+    most = {agent: _last(found.charged(agent)) for agent in found.agents}
+    return {
+        "schema": words.SCHEMA,
+        "kind": KIND,
+        "run": found.run.run_id,
+        "identity": _identity(found, now),
+        "guarantee": _guarantee(found, most),
+        "privacy_unit": _unit(),
+        "trust_model": _trust(found),
+        "mechanism": _mechanism(found),
+        "accounting": _accounting(found),
+        "not_covered": list(words.NOT_COVERED),
+        "agents": _agents(found, most),
+        "refusals": refusals(found.records),
+        "rounds": _rounds(found),
+        "utility": _utility(found),
+    }
+
+
+def refusals(records: Sequence[RoundRecord]) -> dict[str, int]:
+    """How often agents refused, by code."""
+    found: Counter[str] = Counter()
+    for record in records:
+        for reason in record.dropped_reasons.values():
+            kind, _, code = reason.partition(":")
+            if kind == "refused":
+                found[code] += 1
+    return dict(sorted(found.items()))
+
+
+def _last(values: Sequence[float]) -> float:
+    return values[-1] if values else 0.0
+
+
+def _identity(found: RunFacts, now: str) -> dict[str, Any]:
+    task = found.plan.task
+    return {
+        "run": found.run.run_id,
+        "task": {"id": task.id, "version": task.version},
+        "plan_sha256": found.run.plan_hash,
+        "proposal_sha256": hashlib.sha256(found.proposal.to_json()).hexdigest(),
+        "software": f"edgeveil {version('edgeveil')}",
+        "time": now,
+    }
+
+
+def _guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
+    training = found.plan.training
+    spent = list(most.values())
+    asked = found.epsilon_if_always_asked
+    return {
+        "epsilon_planned": training.epsilon,
+        "delta": training.delta,
+        "delta_why": "the plan's; each agent insists on one below one over its own number of records",
+        "epsilon_at_most_by_agent": most,
+        "epsilon_at_most": max(spent, default=0.0),
+        "epsilon_median": statistics.median(spent) if spent else 0.0,
+        "epsilon_if_always_asked": asked,
+        "epsilon_attested": None,
+        "epsilon_attested_note": "agents do not tell what they spent over all runs; ask their owners",
+        "sums_only": _sums_only(found),
+        "curve": _curve(found),
+        "in_words": words.meaning(
+            max(spent, default=0.0), training.delta, "a device sent in this run"
+        ),
+    }
+
+
+def _curve(found: RunFacts) -> list[dict[str, float]]:
+    """After each attempt, the most that the run can have charged any agent."""
+    series = [found.charged(agent) for agent in found.agents]
+    tops = [max(values) for values in zip(*series, strict=True)] if series else []
+    every = max(1, math.ceil(len(tops) / MOST_POINTS))
+    kept = [index for index in range(len(tops)) if index % every == 0 or index == len(tops) - 1]
+    return [{"attempt": index + 1, "epsilon_at_most": tops[index]} for index in kept]
+
+
+def _sums_only(found: RunFacts) -> dict[str, Any]:
+    """ε towards somebody who sees sums only; information, never a promise."""
+    proposal = found.proposal
+    smallest = min((_smallest_sum(found, record) for record in found.committed), default=0)
+    honest = max(0, smallest - _colluders(found, smallest))
+    steps = proposal.steps * len(found.records)
+    value = None
+    if steps:
+        history = [Segment(proposal.noise_multiplier, proposal.sample_rate, steps)]
+        value = words.sums_only(
+            history, proposal.delta, honest=honest, steps_per_round=proposal.steps
+        )
+    note = f"with {honest} honest agents in the smallest sum, equal noise and n_ref; not enforced"
+    if value is None:
+        note = "only defined for one local step per round"
+    return {"epsilon": value, "note": note}
+
+
+def _smallest_sum(found: RunFacts, record: RoundRecord) -> int:
+    """Agents in the smallest sum of a round: of several shards at least n_min, as each agent insists."""
+    alone = int(record.extra.get("shards", 1)) == 1
+    return len(record.survived) if alone else found.plan.secagg.n_min
+
+
+def _colluders(found: RunFacts, size: int) -> int:
+    secagg = found.plan.secagg
+    return max(secagg.c_min, math.floor(size * secagg.gamma_ppm / 1_000_000))
+
+
+def _unit() -> dict[str, Any]:
+    return {
+        "unit": "record",
+        "neighbours": words.NEIGHBOURS,
+        "records_per_person": "not limited",
+        "person_level": "not provided: with k records of one person about k times epsilon",
+        "across_agents": "records of different agents are disjoint, so the federation has the largest "
+        "of the agents' figures, not their sum; a person on several devices counts on each",
+        "treated_as_public": words.PUBLIC,
+    }
+
+
+def _trust(found: RunFacts) -> dict[str, Any]:
+    secagg = found.plan.secagg
+    colluders = _colluders(found, secagg.n_min)
+    return {
+        "coordinator_sees": "sums over at least n_min agents, masked vectors that tell nothing alone, "
+        "who takes part, when, and why somebody refuses (a code)",
+        "other_agents_see": "the new model of each round",
+        "users_of_the_model_see": "the model; what they do with it costs no further budget",
+        "secure_aggregation": {
+            "protocol": "secagg-v1",
+            "n_min": secagg.n_min,
+            "assumed_colluders": colluders,
+            "honest_floor": secagg.n_min - colluders,
+            "statistical_bits": secagg.sigma,
+        },
+        "secagg_lowers_epsilon": False,
+        "enforced_by": "every agent by its own policy and ledger; nothing here can raise its budget",
+    }
+
+
+def _mechanism(found: RunFacts) -> dict[str, Any]:
+    proposal = found.proposal
+    optimizer = str(proposal.optimizer)
+    if proposal.momentum:
+        optimizer += f", momentum {proposal.momentum:g}"
+    return {
+        "name": "Gaussian noise on the sum of clipped per-record gradients (DP-SGD), on each agent",
+        "noise_multiplier": proposal.noise_multiplier,
+        "sample_rate": proposal.sample_rate,
+        "steps_per_round": proposal.steps,
+        "clip_norm": proposal.clip_norm,
+        "learning_rate": proposal.learning_rate,
+        "optimizer": optimizer,
+        "average": proposal.average,
+        "rounds_planned": proposal.rounds,
+        "spare_rounds": found.plan.rounds.spare,
+        "gradient_mode": "each agent's own choice",
+        "sampling": "full" if proposal.sample_rate == 1 else "poisson, by each agent",
+    }
+
+
+def _accounting(found: RunFacts) -> dict[str, Any]:
+    proposal = found.proposal
+    planned = Segment(
+        proposal.noise_multiplier,
+        proposal.sample_rate,
+        proposal.steps * (proposal.rounds + found.plan.rounds.spare),
+    )
+    check = epsilon([planned], proposal.delta)[0]
+    return {
+        "accountant": "Rényi divergence at integer orders, closed form",
+        "version": f"edgeveil {version('edgeveil')}",
+        "composition": "filter at one order on each agent, charged before training, never refunded",
+        "orders": [LOWEST_ORDER, HIGHEST_ORDER],
+        "epsilon_of_plan_and_spare_rounds": check,
+        "within_epsilon_planned": check <= found.plan.training.epsilon * (1 + 1e-9),
+        "attempts": len(found.records),
+        "attempts_aborted": len(found.records) - len(found.committed),
+        "aborted_attempts_counted": "as charged for everybody asked who did not refuse at the offer; "
+        "an update that was sealed and never sent is masked again free, so it may be less",
+    }
+
+
+def _agents(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
+    out_of_budget: Counter[str] = Counter()
+    for record in found.records:
+        for agent, reason in record.dropped_reasons.items():
+            if reason.partition(":")[2] in OVER_BUDGET:
+                out_of_budget[agent] += 1
+    return {
+        "asked": len(found.agents),
+        "epsilon_at_most": max(most.values(), default=0.0),
+        "epsilon_median": statistics.median(most.values()) if most else 0.0,
+        "refused_for_budget": dict(sorted(out_of_budget.items())),
+    }
+
+
+def _rounds(found: RunFacts) -> list[dict[str, Any]]:
+    return [
+        {
+            "round": record.round,
+            "attempt": record.attempt,
+            "outcome": str(record.outcome),
+            "reason": record.reason,
+            "asked": len(record.selected),
+            "in_the_sum": len(record.survived),
+            "refused": sum(r.startswith("refused") for r in record.dropped_reasons.values()),
+            "result_hash": record.result_hash,
+            "context": record.extra.get("context"),
+        }
+        for record in found.records
+    ]
+
+
+def _utility(found: RunFacts) -> dict[str, Any]:
+    last = found.committed[-1] if found.committed else None
+    return {
+        "metrics_mode": "none: no score of an agent's data leaves it",
+        "scores": dict(last.metrics) if last else {},
+        "scores_on": "the coordinator's own held-out data",
+        "sentence": f"{words.tier(found.epsilon_if_always_asked)}: at most epsilon "
+        f"{found.epsilon_if_always_asked:.3g} of this run at delta {found.proposal.delta:g}, per record",
+    }

@@ -1,0 +1,247 @@
+"""What a private step costs: CPU time beside plain SGD and beside stock Opacus, all in one run.
+
+Steps of the three kinds alternate, so that whatever else the machine does hits them alike; the ratio
+of the medians is what counts. Stock Opacus draws its noise from torch, which is fast and predictable.
+python scripts/bench_training.py [--repeats 15] [--threads 1] [--json]
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+try:
+    import torch
+    from opacus import PrivacyEngine
+    from opacus.layers import DPLSTM
+    from torch import Tensor, nn
+
+    from agent.dp.engine_choice import choose
+    from agent.dp.gradients import ENGINES
+    from agent.dp.noise import gaussian
+    from agent.dp.validate import Probe
+except ModuleNotFoundError as error:
+    sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
+
+BATCH = 64
+SIGMA, CLIP, RATE = 1.0, 1.0, 0.01
+warnings.filterwarnings("ignore")
+
+
+class Recurrent(nn.Module):
+    """9 channels, 64 time steps, 64 hidden units, 6 classes; `layer` makes the recurrent part."""
+
+    def __init__(self, layer: Callable[..., nn.Module]) -> None:
+        super().__init__()
+        self.recurrent = layer(9, 64, batch_first=True)
+        self.head = nn.Linear(64, 6)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        hidden, _ = self.recurrent(inputs)
+        found: Tensor = self.head(hidden[:, -1])
+        return found
+
+
+def convolutional(channels: int, side: int, widths: tuple[int, int], hidden: int) -> nn.Module:
+    first, second = widths
+    return nn.Sequential(
+        *(nn.Conv2d(channels, first, 3, padding=1), nn.GroupNorm(4, first), nn.ReLU()),
+        nn.MaxPool2d(2),
+        *(nn.Conv2d(first, second, 3, padding=1), nn.GroupNorm(4, second), nn.ReLU()),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        *(nn.Linear(second * (side // 4) ** 2, hidden), nn.ReLU(), nn.Linear(hidden, 10)),
+    )
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    plain: Callable[[], nn.Module]
+    private: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    classes: int
+    least: float  # ratio to beat
+
+
+def small() -> nn.Module:
+    return convolutional(1, 28, (16, 32), 64)
+
+
+def large() -> nn.Module:
+    return convolutional(3, 32, (32, 64), 246)
+
+
+CASES = (
+    Case("CNN 106k", small, small, (1, 28, 28), 10, 2.3),
+    Case("CNN 1.03M", large, large, (3, 32, 32), 10, 2.3),
+    Case("LSTM", lambda: Recurrent(nn.LSTM), lambda: Recurrent(DPLSTM), (64, 9), 6, 1.2),
+)
+
+Step = Callable[[], None]
+
+
+def seeded(build: Callable[[], nn.Module]) -> nn.Module:
+    """The same weights each time, as every task of the catalogue has; engines are compared on them."""
+    torch.manual_seed(1)
+    return build()
+
+
+def plain_step(case: Case, inputs: Tensor, targets: Tensor) -> Step:
+    module = case.plain().train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
+    criterion = nn.CrossEntropyLoss()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        torch.autograd.backward(criterion(module(inputs), targets))
+        optimizer.step()
+
+    return step
+
+
+def private_step(
+    case: Case, inputs: Tensor, targets: Tensor, *, steps: int = 0
+) -> tuple[str, Step, Step]:
+    """(engine, step, close): our step with the engine that the agent itself would choose, secure noise included.
+
+    With `steps`, the noise of so many steps is drawn on a second thread.
+    """
+    criterion = nn.CrossEntropyLoss(reduction="none")
+    probe = Probe(lambda: seeded(case.private), criterion, case.shape, case.classes)
+    choice = choose(probe, ("hooks", "ghost", "single"))
+    module = case.private().train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
+    engine = ENGINES[choice.mode](module, criterion)
+    engine.attach(optimizer, sigma=SIGMA, clip_norm=CLIP, divisor=float(BATCH), steps=steps)
+
+    def step() -> None:
+        for at in range(0, BATCH, choice.chunk):
+            engine.accumulate(inputs[at : at + choice.chunk], targets[at : at + choice.chunk])
+        engine.finish()
+
+    return choice.mode, step, engine.close
+
+
+def stock_step(case: Case, inputs: Tensor, targets: Tensor, mode: str) -> Step:
+    """Opacus as its documentation shows it, with the same kind of gradients and torch's noise."""
+    module = case.private().train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
+    data = torch.utils.data.DataLoader(
+        torch.utils.data.TensorDataset(inputs, targets), batch_size=BATCH
+    )
+    options = {"module": module, "optimizer": optimizer, "data_loader": data}
+    options |= {"noise_multiplier": SIGMA, "max_grad_norm": CLIP, "poisson_sampling": False}
+    made = PrivacyEngine().make_private(
+        **options, grad_sample_mode=mode, criterion=nn.CrossEntropyLoss()
+    )
+    module, optimizer = made[0], made[1]
+    criterion = made[2] if mode == "ghost" else nn.CrossEntropyLoss()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        criterion(module(inputs), targets).backward()
+        optimizer.step()
+
+    return step
+
+
+def measure(steps: dict[str, Step], repeats: int) -> dict[str, dict[str, float]]:
+    """Medians in milliseconds of CPU and wall time per step; the kinds take turns."""
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
+    for round_number in range(repeats + 2):
+        for name, step in steps.items():
+            cpu, wall = time.process_time(), time.perf_counter()
+            step()
+            if round_number >= 2:  # the first ones load and allocate
+                taken[name].append((time.process_time() - cpu, time.perf_counter() - wall))
+    return {
+        name: {
+            "cpu_ms": round(1000 * statistics.median(cpu for cpu, _ in found), 2),
+            "wall_ms": round(1000 * statistics.median(wall for _, wall in found), 2),
+        }
+        for name, found in taken.items()
+    }
+
+
+BLOCK = 12  # steps in a row, since noise drawn ahead shows only from one step to the next
+
+
+def noise_ahead(case: Case, inputs: Tensor, targets: Tensor, blocks: int) -> dict[str, float]:
+    """Wall milliseconds per step with the noise drawn in the step, and on a second thread."""
+    taken: dict[str, list[float]] = {"in_step": [], "second_thread": []}
+    for _ in range(blocks):
+        for name, announced in (("in_step", 0), ("second_thread", BLOCK + 1)):
+            _, step, close = private_step(case, inputs, targets, steps=announced)
+            step()  # allocates
+            begin = time.perf_counter()
+            for _ in range(BLOCK):
+                step()
+            taken[name].append((time.perf_counter() - begin) / BLOCK)
+            close()
+    return {name: round(1000 * statistics.median(found), 1) for name, found in taken.items()}
+
+
+def run(case: Case, repeats: int) -> dict[str, object]:
+    random = torch.Generator().manual_seed(1)
+    inputs = torch.randn((BATCH, *case.shape), generator=random)
+    targets = torch.randint(case.classes, (BATCH,), generator=random)
+    mode, ours, _ = private_step(case, inputs, targets)
+    count = sum(p.numel() for p in case.private().parameters())
+    steps = {"plain": plain_step(case, inputs, targets), "edgeveil": ours}
+    for name in ("ghost", "hooks"):
+        steps[f"opacus {name}"] = stock_step(case, inputs, targets, name)
+    steps["noise alone"] = lambda: np.add(gaussian(count, SIGMA), 0.0) is None
+    found = measure(steps, repeats)
+    ours_ms = found["edgeveil"]["cpu_ms"]
+    base = "plain" if case.name.startswith("CNN") else "opacus ghost"
+    return {
+        "model": case.name,
+        "parameters": count,
+        "engine": mode,
+        **found,
+        "ratio": round(ours_ms / found[base]["cpu_ms"], 2),
+        "ratio_to": base,
+        "at_most": case.least,
+        "wall": noise_ahead(case, inputs, targets, max(3, repeats // 3)),
+        "noise_ms_per_100k": round(found["noise alone"]["cpu_ms"] * 1e5 / count, 2),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    rows = [run(case, chosen.repeats) for case in CASES]
+    if chosen.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    load = os.getloadavg()[0]
+    print(f"batch {BATCH}, CPU ms per step (median of {chosen.repeats}), load {load:.1f}")
+    names = ("plain", "edgeveil", "opacus ghost", "opacus hooks", "noise alone")
+    print("model      params    engine " + " ".join(f"{name:>13}" for name in names) + "  ratio")
+    for row in rows:
+        cells = " ".join(f"{row[name]['cpu_ms']:13.1f}" for name in names)  # type: ignore[index]
+        told = f"{row['ratio']:.2f} of {row['ratio_to']} (at most {row['at_most']})"
+        print(f"{row['model']:10} {row['parameters']:8,} {row['engine']:6} {cells}  {told}")
+    for row in rows:
+        alone, ahead = row["wall"]["in_step"], row["wall"]["second_thread"]  # type: ignore[index]
+        print(
+            f"{row['model']}: wall {alone} ms, {ahead} ms with the noise on a second thread; noise {row['noise_ms_per_100k']} ms CPU per 100,000 "
+            "parameters (at most 7)"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
