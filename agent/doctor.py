@@ -18,7 +18,6 @@ from shared.data.probe import count_records
 from shared.doctor import MIB, Check, Finding, examine, green, red, yellow
 from shared.doctor_network import route
 from shared.errors import EnrollmentError
-from shared.tasks.registry import catalogue
 from shared.tokens import Token
 
 NEEDED_MEMORY = 600 * MIB  # torch, Opacus and a small model
@@ -37,7 +36,7 @@ def diagnose(
         ("cpu", "", doctor.processor),
         ("memory", "", lambda: doctor.memory(NEEDED_MEMORY, "training a small model")),
         ("disk", "", lambda: doctor.disk(path, NEEDED_DISK)),
-        ("tasks", "reinstall edgeveil", _tasks),
+        ("tasks", "reinstall edgeveil", doctor.tasks),
         ("data", "give --data PATH", lambda: _data(path, data, dataset)),
     ]
     findings = examine(machine)
@@ -63,13 +62,6 @@ def diagnose(
             ("network", JOIN, lambda: _network(home)),
         ]
     )
-
-
-def _tasks() -> list[Finding]:
-    return [
-        green("tasks", f"{spec.id} {spec.version}, code {spec.code_hash().hex()[:16]}")
-        for spec in catalogue()
-    ]
 
 
 def _data(path: Path, data: Path | None, dataset: str | None) -> Finding:

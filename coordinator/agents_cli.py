@@ -40,7 +40,7 @@ def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
         return
     made = table("Agents", "name", "state", "joined", "last seen", "agent id")
     for agent in found:
-        row = (agent["name"], agent["state"], _day(agent["joined"]), _ago(agent))
+        row = (agent["name"], agent["state"], _day(agent["joined"]), ago(agent["last_seen"]))
         made.add_row(*row, agent["agent_id"])
     stdout.print(made)
 
@@ -96,6 +96,9 @@ def _day(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
-def _ago(agent: dict[str, float | None]) -> str:
-    seen = agent["last_seen"]
-    return "never" if seen is None else f"{max(0, int(time.time() - seen))} s ago"
+def ago(seen: float | None) -> str:
+    """How long since a Unix time."""
+    if seen is None:
+        return "never"
+    seconds = max(0, int(time.time() - seen))
+    return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"

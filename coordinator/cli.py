@@ -1,14 +1,17 @@
 """The `coordinator` command: parse, call one function, print. Heavy imports live inside commands."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from coordinator.agents_cli import ago
 from coordinator.agents_cli import app as agents_app
+from coordinator.care_cli import app as care_app
 from coordinator.look_cli import app as look_app
 from coordinator.look_cli import print_report
+from coordinator.roster_cli import FederationOption, PassphraseFile, new_passphrase
+from coordinator.roster_cli import app as roster_app
 from shared.console import HomeOption, JsonOption, home_of, print_json, run, stderr, stdout, table
 
 if TYPE_CHECKING:
@@ -21,30 +24,11 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
-roster_app = typer.Typer(
-    help="Who belongs to the federation: export, sign (where the federation key is), import.",
-    no_args_is_help=True,
-)
 app.add_typer(roster_app, name="roster")
 app.add_typer(agents_app, name="agents")
 app.add_typer(look_app)
+app.add_typer(care_app)
 ROLE = "coordinator"
-
-FederationOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--federation", help="Folder of the federation key [default: beside the home folder]."
-    ),
-]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--passphrase-file",
-        envvar="EDGEVEIL_PASSPHRASE_FILE",
-        show_envvar=False,
-        help="Read the federation key's passphrase from this file.",
-    ),
-]
 
 
 def main() -> NoReturn:
@@ -89,7 +73,7 @@ def init(
     keys = federation or folder.parent / "federation"
     fresh = not (folder / "coordinator.toml").exists()
     encrypted = fresh and not no_passphrase and not one_machine
-    passphrase = _new_passphrase(passphrase_file) if encrypted else None
+    passphrase = new_passphrase(passphrase_file) if encrypted else None
     made = initialise(
         folder,
         keys.absolute(),
@@ -131,95 +115,6 @@ def invite(
     stderr.print("On each device: agent run --join TOKEN --data PATH")
 
 
-@roster_app.command("export")
-def roster_export(
-    home: HomeOption = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write here instead of stdout.")
-    ] = None,
-) -> None:
-    """Write the next roster, unsigned: every agent that has joined.
-
-    Example: coordinator roster export -o roster.json
-    """
-    from coordinator.commands import export_candidate
-
-    candidate = export_candidate(home_of(ROLE, home))
-    if output is None:
-        stdout.print(candidate.decode(), markup=False, end="")
-        return
-    output.write_bytes(candidate)
-    stderr.print(
-        f"Wrote {output}. Sign it where the federation key is: coordinator roster sign {output}"
-    )
-
-
-@roster_app.command("sign")
-def roster_sign(
-    file: Annotated[
-        Path | None,
-        typer.Argument(
-            help="An exported roster; without it, this home's own is exported, signed and imported."
-        ),
-    ] = None,
-    home: HomeOption = None,
-    federation: FederationOption = None,
-    passphrase_file: PassphraseFile = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write the signed roster here [default: FILE]."),
-    ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    watch: Annotated[
-        bool,
-        typer.Option(
-            "--watch", help="Go on signing whatever this home's running coordinator exports."
-        ),
-    ] = False,
-) -> None:
-    """Sign a roster with the federation key. The only command that opens that key.
-
-    Example: coordinator roster sign roster.json --federation /media/key/federation
-    """
-    from coordinator.roster_files import sign_with
-    from shared.files import read_file
-
-    folder = home_of(ROLE, home)
-    keys = federation or folder.parent / "federation"
-    if watch:
-        _sign_and_watch(folder, keys, passphrase_file)
-        return
-    candidate = _own_candidate(folder) if file is None else read_file(file)
-    _show_candidate(candidate)
-    if not yes:
-        typer.confirm("Admit exactly these agents?", abort=True, err=True)
-    signed = sign_with(
-        candidate, keys, lambda: _passphrase(passphrase_file, "Federation key passphrase: ")
-    )
-    if file is None:
-        _import_own(folder, signed)
-        return
-    target = output or file
-    target.write_bytes(signed)
-    stderr.print(f"Wrote {target}. On the coordinator: coordinator roster import {target}")
-
-
-@roster_app.command("import")
-def roster_import(
-    file: Annotated[Path, typer.Argument(help="A roster signed with `coordinator roster sign`.")],
-    home: HomeOption = None,
-) -> None:
-    """Put a signed roster into force.
-
-    Example: coordinator roster import roster.json
-    """
-    from coordinator.commands import import_signed
-    from shared.files import read_file
-
-    epoch = import_signed(home_of(ROLE, home), read_file(file))
-    stderr.print(f"Roster epoch {epoch} is in force.")
-
-
 @app.command()
 def serve(
     home: HomeOption = None,
@@ -249,6 +144,9 @@ def run_plan(
     home: HomeOption = None,
     as_json: JsonOption = False,
     detach: Annotated[bool, typer.Option("--detach", help="Queue it and return.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Leave progress out of standard error.")
+    ] = False,
 ) -> None:
     """Queue a plan at the running coordinator and follow it; the same plan continues where it stopped.
 
@@ -265,7 +163,7 @@ def run_plan(
         if as_json:
             print_json(submitted)
         return
-    report = follow_run(folder, submitted)
+    report = follow_run(folder, submitted, quiet=quiet)
     print_report(report, as_json=as_json)
 
 
@@ -294,7 +192,7 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         return
     made = table("Agents", "name", "state", "last seen")
     for agent in found["agents"]:
-        made.add_row(agent["name"], agent["state"], _ago(agent["last_seen"]))
+        made.add_row(agent["name"], agent["state"], ago(agent["last_seen"]))
     stdout.print(made)
 
 
@@ -314,22 +212,6 @@ def doctor(
     from shared.doctor import show
 
     show(diagnose(home_of(ROLE, home), plan), json=as_json)
-
-
-def _sign_and_watch(folder: Path, keys: Path, passphrase_file: Path | None) -> None:
-    import threading
-
-    from coordinator.roster_files import open_federation_key, sign_roster
-    from coordinator.signer import watch
-
-    key = open_federation_key(
-        keys, lambda: _passphrase(passphrase_file, "Federation key passphrase: ")
-    )
-
-    def say(sentence: str) -> None:
-        stderr.print(sentence, markup=False)
-
-    watch(folder, lambda candidate: sign_roster(candidate, key), say, threading.Event())
 
 
 def _print_initialised(made: "Initialised", *, as_json: bool) -> None:
@@ -356,70 +238,3 @@ def _print_initialised(made: "Initialised", *, as_json: bool) -> None:
             "decides who belongs to the federation."
         )
     stdout.print("Next: coordinator invite NAME…, then coordinator serve")
-
-
-def _own_candidate(folder: Path) -> bytes:
-    from coordinator.commands import export_candidate
-
-    return export_candidate(folder)
-
-
-def _import_own(folder: Path, signed: bytes) -> None:
-    from coordinator.commands import import_signed
-
-    epoch = import_signed(folder, signed)
-    stderr.print(
-        f"Signed and imported roster epoch {epoch}. The federation key was on the coordinator's own"
-    )
-    stderr.print(
-        "machine: whoever takes that machine over can admit members. Better: sign elsewhere."
-    )
-
-
-def _show_candidate(candidate: bytes) -> None:
-    from coordinator.roster_files import RosterFile
-
-    shown = RosterFile.decode(candidate)
-    made = table(f"Roster epoch {shown.roster.epoch}", "agent", "identity key (Ed25519)")
-    for agent, public in sorted(
-        shown.roster.members.items(), key=lambda item: shown.names.get(item[0], "")
-    ):
-        made.add_row(shown.names.get(agent, agent.hex()), public.hex())
-    stderr.print(made)
-
-
-def _new_passphrase(file: Path | None) -> bytes:
-    """Ask twice; an empty passphrase is refused."""
-    from shared.errors import ConfigError
-
-    first = _passphrase(file, "New passphrase for the federation key: ")
-    if file is None and first != _passphrase(None, "Once more: "):
-        raise ConfigError("the two passphrases differ; nothing was made")
-    if not first:
-        raise ConfigError(
-            "an empty passphrase protects nothing; use --no-passphrase to store the key unencrypted"
-        )
-    return first
-
-
-def _passphrase(file: Path | None, prompt: str) -> bytes:
-    import getpass
-    import sys
-
-    from shared.errors import ConfigError
-    from shared.files import read_secret
-
-    if file is not None:
-        return read_secret(file).strip()
-    if not sys.stdin.isatty():
-        raise ConfigError(
-            "no terminal to ask for the passphrase on; give --passphrase-file (or --no-passphrase to init)"
-        )
-    return getpass.getpass(prompt).encode()
-
-
-def _ago(seen: float | None) -> str:
-    if seen is None:
-        return "never"
-    seconds = max(0, int(time.time() - seen))
-    return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"

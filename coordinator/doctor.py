@@ -1,5 +1,6 @@
 """`coordinator doctor`: would `coordinator serve` start, be reached, and stay trusted? Nothing is changed."""
 
+import resource
 import socket
 import ssl
 import sys
@@ -22,11 +23,12 @@ from shared.errors import EdgeveilError
 from shared.files import read_file, read_secret
 from shared.identity import Identity
 from shared.parameters import count
-from shared.tasks.registry import catalogue, find, load
+from shared.tasks.registry import find, load
 
 BASE_MEMORY = 500 * MIB  # serve, SuperLink, signer
 TORCH_MEMORY = 300 * MIB  # for evaluation
 NEEDED_DISK = 2048 * MIB
+FEWEST_FILES = 8192
 NEEDED = ("sqlalchemy", "alembic", "flwr", "starlette", "uvicorn", "torch", "safetensors")
 OPEN_SIGN = "coordinator roster sign (or export, sign where the key is, import)"
 
@@ -40,7 +42,8 @@ def diagnose(home: Path, plan: Path | None) -> list[Finding]:
             ("cpu", "", doctor.processor),
             ("memory", "correct the plan", lambda: _memory(plan)),
             ("disk", "", lambda: doctor.disk(home, NEEDED_DISK)),
-            ("tasks", "reinstall edgeveil", _tasks),
+            ("files", "", _files),
+            ("tasks", "reinstall edgeveil", doctor.tasks),
         ]
     )
     try:
@@ -69,6 +72,14 @@ def _superlink() -> list[Finding]:
     return [red("packages", f"{program} is missing", 'pip install "edgeveil[serve]"')]
 
 
+def _files() -> Finding:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < FEWEST_FILES:
+        fix = f"raise it to {FEWEST_FILES} or more (LimitNOFILE= in the unit, or limits.conf)"
+        return yellow("files", f"this user may open only {hard} files and connections", fix)
+    return green("files", "enough files and connections may be open")
+
+
 def _memory(plan: Path | None) -> Finding:
     if plan is None:
         return doctor.memory(BASE_MEMORY, "serving, without a model (give --plan FILE)")
@@ -80,13 +91,6 @@ def _memory(plan: Path | None) -> Finding:
     model = values * (24 + 5 * found.cohort_max)
     what = f"{found.task.id} with {values:,} parameters and up to {found.cohort_max} agents"
     return doctor.memory(BASE_MEMORY + TORCH_MEMORY + model, what)
-
-
-def _tasks() -> list[Finding]:
-    return [
-        green("tasks", f"{spec.id} {spec.version}, code {spec.code_hash().hex()[:16]}")
-        for spec in catalogue()
-    ]
 
 
 def _keys(home: Path, config: CoordinatorConfig) -> Finding:

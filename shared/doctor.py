@@ -21,6 +21,7 @@ from rich.text import Text
 from shared.console import print_json, stdout, table
 from shared.errors import EdgeveilError
 from shared.exit_codes import ExitCode
+from shared.tasks.registry import catalogue
 
 MIB = 1 << 20
 PACKAGES = ("agent", "coordinator", "shared")
@@ -117,6 +118,14 @@ def installation(needed: Iterable[str], extra: str) -> list[Finding]:
         text = f"not installed: {', '.join(missing)}"
         findings.append(red("packages", text, f'pip install "edgeveil[{extra}]"'))
     return findings or [green("packages", f"edgeveil {importlib.metadata.version('edgeveil')}")]
+
+
+def tasks() -> list[Finding]:
+    """What is installed; both sides must show the same hashes."""
+    return [
+        green("tasks", f"{spec.id} {spec.version}, code {spec.code_hash().hex()[:16]}")
+        for spec in catalogue()
+    ]
 
 
 def processor() -> Finding:

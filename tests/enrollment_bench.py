@@ -140,6 +140,13 @@ def tls_server(
         return JSONResponse(answer, status_code=status)
 
     app = Starlette(routes=[Route("/v1/join", join, methods=["POST"])])
+    with free_server(app, chain, key, host) as port:
+        yield port
+
+
+@contextmanager
+def free_server(app: Starlette, chain: Path, key: Path, host: str = "127.0.0.1") -> Iterator[int]:
+    """Any app over TLS on a free loopback port."""
     listener = socket.create_server((host, 0))
     config = uvicorn.Config(
         app, ssl_certfile=str(chain), ssl_keyfile=str(key), log_level="error", lifespan="off"

@@ -1,7 +1,5 @@
 """The README's commands, as printed, on one machine that plays a server and three devices."""
 
-import json
-import os
 import re
 import shlex
 import subprocess
@@ -11,98 +9,9 @@ from pathlib import Path
 import pytest
 from fakes_federation import write_digits
 from processes_bench import BIN, free_port, wait_until
+from readme_bench import ROOT, Machines, await_rounds, commands, serving, start_devices, states
 
 pytestmark = pytest.mark.system
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
-
-
-def section(title):
-    return re.split(r"\n##+ ", README.split(f"# {title}\n")[1])[0]
-
-
-def commands(title):
-    blocks = re.findall(r"```sh\n(.*?)```", section(title), flags=re.DOTALL)
-    return [
-        line.split("  #")[0].strip()
-        for block in blocks
-        for line in block.splitlines()
-        if line.strip()
-    ]
-
-
-class Machines:
-    """Every command runs in its own machine's home; `at` replaces the example host."""
-
-    def __init__(self, folder, port):
-        self.folder = folder
-        self.at = f"127.0.0.1:{port}"
-        self.started = []
-
-    def environment(self, machine):
-        passphrase = self.folder / "passphrase"
-        if not passphrase.exists():
-            passphrase.touch(mode=0o600)
-            passphrase.write_text("correct horse\n")
-        return os.environ | {
-            "PATH": f"{BIN}:{os.environ['PATH']}",
-            "EDGEVEIL_HOME": str(self.folder / machine / "state"),
-            "EDGEVEIL_PASSPHRASE_FILE": str(passphrase),
-            "OMP_NUM_THREADS": "1",
-        }
-
-    def words(self, command, **placeholders):
-        command = command.replace("fl.example.org:8443", self.at)
-        for name, value in placeholders.items():
-            command = command.replace(name, str(value))
-        return shlex.split(command)
-
-    def run(self, machine, command, stdin="", **placeholders):
-        found = subprocess.run(
-            self.words(command, **placeholders), cwd=ROOT, env=self.environment(machine),
-            capture_output=True, text=True, input=stdin, timeout=120,
-        )  # fmt: skip
-        assert found.returncode == 0, f"{command}: {found.stderr}"
-        return found.stdout
-
-    def start(self, machine, command, cwd=ROOT, **placeholders):
-        log = (self.folder / f"{machine}.log").open("wb")
-        process = subprocess.Popen(
-            self.words(command, **placeholders), cwd=cwd, env=self.environment(machine),
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
-        self.started.append(process)
-
-    def stop(self):
-        for process in self.started:
-            process.terminate()
-        for process in self.started:
-            process.wait(timeout=15)
-
-
-def start_devices(machines, names, tokens, pieces, command):
-    for name, token, data in zip(names, tokens, pieces, strict=False):
-        folder = machines.folder / name
-        (folder / "photos").mkdir(parents=True)
-        data.rename(folder / "photos" / "data.npz")
-        machines.start(name, command, cwd=folder, TOKEN=token)
-
-
-def serving(machines, status):
-    return json.loads(machines.run("server", f"{status} --json"))["pid"]
-
-
-def states(machines):
-    found = json.loads(machines.run("server", "coordinator agents --json"))
-    return [agent["state"] for agent in found]
-
-
-def await_rounds(machines, wanted):
-    def committed():
-        found = json.loads(machines.run("server", "coordinator rounds --json"))
-        return [row["round"] for row in found if row["outcome"] == "committed"][: len(wanted)]
-
-    wait_until(lambda: committed() == wanted, 180, f"rounds {wanted}: {committed()}")
 
 
 def test_a_server_and_three_devices_follow_the_readme_literally(tmp_path):
@@ -111,7 +20,7 @@ def test_a_server_and_three_devices_follow_the_readme_literally(tmp_path):
     assert install.startswith("pip install")
     assert 4 * len([install]) + len([init, invite, serve]) + 3 * len([run_agent]) == 10
     status, agents, rounds, report, budget = looks
-    machines = Machines(tmp_path, free_port())
+    machines = Machines(tmp_path, f"127.0.0.1:{free_port()}")
     names = invite.split()[2:]
     try:
         # Only the address differs from a real server: the example listens on every interface.
@@ -136,7 +45,7 @@ def test_a_server_and_three_devices_follow_the_readme_literally(tmp_path):
 def test_the_key_stays_offline_when_the_readme_s_second_way_is_followed(tmp_path):
     init, invite, serve, export, sign, take = commands("With the federation key offline")
     _, _, _, _, run_agent, status, *_ = commands("A server and three devices")
-    machines = Machines(tmp_path, free_port())
+    machines = Machines(tmp_path, f"127.0.0.1:{free_port()}")
     names = invite.split()[2:]
     try:
         machines.run("server", f"{init} --listen {machines.at}")
