@@ -6,9 +6,10 @@ is believed (docs/threat-model.md).
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from coordinator.offers import Proposal
+from coordinator.pacing import waves
 from coordinator.rounds import Abort, Action, Finish, RoundMachine, Send
 from coordinator.shards import ShardedMachine
 from coordinator.transport import Incoming, Transport
@@ -63,6 +64,7 @@ class AttemptRunner:
         self._started: dict[Stage, float] = {}
         self._reached: dict[bytes, Stage] = {}  # the last stage each agent answered
         self._finished: set[str] = set()
+        self._later: list[tuple[float, Send]] = []  # waves of the first stage still to be sent
 
     def execute(self) -> Result | Abort:
         """Run to the end.
@@ -95,6 +97,15 @@ class AttemptRunner:
             self._started[action.stage] = self._now()
             self._log(Event.STAGE_START, stage=action.stage)
         failpoint(Failpoint[f"COORDINATOR_STAGE_{action.stage.name}"])
+        if action.stage is Stage.ROUND:
+            (_, now), *later = waves(action.agents)
+            self._later += [
+                (self._now() + after, replace(action, agents=agents)) for after, agents in later
+            ]
+            action = replace(action, agents=now)
+        return self._put(action)
+
+    def _put(self, action: Send) -> list[Action]:
         sent = self._around.transport.send(
             self._requests(action), ttl_s=action.deadline_s + TTL_MARGIN_S
         )
@@ -116,6 +127,11 @@ class AttemptRunner:
             raise Stopped
         self._around.housekeeping()
         actions: list[Action] = []
+        while self._later and self._later[0][0] <= self._now():
+            wave = self._later.pop(0)[1]
+            wanted = tuple(agent for agent in wave.agents if agent in self.machine.waiting)
+            if wanted:
+                actions += self._put(replace(wave, agents=wanted))
         left = max(0.0, self.machine.deadline - self._now())
         for incoming in self._around.transport.receive(min(POLL_S, left)):
             actions += self._take(incoming)

@@ -1,7 +1,11 @@
-"""Children of `coordinator serve` that cannot outlive it."""
+"""Children of `coordinator serve` that cannot outlive it, and the files all of them may open."""
 
+import contextlib
 import os
+import resource
 import sys
+
+FILES = 65_536  # open sockets and files; a few thousand silent connections must not use them up
 
 # Runs in the child before the program: it dies with the parent, and never starts without it. The
 # parent death signal survives exec; SIGKILL, since uvicorn takes up to 30 s to follow a SIGTERM.
@@ -13,6 +17,15 @@ if os.getppid() != int(sys.argv[1]):
 os.umask(0o077)
 os.execv(sys.argv[2], sys.argv[2:])
 """
+
+
+def raise_file_limit() -> None:
+    """As many open files as we want and the administrator allows; many systems start at 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def guarded(*command: str) -> list[str]:

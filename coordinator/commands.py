@@ -1,6 +1,7 @@
 """What the `coordinator` commands do: through the admin socket while `serve` runs, else on the database."""
 
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from coordinator.store import Store
 from coordinator.tls import tls_folder
 from coordinator.transport import Presence
 from shared.data.probe import probe
-from shared.errors import ConfigError, RunFailed, TransportError
+from shared.errors import Busy, ConfigError, RunFailed, TransportError
+from shared.files import exclusive_lock
 from shared.identity import Identity
 from shared.join import Keys
 
@@ -121,18 +123,21 @@ def submit_plan(home: Path, path: Path) -> dict[str, Any]:
     return answer
 
 
-def follow_run(home: Path, submitted: Mapping[str, Any]) -> dict[str, Any]:
-    """Show the run's progress on stderr until it ends; its report.
+def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Any]:
+    """Show the run's progress on stderr, unless `quiet`, until it ends; its report.
 
     Raises:
         RunFailed: the run ended without its last round; it can be continued.
     """
+    from rich.console import Console  # noqa: PLC0415
+
     from coordinator.follow import Display, tail  # noqa: PLC0415
     from shared.console import stderr  # noqa: PLC0415
     from shared.event_log import Event  # noqa: PLC0415
 
     path = home / "runs" / str(submitted["run"]) / "events.jsonl"
-    display = Display(stderr, int(submitted["rounds"]))
+    shown = Console(stderr=True, quiet=True) if quiet else stderr
+    display = Display(shown, int(submitted["rounds"]))
     ended = ""
     ahead = read_status(home)["run"]
     if ahead not in (None, submitted["run"]):
@@ -203,3 +208,24 @@ def read_report(home: Path, run_id: str | None) -> dict[str, Any]:
         if run is None:
             raise ConfigError(f"{home}: no run yet; start one with: coordinator run plan.toml")
         return build(run, store.rounds(run.run_id), home / "runs" / run.run_id)
+
+
+def stop_serving(home: Path, *, timeout_s: float = 15.0) -> None:
+    """Ask the running coordinator to stop and wait until its lock is free.
+
+    Raises:
+        ConfigError: none runs.
+        Busy: it has not stopped in time.
+    """
+    load_config(home)
+    if call(home, "stop") is None:
+        raise ConfigError(f"no coordinator is serving {home}")
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            with exclusive_lock(home / "serve.lock", held_by="coordinator serve"):
+                return
+        except Busy:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.1)

@@ -1,13 +1,15 @@
 """What an operator writes: coordinator.toml (where to listen) and plan.toml (what to train)."""
 
-import math
 import re
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from coordinator.cohort import OVER_SELECTION
+from coordinator.cohort import PLANNED_RATE, needed
+from coordinator.judgement import Metric
+from coordinator.robust import LEAST, Robust
+from coordinator.schedules import Average, Schedule
 from coordinator.strategies import STRATEGIES
 from shared.config import Settings, load, read_toml, validate
 from shared.errors import ConfigError
@@ -16,7 +18,7 @@ from shared.plan import MOST_DECAY, OptimizerName, Option, check_momentum
 from shared.secagg.errors import Infeasible
 from shared.secagg.policy import small_cohort_notices
 from shared.secagg.sharding import shard_size
-from shared.secagg.solver import solve
+from shared.secagg.solver import Solution, solve
 
 
 class CoordinatorConfig(Settings):
@@ -120,7 +122,9 @@ class SecaggSection(Settings):
     """Parameters of secagg-v1; every agent holds them against its own policy."""
 
     n_min: int = Field(default=3, ge=2)
-    n_max: int | None = Field(default=None, ge=2, le=10_000)  # default: goal and 30 % more
+    n_max: int | None = Field(
+        default=None, ge=2, le=10_000
+    )  # default: enough for the goal when 20 % are lost
     gamma_ppm: int = Field(default=100_000, ge=0, le=490_000)
     delta_ppm: int = Field(default=100_000, ge=0, le=490_000)
     c_min: int = Field(default=1, ge=0)
@@ -145,22 +149,46 @@ class SecaggSection(Settings):
     def feasible(self, members: int) -> bool:
         """Whether the protocol has parameters for a cohort of this size."""
         try:
-            solve(
-                members,
-                self.gamma_ppm,
-                self.delta_ppm,
-                sigma=self.sigma,
-                eta=self.eta,
-                c_min=self.c_min,
-            )
+            self._solve(members)
         except Infeasible:
             return False
         return True
 
+    def quorum(self, members: int) -> int:
+        """How many of so many adverts must stay to the end; more than all if there is no way."""
+        try:
+            found = self._solve(members)
+        except Infeasible:
+            return members + 1
+        return max(found.quorum, found.t + 1)
+
+    def _solve(self, members: int) -> Solution:
+        return solve(
+            members,
+            self.gamma_ppm,
+            self.delta_ppm,
+            sigma=self.sigma,
+            eta=self.eta,
+            c_min=self.c_min,
+        )
+
 
 class ServerSection(Settings):
+    """What becomes of the mean update: post-processing, so nothing here costs budget."""
+
     strategy: str = "fedavg"
     learning_rate: float = Field(default=1.0, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # β, or β₁ of the adaptive ones
+    second_moment: float = Field(default=0.99, ge=0, lt=1)  # β₂
+    adaptivity: float = Field(default=1e-3, gt=0)  # τ
+    schedule: Schedule = "constant"
+    warmup: int = Field(default=0, ge=0)  # rounds
+    final_rate: float = Field(default=0.1, gt=0, le=1)  # of learning_rate, where a schedule ends
+    average: Average = "none"
+    average_decay: float = Field(default=0.9, gt=0, lt=1)
+    average_from: int | None = Field(default=None, ge=1)  # round; default: the second half
+    robust: Robust = "none"  # over shards
+    trim: float = Field(default=0.2, gt=0, lt=0.5)  # share cut off at each end
 
     @field_validator("strategy")
     @classmethod
@@ -175,6 +203,18 @@ class EvaluationSection(Settings):
 
     data: Path | None = None
     every: int = Field(default=1, ge=1)
+    metric: Metric = "accuracy"  # by which rounds are compared
+    patience: int = Field(default=0, ge=0)  # evaluations without gain before the run ends; 0: never
+    least_gain: float = Field(default=0.0, ge=0)
+    reject_below: float = Field(
+        default=0.0, ge=0
+    )  # fall below the best that undoes a round; 0: none
+
+    @model_validator(mode="after")
+    def _judging_needs_data(self) -> Self:
+        if self.data is None and (self.patience or self.reject_below):
+            raise ValueError("patience and reject_below need evaluation.data")
+        return self
 
 
 class Plan(Settings):
@@ -199,6 +239,11 @@ class Plan(Settings):
             largest = self.sum_max
         except Infeasible as error:
             raise ValueError(f"secagg: {error}; relax gamma_ppm, delta_ppm or c_min") from error
+        if self.server.robust != "none" and self.rounds.goal < LEAST * largest:
+            raise ValueError(
+                f"server.robust: a median needs {LEAST} shards; set secagg.shard_max to at most a "
+                f"third of rounds.goal ({self.rounds.goal})"
+            )
         sizes = [largest]
         if largest < self.cohort_max:
             sizes.append(self.shard_min)
@@ -219,7 +264,7 @@ class Plan(Settings):
     def cohort_max(self) -> int:
         """The most agents that are asked in one round."""
         wanted = self.secagg.n_max
-        return wanted if wanted is not None else math.ceil(self.rounds.goal * OVER_SELECTION)
+        return wanted if wanted is not None else needed(self.rounds.goal, PLANNED_RATE)
 
     @property
     def sum_max(self) -> int:

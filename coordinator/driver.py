@@ -15,18 +15,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinator import checkpoint, cohort
+from coordinator import cohort, judgement, pacing, run_files
 from coordinator.aggregation import mean_update
 from coordinator.attempt import AttemptRunner, Stopped, Surroundings
 from coordinator.complaints import Complaints
 from coordinator.config import Plan
+from coordinator.judgement import Scored
+from coordinator.learning import Learned, Learner
 from coordinator.offers import Proposal, assumed_corrupt, secagg_params, training_plan
 from coordinator.records import Evaluation, Outcome, RoundRecord
-from coordinator.rounds import Abort, Deadlines, RoundMachine
+from coordinator.rounds import Abort, DropReason, RoundMachine
 from coordinator.shards import ShardedMachine
 from coordinator.store import Store
-from coordinator.strategies import create
-from shared.errors import EnrollmentError, ProtocolError, RunFailed
+from shared.errors import EnrollmentError, ProtocolError, RefusalCode, RunFailed
 from shared.event_log import Event, Level
 from shared.failpoints import Failpoint, failpoint
 from shared.identity import Signer
@@ -39,6 +40,8 @@ from shared.tasks.spec import TaskSpec
 
 SETTLE_S = 3.0  # once the minimum is there, how long to wait for the rest of the goal
 POLL_S = 0.25
+CANARY = "CANARY"  # why a round is undone that the held-out data say did harm
+Machine = RoundMachine | ShardedMachine
 
 
 class Evaluate(Protocol):
@@ -71,7 +74,7 @@ class Driver:
     def __init__(
         self,
         run: OpenRun,
-        model: NDArray[np.float32],
+        learned: Learned,
         *,
         store: Store,
         signer: Signer,
@@ -79,40 +82,66 @@ class Driver:
         progress: Progress,
     ) -> None:
         self.run = run
-        self.model = model
+        self.learned = learned
         self._store = store
         self._signer = signer
         self._around = around
         self._progress = progress
         self._training = training_plan(run.plan)
-        self._params = secagg_params(run.plan, self._training, model.size)
-        self._strategy = create(run.plan.server.strategy, run.plan.server.learning_rate)
+        self._params = secagg_params(run.plan, self._training, learned.model.size)
+        self._learner = Learner(run.plan)
         self._complaints = Complaints(assumed_corrupt(run.plan))
+        self._records: list[RoundRecord] = []
+        self._scores: list[Scored] = []
         for record in store.rounds(run.run_id):
             self._hear(record.extra)
+            self._remember(record)
 
-    def drive(self, first_round: int) -> None:
-        """Complete every round from `first_round` to the plan's last.
+    @property
+    def model(self) -> NDArray[np.float32]:
+        """What the agents are given next, float32 (d,)."""
+        return self.learned.model
+
+    def drive(self, first_round: int) -> str:
+        """Complete every round from `first_round` to the plan's last; why it ended before, or "".
 
         Raises:
             Stopped: the operator asked for it; the run continues at the next start.
             RunFailed: a round aborted as often as the plan allows.
             TransportError: the transport is gone.
         """
+        judge = self.run.plan.evaluation
         for number in range(first_round, self.run.plan.rounds.count + 1):
+            if judgement.converged(
+                self._scores, patience=judge.patience, least_gain=judge.least_gain
+            ):
+                return f"converged after round {number - 1}"
             self._complete(number)
+        return ""
 
     def _complete(self, number: int) -> None:
         allowed = self.run.plan.rounds.attempts
         failures = 0
         while (abort := self._attempt(number)) is not None:
             failures += 1
+            self._refuse_stale_database()
             if failures == allowed:
                 raise RunFailed(
                     f"round {number} aborted {allowed} times in a row, last with {abort.reason} "
                     f"({abort.detail}){self._reasons(number)}"
                 )
             self._pause(min(2.0**failures, 30.0))
+
+    def _refuse_stale_database(self) -> None:
+        """Agents that have seen later rounds than this database mean that it was restored from a copy."""
+        reasons = list(self._records[-1].dropped_reasons.values())
+        replayed = reasons.count(f"{DropReason.REFUSED}:{RefusalCode.ROUND_REPLAY}")
+        if replayed >= self.run.plan.rounds.minimum:
+            raise RunFailed(
+                f"{replayed} agents have already seen later rounds of this run "
+                f"({RefusalCode.ROUND_REPLAY}): this database is older than they are, probably restored "
+                "from a backup; this run cannot go on, start a new one"
+            )
 
     def _reasons(self, number: int) -> str:
         """Why agents left the last attempt, and what that means for going on."""
@@ -152,13 +181,19 @@ class Driver:
         common = self._facts(proposal, runner, started)
         if isinstance(outcome, Result):
             try:
-                self._commit(proposal, outcome, common)
+                harm = self._commit(proposal, machine, outcome, common)
             except ProtocolError as error:
-                outcome = Abort(error.code, error.message)
-            else:
+                harm = Abort(error.code, error.message)
+            if harm is None:
                 return None
+            outcome = harm
         self._abort(attempt, outcome, common)
         return outcome
+
+    def _remember(self, record: RoundRecord) -> None:
+        self._records.append(record)
+        self._scores += judgement.scored([record], self.run.plan.evaluation.metric)
+        del self._records[: -pacing.KEPT]
 
     def _propose(self, attempt: Attempt, selected: tuple[bytes, ...]) -> Proposal:
         return Proposal(
@@ -183,10 +218,11 @@ class Driver:
             return (selected,)
         return partition(selected, most=plan.sum_max, least=plan.shard_min, seed=attempt.encode())
 
-    def _machine(self, proposal: Proposal) -> RoundMachine | ShardedMachine:
+    def _machine(self, proposal: Proposal) -> Machine:
         rounds = self.run.plan.rounds
         asked = len(proposal.selected)
-        goal = min(rounds.goal, asked)
+        wait_for = pacing.rates(self._records).adverts(rounds.goal, self.run.plan.secagg.quorum)
+        goal = min(wait_for, asked)
         alone = len(proposal.shards) == 1
         machines = [
             RoundMachine(
@@ -194,7 +230,7 @@ class Driver:
                 selected=shard,
                 goal=math.ceil(goal * len(shard) / asked),
                 minimum=rounds.minimum if alone else self._params.n_min,
-                deadlines=Deadlines.capped(rounds.deadline_s),
+                deadlines=pacing.deadlines(self._records, rounds.deadline_s, asked),
             )
             for setup, shard in zip(proposal.setups, proposal.shards, strict=True)
         ]
@@ -213,11 +249,21 @@ class Driver:
             if len(connected) < rounds.minimum:
                 settled = None
             if len(connected) >= rounds.goal or (settled is not None and now >= settled):
-                return cohort.select(connected, rounds.goal, self.run.plan.cohort_max)
+                return self._draw(connected)
             if len(connected) != announced:
                 announced = len(connected)
                 self._wait_for(announced)
             self._pause(POLL_S)
+
+    def _draw(self, connected: list[bytes]) -> tuple[bytes, ...]:
+        """Whoever keeps refusing this plan rests, unless the goal needs everybody."""
+        goal = self.run.plan.rounds.goal
+        names, resting = self._around.names, pacing.resting(self._records)
+        willing = [agent for agent in connected if names[agent] not in resting]
+        wanted = pacing.rates(self._records).asked(goal, self.run.plan.secagg.quorum)
+        return cohort.select(
+            willing if len(willing) >= goal else connected, min(wanted, self.run.plan.cohort_max)
+        )
 
     def _connected(self) -> list[bytes]:
         """Members of the signed roster that hold their long poll open now and are not excluded."""
@@ -264,21 +310,30 @@ class Driver:
             extra={key: value for key, value in extra.items() if value}
             | {
                 "dropped_stages": left_at,
+                "answer_seconds": machine.answer_seconds,
                 "roster_epoch": proposal.roster.roster.epoch,
                 "versions": installed(),
             },
         )
 
-    def _commit(self, proposal: Proposal, result: Result, facts: RoundRecord) -> None:
-        """Apply the mean update; nothing counts before the record is in the database."""
-        number = proposal.attempt.round
+    def _commit(
+        self, proposal: Proposal, machine: Machine, result: Result, facts: RoundRecord
+    ) -> Abort | None:
+        """Apply the mean update; nothing counts before the record is in the database.
+
+        An Abort instead when the held-out data say that the round did harm: the model stays as it was.
+        """
+        number, folder = proposal.attempt.round, self.run.folder
         self._stand(number, "commit")
         failpoint(Failpoint.COORDINATOR_REVEALED)
-        model = self._strategy.apply(self.model, mean_update(result, self._params))
-        evaluated = self._evaluate(number, model)
-        path = self.run.folder / f"round-{number:04d}.safetensors"
+        learned = self._learner.next(self.learned, self._means(machine, result), number)
+        evaluated = self._evaluate(number, learned.published)
+        if (harm := self._harm(evaluated)) is not None:
+            return harm
         failpoint(Failpoint.COORDINATOR_CHECKPOINT_BEFORE)
-        sha256 = checkpoint.save(path, model, self.run.tensors, self._metadata(number, result))
+        sha256, state = run_files.save(
+            folder, number, learned, self.run.tensors, self._metadata(number, result)
+        )
         failpoint(Failpoint.COORDINATOR_CHECKPOINT_AFTER)
         record = replace(
             facts,
@@ -287,21 +342,51 @@ class Driver:
             metrics=evaluated.metrics,
             model_sha256=sha256,
             result_hash=result.result_hash.hex(),
-            extra={**facts.extra, **self._mechanism(proposal, result), **evaluated.matrix()},
+            extra={
+                **facts.extra,
+                **self._mechanism(proposal, result),
+                **evaluated.matrix(),
+                **state,
+            },
         )
         failpoint(Failpoint.COORDINATOR_RECORD_BEFORE)
-        self._store.record_round(record)
+        self._remember(self._store.record_round(record))
         failpoint(Failpoint.COORDINATOR_RECORD_AFTER)
-        self.model = model
+        self.learned = learned
+        run_files.link(folder, number, judgement.best(self._scores))
+        run_files.drop_old_states(folder, number)
         self._emit(
             Event.ROUND_COMMIT, proposal.attempt, dur_ms=round(facts.seconds * 1000), sync=True
+        )
+        return None
+
+    def _means(self, machine: Machine, result: Result) -> list[NDArray[np.float64]]:
+        """One mean over everybody, or one per shard where the plan wants them compared."""
+        results = [result]
+        if self.run.plan.server.robust != "none" and isinstance(machine, ShardedMachine):
+            results = list(machine.results)
+        return [mean_update(each, self._params) for each in results]
+
+    def _harm(self, evaluated: Evaluation) -> Abort | None:
+        judge = self.run.plan.evaluation
+        if not all(math.isfinite(value) for value in evaluated.metrics.values()):
+            return Abort(RefusalCode.MODEL_INVALID, "the held-out loss of this round is not finite")
+        if judge.metric not in evaluated.metrics:
+            return None
+        value = evaluated.metrics[judge.metric]
+        score = judgement.score(judge.metric, value)
+        if not judgement.harmful(score, self._scores, tolerance=judge.reject_below):
+            return None
+        return Abort(
+            CANARY,
+            f"{judge.metric} {value:.4g} is more than {judge.reject_below:g} worse than the best "
+            "round's; the round was undone",
         )
 
     def _abort(self, attempt: Attempt, abort: Abort, facts: RoundRecord) -> None:
         failpoint(Failpoint.COORDINATOR_ABORT_BEFORE)
-        self._store.record_round(
-            replace(facts, reason=abort.reason, extra={**facts.extra, "detail": abort.detail})
-        )
+        extra = {**facts.extra, "detail": abort.detail}
+        self._remember(self._store.record_round(replace(facts, reason=abort.reason, extra=extra)))
         self._emit(Event.ROUND_ABORT, attempt, level="warning", reason=abort.reason, sync=True)
 
     def _evaluate(self, number: int, model: NDArray[np.float32]) -> Evaluation:

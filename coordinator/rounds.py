@@ -115,6 +115,7 @@ class RoundMachine:
     stage: Stage = Stage.ROUND
     dropped: dict[bytes, str] = field(default_factory=dict)
     stage_seconds: dict[str, float] = field(default_factory=dict)
+    answer_seconds: dict[str, float] = field(default_factory=dict)  # of each stage's last answer
     complaints: dict[bytes, bytes] = field(default_factory=dict)
     suspects: frozenset[bytes] = frozenset()
     done: bool = False
@@ -153,6 +154,7 @@ class RoundMachine:
         except PeerFault as fault:
             return self._leave(agent, f"{DropReason.INVALID}:{fault.code}", now)
         self._answered.add(agent)
+        self.answer_seconds[self.stage.name.lower()] = round(now - self._since, 3)
         return self._close_if_complete(now)
 
     def refused(

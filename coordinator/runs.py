@@ -8,16 +8,14 @@ import hashlib
 import json
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from coordinator import checkpoint
+from coordinator import checkpoint, judgement, run_files
 from coordinator.config import Plan
 from coordinator.driver import Evaluate, OpenRun
+from coordinator.learning import Learned
 from coordinator.offers import secagg_params, training_plan
 from coordinator.records import Run, RunState
 from coordinator.store import Store
-from shared.errors import ConfigError, ProtocolError, StateDamaged
+from shared.errors import ConfigError, ProtocolError
 from shared.files import private_directory
 from shared.tasks import registry
 from shared.tasks.spec import TaskSpec
@@ -55,7 +53,7 @@ def _check_budget(plan: Plan) -> None:
         raise ConfigError(f"plan: training: {error}") from error
 
 
-def open_run(store: Store, home: Path, run: Run) -> tuple[OpenRun, NDArray[np.float32], int]:
+def open_run(store: Store, home: Path, run: Run) -> tuple[OpenRun, Learned, int]:
     """The run, its newest committed model, and the number of the round that comes next.
 
     Raises:
@@ -71,21 +69,17 @@ def open_run(store: Store, home: Path, run: Run) -> tuple[OpenRun, NDArray[np.fl
     options = task.parse_options(plan.task.options)
     folder = private_directory(home / "runs" / run.run_id)
     vector, tensors = initial_model(task, options)
+    learned = Learned(vector)
     last = store.last_committed(run.run_id)
     if last is None:
         metadata = {"run": run.run_id, "round": "0", "task": f"{spec.id} {spec.version}"}
         checkpoint.save(folder / "round-0000.safetensors", vector, tensors, metadata)
     else:
-        saved = checkpoint.load(
-            folder / f"round-{last.round:04d}.safetensors", sha256=last.model_sha256
-        )
-        if saved.tensors != tensors:
-            raise StateDamaged(
-                f"{folder}: the checkpoint of round {last.round} belongs to another model"
-            )
-        vector = saved.vector
+        learned = run_files.load(folder, last, tensors)
+        scores = judgement.scored(store.rounds(run.run_id), plan.evaluation.metric)
+        run_files.link(folder, last.round, judgement.best(scores))
     evaluate: Evaluate | None = None
     if plan.evaluation.data is not None:
         evaluate = Evaluator(task, options, plan.evaluation.data).examine
     opened = OpenRun(run.run_id, plan, spec, tensors, folder, evaluate)
-    return opened, vector, 1 if last is None else last.round + 1
+    return opened, learned, 1 if last is None else last.round + 1

@@ -20,6 +20,7 @@ from coordinator.admin import AdminServer
 from coordinator.admin_client import SOCKET
 from coordinator.attempt import Stopped, Surroundings
 from coordinator.certificate_keeper import CertificateKeeper
+from coordinator.child_process import raise_file_limit
 from coordinator.commands import candidate_of, import_into, keys_of, status_of, tokens_of
 from coordinator.config import CoordinatorConfig, Plan, load_config, load_plan
 from coordinator.driver import Driver, Progress
@@ -48,6 +49,7 @@ from shared.privacy.heads import SignedHead
 from shared.telling import say
 
 IDLE_S = 0.5
+REVIVAL_S, MOST_REVIVALS = 60.0, 3  # SuperLinks that may die within so many seconds
 INFO: Level = "info"
 ERROR: Level = "error"
 
@@ -87,11 +89,15 @@ class Coordinator:
         self.names: dict[bytes, str] = {}
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._roster_changed = threading.Event()
+        # Held from reading or changing the roster to telling the gateway, so that no older list
+        # overtakes a newer one and nobody is told of a membership the gateway does not know yet.
+        self._roster_lock = threading.RLock()
         self._identity = Identity.load(identity_path(home))
         self._desk = JoinDesk(self.store, keys_of(home, config), events=self.events)
         self._roster_due = threading.Event()  # somebody joined, was approved or revoked
         self.gateway = Gateway(join=self._join, ready=self._is_ready, log=self._log)
-        self.runtime = FlowerRuntime(private_directory(home / "runtime"), self.gateway, self._log)
+        self.runtime = self._new_runtime()
+        self._revivals: list[float] = []
         self._admin: AdminServer | None = None
         self._certificates = CertificateKeeper(
             home,
@@ -107,6 +113,7 @@ class Coordinator:
 
     def start(self, *, plain_http: bool) -> None:
         """Start everything in order; raises ConfigError for a busy port, TransportError for SuperLink."""
+        raise_file_limit()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         logging.getLogger("edgeveil").addHandler(logging.NullHandler())
@@ -118,7 +125,7 @@ class Coordinator:
         self._register_members()
         self._admin = AdminServer(self.home / SOCKET, self._handlers())
         self._admin.start()
-        self.lookout.start(self.gateway, self.runtime.alive, files)
+        self.lookout.start(self.gateway, self._superlink_alive, files)
         self._roster_changed.set()  # one imported while we were starting went past us
         self.events.emit(Event.COORDINATOR_START)
         how = " in plain HTTP" if plain_http else ""
@@ -149,13 +156,40 @@ class Coordinator:
     def work(self) -> None:
         """Take queued and unfinished runs, oldest first, until a signal comes."""
         while not self.halt.is_set():
-            self.housekeeping()
-            run = self._next_run()
-            if run is not None:
-                self._execute(run)
-            else:
-                with contextlib.suppress(queue.Empty):
-                    self._wake.get(timeout=IDLE_S)
+            try:
+                self._work_once()
+            except TransportError as error:
+                self._revive_superlink(error)
+
+    def _work_once(self) -> None:
+        self.housekeeping()
+        run = self._next_run()
+        if run is not None:
+            self._execute(run)
+        else:
+            with contextlib.suppress(queue.Empty):
+                self._wake.get(timeout=IDLE_S)
+
+    def _revive_superlink(self, error: TransportError) -> None:
+        """SuperLink's state is a cache: a new process takes its place, the run goes on by itself.
+
+        Raises the error when that has not helped for the third time within a minute.
+        """
+        now = self.clock.monotonic()
+        self._revivals = [at for at in self._revivals if now - at < REVIVAL_S] + [now]
+        if len(self._revivals) >= MOST_REVIVALS:
+            raise error
+        say(f"{error}; starting another", level="warning")
+        self.runtime.stop()
+        self.runtime = self._new_runtime()
+        self.runtime.start()
+        self._register_members()
+
+    def _superlink_alive(self) -> bool:
+        return self.runtime.alive()
+
+    def _new_runtime(self) -> FlowerRuntime:
+        return FlowerRuntime(private_directory(self.home / "runtime"), self.gateway, self._log)
 
     def housekeeping(self) -> None:
         """What must happen now and then on the main thread, also in the middle of a round."""
@@ -167,7 +201,7 @@ class Coordinator:
         if self._signer is not None:
             self._signer.keep_alive(self.clock.monotonic())
         if not self.runtime.alive():
-            raise TransportError("the SuperLink process has ended; start `coordinator serve` again")
+            raise TransportError("Flower's SuperLink process has ended")
 
     def _next_run(self) -> Run | None:
         waiting = (RunState.QUEUED, RunState.RUNNING, RunState.STOPPED)
@@ -183,7 +217,7 @@ class Coordinator:
         state, event, level, reason = RunState.STOPPED, Event.RUN_STOP, ERROR, ""
         with EventLog(folder / "events.jsonl", watch=self.lookout.take) as events:
             try:
-                self._drive(run, events)
+                reason = self._drive(run, events)
                 state, event, level = RunState.FINISHED, Event.RUN_FINISH, INFO
             except Stopped:
                 level = INFO
@@ -198,8 +232,9 @@ class Coordinator:
                 events.emit(event, level=level, run=run.run_id, sync=True)
                 self.progress.run, self.progress.round, self.progress.stage = None, None, "idle"
 
-    def _drive(self, run: Run, events: EventLog) -> None:
-        opened, model, first = open_run(self.store, self.home, run)
+    def _drive(self, run: Run, events: EventLog) -> str:
+        """Why the run ended before its last round, or ""."""
+        opened, learned, first = open_run(self.store, self.home, run)
         events.emit(
             Event.RUN_START if first == 1 else Event.RUN_RESUME, run=run.run_id, round=first
         )
@@ -214,13 +249,13 @@ class Coordinator:
         )
         driver = Driver(
             opened,
-            model,
+            learned,
             store=self.store,
             signer=self._identity,
             around=around,
             progress=self.progress,
         )
-        driver.drive(first)
+        return driver.drive(first)
 
     def _save_report(self, run_id: str, folder: Path) -> None:
         report = build(self.store.run(run_id), self.store.rounds(run_id), folder)
@@ -236,15 +271,18 @@ class Coordinator:
         self.store.set_ledger_head(agent, head.encode())
 
     def _apply_roster(self) -> None:
-        everybody = self.store.agents(include_revoked=True)
-        self.names.update({agent.agent_id: agent.name for agent in everybody})
-        revoked = frozenset(a.node_public for a in everybody if a.revoked is not None)
-        failpoint(Failpoint.COORDINATOR_ROSTER_BEFORE)
-        self.gateway.set_members(self._members(), revoked)
-        failpoint(Failpoint.COORDINATOR_ROSTER_AFTER)
+        """Tell the gateway who may connect, and who is to hear that it was revoked."""
+        with self._roster_lock:
+            everybody = self.store.agents(include_revoked=True)
+            self.names.update({agent.agent_id: agent.name for agent in everybody})
+            revoked = frozenset(a.node_public for a in everybody if a.revoked is not None)
+            failpoint(Failpoint.COORDINATOR_ROSTER_BEFORE)
+            self.gateway.set_members(self._members(), revoked)
+            failpoint(Failpoint.COORDINATOR_ROSTER_AFTER)
 
     def _register_members(self) -> None:
-        self.runtime.set_members(self._members())
+        with self._roster_lock:
+            self.runtime.set_members(self._members())
 
     def _members(self) -> list[Member]:
         """Who may connect, read now; nobody connects whose name is not known."""
@@ -265,7 +303,13 @@ class Coordinator:
             "roster-wanted": self._roster_wanted,
             "agents": lambda _: {"agents": agents_of(self.store, self.gateway.presence())},
             "agents-change": self._change_agents,
+            "stop": lambda _: self._ask_to_stop(),
         }
+
+    def _ask_to_stop(self) -> dict[str, Any]:
+        self.halt.set()
+        self._wake.put(None)
+        return {"pid": os.getpid()}
 
     def _status(self) -> dict[str, Any]:
         presence = self.gateway.presence()
@@ -306,7 +350,9 @@ class Coordinator:
         return dict(tokens)
 
     def _import_roster(self, asked: dict[str, Any]) -> dict[str, Any]:
-        epoch = import_into(self.store, self.config, asked["signed"].encode())
+        with self._roster_lock:
+            epoch = import_into(self.store, self.config, asked["signed"].encode())
+            self._apply_roster()
         self.events.emit(Event.ROSTER_IMPORT, sync=True)
         self._roster_changed.set()
         self._wake.put(None)
@@ -314,8 +360,10 @@ class Coordinator:
 
     def _change_agents(self, asked: dict[str, Any]) -> dict[str, Any]:
         """A revoked agent is cut off before the operator's command returns."""
-        change_in(self.store, self.events, asked["change"], asked["names"], asked["new"])
-        self._apply_roster()
+        with self._roster_lock:
+            change_in(self.store, self.events, asked["change"], asked["names"], asked["new"])
+            self._apply_roster()
+        self._roster_changed.set()
         self._roster_due.set()
         return {}
 
@@ -328,7 +376,8 @@ class Coordinator:
         return candidate_of(self.store, self.config)
 
     def _join(self, body: bytes, address: str) -> tuple[int, dict[str, object]]:
-        status, answer = self._desk.handle(body, address)
+        with self._roster_lock:
+            status, answer = self._desk.handle(body, address)
         if answer.get("state") == "pending":
             self._roster_due.set()
         return status, answer

@@ -62,6 +62,11 @@ class ShardedMachine:
         return found
 
     @property
+    def results(self) -> tuple[Result, ...]:
+        """The sum of each shard that finished."""
+        return tuple(result for _, result in sorted(self._results.items()))
+
+    @property
     def complaints(self) -> dict[bytes, bytes]:
         return {who: whom for machine in self._machines for who, whom in machine.complaints.items()}
 
@@ -79,6 +84,15 @@ class ShardedMachine:
             for name, seconds in machine.stage_seconds.items():
                 if name in past:
                     longest[name] = max(seconds, longest.get(name, 0.0))
+        return longest
+
+    @property
+    def answer_seconds(self) -> dict[str, float]:
+        """When the last answer of each stage came, in the shard where it took longest."""
+        longest: dict[str, float] = {}
+        for machine in self._machines:
+            for name, seconds in machine.answer_seconds.items():
+                longest[name] = max(seconds, longest.get(name, 0.0))
         return longest
 
     def start(self, now: float) -> list[Action]:

@@ -20,8 +20,8 @@ try:
     from demo_data import split, write
     from torch.func import functional_call, grad, vmap
 
+    from coordinator import strategies
     from coordinator.evaluation import Evaluator, initial_model
-    from coordinator.strategies import FedAvg
     from shared.errors import EdgeveilError
     from shared.parameters import Vector, unflatten
     from shared.privacy.filter import noise_multiplier_for
@@ -94,13 +94,14 @@ def federate(
     model, _ = initial_model(task, options)
     evaluator = Evaluator(task, options, folder / "test.npz")
     agents = [task.load(path, options) for path in sorted(folder.glob("agent-*"))]
-    trainer, strategy = Trainer(task, options), FedAvg()
+    trainer = Trainer(task, options)
     random = torch.Generator().manual_seed(seed)
     accuracies, largest = [], 0.0
     for _ in range(setting.rounds):
         updates = np.stack([trainer.update(model, own, setting, random) for own in agents])
         largest = max(largest, float(np.abs(updates).max()))
-        model = strategy.apply(model, updates.astype(np.float64).mean(axis=0))
+        mean = updates.astype(np.float64).mean(axis=0)
+        model = strategies.apply("fedavg", model, mean).model
         accuracies.append(evaluator.evaluate(model)["accuracy"])
     return accuracies, largest
 

@@ -150,3 +150,28 @@ def test_a_failed_write_leaves_the_old_checkpoint(saved, monkeypatch):
 
 def _full_disk(_handle):
     raise OSError("disk full")
+
+
+class Exploding:
+    """Leaves a trace when it is unpickled."""
+
+    done = False
+
+    def __reduce__(self):
+        return (setattr, (Exploding, "done", True))
+
+
+@pytest.mark.parametrize("kind", ["pickle", "torch"])
+def test_a_pickle_or_torch_file_in_its_place_is_damaged_and_never_unpickled(tmp_path, kind):
+    path = tmp_path / "round-0001.safetensors"
+    if kind == "pickle":
+        import pickle
+
+        path.write_bytes(pickle.dumps({"weight": Exploding()}))
+    else:
+        import torch
+
+        torch.save({"weight": torch.zeros(3), "evil": Exploding()}, path)
+    with pytest.raises(StateDamaged):
+        checkpoint.load(path)
+    assert not Exploding.done

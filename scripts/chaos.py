@@ -1,0 +1,123 @@
+"""Break a federation of simulated parties for a while and count what it broke: JSON on stdout.
+
+    python scripts/chaos.py --minutes 10 --seed 1              # every family, failpoint by failpoint
+    python scripts/chaos.py --minutes 60 --families kill,single
+    python scripts/chaos.py --replay kill:7:agent.seal.before:3
+
+Families: kill (SIGKILL of both sides), single (one side crashes, the other lives on), eio (a failing
+fsync), full (a full disk; root only), power (power cuts at every passage of one life). Exit code 1
+if a promise was broken; each finding comes with the command that repeats it.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from faults_bench import FSYNCS, MEMORY, Seed, can_mount, power_trials  # noqa: E402
+
+FAMILIES = ("kill", "single", "eio", "full", "power")
+
+
+@dataclass
+class Counts:
+    """What happened so far."""
+
+    seed: int
+    seeds: int = 0
+    trials: int = 0
+    rounds: int = 0
+    kills: int = 0
+    slowest_restart_s: float = 0.0
+    by_family: dict[str, int] = field(default_factory=dict)
+    violations: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, family: str, found: Any, replay: str) -> None:
+        self.trials += 1
+        self.rounds += found.rounds
+        self.kills += found.kills
+        self.slowest_restart_s = max(self.slowest_restart_s, round(found.seconds_to_finish, 3))
+        self.by_family[family] = self.by_family.get(family, 0) + 1
+        if found.violations:
+            command = f"python scripts/chaos.py --replay {replay}"
+            self.violations.append({"broken": found.violations, "replay": command})
+
+
+def main() -> int:
+    options = _options()
+    counts = Counts(options.seed)
+    base = options.folder or (MEMORY if MEMORY.is_dir() else None)
+    with tempfile.TemporaryDirectory(dir=base, prefix="edgeveil-chaos-") as name:
+        folder = Path(name)
+        if options.replay:
+            _replay(options.replay, folder, counts)
+        else:
+            _run(options, folder, counts)
+    print(json.dumps(vars(counts), indent=2))
+    return 1 if counts.violations else 0
+
+
+def _run(options: argparse.Namespace, folder: Path, counts: Counts) -> None:
+    families = [name for name in FAMILIES if name in options.families.split(",")]
+    if "full" in families and not can_mount(folder):
+        print("full: left out, needs root", file=sys.stderr)
+        families.remove("full")
+    until = time.monotonic() + options.minutes * 60
+    number = options.seed
+    while time.monotonic() < until and counts.seeds < options.seeds:
+        place = folder / str(number)
+        for family, found, replay in _trials(Seed(number, place), families, number):
+            counts.add(family, found, replay)
+            if time.monotonic() >= until:
+                return
+        shutil.rmtree(place)
+        counts.seeds += 1
+        number += 1
+
+
+def _trials(seed: Seed, families: list[str], number: int) -> Iterator[tuple[str, Any, str]]:
+    for family in families:
+        if family == "power":
+            for name, found in power_trials(seed):
+                yield family, found, f"power:{number}:{name}"
+            continue
+        for point in FSYNCS if family == "eio" else seed.passages:
+            passage = seed.passage(point)
+            yield family, seed.trial(family, point), f"{family}:{number}:{point}:{passage}"
+
+
+def _replay(text: str, folder: Path, counts: Counts) -> None:
+    family, number, point, *passage = text.split(":")
+    seed = Seed(int(number), folder / number)
+    if family == "power":
+        for name, found in power_trials(seed):
+            if name == point:
+                counts.add(family, found, text)
+        return
+    counts.add(family, seed.trial(family, point, int(passage[0])), text)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--seed", type=int, default=1, help="the first seed; the next ones follow")
+    parser.add_argument("--seeds", type=int, default=1_000_000, help="stop after so many")
+    parser.add_argument("--families", default=",".join(FAMILIES))
+    parser.add_argument("--folder", type=Path, help="where to work; default: in memory")
+    parser.add_argument("--replay", help="FAMILY:SEED:FAILPOINT:PASSAGE, as printed")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

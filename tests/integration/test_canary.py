@@ -1,0 +1,182 @@
+"""Marked values in data, updates and faults of a device: none of them in any page, log or database.
+
+The search is shown to work first: the same values are found where they may be.
+"""
+
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fakes_federation import Federation, plan_for
+
+from agent.dp.ledger_store import LedgerStore
+from agent.page_view import JOURNAL, metrics, own_state, page
+from coordinator.gateway.counts import Counts
+from coordinator.live import Live
+from coordinator.look_commands import one_round
+from coordinator.metrics import Metrics, Readings
+from coordinator.reports import build, round_tables, rounds_csv
+from coordinator.reports.facts import RunFacts
+from coordinator.reports.live_page import View, live_page, run_sections
+from coordinator.reports.page import report_page
+from coordinator.reports.words import Words
+from shared.console import stdout
+from shared.errors import DataError
+from shared.event_log import EventLog
+
+SENTENCE = "canary-7f3a91 loss was 0.271828182845"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(federation, updates, run): two rounds; agent-4 fails in the second with a telling sentence."""
+    patch = pytest.MonkeyPatch()
+    federation = Federation(tmp_path_factory.mktemp("canary"))
+    live = Live()
+    federation.events.close()
+    folder = federation.home / "runs"
+    updates, seal = [], LedgerStore.seal
+
+    def keep(self, attempt, blob, **facts):
+        updates.append(bytes(blob))
+        return seal(self, attempt, blob, **facts)
+
+    patch.setattr(LedgerStore, "seal", keep)
+    for home in federation.homes:
+        session = federation.sessions[home.pinned().agent_id]
+        journal = EventLog(home.path / JOURNAL)
+        session._device = replace(session._device, journal=journal)
+    driver, first = federation.driver(plan_for(4, evaluation__data=str(federation.test)))
+    run_folder = folder / driver.run.run_id
+    run_folder.mkdir(parents=True, exist_ok=True)
+    federation.events = EventLog(run_folder / "events.jsonl", watch=live.take)
+    driver._around = replace(driver._around, events=federation.events)
+    driver._complete(first)
+    faulty = federation.sessions[federation.id_of("agent-4")]
+
+    def fail(*_arguments):
+        raise DataError(SENTENCE)
+
+    patch.setattr(faulty._device.shelf, "load", fail)
+    driver._complete(2)
+    yield federation, updates, driver.run.run_id, live
+    patch.undo()
+    federation.close()
+
+
+def traces(updates, federation):
+    """What must not be found: pieces of updates and records as bytes, their values as text."""
+    found = {"the sentence of a fault": SENTENCE[:13].encode()}
+    for number, blob in enumerate(updates):
+        values = np.frombuffer(blob, "<f4")
+        strong = int(np.argmax(np.abs(values)))
+        found[f"update {number}"] = blob[4 * strong : 4 * strong + 32]
+        found[f"update {number} in double"] = values[strong : strong + 4].astype("<f8").tobytes()
+        found[f"update {number} as text"] = repr(float(values[strong])).encode()[:10]
+        found[f"update {number} as short text"] = f"{values[strong]:.6f}".encode()
+    for number, path in enumerate(federation.pieces):
+        pixels = np.load(path)["X"][0].ravel()
+        lit = int(np.argmax(pixels > 0))
+        found[f"record of agent {number + 1}"] = pixels[lit : lit + 64].tobytes()
+        found[f"data file of agent {number + 1}"] = path.name.encode()
+    return found
+
+
+def coordinators_texts(federation, run_id, live):
+    """Everything the coordinator keeps or shows: each file of its home, each page, each print."""
+    store, home = federation.store, federation.home
+    texts = {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}  # fmt: skip
+    run, records = store.run(run_id), store.rounds(run_id)
+    facts = RunFacts(run, records)
+    for language in ("en", "zh"):
+        texts[f"report {language}"] = report_page(facts, language, made=time.time()).encode()
+        view = View("https://x", live.now(), [], facts, [run], time.time())
+        charts = run_sections(facts, Words(language))
+        texts[f"live page {language}"] = live_page(view, charts, language).encode()
+    texts["report.json"] = json.dumps(build(run, records, home)).encode()
+    texts["csv"] = rounds_csv(records).encode()
+    with stdout.capture() as captured:
+        for made in round_tables(store.rounds(run_id, number=2), []):
+            stdout.print(made)
+    texts["show"] = captured.get().encode()
+    texts["metrics"] = coordinator_metrics(live).encode()
+    return texts
+
+
+def coordinator_metrics(live):
+    metrics = Metrics(lambda: Readings({}, 3, True, 1.0, 1.0, Counts()))
+    for line in live.now().recent:
+        metrics.take(line)
+    return metrics.render()
+
+
+def test_the_federation_trained_and_one_agent_left_with_a_fault(trained):
+    federation, updates, run_id, _ = trained
+    assert len(updates) == 7
+    rows = federation.store.rounds(run_id)
+    assert [row.outcome for row in rows] == ["committed", "committed"]
+    assert rows[1].dropped_reasons == {"agent-4": "refused:DATASET_UNKNOWN"}
+
+
+def test_the_search_finds_what_is_there(trained):
+    federation, updates, _, _ = trained
+    marks = traces(updates, federation)
+    assert any(SENTENCE in said for said in federation.statuses), "its owner is told"
+    sealed = b"".join(updates)
+    assert marks["update 0"] in sealed
+    assert all(len(mark) >= 8 for mark in marks.values())
+    raw = np.load(federation.pieces[0])["X"].tobytes()
+    assert marks["record of agent 1"] in raw
+
+
+def test_nothing_the_coordinator_keeps_or_shows_holds_a_trace(trained):
+    federation, updates, run_id, live = trained
+    texts = coordinators_texts(federation, run_id, live)
+    assert {"state.db", "report en", "live page zh", "csv", "show", "metrics"} <= set(texts)
+    assert any(name.endswith("events.jsonl") for name in texts)
+    assert any(name.endswith(".safetensors") for name in texts)
+    for what, mark in traces(updates, federation).items():
+        for name, content in texts.items():
+            assert mark not in content, f"{what} in {name}"
+
+
+def test_no_report_carries_a_value_of_a_single_agent(trained):
+    """Beside names, stages and reasons, a record knows nothing by agent."""
+    federation, _, run_id, _ = trained
+    for record in federation.store.rounds(run_id):
+        values = record.as_json()
+        extra = values["extra"]
+        assert set(extra) <= {
+            "dropped_stages", "roster_epoch", "versions", "noise_multiplier", "steps", "sample_rate",
+            "modulus_bits", "context", "shards", "answer_seconds", "confusion", "complaints", "suspects", "wrong_shares", "detail",
+        }  # fmt: skip
+        by_agent = [key for key, value in values.items() if "agent-1" in json.dumps(value)]
+        assert set(by_agent) <= {"selected", "survived", "dropped", "dropped_reasons", "extra"}
+
+
+def test_the_devices_own_page_and_journal_hold_no_content_either(trained):
+    federation, updates, _, _ = trained
+    home = federation.homes[0]
+    own = own_state(home.path, "data")
+    texts = [page(own, "en").encode(), page(own, "zh").encode(), metrics(own).encode()]
+    texts.append((home.path / JOURNAL).read_bytes())
+    assert b'"size":' in texts[-1]
+    for what, mark in traces(updates, federation).items():
+        if not what.startswith("data file"):
+            assert all(mark not in text for text in texts), what
+
+
+def test_one_round_can_be_read_with_its_events_and_without_a_trace(trained):
+    federation, updates, run_id, _ = trained
+    (federation.home / "coordinator.toml").write_text(
+        f'url = "https://x:1"\nfederation_public = "{"0" * 64}"\n'
+    )
+    records, events = one_round(federation.home, run_id, 2)
+    assert len(records) == 1
+    assert {line.agent for line in events if line.event == "agent.reply"} == {"agent-1", "agent-2", "agent-3"}  # fmt: skip
+    left = next(line for line in events if line.event == "agent.drop")
+    assert (left.agent, left.stage, left.reason) == ("agent-4", "round", "refused:DATASET_UNKNOWN")
+    shown = json.dumps([line.as_json() for line in events]).encode()
+    assert all(mark not in shown for mark in traces(updates, federation).values())

@@ -1,0 +1,376 @@
+"""Real processes, real TLS, a real SuperLink: kill the coordinator and one agent again and again.
+
+    python tests/real_crash_bench.py --seed 1 [--points N]
+
+One run that never stops; every death arms the next failpoint on the side that died. Agents are thin:
+training is one line of numpy, so that a process is forked in milliseconds. Prints JSON: deaths per
+failpoint, seconds from each restart of the coordinator to its next round, and broken promises.
+"""
+
+import argparse
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from shared import flower_environment  # noqa: E402, F401 - first: Flower reads its switches
+
+# isort: split
+from crash_bench import (  # noqa: E402
+    POLICY,
+    SPEC,
+    Scenario,
+    ThinShelf,
+    ThinTask,
+    ThinTrainer,
+    World,
+    tap,
+    thin_plan,
+    violations,
+)
+
+import agent.run as agent_run  # noqa: E402
+import coordinator.serve as serve_module  # noqa: E402
+from agent.device import Device  # noqa: E402
+from agent.flower_link import FlowerLink  # noqa: E402, F401 - imported before the forks
+from agent.state import AgentHome, Pinned  # noqa: E402
+from coordinator import run_files  # noqa: E402
+from coordinator.driver import OpenRun  # noqa: E402
+from coordinator.learning import Learned  # noqa: E402
+from coordinator.records import EnrolledAgent  # noqa: E402
+from coordinator.roster_files import load_federation_key  # noqa: E402
+from coordinator.setup import identity_path, initialise, tls_folder  # noqa: E402
+from coordinator.store import Store  # noqa: E402
+from shared import failpoints  # noqa: E402
+from shared.clock import SystemClock  # noqa: E402
+from shared.failpoints import Failpoint, Schedule  # noqa: E402
+from shared.files import private_directory  # noqa: E402
+from shared.identity import Identity  # noqa: E402
+from shared.roster import Roster, SignedRoster, agent_id, federation_id  # noqa: E402
+
+AGENTS, SIZE = 4, 16
+GENEROUS = POLICY.model_copy(update={"epsilon_max": 50.0})
+AGENT_POINTS = [p for p in Failpoint if p.startswith(("agent.", "ledger.")) and "keys" not in p]
+COORDINATOR_POINTS = [
+    p for p in Failpoint if p.startswith(("coordinator.", "database.", "events.", "file."))
+]
+MOST_S = 45.0  # an armed process that lives longer was not reached by its failpoint
+
+
+class Bench:
+    def __init__(self, folder, seed):
+        self.folder = private_directory(Path(folder) / "federation")
+        self.seed = seed
+        self.home = self.folder / "coordinator"
+        self.scenario = Scenario(seed, agents=AGENTS, rounds=1)
+        self.plan = thin_plan(
+            AGENTS, rounds=400, rounds__attempts=100, rounds__deadline_s=15.0,
+            training__epsilon=50.0, training__steps=1, rounds__spare=400,
+        )  # fmt: skip
+        self.task = ThinTask(SIZE)
+        self.pids = {}
+        self.restarts = []
+        self.deaths = {}
+        self.codes = {}
+        self._make()
+
+    def _make(self):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        keys = self.folder / "federation"
+        initialise(
+            self.home, keys, url=f"https://127.0.0.1:{port}", listen=f"127.0.0.1:{port}", hosts=(),
+            passphrase=None,
+        )  # fmt: skip
+        private_directory(self.folder / "side")
+        coordinator = Identity.load(identity_path(self.home))
+        federation = load_federation_key(keys / "federation.key", None)
+        members = {}
+        with Store.open(self.home) as store:
+            for number in range(AGENTS):
+                home = AgentHome(self.folder / f"agent-{number}")
+                home.ensure_keys()
+                public = home.identity().public
+                members[agent_id(public)] = public
+                home.save_pinned(
+                    Pinned(
+                        url=f"https://127.0.0.1:{port}",
+                        ca_pem=(tls_folder(self.home) / "ca.pem").read_bytes(),
+                        coordinator_public=coordinator.public,
+                        federation_public=federation.public,
+                        name=f"agent-{number}",
+                        agent_id=agent_id(public),
+                        token_id=bytes(16),
+                        state="member",
+                    )
+                )
+                store.add_agent(
+                    EnrolledAgent(
+                        agent_id(public), f"agent-{number}", public, home.node_public_pem(), 1.0
+                    )
+                )
+            now = int(time.time())
+            roster = Roster(federation_id(federation.public), 1, now, now + 86_400, members)
+            store.save_roster(SignedRoster.sign(roster, federation))
+            self.run_id = store.create_run(self.plan.model_dump_json(), "0" * 64).run_id
+
+    # Processes
+
+    def fork(self, name, action, point=None, passage=1):
+        pid = os.fork()
+        if pid:
+            self.pids[name] = pid
+            return
+        code = 70
+        try:
+            handle = os.open(
+                self.folder / "side" / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
+            )
+            os.dup2(handle, 1)
+            os.dup2(handle, 2)
+            if point is not None:
+                failpoints.install(Schedule(f"{point}=kill@{passage}"))
+            action()
+            code = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def serve(self):
+        tap(self._world())
+        serve_module.open_run = self._open_run
+        serve_module.serve(self.home, None)
+
+    def _world(self):
+        world = World(self.folder, self.scenario, size=SIZE)
+        world.plan = self.plan
+        return world
+
+    def _open_run(self, store, _home, run):
+        folder = private_directory(self.home / "runs" / run.run_id)
+        tensors = self.task.tensors(None)
+        last = store.last_committed(run.run_id)
+        learned = Learned(_zeros()) if last is None else run_files.load(folder, last, tensors)
+        opened = OpenRun(run.run_id, self.plan, SPEC, tensors, folder, None)
+        return opened, learned, 1 if last is None else last.round + 1
+
+    def work(self, number):
+        world = self._world()
+        tap(world)
+        stop = agent_run._stop_on_signals()
+        home = AgentHome(self.folder / f"agent-{number}")
+        with home.lock():
+            device = Device(
+                home=home,
+                pinned=home.pinned(),
+                signer=home.identity(),
+                policy=GENEROUS,
+                dataset_id="data",
+                shelf=ThinShelf(),
+                clock=SystemClock(),
+                on_status=print,
+                trainer=lambda: ThinTrainer(
+                    number, lambda _p: world.witness("train", agent=number)
+                ),
+                load_task=lambda _spec: self.task,
+            )
+            agent_run._answer_rounds(device, stop)
+
+    # The campaign
+
+    def campaign(self, points):
+        chance = random.Random(self.seed)
+        coordinator, agents = (
+            [p for p in COORDINATOR_POINTS if p in points],
+            [p for p in AGENT_POINTS if p in points],
+        )
+        coordinator.remove(Failpoint.COORDINATOR_ABORT_BEFORE)
+        chance.shuffle(coordinator)
+        chance.shuffle(agents)
+        for number in range(1, AGENTS):
+            self.fork(f"agent-{number}", lambda number=number: self.work(number))
+        threads = [
+            threading.Thread(
+                target=self._side, args=("coordinator", coordinator, self.serve, chance)
+            ),
+            threading.Thread(
+                target=self._side, args=("agent-0", agents, lambda: self.work(0), chance)
+            ),
+        ]
+        # Two threads only wait for processes; the forks are taken one at a time.
+        self._forking = threading.Lock()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self._one_more_round()
+
+    def _side(self, name, points, action, chance):
+        for point in [*points, None]:
+            passage = (
+                chance.randint(1, 4)
+                if point is not None and point.startswith(("file.", "events.", "database."))
+                else 1
+            )
+            with self._forking:
+                began = time.monotonic()
+                before = self._count("round.start")
+                self.fork(name, action, point, passage)
+            if name == "coordinator" and self.deaths:
+                self._note_restart(point, began, before)
+            if point is None:
+                return
+            self._await_death(name, point)
+
+    def _note_restart(self, point, began, before):
+        """Seconds from this start to the first round it opens; None if it is killed before that."""
+        while time.monotonic() - began < 30:
+            if self._count("round.start") > before:
+                self.restarts.append(round(time.monotonic() - began, 2))
+                return
+            if self._ended("coordinator"):
+                return
+            time.sleep(0.02)
+        self.restarts.append(30.0)
+
+    def _await_death(self, name, point):
+        until = time.monotonic() + MOST_S
+        while time.monotonic() < until:
+            if self._ended(name):
+                self.deaths[str(point)] = self.codes[name]
+                return
+            time.sleep(0.01)
+        os.kill(self.pids[name], signal.SIGKILL)
+        os.waitpid(self.pids[name], 0)
+        self.deaths[str(point)] = "never reached"
+
+    def _ended(self, name):
+        if name in self.codes and self.codes[name + "/pid"] == self.pids[name]:
+            return True
+        pid, status = os.waitpid(self.pids[name], os.WNOHANG)
+        if pid:
+            self.codes[name] = os.waitstatus_to_exitcode(status)
+            self.codes[name + "/pid"] = pid
+        return pid != 0
+
+    def kill_superlink(self):
+        """Seconds from SuperLink's death to the next committed round; the coordinator lives on."""
+        pid = int((self.home / "runtime" / "superlink.pid").read_text())
+        began, before = time.monotonic(), self._count("round.commit")
+        os.kill(pid, signal.SIGKILL)
+        while self._count("round.commit") <= before and time.monotonic() - began < 60:
+            time.sleep(0.02)
+        return round(time.monotonic() - began, 2)
+
+    def _one_more_round(self):
+        before, until = self._count("round.commit"), time.monotonic() + 60
+        while self._count("round.commit") < before + 2 and time.monotonic() < until:
+            time.sleep(0.1)
+
+    def _count(self, event):
+        path = self.home / "runs" / self.run_id / "events.jsonl"
+        return path.read_bytes().count(f'"{event}"'.encode()) if path.exists() else 0
+
+    def stop(self):
+        """SIGTERM to everybody: {name: (exit code, seconds)}; what does not end is killed."""
+        found = {}
+        for name in ("coordinator", *(f"agent-{number}" for number in range(AGENTS))):
+            began, pid = time.monotonic(), self.pids[name]
+            try:
+                os.kill(pid, signal.SIGTERM)
+            except ProcessLookupError:
+                found[name] = ("gone", 0.0)
+                continue
+            while time.monotonic() - began < 12 and not self._ended(name):
+                time.sleep(0.02)
+            if not self._ended(name):
+                os.kill(pid, signal.SIGKILL)
+            found[name] = (self.codes.get(name), round(time.monotonic() - began, 2))
+        return found
+
+    def verdict(self):
+        with Store.open(self.home, read_only=True) as store:
+            rows = store.rounds(self.run_id)
+        committed = [row.round for row in rows if row.outcome == "committed"]
+        self.scenario.rounds = max(committed, default=0)
+        return {"committed": len(committed), "attempts": len(rows)}, violations(
+            self.folder, self.scenario, size=SIZE, plan=self.plan
+        )
+
+
+def _zeros():
+    import numpy as np
+
+    return np.zeros(SIZE, np.float32)
+
+
+def orphans(folder):
+    """Processes that still have our folder on their command line."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(folder).encode() in path.read_bytes() and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--points", type=int, default=0, help="only so many of each side, drawn by the seed"
+    )
+    options = parser.parse_args()
+    points = set(Failpoint)
+    if options.points:
+        chance = random.Random(options.seed)
+        abort = Failpoint.COORDINATOR_ABORT_BEFORE
+        some = chance.sample([p for p in COORDINATOR_POINTS if p != abort], options.points)
+        points = {*some, *chance.sample(AGENT_POINTS, options.points), abort}
+    began = time.monotonic()
+    base = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
+    with tempfile.TemporaryDirectory(dir=base, prefix="edgeveil-real-") as name:
+        bench = Bench(name, options.seed)
+        bench.campaign(points)
+        revival = bench.kill_superlink()
+        stopped = bench.stop()
+        counts, found = bench.verdict()
+        unreached = [p for p, code in bench.deaths.items() if code != -signal.SIGKILL]
+        left = orphans(name)
+        logs = {}
+        if found or unreached or left:
+            logs = {p.name: p.read_text()[-1500:] for p in (bench.folder / "side").glob("*.log")}
+    sys.stdout.write(
+        json.dumps(
+            {
+                "seed": options.seed, "seconds": round(time.monotonic() - began, 1),
+                "kills": len(bench.deaths) - len(unreached), "unreached": unreached, **counts,
+                "restart_s": sorted(bench.restarts), "superlink_revival_s": revival, "stopped": stopped, "orphans": left,
+                "violations": found, "logs": logs,
+                "replay": f"python tests/real_crash_bench.py --seed {options.seed} --points {options.points}",
+            },
+            indent=2,
+        )
+    )  # fmt: skip
+    return 1 if found or left else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""SIGKILL of real processes over TLS: the same run goes on by itself, nothing is lost or left behind."""
+
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes_bench import Machine, alive, run
+
+pytestmark = pytest.mark.system
+BENCH = Path(__file__).resolve().parents[1] / "real_crash_bench.py"
+
+
+def campaign(seed, points):
+    found = subprocess.run(
+        [sys.executable, str(BENCH), "--seed", str(seed), "--points", str(points)],
+        capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert found.stdout, found.stderr
+    return json.loads(found.stdout)
+
+
+def check(found, kills):
+    assert found["violations"] == [], found
+    assert found["unreached"] == [], found
+    assert found["kills"] == kills
+    assert found["orphans"] == []
+    assert found["committed"] >= 3
+    assert statistics.median(found["restart_s"]) <= 10
+    assert max(found["restart_s"]) <= 20, "a busy machine may take longer, but not for ever"
+    assert found["superlink_revival_s"] <= 20
+    for name, (code, seconds) in found["stopped"].items():
+        assert code == 0, f"{name}: {found['logs']}"
+        assert seconds <= 10
+
+
+def test_both_sides_are_killed_again_and_again_and_the_run_goes_on():
+    check(campaign(seed=3, points=8), kills=16)
+
+
+def test_a_backup_of_a_serving_coordinator_is_restored_and_stop_stops_it(tmp_path):
+    machine = Machine(tmp_path, agents=1)
+    try:
+        machine.serve()
+        pid = machine.status()["superlink_pid"]
+        run("coordinator", "backup", tmp_path / "copy", home=machine.home)
+        run("coordinator", "stop", home=machine.home)
+        assert machine.processes["coordinator"].wait(5) == 0
+        assert not alive(pid)
+    finally:
+        machine.close()
+    again = run("coordinator", "stop", home=machine.home, check=False)
+    assert again.returncode == 2
+    assert "no coordinator is serving" in again.stderr
+    run("coordinator", "restore", tmp_path / "copy", home=tmp_path / "again")
+    machine.home = tmp_path / "again"
+    assert machine.status()["url"] == f"https://127.0.0.1:{machine.port}"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_every_failpoint_of_real_processes(seed):
+    found = campaign(seed, points=0)
+    check(found, kills=found["kills"])
+    assert found["kills"] >= 45
