@@ -123,6 +123,7 @@ def _bind(host: str, port: int, *, fixed: bool) -> socket.socket:
                 f"--page-listen: cannot listen on {host}:{port} ({error.strerror or error})"
             ) from error
         listener.bind((host, 0))
+    listener.listen(64)  # at once: until then another process could take the same port
     return listener
 
 

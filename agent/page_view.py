@@ -45,10 +45,12 @@ def own_state(path: Path, dataset: str) -> Own:
     if found is not None:
         wanted = (body for body in found.bodies() if body["kind"] == Kind.RESERVE)
         reserves = list(islice(wanted, SHOWN))
-    policy = Policy.load(home.policy_path)
+        budget = budget_of(name, found)
+    else:
+        budget = unspent(name, Policy.load(home.policy_path))
     return Own(
         pinned=home.pinned(),
-        budget=unspent(name, policy) if found is None else budget_of(name, found),
+        budget=budget,
         reserves=reserves,
         journal=newest(path / JOURNAL, REMEMBERED),
         refusals=read_refusals(path),

@@ -1,6 +1,7 @@
 """`coordinator run` and the demo look over the coordinator's shoulder: its event log as it grows.
 
-One line per finished stage on stderr; while a stage runs, a terminal shows who is still awaited.
+One line per finished stage on stderr; while a stage runs, a terminal shows the rounds done and who is
+still awaited.
 """
 
 import time
@@ -8,7 +9,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
-from rich.status import Status
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+)
 
 from shared.event_log import Event, EventLine
 from shared.event_tail import Tail
@@ -60,7 +68,9 @@ class Display:
         self._rounds = rounds
         self._asked: set[str] = set()
         self._answered: set[str] = set()
-        self._status: Status | None = None
+        self._done = 0
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
 
     def show(self, line: EventLine) -> None:
         handler = {
@@ -87,7 +97,7 @@ class Display:
 
     def _round_start(self, line: EventLine) -> None:
         self._wait_text(None)
-        self._asked, self._answered = set(), set()
+        self._asked, self._answered, self._done = set(), set(), line.round - 1
         again = f", attempt {line.attempt}" if line.attempt > 1 else ""
         self._console.print(f"[bold]round {line.round} of {self._rounds}[/]{again}")
 
@@ -129,13 +139,20 @@ class Display:
         )
 
     def _wait_text(self, text: str | None) -> None:
-        """A spinner on a terminal; nothing elsewhere."""
+        """A bar of the rounds done and what is going on, on a terminal; nothing elsewhere."""
         if text is None or not self._console.is_terminal:
-            if self._status is not None:
-                self._status.stop()
-                self._status = None
-        elif self._status is None:
-            self._status = self._console.status(text)
-            self._status.start()
-        else:
-            self._status.update(text)
+            if self._bar is not None:
+                self._bar.stop()
+                self._bar = None
+            return
+        if self._bar is None:
+            columns = (
+                SpinnerColumn(),
+                BarColumn(20),
+                MofNCompleteColumn(),
+                TextColumn("{task.description}", markup=False),
+            )
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task(text, total=self._rounds)
+            self._bar.start()
+        self._bar.update(self._task, description=text, completed=self._done)

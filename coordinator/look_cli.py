@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from shared.console import HomeOption, JsonOption, home_of, print_json, stderr, stdout
+from shared.console import HomeOption, JsonOption, fit, home_of, print_json, stderr, stdout, table
 
 app = typer.Typer()
 ROLE = "coordinator"
+CAN_BE_MISSED = ("bytes", "s", "try", "dropped", "accuracy")  # of a table of rounds, in this order
 SHOWN = 50  # rows of a table, unless --last asks for more
 
 RunArgument = Annotated[
@@ -58,7 +59,7 @@ def rounds(
     if not records:
         stderr.print("no such round yet; start a run with: coordinator run plan.toml")
     for made in rounds_tables(records):
-        stdout.print(made)
+        stdout.print(fit(made, stdout, *CAN_BE_MISSED))
     if known > len(records):
         stderr.print(f"{known - len(records)} older ones are not shown; --last N shows more")
 
@@ -87,7 +88,7 @@ def show(
         )
         return
     for made in round_tables(records, events):
-        stdout.print(made)
+        stdout.print(fit(made, stdout, "left at", "bytes up", "answered after"))
 
 
 @app.command()
@@ -200,5 +201,46 @@ def print_report(found: dict[str, Any], *, as_json: bool) -> None:
         return
     rows = [RoundRecord.from_json(row) for row in found["rounds"][-SHOWN:]]
     for made in rounds_tables(rows):
-        stdout.print(made)
+        stdout.print(fit(made, stdout, *CAN_BE_MISSED))
     stdout.print(summary_table(found))
+
+
+@app.command()
+def privacy(
+    run_id: RunArgument = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")
+    ] = None,
+) -> None:
+    """What a run can have cost its agents at most, who refused and why, and what is not covered.
+
+    Example: coordinator privacy --html privacy.html
+    """
+    from coordinator.privacy_report import read
+    from shared.clock import SystemClock
+
+    found = read(home_of(ROLE, home), run_id, SystemClock())
+    if html is not None:
+        from coordinator.privacy_page import page
+        from shared.files import write_file
+
+        write_file(html, page(found).encode())
+        stderr.print(f"Wrote {html}", markup=False)
+    if as_json:
+        print_json(found)
+    if html is None and not as_json:
+        _print_privacy(found)
+
+
+def _print_privacy(found: dict[str, Any]) -> None:
+    guarantee = found["guarantee"]
+    made = table(f"Privacy of {found['run']}", "what", "value")
+    made.add_row("ε planned", f"{guarantee['epsilon_planned']:g} at δ {guarantee['delta']:g}")
+    made.add_row("ε of this run, any agent", f"at most {guarantee['epsilon_at_most']:.4f}")
+    made.add_row("ε of this run, median", f"at most {guarantee['epsilon_median']:.4f}")
+    told = ", ".join(f"{code} {count}" for code, count in found["refusals"].items())
+    made.add_row("refusals", told or "none")
+    made.add_row("spent over all runs", "known to the agents only: agent budget")
+    stdout.print(made)

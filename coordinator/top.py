@@ -20,7 +20,7 @@ from coordinator.records import Outcome, RoundRecord, Run
 from coordinator.reports.facts import natural
 from coordinator.reports.tables import SHOWN_STAGE
 from coordinator.store import Store
-from shared.console import table
+from shared.console import table, without
 from shared.event_tail import as_text
 from shared.pages.text import human_bytes
 
@@ -89,9 +89,9 @@ def draw(picture: Picture, at: float, width: int) -> Group:
     narrow = width < NARROW
     parts: list[Any] = [_head(picture), _progress(picture, at)]
     if picture.status["agents"]:
-        parts.append(_fitted(_agents(picture, at), {2} if narrow else set()))
+        parts.append(_fitted(_agents(picture, at), ("seen s ago",) if narrow else ()))
     if picture.records:
-        parts.append(_fitted(_rounds(picture), {1, 4} if narrow else set()))
+        parts.append(_fitted(_rounds(picture), ("try", "accuracy") if narrow else ()))
     if picture.now.recent:
         parts.append(Text("Events", style="italic"))
         parts += [as_text(line) for line in picture.now.recent[-LAST_EVENTS:]]
@@ -100,9 +100,9 @@ def draw(picture: Picture, at: float, width: int) -> Group:
     )
 
 
-def _fitted(made: Table, left_out: set[int]) -> Table:
+def _fitted(made: Table, left_out: tuple[str, ...]) -> Table:
     """No cell in pieces: without the columns that can be missed, and cut off where still too long."""
-    made.columns = [column for n, column in enumerate(made.columns) if n not in left_out]
+    made = without(made, left_out)
     for column in made.columns:
         column.no_wrap, column.overflow = True, "ellipsis"
     first = made.columns[0]

@@ -10,13 +10,14 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 from rich import box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from shared.errors import EdgeveilError
@@ -82,6 +83,30 @@ def table(title: str, *columns: str) -> Table:
             column.removeprefix(">"), justify="right" if numeric else "left", overflow="fold"
         )
     return made
+
+
+def fit(made: Table, console: Console, *optional: str) -> Table:
+    """Leave out optional columns, in this order, until the table is as wide as the terminal or less.
+
+    Whatever goes into a pipe keeps all of them.
+    """
+    unbounded = console.options.update(width=10_000)
+    for name in optional if console.is_terminal else ():
+        if Measurement.get(console, unbounded, made).maximum <= console.width:
+            break
+        made = without(made, {name})
+    return made
+
+
+def without(made: Table, names: Collection[str]) -> Table:
+    """The same table less the columns with these headings."""
+    kept = [column for column in made.columns if column.header not in names]
+    smaller = table(str(made.title or ""))
+    for column in kept:
+        smaller.add_column(column.header, justify=column.justify, overflow=column.overflow)
+    for cells in zip(*(column.cells for column in kept), strict=True):
+        smaller.add_row(*cells)
+    return smaller
 
 
 def run(app: Callable[..., Any], role: str) -> NoReturn:

@@ -61,6 +61,7 @@ class PageAddress:
                     'change `page` in coordinator.toml, or set it to "off"'
                 ) from error
             listener.bind((self.host, 0))
+        listener.listen(64)  # at once: until then another process could take the same port
         return listener
 
 

@@ -1,0 +1,119 @@
+"""Debian's Chromium, driven by Playwright; tests that need it skip where it is absent."""
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+CHROMIUM = Path(os.environ.get("EDGEVEIL_CHROMIUM", "/usr/bin/chromium"))
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+# Every piece of text, its colour, the colour behind it and its size; SVG text is painted with `fill`.
+TEXTS = """() => {
+  const found = [];
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = getComputedStyle(at).backgroundColor;
+      if (colour !== "rgba(0, 0, 0, 0)") return colour;
+    }
+    return getComputedStyle(document.documentElement).colorScheme;
+  };
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim(), element = walker.currentNode.parentElement;
+    if (!text || ["SCRIPT", "STYLE", "NOSCRIPT", "title"].includes(element.tagName)) continue;
+    if (!element.getClientRects().length) continue;
+    const style = getComputedStyle(element);
+    const colour = element.namespaceURI.endsWith("svg") ? style.fill : style.color;
+    found.push([text.slice(0, 40), colour, behind(element), parseFloat(style.fontSize), style.fontWeight]);
+  }
+  return found;
+}"""
+FOCUSABLE = "a[href], summary, [tabindex='0']"
+
+
+def needs_chromium():
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is absent; on Debian: apt-get install chromium")
+
+
+@contextmanager
+def browsing():
+    """A browser; close every context before it ends."""
+    needs_chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+class Watched:
+    """One page that remembers what went wrong on it: console errors, exceptions, requests elsewhere."""
+
+    def __init__(self, browser, *, width, scheme="light", javascript=True, tls=True):
+        self.context = browser.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme,
+            java_script_enabled=javascript, ignore_https_errors=not tls,
+        )  # fmt: skip
+        self.page = self.context.new_page()
+        self.width = width
+        self.errors, self.requests = [], []
+        self.page.on("console", lambda said: self.errors.append(said.text) if said.type in {"error", "warning"} else None)  # fmt: skip
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+
+    def check(self, origin):
+        """Nothing went wrong, nothing came from elsewhere, nothing sticks out sideways."""
+        assert self.errors == []
+        foreign = [url for url in self.requests if not url.startswith((origin, "data:,"))]
+        assert foreign == []
+        assert self.page.evaluate("document.documentElement.scrollWidth") <= self.width
+
+    def check_contrast(self):
+        """WCAG 2.2 AA: 4.5 to 1, or 3 to 1 for large text."""
+        texts = self.page.evaluate(TEXTS)
+        assert len(texts) > 10
+        for text, colour, behind, size, weight in texts:
+            large = size >= 24 or (size >= 18.66 and int(weight) >= 700)
+            ratio = contrast(rgb(colour), rgb(behind))
+            assert ratio >= (3 if large else 4.5), f"{text!r}: {colour} on {behind} is {ratio:.2f}"
+
+    def check_keyboard(self):
+        """Tab reaches everything that can be used or scrolled, and shows where it is."""
+        wanted = self.page.evaluate(
+            f'[...document.querySelectorAll("{FOCUSABLE}")].filter((e) => e.checkVisibility()).length'
+        )
+        self.page.evaluate("document.body.focus()")
+        seen = 0
+        for _ in range(wanted):
+            self.page.keyboard.press("Tab")
+            seen += self.page.evaluate(
+                f'document.activeElement.matches("{FOCUSABLE}") '
+                '&& getComputedStyle(document.activeElement).outlineStyle !== "none"'
+            )
+        assert seen == wanted > 3
+
+    def close(self):
+        self.context.close()
+
+
+def rgb(text):
+    numbers = text[text.index("(") + 1 : text.index(")")].replace(",", " ").split()
+    return [float(number) / 255 for number in numbers[:3]]
+
+
+def contrast(first, second):
+    bright, dark = sorted((luminance(first), luminance(second)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def luminance(colour):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

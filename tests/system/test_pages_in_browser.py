@@ -1,0 +1,175 @@
+"""Every page in a real browser: on a phone and on a desk, by day and by night, by keyboard."""
+
+import json
+import re
+import subprocess
+import time
+
+import pytest
+from browser_bench import Watched, browsing, needs_chromium
+from processes_bench import BIN, Machine, wait_until
+from reports_bench import facts_of
+
+from coordinator.records import RunState
+from coordinator.reports.page import report_page
+
+pytestmark = pytest.mark.system
+WIDTHS = (360, 1440)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with browsing() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reports")
+    cases = {
+        "usual": facts_of(12, 6, drop=0.1, abort=0.1),
+        "failed": facts_of(2, 4, abort=1.0, state=RunState.FAILED),
+        "empty": facts_of(0, 3, state=RunState.QUEUED),
+        "large": facts_of(1000, 100, drop=0.06, abort=0.02),
+    }
+    for name, found in cases.items():
+        for language in ("en", "zh"):
+            html = report_page(found, language, made=1.75e9)
+            (folder / f"{name}-{language}.html").write_text(html)
+    return folder
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", ["usual-en", "usual-zh", "failed-en", "empty-zh", "large-en"])
+def test_a_report_is_clean_readable_and_reachable(browser, reports, name, width):
+    for scheme in ("light", "dark"):
+        watched = Watched(browser, width=width, scheme=scheme)
+        url = (reports / f"{name}.html").as_uri()
+        watched.page.goto(url)
+        watched.check(url)
+        if not name.startswith("large") or scheme == "light":
+            watched.check_contrast()
+        if not name.startswith(("empty", "large")) and scheme == "light":
+            watched.check_keyboard()
+        watched.close()
+
+
+def test_a_printed_report_is_black_on_white_and_complete(browser, reports):
+    watched = Watched(browser, width=1440, scheme="dark")
+    watched.page.goto((reports / "usual-en.html").as_uri())
+    watched.page.emulate_media(media="print")
+    assert watched.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"  # fmt: skip
+    watched.check_contrast()
+    pdf = watched.page.pdf(format="A4")
+    assert pdf.startswith(b"%PDF")
+    watched.close()
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    needs_chromium()
+    made = Machine(tmp_path_factory.mktemp("watched"))
+    try:
+        made.serve()
+        start = made.start_agent
+
+        def start_with_a_page(name, *arguments, **environment):
+            more = ("--page", "--page-listen", "127.0.0.1:0") if name == "agent-1" else ()
+            return start(name, *arguments, *more, **environment)
+
+        made.start_agent = start_with_a_page
+        made.join_all()
+        yield made
+    finally:
+        made.close()
+
+
+# Notes when the number of rows in the table of rounds changes, with the clock that events carry.
+WATCH = """() => {
+  window.seen = [];
+  let before = 0;
+  const look = () => {
+    const rows = document.querySelectorAll("#rounds tbody tr").length;
+    if (rows > before) window.seen.push([rows, Date.now() / 1000]);
+    before = rows;
+  };
+  new MutationObserver(look).observe(document.getElementById("main"), { childList: true, subtree: true });
+}"""
+
+
+def until(watched, condition, seconds=15):
+    """The page's policy forbids eval, so the condition is asked from outside."""
+    wait_until(lambda: watched.page.evaluate(condition), seconds, condition)
+
+
+def test_the_live_page_follows_a_running_federation(browser, machine):
+    url = machine.status()["page"]
+    pages = [Watched(browser, width=width) for width in WIDTHS]
+    still = Watched(browser, width=360, javascript=False)
+    for watched in (*pages, still):
+        watched.page.goto(url + "?lang=en")
+    pages[0].page.evaluate(WATCH)
+    assert "idle" in pages[0].page.inner_text("#now")
+    plan = machine.plan(count=6)
+    command = [BIN / "coordinator", "run", "--json", plan, "--home", machine.home]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        until(pages[0], "window.seen.some(([rows]) => rows === 6)", 90)
+        assert running.wait(timeout=60) == 0
+    for watched in pages:
+        until(watched, "document.querySelectorAll('#rounds tbody tr').length === 6")
+        assert "finished" in watched.page.inner_text("#now")
+        assert watched.page.inner_text("#agents").count("connected") == 4
+        watched.check(url)
+        watched.check_contrast()
+        watched.check_keyboard()
+    shown = dict(pages[0].page.evaluate("window.seen"))
+    delays = [shown[row["round"]] - row["finished"] for row in machine.rounds() if row["round"] in shown]  # fmt: skip
+    assert len(delays) >= 3
+    assert sorted(delays)[len(delays) // 2] < 1.0, delays
+    wait_until(lambda: "finished" in still.page.content(), 20, "the page without JavaScript")
+    still.check(url)
+    pages[1].page.click("#runs a")
+    assert "Report of a run" in pages[1].page.inner_text("header")
+    pages[1].check(url)
+    for watched in (*pages, still):
+        watched.close()
+
+
+def test_the_page_says_that_the_coordinator_is_gone(browser, machine):
+    url = machine.status()["page"]
+    watched = Watched(browser, width=360)
+    watched.page.goto(url + "?lang=zh")
+    machine.stop("coordinator")
+    until(watched, "document.getElementById('connection').textContent !== ''")
+    assert "协调器无响应" in watched.page.inner_text("#connection")
+    watched.close()
+    machine.serve()
+    machine.wait_for("connected", 90)
+
+
+def test_the_devices_own_page_shows_what_left_and_what_is_left(browser, machine):
+    if not machine.rounds():
+        machine.train(machine.plan(count=2))
+    (said,) = [json.loads(line)["message"] for line in machine.log("agent-1").splitlines() if '"page http' in line]  # fmt: skip
+    url = said.removeprefix("page ")
+    for width in WIDTHS:
+        watched = Watched(browser, width=width)
+        watched.page.goto(url + "?lang=en")
+        assert "agent-1" in watched.page.inner_text("h1")
+        for part in ("#budget", "#model", "#trained", "#sent", "#refusals"):
+            assert watched.page.inner_text(part)
+        assert "masked update" in watched.page.inner_text("#sent")
+        assert re.search(r"[0-9a-f]{64}", watched.page.inner_text("#model"))
+        watched.check(url)
+        watched.check_contrast()
+        watched.check_keyboard()
+        watched.close()
+
+
+def test_stopping_is_not_held_up_by_somebody_who_watches(browser, machine):
+    watched = Watched(browser, width=360)
+    watched.page.goto(machine.status()["page"])
+    started = time.monotonic()
+    assert machine.stop("coordinator") == 0
+    assert time.monotonic() - started < 8
+    watched.close()

@@ -1,0 +1,263 @@
+"""The commands that only look, run as a user would, on a home whose rounds never happened."""
+
+import csv
+import io
+import json
+import os
+import pty
+import random
+import re
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from fakes_federation import plan_for
+from reports_bench import a_record
+
+from coordinator.live import Live, Now
+from coordinator.records import Outcome, RunState
+from coordinator.reports.facts import natural
+from coordinator.setup import initialise
+from coordinator.store import Store, schema
+from shared.event_log import Event, EventLine, EventLog
+
+COORDINATOR = Path(sys.executable).parent / "coordinator"
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def initialised(folder):
+    home = folder / "coordinator"
+    initialise(home, folder / "federation", url="https://127.0.0.1:9", listen="127.0.0.1:9", hosts=(), passphrase=None)  # fmt: skip
+    return home
+
+
+def fill(store, rounds, *, abort=0.0, state=RunState.FINISHED, agents=4):
+    """One run with `rounds` attempts; its id."""
+    plan = plan_for(agents, rounds__count=max(1, rounds))
+    run = store.create_run(plan.model_dump_json(), "ab" * 32)
+    store.set_run_state(run.run_id, state)
+    rng, rows = random.Random(1), []
+    names = [f"agent-{number}" for number in range(1, agents + 1)]
+    shared = a_record(1, names, rng=rng, drop=0.1, run_id=run.run_id)
+    for number in range(1, rounds + 1):
+        record = shared if rounds > 1000 else a_record(number, names, rng=rng, drop=0.2, abort=abort, run_id=run.run_id)  # fmt: skip
+        values = record.as_json() | {"round": number}
+        if rounds > 1000 and number % 500 == 0:
+            values |= {"outcome": Outcome.ABORTED.value, "reason": "COHORT_TOO_SMALL"}
+        key = {"run_id": run.run_id, "round": number, "attempt": 1}
+        rows.append(key | {"outcome": values["outcome"], "record": json.dumps(values)})
+    with store._database.writing() as connection:
+        connection.execute(sa.insert(schema.rounds), rows)
+    return run.run_id
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = initialised(tmp_path_factory.mktemp("look"))
+    with Store.open(home) as store:
+        first = fill(store, 5, abort=0.4)
+        second = fill(store, 4)
+    folder = home / "runs" / second
+    folder.mkdir(parents=True)
+    with EventLog(folder / "events.jsonl") as log:
+        log.emit(Event.ROUND_START, run=second, round=2, attempt=1)
+        log.emit(Event.AGENT_REPLY, run=second, round=2, attempt=1, stage="round", agent="agent-1", dur_ms=1234, size=2048)  # fmt: skip
+        log.emit(Event.AGENT_DROP, level="warning", run=second, round=2, attempt=1, stage="share", agent="agent-2", reason="\x1b]0;owned\x07")  # fmt: skip
+    return home, first, second
+
+
+def run(home, *arguments, check=True, **environment):
+    command = [COORDINATOR, *map(str, arguments), "--home", home]
+    found = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    assert not check or found.returncode == 0, found.stderr
+    return found
+
+
+def on_a_terminal(home, *arguments, columns=80, **environment):
+    """What the command writes to a terminal of that width."""
+    mine, theirs = pty.openpty()
+    variables = os.environ | {"COLUMNS": str(columns), "TERM": "xterm-256color"} | environment
+    command = [COORDINATOR, *map(str, arguments), "--home", str(home)]
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=variables)
+    os.close(theirs)
+    seen = b""
+    try:
+        while chunk := os.read(mine, 65536):
+            seen += chunk
+    except OSError:
+        pass  # the other end was closed
+    os.close(mine)
+    assert process.wait() == 0, seen
+    return seen.decode()
+
+
+def test_rounds_can_be_cut_to_the_newest_and_to_the_failed(home):
+    folder, first, second = home
+    rows = json.loads(run(folder, "rounds", "--json").stdout)
+    assert [row["run"] for row in rows] == [first] * 5 + [second] * 4
+    newest = json.loads(run(folder, "rounds", "--last", 2, "--json").stdout)
+    assert [(row["run"], row["round"]) for row in newest] == [(second, 3), (second, 4)]
+    failed = json.loads(run(folder, "rounds", "--failed", "--json").stdout)
+    assert failed == [row for row in rows if row["outcome"] == "aborted"] != []
+    last_failed = json.loads(run(folder, "rounds", first, "--failed", "--last", 1, "--json").stdout)
+    assert last_failed == failed[-1:]
+
+
+def test_csv_has_a_fixed_header_and_one_line_per_attempt(home):
+    folder, first, _ = home
+    text = run(folder, "rounds", first, "--csv").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [int(row["round"]) for row in rows] == [1, 2, 3, 4, 5]
+    assert text.splitlines()[0].startswith("run,round,attempt,outcome,reason,finished,selected")
+    assert rows[0]["selected"] == "agent-1 agent-2 agent-3 agent-4"
+    assert run(folder, "rounds", "--csv", "--json", check=False).returncode == 2
+
+
+def test_one_round_is_shown_with_every_agent_stage_and_time(home):
+    folder, _, second = home
+    shown = run(folder, "show", second, 2, COLUMNS="120").stdout
+    for text in ("agent-1", "agent-4", "stage train", "1.23 – – – –", "2.0 kB", "accuracy"):
+        assert text in shown, text
+    found = json.loads(run(folder, "show", second, 2, "--json").stdout)
+    assert [record["round"] for record in found["attempts"]] == [2]
+    assert [line["event"] for line in found["events"]] == ["round.start", "agent.reply", "agent.drop"]  # fmt: skip
+    missing = run(folder, "show", second, 99, check=False)
+    assert missing.returncode == 2
+    assert "no finished attempt of round 99" in missing.stderr
+
+
+def test_two_runs_are_compared_and_differences_marked(home):
+    folder, first, second = home
+    shown = run(folder, "compare", first, second, COLUMNS="160").stdout
+    planned = next(line for line in shown.splitlines() if "rounds_planned" in line)
+    assert planned.split() == ["rounds_planned", "≠", "5", "4"]
+    same = next(line for line in shown.splitlines() if "delta" in line)
+    assert "≠" not in same
+    found = json.loads(run(folder, "compare", first, second, "--json").stdout)
+    assert found["rounds_planned"] == [5, 4]
+
+
+def test_the_log_is_text_on_a_terminal_and_json_lines_in_a_pipe(home):
+    folder, _, _ = home
+    lines = [json.loads(line) for line in run(folder, "tail", "--no-follow").stdout.splitlines()]
+    assert [line["event"] for line in lines] == ["round.start", "agent.reply", "agent.drop"]
+    assert lines[-1]["reason"] == "unlisted"
+    shown = on_a_terminal(folder, "tail", "--no-follow")
+    assert "agent.drop" in shown
+    assert "{" not in shown
+    assert "owned" not in shown
+    assert len(run(folder, "tail", "-n", 1, "--no-follow").stdout.splitlines()) == 1
+
+
+def test_no_color_means_none_and_a_pipe_has_none_anyway(home):
+    folder, first, _ = home
+    coloured = on_a_terminal(folder, "rounds", first)
+    assert "\x1b[32m" in coloured
+    plain = on_a_terminal(folder, "rounds", first, NO_COLOR="1")
+    assert not re.search(r"\x1b\[3[0-9]m", plain)
+    assert "\x1b" not in run(folder, "rounds", first).stdout
+
+
+@pytest.mark.parametrize("columns", [40, 60, 200])
+@pytest.mark.parametrize("command", ["rounds", "top --once"])
+def test_narrow_terminals_get_fewer_columns_and_whole_words(home, command, columns):
+    shown = ESCAPE.sub("", on_a_terminal(home[0], *command.split(), columns=columns))
+    heading = next(line for line in shown.splitlines() if "outcome" in line)
+    assert len(heading.rstrip()) <= columns
+    assert "round" in heading
+    missed = "bytes" if command == "rounds" else "accuracy"
+    assert (missed in heading) == (columns == 200 or (command != "rounds" and columns > 64))
+
+
+def test_a_closed_pipe_ends_a_command_quietly(home):
+    command = f"{COORDINATOR} rounds --json --home {home[0]} | head -1"
+    found = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert found.stdout == "[\n"
+    assert found.stderr == ""
+
+
+def test_the_page_of_a_run_is_written_in_the_language_asked_for(home, tmp_path):
+    folder, first, second = home
+    target = tmp_path / "run.html"
+    run(folder, "report", "--html", target)
+    assert second in target.read_text()
+    assert target.stat().st_mode & 0o077 == 0
+    found = json.loads(run(folder, "report", first, "--html", target, "--lang", "zh", "--json").stdout)  # fmt: skip
+    assert found == {"run": first, "html": str(target)}
+    assert "混淆矩阵" in target.read_text()
+    nowhere = run(folder, "report", "--html", tmp_path / "no" / "x.html", check=False)
+    assert nowhere.returncode == 2
+
+
+def test_the_glance_works_without_a_running_coordinator(home):
+    shown = run(home[0], "top", "--once").stdout
+    assert "not running" in shown
+    assert "4 of 4" in shown
+    found = json.loads(run(home[0], "top", "--json").stdout)
+    assert found["epsilon_charged"]["agent-1"] > 0
+
+
+def test_a_home_without_a_run_says_what_to_do(tmp_path):
+    home = initialised(tmp_path)
+    assert "no run yet" in run(home, "top").stdout
+    assert "coordinator run" in run(home, "rounds").stderr
+    assert run(home, "report", "--html", tmp_path / "x.html", check=False).returncode == 2
+    assert run(home, "tail", "--no-follow").stdout == ""
+
+
+def test_a_hundred_thousand_rounds_are_queried_within_a_second(tmp_path):
+    home = initialised(tmp_path)
+    with Store.open(home) as store:
+        runs = [fill(store, 25_000) for _ in range(4)]
+        queries = {
+            "newest": lambda: store.rounds(last=50),
+            "newest failed": lambda: store.rounds(last=50, failed=True),
+            "all failed": lambda: store.rounds(failed=True),
+            "one": lambda: store.rounds(runs[1], number=12_345),
+            "count": store.count_rounds,
+        }
+        for name, query in queries.items():
+            started = time.perf_counter()
+            assert query(), name
+            assert time.perf_counter() - started < 1, name
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    shown = run(home, "rounds")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 1.5
+    assert "25000" in shown.stdout
+    assert "99950 older ones are not shown" in shown.stderr
+
+
+def test_agents_are_sorted_by_their_numbers():
+    names = ["agent-10", "cam", "agent-2", "agent-1"]
+    assert sorted(names, key=natural) == ["agent-1", "agent-2", "agent-10", "cam"]
+
+
+def test_the_live_state_follows_an_attempt():
+    live = Live()
+
+    def say(event, **fields):
+        live.take(EventLine(10.0, "info", event.value, run="run-1", round=3, attempt=2, **fields))
+
+    say(Event.ROUND_WAIT, reason="1-of-3-agents")
+    assert live.now().waits_for == "1-of-3-agents"
+    say(Event.ROUND_START)
+    for agent in ("a", "b", "c"):
+        say(Event.AGENT_SELECT, agent=agent)
+    say(Event.STAGE_START, stage="round")
+    say(Event.AGENT_REPLY, stage="round", agent="a")
+    say(Event.AGENT_DROP, stage="round", agent="b", reason="deadline")
+    now = live.now()
+    assert (now.stage, now.parts, now.answered, now.taking_part, now.waits_for) == (
+        "round", {"a": "answered", "b": "deadline", "c": "waiting"}, 1, 2, "",
+    )  # fmt: skip
+    say(Event.STAGE_START, stage="share")
+    assert live.now().parts == {"a": "waiting", "b": "deadline", "c": "waiting"}
+    say(Event.ROUND_COMMIT)
+    assert live.now().stage == "committed"
+    assert Now.from_json(json.loads(json.dumps(live.now().as_json()))) == live.now()
+    say(Event.RUN_FINISH)
+    assert (live.now().run, live.now().parts) == ("", {})
