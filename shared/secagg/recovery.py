@@ -46,8 +46,9 @@ def recover(
     secrets: dict[bytes, bytes] = {}
     liars: set[bytes] = set()
     for owner in sorted(shares):
-        found = {cohort.share_index(owner, holder): holder for holder in shares[owner]}
-        points = {x: shares[owner][found[x]] for x in sorted(found)}
+        holders = enumerate(cohort.neighbours(owner), start=1)  # share indices, as in share_index()
+        found = {x: holder for x, holder in holders if holder in shares[owner]}
+        points = {x: shares[owner][holder] for x, holder in found.items()}
         if owner in u3:
             fits = _commits(cohort, owner, commitments[owner])
         else:
