@@ -16,8 +16,11 @@ pytest -q tests/unit tests/property tests/protocol tests/architecture
 step "documentation and integration"
 pytest -q tests/docs tests/integration
 if [ "${1:-}" != "--fast" ]; then
-  step "system: real processes over TLS"
-  pytest -q tests/system
+  step "system: real processes over TLS, pages in a browser"
+  if [ ! -x "${EDGEVEIL_CHROMIUM:-/usr/bin/chromium}" ]; then
+    echo "without Chromium the tests of pages are left out; on Debian: sudo apt-get install chromium"
+  fi
+  pytest -q -rs tests/system  # with the reason of every test that is left out
   step "wheel: clean environment, another folder"
   python scripts/check_wheel.py
 fi

@@ -51,7 +51,9 @@ def test_only_the_adapters_know_private_flower():
 @pytest.mark.parametrize(
     "module",
     ["agent.cli", "coordinator.cli", "agent.dp.guard", "agent.dp.ledger_store", "agent.budget", "agent.run",
-     "coordinator.commands", "coordinator.admin_client", "coordinator.reports", "shared.privacy", "shared.tasks.registry"],
+     "agent.report", "agent.report_page", "agent.verify", "agent.budget_plan", "agent.policy_commands", "coordinator.privacy_report",
+     "coordinator.commands", "coordinator.admin_client", "coordinator.reports", "coordinator.look_commands", "coordinator.top",
+     "coordinator.reports.page", "agent.page", "shared.privacy", "shared.tasks.registry"],
 )  # fmt: skip
 def test_light_modules_stay_light(module):
     code = (
