@@ -117,6 +117,7 @@ class Policy(_Block):
     tasks: Literal["installed"] | tuple[TaskRule, ...] = "installed"
     coordinators: Literal["pinned"] | tuple[AgentId, ...] = "pinned"
     metrics: Literal["none"] = "none"
+    tell_budget: Flag = False
     dp_required: Literal[True] = True
     secagg_required: Literal[True] = True
     schedule: Schedule | None = None

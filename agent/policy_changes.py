@@ -24,6 +24,8 @@ def loosened(old: Policy, new: Policy) -> tuple[str, ...]:
         found.append("tasks")
     if not _same_or_within(new.coordinators, old.coordinators):
         found.append("coordinators")
+    if new.tell_budget and not old.tell_budget:
+        found.append("tell_budget")
     return tuple(sorted([*found, *_secagg(old.secagg, new.secagg)]))
 
 

@@ -31,6 +31,9 @@ coordinators = {coordinators}
 
 # "none": no local metric leaves the device.
 metrics = {metrics}
+# true: each reply that carries the signed end of the ledger also tells this coordinator what the
+# ledger has charged in all, of which limit. From it, it can see that you took part elsewhere.
+tell_budget = {tell_budget}
 # This version has no way to train without either; both must stay true.
 dp_required = {dp_required}
 secagg_required = {secagg_required}

@@ -30,6 +30,7 @@ from shared.failpoints import Failpoint, failpoint
 from shared.messages import (
     VERSIONS,
     Attempt,
+    MaskedAccept,
     Reply,
     Request,
     RoundAccept,
@@ -56,6 +57,7 @@ class _Open:
     attempt: Attempt
     ctx: bytes
     secagg: ClientSession
+    ledger: LedgerStore
     accept: bytes  # the body of the reply to ROUND
     expires: float  # monotonic; a coordinator that takes longer gets nothing more
 
@@ -180,7 +182,7 @@ class Session:
         )
         accept = RoundAccept(secagg.advert(), ledger.head()).encode()
         expires = device.clock.monotonic() + LIFETIME_S
-        self._open = _Open(request, request.attempt, offer.ctx, secagg, accept, expires)
+        self._open = _Open(request, request.attempt, offer.ctx, secagg, ledger, accept, expires)
         return accept
 
     def _examples(self, offer: CheckedOffer, ledger: LedgerStore) -> Examples:
@@ -250,10 +252,11 @@ class Session:
         """M3: the ledger knows before the masked vector leaves; asked again, the same bytes leave."""
         again = current.secagg.state != "SHARED"
         body, vector = current.secagg.masked(request.body)
-        if not again and self._ledger is not None:
-            self._ledger.submit(current.attempt, current.ctx)
+        if not again:
+            current.ledger.submit(current.attempt, current.ctx)
             self._device.on_status(f"round {current.attempt.round}: masked update submitted")
-        return self._reply(request, body, vector)
+        accept = MaskedAccept(body, current.ledger.head())
+        return self._reply(request, accept.encode(), vector)
 
     def _reply(self, request: Request, body: bytes, bulk: memoryview | None = None) -> Reply:
         device = self._device

@@ -17,7 +17,15 @@ from shared.clock import Clock
 from shared.errors import ProtocolError
 from shared.event_log import Event, EventLog, Level
 from shared.failpoints import Failpoint, failpoint
-from shared.messages import Reply, Request, RoundAccept, Stage, check_reply, make_request
+from shared.messages import (
+    MaskedAccept,
+    Reply,
+    Request,
+    RoundAccept,
+    Stage,
+    check_reply,
+    make_request,
+)
 from shared.privacy.heads import SignedHead
 from shared.secagg.server import Result
 
@@ -182,14 +190,21 @@ class AttemptRunner:
         return order[0] if reached is None else order[min(order.index(reached) + 1, 4)]
 
     def _open(self, agent: bytes, reply: Reply) -> bytes:
-        """The stage's own message; the first reply also carries the agent's signed ledger head."""
-        if reply.stage is not Stage.ROUND:
-            return reply.body
-        accept = RoundAccept.decode(reply.body)
-        head = SignedHead.decode(accept.ledger_head)
+        """The stage's own message; two replies also carry the agent's signed ledger head."""
+        if reply.stage is Stage.ROUND:
+            accept = RoundAccept.decode(reply.body)
+            self._hear_head(agent, accept.ledger_head)
+            return accept.advert
+        if reply.stage is Stage.MASKED:
+            upload = MaskedAccept.decode(reply.body)
+            self._hear_head(agent, upload.ledger_head)
+            return upload.masked
+        return reply.body
+
+    def _hear_head(self, agent: bytes, data: bytes) -> None:
+        head = SignedHead.decode(data)
         head.verify(self.proposal.roster.roster.members[agent], self._around.names[agent])
         self._around.note_head(agent, head)
-        return accept.advert
 
     def _report(self) -> None:
         """Log every drop and every finished stage once."""

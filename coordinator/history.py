@@ -22,4 +22,4 @@ class History:
             self._records += store.rounds(run.run_id, last=missing)
         elif missing < 0:
             self._records = store.rounds(run.run_id)
-        return RunFacts(run, tuple(self._records))
+        return RunFacts(run, tuple(self._records), store.told_budgets())

@@ -242,5 +242,16 @@ def _print_privacy(found: dict[str, Any]) -> None:
     made.add_row("ε of this run, median", f"at most {guarantee['epsilon_median']:.4f}")
     told = ", ".join(f"{code} {count}" for code, count in found["refusals"].items())
     made.add_row("refusals", told or "none")
-    made.add_row("spent over all runs", "known to the agents only: agent budget")
+    made.add_row("ε attested, all runs", _told(guarantee["epsilon_attested"]))
     stdout.print(made)
+
+
+def _told(attested: dict[str, Any]) -> str:
+    told = len(attested["by_agent"])
+    if not told:
+        return "not told by any agent; their owners see it with: agent budget"
+    silent = attested["agents_that_do_not_tell"]
+    others = f"; {silent} do not tell" if silent else ""
+    return (
+        f"at most {attested['max']:.4f}, median {attested['median']:.4f}, by {told} agents{others}"
+    )

@@ -55,8 +55,8 @@ def write_page(home: Path, run_id: str | None, target: Path, language: Language)
     load_config(home)
     with Store.open(home, read_only=True) as store:
         run = _run(store, home, run_id)
-        records = store.rounds(run.run_id)
-    page = report_page(RunFacts(run, records), language, made=time.time())
+        found = RunFacts(run, store.rounds(run.run_id), store.told_budgets())
+    page = report_page(found, language, made=time.time())
     try:
         write_atomic(target, page.encode())
     except OSError as error:

@@ -63,9 +63,10 @@ def _curve(guarantee: Report) -> Curve:
 def _limits(report: Report) -> Section:
     return Section(
         "What this page can and cannot know",
-        "Each device keeps its own account over all runs and coordinators, and decides by it. It does "
-        "not tell anybody the total. So the figures here are the most that this one run can have "
-        "charged; for what a device has spent in all, its owner asks the device: agent budget.",
+        "Each device keeps its own account over all runs and coordinators, and decides by it. The "
+        "figures here are the most that this one run can have charged. What a device has spent in all "
+        "stands beside them where its owner lets it be told; that is the device's signed word, which "
+        "this page cannot check. Owners see their own figure with: agent budget.",
         rows=(("Enforced by", report["trust_model"]["enforced_by"]),),
     )
 
@@ -109,21 +110,50 @@ def _guarantee(g: Report) -> Section:
             ("ε planned", f"{g['epsilon_planned']:g}, spare rounds included"),
             ("ε at most, any device", f"{g['epsilon_at_most']:.6g}"),
             ("ε if asked every time", f"{g['epsilon_if_always_asked']:.6g}"),
-            ("ε attested by devices", g["epsilon_attested_note"]),
+            (
+                "ε attested by devices",
+                f"{_attested(g['epsilon_attested'])}: {g['epsilon_attested_note']}",
+            ),
             ("δ", f"{g['delta']:g}: {g['delta_why']}"),
             ("ε towards sums only", f"{shown}: {sums['note']}"),
         ),
     )
 
 
+def _attested(told: Report) -> str:
+    if told["max"] is None:
+        return "no device tells it"
+    near = ", ".join(told["near_budget"]) or "none"
+    over = ", ".join(told["at_or_over_budget"]) or "none"
+    return (
+        f"at most {told['max']:.6g}, median {told['median']:.6g}; near the budget: {near}; at or over "
+        f"it: {over}; {told['agents_that_do_not_tell']} devices do not tell"
+    )
+
+
 def _devices(report: Report) -> Section:
     refused = report["agents"]["refused_for_budget"]
+    told = report["guarantee"]["epsilon_attested"]["by_agent"]
     rows = [
-        (name, f"{value:.4f}", str(refused.get(name, 0)))
+        (name, f"{value:.4f}", *_told(told.get(name)), str(refused.get(name, 0)))
         for name, value in report["guarantee"]["epsilon_at_most_by_agent"].items()
     ]
-    columns = ("device", ">ε of this run at most", ">refused for its budget")
+    columns = (
+        "device",
+        ">ε of this run at most",
+        ">ε attested, all runs",
+        ">of its limit",
+        ">refused for its budget",
+    )
     return Section("Devices", sheet=Sheet(columns, rows) if rows else None)
+
+
+def _told(budget: Report | None) -> tuple[str, str]:
+    if budget is None:
+        return "not told", "–"
+    again = f", counted anew {budget['resets']} times" if budget["resets"] else ""
+    spent = f"{budget['epsilon']:.4f} at δ {budget['delta']:g}{again}"
+    return spent, f"{budget['epsilon_limit']:g}"
 
 
 def _refusals(found: Report) -> Section:

@@ -1,7 +1,8 @@
 """The coordinator's privacy report of one run: what it asked for, saw and can know. No torch.
 
-What an agent really spent stands in that agent's own ledger and no message carries it; the figures
-here are what this run can have charged at most (coordinator.reports.facts).
+What an agent really spent stands in that agent's own ledger. The figures here are what this run can
+have charged at most (coordinator.reports.facts) and, of agents whose owners allow it, what they attest
+over all runs: signed by them, not checkable by anybody else.
 """
 
 import hashlib
@@ -25,6 +26,11 @@ from shared.privacy.facts import MOST_POINTS
 from shared.privacy.rdp import HIGHEST_ORDER, LOWEST_ORDER, Segment, epsilon
 
 KIND = "edgeveil coordinator privacy report"
+NEARLY = 0.8  # of its limit: a device near its budget
+ATTESTED_NOTE = (
+    "each device's own signed word, over all its runs, as of its newest answer; nobody else can check "
+    "it, and it is told only where the owner allows it (policy.toml: tell_budget)"
+)
 OVER_BUDGET = {RefusalCode.BUDGET_EXHAUSTED, RefusalCode.BUDGET_WOULD_EXCEED}
 
 
@@ -39,7 +45,8 @@ def read(home: Path, run_id: str | None, clock: Clock) -> dict[str, Any]:
         run = store.run(run_id) if run_id is not None else store.last_run()
         if run is None:
             raise ConfigError(f"{home}: no run yet; start one with: coordinator run plan.toml")
-        return build(RunFacts(run, store.rounds(run.run_id)), clock)
+        found = RunFacts(run, store.rounds(run.run_id), store.told_budgets())
+        return build(found, clock)
 
 
 def build(found: RunFacts, clock: Clock) -> dict[str, Any]:
@@ -102,13 +109,36 @@ def _guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
         "epsilon_at_most": max(spent, default=0.0),
         "epsilon_median": statistics.median(spent) if spent else 0.0,
         "epsilon_if_always_asked": asked,
-        "epsilon_attested": None,
-        "epsilon_attested_note": "agents do not tell what they spent over all runs; ask their owners",
+        "epsilon_attested": _attested(found),
+        "epsilon_attested_note": ATTESTED_NOTE,
         "sums_only": _sums_only(found),
         "curve": _curve(found),
         "in_words": words.meaning(
             max(spent, default=0.0), training.delta, "a device sent in this run"
         ),
+    }
+
+
+def _attested(found: RunFacts) -> dict[str, Any]:
+    """What agents of this run say their ledgers have charged, at their newest answer to any run."""
+    told = {agent: found.told[agent] for agent in found.agents if agent in found.told}
+    spent = [budget.epsilon for budget in told.values()]
+    used = {agent: budget.epsilon / budget.epsilon_max for agent, budget in told.items()}
+    return {
+        "by_agent": {
+            agent: {
+                "epsilon": budget.epsilon,
+                "epsilon_limit": budget.epsilon_max,
+                "delta": budget.delta,
+                "resets": budget.resets,
+            }
+            for agent, budget in told.items()
+        },
+        "agents_that_do_not_tell": len(found.agents) - len(told),
+        "max": max(spent, default=None),
+        "median": statistics.median(spent) if spent else None,
+        "near_budget": [agent for agent, share in used.items() if NEARLY <= share < 1],
+        "at_or_over_budget": [agent for agent, share in used.items() if share >= 1],
     }
 
 

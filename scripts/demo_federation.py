@@ -333,6 +333,7 @@ def policy_text(options: Options) -> str:
     return f"""# What every demo agent agrees to; docs/configuration.md explains every key.
 epsilon_max = {options.epsilon}
 delta = 1e-5
+tell_budget = true
 
 [secagg]
 n_min = 3

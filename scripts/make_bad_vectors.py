@@ -10,6 +10,7 @@ one, and `cases` of a name and bytes in hex. Everything follows from constants.
 import argparse
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,9 +20,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from shared.messages import RoundAccept, RoundOffer, Tensor  # noqa: E402 - the path is set just above
+from shared.canonical import canon as app  # noqa: E402 - the path is set just above
+from shared.messages import MaskedAccept, RoundAccept, RoundOffer, Tensor  # noqa: E402
+from shared.privacy.heads import SignedHead, ToldBudget  # noqa: E402
 from shared.secagg import messages  # noqa: E402
-from shared.secagg.canonical import canon, f64, list_bytes, u8, u16, u32  # noqa: E402
+from shared.secagg.canonical import canon, f64, list_bytes, u8, u16, u32, u64  # noqa: E402
 from shared.secagg.parameters import SIGNED, UNSIGNED, Params, Segment  # noqa: E402
 from shared.secagg.sealing import SharePair, seal  # noqa: E402
 
@@ -277,6 +280,57 @@ def offers() -> tuple[bytes, list[Case]]:
     ]  # fmt: skip
 
 
+def heads() -> dict[str, tuple[bytes, list[Case]]]:
+    """Ledger heads, without and with the budget that a device may tell."""
+    told = ToldBudget(1.5, 8.0, 1e-5, 0)
+    head = SignedHead(fill("dataset", 16), 7, fill("hash", 32), SIGNATURE)
+    bare, whole = head.encode(), replace(head, told=told).encode()
+
+    def with_budget(*fields: bytes, label: str = "ledger-budget") -> bytes:
+        return whole.replace(told.encode(), app(label, *fields)).replace(
+            u32(len(told.encode())) + app(label, *fields),
+            u32(len(app(label, *fields))) + app(label, *fields),
+        )
+
+    reals = {
+        "not a number": (math.nan, 8.0, 1e-5),
+        "infinite": (math.inf, 8.0, 1e-5),
+        "negative": (-1.0, 8.0, 1e-5),
+        "minus zero": (-0.0, 8.0, 1e-5),
+        "beyond any ledger": (1e5, 8.0, 1e-5),
+        "a limit of zero": (1.0, 0.0, 1e-5),
+        "a limit above fifty": (1.0, 51.0, 1e-5),
+        "delta zero": (1.0, 8.0, 0.0),
+        "delta a tenth": (1.0, 8.0, 0.1),
+    }
+    cases = [(name, with_budget(u16(1), *map(f64, row), u32(0))) for name, row in reals.items()]
+    plain = (f64(1.5), f64(8.0), f64(1e-5))
+    return {
+        "ledger-head_bad_encodings": (
+            bare,
+            [*framing(bare), ("a data set of 15 bytes", app("ledger-head-signed", *_head(15, 32, 64))),
+             ("a hash of 31 bytes", app("ledger-head-signed", *_head(16, 31, 64))),
+             ("a signature of 63 bytes", app("ledger-head-signed", *_head(16, 32, 63)))],
+        ),
+        "ledger-head-told_bad_encodings": (
+            whole,
+            [
+                *framing(whole),
+                *cases,
+                ("another layout", with_budget(u16(2), *plain, u32(0))),
+                ("a real number of four bytes", with_budget(u16(1), plain[0][:4], *plain[1:], u32(0))),
+                ("a sixth number", with_budget(u16(1), *plain, u32(0), u32(0))),
+                ("resets of two bytes", with_budget(u16(1), *plain, u16(0))),
+                ("another label", with_budget(u16(1), *plain, u32(0), label="ledger-head")),
+            ],
+        ),
+    }  # fmt: skip
+
+
+def _head(dataset: int, digest: int, signature: int) -> tuple[bytes, ...]:
+    return bytes(dataset), u64(7), bytes(digest), bytes(signature)
+
+
 def files() -> dict[str, dict[str, Any]]:
     """File name → content; the bytes of each case in hex."""
     found: dict[str, dict[str, Any]] = {}
@@ -295,6 +349,12 @@ def files() -> dict[str, dict[str, Any]]:
     wrong = good.replace(u32(2) + u16(1), u32(2) + u16(2), 1)
     cases = [*framing(good), ("a version that was not offered", wrong)]
     found["round-accept_bad_encodings"] = _file("the application's round accept", good, cases)
+    good = MaskedAccept(b"m3-reply", b"head").encode()
+    found["masked-accept_bad_encodings"] = _file(
+        "the application's masked accept", good, [*framing(good)]
+    )
+    for name, (good, cases) in heads().items():
+        found[name] = _file("a signed ledger head", good, cases)
     bitmaps = [("of two bytes", b"\x1f\x00"), ("empty", b""), ("a padding bit", b"\x3f")]
     found["bitmaps_bad_padding"] = _file("a bitmap over five agents", b"\x1f", bitmaps)
     return found

@@ -268,3 +268,24 @@ class RoundAccept:
                 RefusalCode.VERSION, f"an agent chose protocol {chosen}, offered was {VERSIONS}"
             )
         return cls(advert, head, chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedAccept:
+    """M3 reply, agent → coordinator: the signature over the masked vector (shared.secagg), and the head
+    of the ledger that has just recorded the upload; the vector itself travels as bulk.
+    """
+
+    masked: bytes
+    ledger_head: bytes
+
+    def encode(self) -> bytes:
+        return canon("masked-accept", self.masked, self.ledger_head)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "MaskedAccept":
+        """Raises ProtocolError(MALFORMED)."""
+        try:
+            return cls(*parse("masked-accept", data, 2))
+        except Malformed as error:
+            raise ProtocolError(RefusalCode.MALFORMED, f"masked accept: {error}") from error

@@ -129,6 +129,7 @@ class Federation:
         self.store = Store.open(self.home, create=True)
         self.statuses = []
         self.policy = policy
+        self.policies = {}  # of single homes
         self.homes = [self._agent_home(number) for number in range(1, agents + 1)]
         self._sign_roster()
         self.sessions = {
@@ -145,12 +146,17 @@ class Federation:
     def id_of(self, name):
         return next(agent for agent, known in self.names.items() if known == name)
 
+    def tell(self, home):
+        """The owner of this home lets its budget be told; starts the agent anew."""
+        self.policies[home] = self.policy.model_copy(update={"tell_budget": True})
+        self.restart(home.pinned().name)
+
     def session(self, home, number):
         device = Device(
             home=home,
             pinned=home.pinned(),
             signer=home.identity(),
-            policy=self.policy,
+            policy=self.policies.get(home, self.policy),
             dataset_id="data",
             shelf=DataShelf(self.pieces[number], self.statuses.append),
             clock=SystemClock(),

@@ -38,7 +38,7 @@ from shared.failpoints import Failpoint, failpoint
 from shared.files import exclusive_lock, fsync_directory, private_directory, write_atomic
 from shared.identity import Signer
 from shared.messages import Attempt
-from shared.privacy.heads import SignedHead, dataset_tag
+from shared.privacy.heads import SignedHead, ToldBudget, dataset_tag
 from shared.privacy.ledger import Entry, LedgerState, Phase
 from shared.privacy.records import Kind, Value
 
@@ -51,8 +51,11 @@ BLOB = "sealed.bin"
 class LedgerStore:
     """The one writer of a ledger; methods may be called from any thread. Close it, or use `with`."""
 
-    def __init__(self, folder: Path, file: LedgerFile, lock: ExitStack) -> None:
+    def __init__(
+        self, folder: Path, file: LedgerFile, lock: ExitStack, *, tells_budget: bool
+    ) -> None:
         self._folder = folder
+        self._tells_budget = tells_budget
         self._file = file
         self._lock = lock
         self._mutex = threading.RLock()
@@ -91,7 +94,7 @@ class LedgerStore:
             else:
                 fields = open_fields(n_ref, unit, policy)
                 file = LedgerFile.create(path, signer, clock, dataset_id, fields)
-            store = cls(folder, file, lock)
+            store = cls(folder, file, lock, tells_budget=policy.tell_budget)
             store._check_identity(dataset_id, unit)
             store._finish_interrupted()
             store._adopt(policy, accept_looser=accept_looser)
@@ -118,10 +121,13 @@ class LedgerStore:
         return self._file.state
 
     def head(self) -> bytes:
-        """The encoded SignedHead for RoundAccept."""
+        """The encoded SignedHead for the coordinator; tells the budget if the owner's policy says so."""
         state, signer = self.state, self._file.signer
         tag = dataset_tag(state.dataset_id, signer.public)
-        return SignedHead.make(tag, state.seq, state.hash, signer).encode()
+        told = None
+        if self._tells_budget:
+            told = ToldBudget(state.epsilon_enforced, state.epsilon_max, state.delta, state.resets)
+        return SignedHead.make(tag, state.seq, state.hash, signer, told).encode()
 
     def check_echo(self, echo: bytes, run_id: str) -> None:
         """Insist that the head this device once sent is part of this ledger; note it once per run.

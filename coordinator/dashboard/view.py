@@ -36,7 +36,9 @@ class Pages:
             now = self._live.now()
             runs = self._store.runs()
             found = self._facts(now.run, runs)
-            view = View(self._url, now, self._agents(), found, runs[-SHOWN_RUNS:], time.time())
+            told = self._store.told_budgets()
+            shown = runs[-SHOWN_RUNS:]
+            view = View(self._url, now, self._agents(), found, shown, time.time(), told)
             return live_page(view, self._drawn(found, language), language)
 
     def run(self, run_id: str, language: Language) -> str | None:

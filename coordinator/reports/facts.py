@@ -1,8 +1,8 @@
 """One run as its records tell it: the figures that tables, pages and comparisons share (pure)."""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from coordinator.offers import training_plan
 from coordinator.records import Outcome, RoundRecord, Run
 from shared.metrics import Scores, scores
 from shared.plan import TrainingPlan
+from shared.privacy.heads import ToldBudget
 from shared.privacy.rdp import Segment, epsilon
 
 STAGES = ("round", "share", "masked", "agree", "unmask")
@@ -21,10 +22,11 @@ FIRST = STAGES[0]
 
 @dataclass(frozen=True)
 class RunFacts:
-    """`records`: every finished attempt of the run, oldest first."""
+    """`records`: every finished attempt of the run, oldest first; `told`: what agents told, by name."""
 
     run: Run
     records: Sequence[RoundRecord]
+    told: Mapping[str, ToldBudget] = field(default_factory=dict)
 
     @cached_property
     def plan(self) -> Plan:

@@ -1,7 +1,7 @@
 """The live page: where the coordinator stands, who is there, and the charts of the present run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -9,12 +9,13 @@ from urllib.parse import quote
 from coordinator.live import ANSWERED, WAITING, Now
 from coordinator.records import Run
 from coordinator.reports.facts import STAGES, RunFacts, natural
-from coordinator.reports.page import sections, state_word
+from coordinator.reports.page import attested, sections, state_word
 from coordinator.reports.words import Words
 from shared.event_log import EventLine
 from shared.pages.document import REFRESH_S, Language, document
 from shared.pages.markup import Raw, facts, section, table
 from shared.pages.text import escape
+from shared.privacy.heads import ToldBudget
 
 SHOWN_RUNS = 20
 SHOWN_EVENTS = 15
@@ -24,7 +25,10 @@ SHOWN_SECTIONS = ("quality", "participation", "privacy", "stages", "rounds")
 
 @dataclass(frozen=True)
 class View:
-    """`agents` as in `coordinator status`; `found`: the run under way, else the last; `at`: now."""
+    """`agents` as in `coordinator status`; `found`: the run under way, else the last; `at`: now.
+
+    `told`: what agents attest of their budgets, by name.
+    """
 
     url: str
     now: Now
@@ -32,6 +36,7 @@ class View:
     found: RunFacts | None
     runs: Sequence[Run]
     at: float
+    told: Mapping[str, ToldBudget] = field(default_factory=dict)
 
 
 def run_sections(found: RunFacts, words: Words) -> str:
@@ -108,9 +113,11 @@ def _agents(view: View, words: Words) -> str:
                 Raw(f'<span class="{kind}">{escape(shown)}</span>'),
                 _ago(agent["last_seen"], view.at, words),
                 _part(view.now.parts.get(str(agent["name"]), ""), words),
+                attested(view.told.get(str(agent["name"])), words),
             ]
         )
-    headings = [words("agent"), words("state"), words("last_seen"), words("in_round")]
+    keys = ("agent", "state", "last_seen", "in_round", "attested")
+    headings = [words(key) for key in keys]
     return section("agents", words("agents"), table(headings, rows, label=words("agents")))
 
 

@@ -12,6 +12,7 @@ from shared.pages.charts import strip, strip_key
 from shared.pages.document import Language, document
 from shared.pages.markup import Raw, facts, scrolling, section, table
 from shared.pages.text import escape, human_bytes
+from shared.privacy.heads import ToldBudget
 
 MOST_TITLES = 1500  # cells of a participation map that each get a title of their own
 
@@ -198,14 +199,23 @@ def _privacy(found: RunFacts, words: Words) -> str:
     rows = []
     for agent in found.agents:
         spent = found.charged(agent)[-1]
-        rows.append([agent, f"{spent:.3f}", f"{spent / limit:.0%}"])
+        told = attested(found.told.get(agent), words)
+        rows.append([agent, f"{spent:.3f}", f"{spent / limit:.0%}", told])
+    keys = ("charged", "share_of_limit", "attested")
     charged = table(
-        [words("agent"), f">{words('charged')}", f">{words('share_of_limit')}"],
+        [words("agent"), *(f">{words(key)}" for key in keys)],
         rows,
         label=words("charged"),
     )
     figure = spending_figure(found, words)
     return f'{planned_facts(found, words)}<div class="charts">{figure}<div>{charged}</div></div>'
+
+
+def attested(told: ToldBudget | None, words: Words) -> str:
+    """What a device says its ledger has charged over all runs, of which limit."""
+    if told is None:
+        return words("not_told")
+    return words("attested_of", spent=f"{told.epsilon:.3f}", limit=f"{told.epsilon_max:g}")
 
 
 def _stages(found: RunFacts, words: Words) -> str:

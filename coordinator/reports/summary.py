@@ -31,7 +31,7 @@ def build(run: Run, records: Sequence[RoundRecord], folder: Path) -> dict[str, A
             "sample_rate": proposal.sample_rate,
             "steps_per_round": proposal.steps,
             "spare_rounds": plan.rounds.spare,
-            "spent": "known to the agents only: agent budget",
+            "spent": "in the agents' own ledgers: agent budget, coordinator privacy",
         },
         "secure_aggregation": {
             "protocol": "secagg-v1",

@@ -74,14 +74,17 @@ _WORDS: dict[str, tuple[str, str]] = {
     "privacy_chart": ("ε this run has charged, per agent", "本任务对每台设备计入的 ε"),
     "privacy_explained": (
         ("The most this run can have charged each agent: everybody who was asked and did not refuse the "
-        "offer pays before training. What a device has spent over its life is in its own ledger and known "
-        "to it alone (agent budget)."),
+        "offer pays before training. What a device has spent over its life is in its own ledger; it is "
+        "told, signed by the device and checkable by nobody else, where its owner allows it."),
         ("本任务对每台设备最多计入的预算：凡被选中且未拒绝邀约者，在训练前即付费。"
-        "设备一生的总花费记在其自己的账本中，只有设备自己知道（agent budget）。")),
+        "设备一生的总花费记在其自己的账本中；仅在其主人允许时才由设备签名告知，他人无法核验。")),
     "limit": ("limit of the plan", "计划上限"),
     "most_charged": ("most charged agent", "计入最多的设备"),
     "each_agent": ("each other agent", "其余各设备"),
     "charged": ("ε charged", "已计入 ε"),
+    "attested": ("ε attested, all runs", "设备自证 ε（全部任务）"),
+    "attested_of": ("{spent} of {limit}", "{spent} / {limit}"),
+    "not_told": ("not told", "未告知"),
     "share_of_limit": ("Of the limit", "占上限"),
     "delta": ("δ", "δ"),
     "noise": ("Noise multiplier σ", "噪声倍数 σ"),

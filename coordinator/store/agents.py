@@ -11,6 +11,7 @@ from coordinator.records import EnrolledAgent, Invite, InviteState
 from coordinator.store import schema
 from coordinator.store.database import Tables, as_row
 from shared.errors import ConfigError, EnrollmentError, ProtocolError, StateDamaged
+from shared.privacy.heads import SignedHead, ToldBudget
 from shared.roster import Roster, SignedRoster
 
 
@@ -182,6 +183,18 @@ class AgentTables(Tables):
         query = sa.select(table.c.ledger_head).where(table.c.agent_id == agent_id)
         with self._database.reading() as connection:
             return bytes(connection.execute(query).scalar_one_or_none() or b"")
+
+    def told_budgets(self) -> dict[str, ToldBudget]:
+        """By name, what the newest head of each agent in force told; only of those that tell it."""
+        table = schema.members
+        query = sa.select(table.c.name, table.c.ledger_head).where(table.c.revoked.is_(None))
+        with self._database.reading() as connection:
+            rows = connection.execute(query.where(table.c.ledger_head != b"")).all()
+        try:
+            heads = {row.name: SignedHead.decode(row.ledger_head) for row in rows}
+        except ProtocolError as error:
+            raise StateDamaged(f"{self._database.path}: {error}; restore a backup") from error
+        return {name: head.told for name, head in heads.items() if head.told is not None}
 
 
 def _insert_agent(connection: sa.Connection, agent: EnrolledAgent) -> None:

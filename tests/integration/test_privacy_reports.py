@@ -1,6 +1,7 @@
 """Reports of both sides after real rounds: true, verified, complete, and refusals counted by code."""
 
 import json
+import re
 
 import pytest
 from fakes_federation import POLICY, Federation, plan_for
@@ -8,10 +9,13 @@ from typer.testing import CliRunner
 
 import agent.cli
 import coordinator.cli
+from agent.budget import read_budget
 from agent.refusals import RefusalCounts, read_refusals
 from agent.verify import Verdict, check
+from coordinator.privacy_page import page
 from coordinator.privacy_report import build
 from coordinator.reports.facts import RunFacts
+from coordinator.reports.page import report_page
 from shared.clock import SystemClock
 from shared.errors import RefusalCode, RunFailed
 from shared.privacy.page import read_data
@@ -67,8 +71,6 @@ def test_the_coordinator_states_the_most_that_its_run_can_have_cost(trained):
     proposal = found["mechanism"]
     segment = Segment(proposal["noise_multiplier"], 1.0, 2 * proposal["steps_per_round"])
     assert found["guarantee"]["epsilon_at_most"] == epsilon([segment], 1e-5)[0]
-    from agent.budget import read_budget
-
     spent = max(read_budget(home.path).epsilon_spent for home in federation.homes)
     assert found["guarantee"]["epsilon_at_most"] == pytest.approx(spent)
     assert found["accounting"]["within_epsilon_planned"]
@@ -107,7 +109,7 @@ def test_the_command_prints_writes_and_agrees_with_its_page(trained, tmp_path):
     assert "default-src 'none'" in text
     assert "What is NOT covered" in text
     table = CliRunner().invoke(coordinator.cli.app, common)
-    assert "known to the agents only" in table.stdout
+    assert "not told by any agent" in table.stdout
 
 
 def test_one_step_per_round_is_told_what_sums_alone_show(tmp_path):
@@ -119,6 +121,33 @@ def test_one_step_per_round_is_told_what_sums_alone_show(tmp_path):
     finally:
         federation.close()
     assert found["guarantee"]["sums_only"]["epsilon"] < found["guarantee"]["epsilon_at_most"] / 1.5
+
+
+def test_what_devices_tell_of_their_budgets_stands_beside_the_coordinators_own_bound(tmp_path):
+    """Two of four owners let it be told; both have trained for another run before."""
+    federation = Federation(tmp_path)
+    for number in (0, 1):
+        federation.tell(federation.homes[number])
+    try:
+        for clip in (0.3, 0.2):
+            plan = plan_for(4, training__clip_norm=clip, training__epsilon=3.0)
+            federation.train(plan)
+        run, store = federation.store.last_run(), federation.store
+        facts = RunFacts(run, store.rounds(run.run_id), store.told_budgets())
+        found = build(facts, SystemClock())
+        spent = {h.pinned().name: read_budget(h.path).epsilon_enforced for h in federation.homes}
+    finally:
+        federation.close()
+    attested = found["guarantee"]["epsilon_attested"]
+    assert {name: b["epsilon"] for name, b in attested["by_agent"].items()} == {
+        name: spent[name] for name in ("agent-1", "agent-2")
+    }
+    assert attested["agents_that_do_not_tell"] == 2
+    assert attested["max"] > found["guarantee"]["epsilon_at_most"], "over all runs, not this one"
+    for html in (page(found), report_page(facts, "en", made=1.0)):
+        text = re.sub(r"<script.*", "", html, flags=re.DOTALL)
+        assert f"{spent['agent-1']:.3f}" in text
+        assert text.count("not told") == 2
 
 
 def test_refusals_survive_a_restart_and_a_damaged_file_is_no_obstacle(tmp_path):

@@ -13,7 +13,7 @@ from fakes_federation import POLICY, Federation, plan_for
 
 from agent.budget import read_budget
 from shared.identity import Identity
-from shared.messages import Attempt, RoundAccept, RoundOffer, Stage, make_request
+from shared.messages import Attempt, MaskedAccept, RoundAccept, RoundOffer, Stage, make_request
 from shared.parameters import model_hash
 from shared.roster import Roster, SignedRoster, agent_id
 from shared.secagg import context, messages
@@ -89,6 +89,8 @@ class Lies:
                 body = reply.body
                 if action.stage is Stage.ROUND:
                     body = RoundAccept.decode(body).advert
+                if action.stage is Stage.MASKED:
+                    body = MaskedAccept.decode(body).masked
                 following += self.machine.reply(agent, action.stage, body, reply.bulk, 0.0)
             (action,) = following
         return action.bodies[self.victim]

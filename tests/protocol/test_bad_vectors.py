@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from shared.errors import ProtocolError
-from shared.messages import RoundAccept, RoundOffer
+from shared.messages import MaskedAccept, RoundAccept, RoundOffer
+from shared.privacy.heads import SignedHead
 from shared.secagg import keys, messages
 from shared.secagg.canonical import Malformed
 from shared.secagg.cohort import Cohort
@@ -57,6 +58,9 @@ def reader(name):
         "keys": (keys.check_public, keys.BadKey),
         "round-offer": (RoundOffer.decode, ProtocolError),
         "round-accept": (RoundAccept.decode, ProtocolError),
+        "masked-accept": (MaskedAccept.decode, ProtocolError),
+        "ledger-head": (SignedHead.decode, ProtocolError),
+        "ledger-head-told": (SignedHead.decode, ProtocolError),
         "bitmaps": (FIVE.read_bitmap, Malformed),
     }[kind]
 

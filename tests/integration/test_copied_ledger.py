@@ -1,0 +1,72 @@
+"""A copy of a device's state, taken within a round and put back later, against an honest echo."""
+
+import shutil
+
+import pytest
+from crash_bench import Scenario, World
+
+from agent.dp.ledger_file import ledger_records
+from agent.state import AgentHome
+from shared.messages import Stage
+from shared.privacy.records import Kind
+
+VICTIM = 0
+
+
+class AbortsOnce(Scenario):
+    """The first attempt loses two of four agents after the masked vectors have arrived."""
+
+    def silent(self, attempt):
+        return {} if attempt.attempt > 1 else {1: Stage.AGREE, 2: Stage.AGREE}
+
+
+class Copied(World):
+    """The victim's home is copied just before it is first asked `moment`."""
+
+    moment = Stage.SHARE
+
+    def hear(self, agent, request):
+        if self.number[agent] == VICTIM and request.stage is self.moment and not self.copy.exists():
+            shutil.copytree(self.victim, self.copy)
+        return request
+
+    @property
+    def victim(self):
+        return self.folder / f"agent-{VICTIM}"
+
+    @property
+    def copy(self):
+        return self.folder / "copy"
+
+    def put_back(self):
+        """The device starts again from the copy; how often its own ledger had submitted until then."""
+        submitted = self.submissions()
+        agent = next(agent for agent, number in self.number.items() if number == VICTIM)
+        self.sessions[agent].close()
+        shutil.rmtree(self.victim)
+        shutil.copytree(self.copy, self.victim)
+        self.sessions[agent] = self._session(VICTIM)
+        return submitted
+
+    def submissions(self):
+        home = AgentHome(self.victim)
+        records = ledger_records(home.ledger_folder / "data", home.identity().public)
+        return sum(record.kind is Kind.SUBMIT for record in records)
+
+
+@pytest.mark.parametrize("moment", [Stage.SHARE, Stage.MASKED, Stage.AGREE])
+def test_a_copy_taken_within_a_round_never_uploads_that_update_again(tmp_path, moment):
+    world = Copied.make(tmp_path, AbortsOnce(1, agents=4, rounds=1))
+    world.hearing, world.moment = world.hear, moment
+    world.open()
+    assert world.driver._attempt(1) is not None
+    assert world.put_back() == 1
+    world.driver._attempt(1)
+    last = world.store.rounds(world.driver.run.run_id)[-1]
+    fate = last.dropped_reasons.get("agent-0", "took part")
+    if moment is Stage.AGREE:  # the copy knows of the upload; it trains and pays afresh
+        assert fate == "took part"
+    else:
+        assert fate == "refused:LEDGER_ROLLBACK"
+        assert world.submissions() == 0
+    world.close()
