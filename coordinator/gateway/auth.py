@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -46,11 +47,22 @@ class Claim:
 
     node: Node
     session: Session
+    signed: float  # Unix seconds, by the agent's clock
     headers: Mapping[str, str]
 
     def forwarded(self) -> dict[str, str]:
         """Flower's own headers; ours end here."""
         return {name: self.headers[name] for name in FORWARDED}
+
+
+class _Used(NamedTuple):
+    """A nonce that may not come again before `until` (monotonic)."""
+
+    until: float
+    nonce: bytes
+    node: Node
+    session: Session
+    signed: float
 
 
 class Authenticator:
@@ -64,7 +76,7 @@ class Authenticator:
         self._agents = RateLimiter(settings.rate_per_agent, settings.burst_per_agent, clock)
         self._addresses = RateLimiter(settings.rate_per_address, settings.burst_per_address, clock)
         self._nonces: set[bytes] = set()
-        self._expiry: deque[tuple[float, bytes]] = deque()
+        self._used: deque[_Used] = deque()
 
     def claim(self, raw: Iterable[tuple[bytes, bytes]], address: str) -> Claim:
         """Check the headers alone; raises Rejected."""
@@ -80,26 +92,32 @@ class Authenticator:
             raise Rejected(Reason.RATE)
         if headers[PROTOCOL_HEADER] != str(PROTOCOL):
             raise Rejected(Reason.VERSION)
-        self.check_time(headers[TIME_HEADER])
+        signed = self.check_time(headers[TIME_HEADER])
         _check_triple(node, headers)
         try:
             session = Session.parse(headers[SESSION_HEADER])
         except BadSignature as error:
             raise Rejected(Reason.SIGNATURE) from error
         self._check_session(node, session)
-        return Claim(node, session, headers)
+        if session == node.session and signed <= node.forgotten:
+            raise Rejected(Reason.CLOCK_SKEW)  # our clock went back, past nonces we gave up
+        return Claim(node, session, signed, headers)
 
-    def check_time(self, timestamp: str) -> None:
-        """Raise Rejected(clock_skew) outside −300…+5 s, which lies inside Flower's own window."""
+    def check_time(self, timestamp: str) -> float:
+        """The time in Unix seconds.
+
+        Raises Rejected(clock_skew) outside −300…+5 s, which lies inside Flower's own window.
+        """
         try:
             signed = datetime.fromisoformat(timestamp)
-            age = self._clock.wall() - signed.astimezone(UTC).timestamp()
+            seconds = signed.astimezone(UTC).timestamp()
         except (ValueError, OverflowError, OSError) as error:
             raise Rejected(Reason.SIGNATURE) from error
         if signed.tzinfo is None:
             raise Rejected(Reason.SIGNATURE)
-        if not -self._settings.newest_s < age <= self._settings.oldest_s:
+        if not -self._settings.newest_s < self._clock.wall() - seconds <= self._settings.oldest_s:
             raise Rejected(Reason.CLOCK_SKEW)
+        return seconds
 
     @staticmethod
     def verify(claim: Claim, path: str, body: bytes) -> bytes:
@@ -121,13 +139,15 @@ class Authenticator:
 
     def admit(self, claim: Claim, nonce: bytes) -> bool:
         """Let the session in, fencing older ones; True if it is newer than any before."""
-        self._remember(nonce)
+        self._remember(nonce, claim)
         node = claim.node
         with self._nodes.lock:
             if node.revoked:
                 raise Rejected(Reason.REVOKED)
             self._check_session(node, claim.session)
             newer = node.session is None or claim.session > node.session
+            if newer:
+                node.forgotten = float("-inf")
             node.session = claim.session
             node.seen(self._clock)
             return newer
@@ -141,15 +161,22 @@ class Authenticator:
             self._log(Event.SESSION_CLONE, level="alarm", agent=node.member.name)
         raise Rejected(Reason.SUPERSEDED)
 
-    def _remember(self, nonce: bytes) -> None:
+    def _remember(self, nonce: bytes, claim: Claim) -> None:
         now = self._clock.monotonic()
-        while self._expiry and self._expiry[0][0] < now:
-            self._nonces.discard(self._expiry.popleft()[1])
+        while self._used and self._used[0].until < now:
+            self._forget(self._used.popleft())
         if nonce in self._nonces:
             raise Rejected(Reason.SIGNATURE)
         self._nonces.add(nonce)
         window = self._settings.oldest_s + self._settings.newest_s
-        self._expiry.append((now + window + 60.0, nonce))
+        until = now + window + 60.0
+        self._used.append(_Used(until, nonce, claim.node, claim.session, claim.signed))
+
+    def _forget(self, used: _Used) -> None:
+        """Its time is out of the window; should our clock go back, nothing so old is taken again."""
+        self._nonces.discard(used.nonce)
+        if used.session == used.node.session:
+            used.node.forgotten = max(used.node.forgotten, used.signed)
 
 
 def _auth_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

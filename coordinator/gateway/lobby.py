@@ -1,8 +1,8 @@
-"""Connections on which nobody has authenticated yet: few, short-lived, and the oldest leave first.
+"""How many connections there may be: few of strangers, short-lived, and few of each agent.
 
-A connection is trusted from its first request that passed every check of the gateway. Until then it
-lives for `life_s` at most, and when too many wait the longest-waiting one is cut, so that somebody
-who opens connections and says little cannot keep agents out.
+A connection is an agent's from its first request that passed every check of the gateway. Until then
+it lives for `life_s` at most. When there are too many of strangers or of one agent, the oldest one is
+cut, so that whoever opens connections and says little cannot keep others out.
 """
 
 import asyncio
@@ -20,13 +20,18 @@ class Connection(Protocol):
 class Lobby:
     """Used inside one event loop."""
 
-    def __init__(self, *, most: int, most_per_address: int, life_s: float) -> None:
+    def __init__(
+        self, *, most: int, most_per_address: int, life_s: float, most_per_agent: int
+    ) -> None:
         self._most = most
         self._most_per_address = most_per_address
         self._life_s = life_s
+        self.most_per_agent: int | None = most_per_agent  # None: a proxy mixes them on its own
         self._waiting: dict[Connection, str] = {}  # in the order of arrival → address
         self._by_address: dict[str, dict[Connection, None]] = defaultdict(dict)
         self._timers: dict[Connection, asyncio.TimerHandle] = {}
+        self._owner: dict[Connection, bytes] = {}
+        self._by_agent: dict[bytes, dict[Connection, None]] = defaultdict(dict)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -41,8 +46,28 @@ class Lobby:
         self._by_address[address][connection] = None
         self._timers[connection] = connection.loop.call_later(self._life_s, self._cut, connection)
 
+    def admit(self, connection: Connection, agent_id: bytes) -> None:
+        """This agent spoke on it; a connection that is gone already is not counted. Idempotent."""
+        if connection not in self._waiting:
+            return
+        self._forget_stranger(connection)
+        own = self._by_agent[agent_id]
+        if self.most_per_agent is not None and len(own) >= self.most_per_agent:
+            self._cut(next(iter(own)))
+        self._by_agent[agent_id][connection] = None
+        self._owner[connection] = agent_id
+
     def leave(self, connection: Connection) -> None:
-        """It authenticated, or it is gone. Idempotent."""
+        """It is gone. Idempotent."""
+        self._forget_stranger(connection)
+        agent_id = self._owner.pop(connection, None)
+        if agent_id is not None:
+            own = self._by_agent[agent_id]
+            del own[connection]
+            if not own:
+                del self._by_agent[agent_id]
+
+    def _forget_stranger(self, connection: Connection) -> None:
         address = self._waiting.pop(connection, None)
         if address is None:
             return

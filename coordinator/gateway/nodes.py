@@ -32,6 +32,7 @@ class Node:
     node_id: int = 0  # 0: not registered with the running SuperLink
     session: Session | None = None
     alarmed: int = 0  # the session counter of the last clone alarm
+    forgotten: float = float("-inf")  # the newest signed time of this session whose nonce is gone
     active: bool = False  # has activated since this gateway met this SuperLink
     revoked: bool = False
     announced: dict[str, Instruction] = field(default_factory=dict)  # SuperLink has it any moment

@@ -10,7 +10,7 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from coordinator.gateway.web import (
     Body,
     ClientGone,
     HttpServer,
+    check_request,
     client_address,
     send_json,
     send_pieces,
@@ -52,6 +53,7 @@ _STOP_GRACE_S = 2.0
 _log = logging.getLogger("edgeveil.gateway")
 _START_S = 10.0
 _THREAD_BYTES = 64 << 10
+_EVERYBODY = ""  # the one key of a limiter for all addresses together
 
 Join = Callable[[bytes, str], tuple[int, dict[str, object]]]
 
@@ -80,6 +82,11 @@ class Gateway:
         self._joins = RateLimiter(
             self.settings.join_rate_per_address, self.settings.join_burst_per_address, self._clock
         )
+        self._all_joins = RateLimiter(
+            self.settings.join_rate, self.settings.join_burst, self._clock
+        )
+        # Not the loop's own threads, which check agents' uploads: joins wait for the database.
+        self._joiners = ThreadPoolExecutor(2, "join")
         self._forwarded: Counter[bytes] = Counter()
         self._counts = Counts()
         self._traffic = [0, 0]
@@ -113,7 +120,7 @@ class Gateway:
 
     def reload(self, certificate: Path, key: Path) -> None:
         """Use a renewed certificate for new connections."""
-        self._server.reload(certificate, key)
+        self._call(self._server.reload(certificate, key)).result(_START_S)
 
     def stop(self) -> None:
         """Refuse new work, end open polls, close every connection. Idempotent."""
@@ -122,6 +129,7 @@ class Gateway:
         self._call(self._close()).result(_STOP_GRACE_S + 5.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_GRACE_S + 5.0)
+        self._joiners.shutdown(wait=False, cancel_futures=True)
 
     def set_members(
         self, members: Iterable[Member], revoked: frozenset[bytes] = frozenset()
@@ -236,6 +244,7 @@ class Gateway:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = Body(scope, receive)
         try:
+            check_request(scope)
             path = scope["path"]
             if path.startswith(FLEET) and scope["method"] == "POST":
                 await self._fleet(scope, body, send)
@@ -280,7 +289,7 @@ class Gateway:
             nonce = await asyncio.to_thread(self._authenticator.verify, claim, path, data)
         if self._authenticator.admit(claim, nonce):
             claim.node.active = False  # a new process of this agent: it has to activate
-        trust(scope)
+        trust(scope, claim.node.member.agent_id)
         self._counts.moved(up=len(data))
         with self._counting:
             self._traffic[0] += len(data)
@@ -293,10 +302,10 @@ class Gateway:
 
     async def _answer_join(self, scope: Scope, body: Body, send: Send) -> None:
         address = client_address(scope)
-        if not self._joins.allow(address):
+        if not self._joins.allow(address) or not self._all_joins.allow(_EVERYBODY):
             raise Rejected(Reason.RATE)
         data = await body.read(JOIN_CAP, self.settings.body_deadline_s)
-        status, fields = await asyncio.to_thread(self._join, data, address)
+        status, fields = await self._loop.run_in_executor(self._joiners, self._join, data, address)
         self._counts.answered(scope["path"], status)
         await send_json(send, status, fields)
 

@@ -103,7 +103,10 @@ class GatewaySettings:
     burst_per_address: float = 2000.0
     join_rate_per_address: float = 20.0
     join_burst_per_address: float = 100.0
+    join_rate: float = 100.0  # of all addresses together: joining may be slow, agents may not
+    join_burst: float = 400.0
     most_parallel_per_agent: int = 8
+    most_connections_per_agent: int = 16  # ours open four
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import ipaddress
 import json
+import re
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ _SLOWEST_BYTES_PER_S = 8 << 10
 _MOST_HEADER_BYTES = 16 << 10
 _TLS_SHUTDOWN_S = 2.0
 _TRUST = "edgeveil.trust"
+_PATH = re.compile(rb"[a-z0-9/-]{1,64}")
 
 
 class ClientGone(Exception):
@@ -80,6 +82,21 @@ class Body:
         self.complete = not message.get("more_body", False)
         if len(parts) > cap:
             raise Rejected(Reason.OVERSIZE)
+
+
+def check_request(scope: Scope) -> None:
+    """Only requests that a proxy in front cannot read in another way than we do.
+
+    Raises:
+        Rejected: not_found (a path with an escape or a query, which nothing here has), malformed (two
+            ways of saying where the body ends, or a body where none belongs).
+    """
+    if scope["query_string"] or not _PATH.fullmatch(scope["raw_path"]):
+        raise Rejected(Reason.NOT_FOUND)
+    names = [name for name, _ in scope["headers"]]
+    lengths, chunked = names.count(b"content-length"), names.count(b"transfer-encoding")
+    if lengths + chunked > (scope["method"] != "GET"):
+        raise Rejected(Reason.MALFORMED)
 
 
 async def send_pieces(
@@ -149,6 +166,7 @@ class HttpServer:
             most=settings.most_strangers,
             most_per_address=settings.most_strangers_per_address,
             life_s=settings.stranger_life_s,
+            most_per_agent=settings.most_connections_per_agent,
         )
         self._config = Config(
             app,
@@ -179,6 +197,7 @@ class HttpServer:
         timeouts: dict[str, Any] = {}
         if files is None:
             _check_loopback(host)
+            self._lobby.most_per_agent = None
         else:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._tls.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -191,8 +210,11 @@ class HttpServer:
         )
         self.port = self._server.sockets[0].getsockname()[1]
 
-    def reload(self, certificate: Path, key: Path) -> None:
-        """New connections get the renewed certificate."""
+    async def reload(self, certificate: Path, key: Path) -> None:
+        """New connections get the renewed certificate.
+
+        In the event loop, where handshakes begin: none may see the new chain with the old key.
+        """
         if self._tls is not None:
             self._tls.load_cert_chain(certificate, key)
 
@@ -215,7 +237,7 @@ class HttpServer:
         protocol = PatientProtocol(config=self._config, server_state=self._state, app_state=state)
         protocol.header_deadline_s = self._settings.header_deadline_s
         protocol.lobby = self._lobby
-        state[_TRUST] = functools.partial(self._lobby.leave, protocol)
+        state[_TRUST] = functools.partial(self._lobby.admit, protocol)
         return protocol
 
 
@@ -231,9 +253,9 @@ def _check_loopback(host: str) -> None:
         )
 
 
-def trust(scope: Scope) -> None:
-    """The request of this scope passed every check: its connection may stay."""
-    scope["state"][_TRUST]()
+def trust(scope: Scope, agent_id: bytes) -> None:
+    """The request of this scope passed every check: its connection is that agent's and may stay."""
+    scope["state"][_TRUST](agent_id)
 
 
 def client_address(scope: Scope) -> str:

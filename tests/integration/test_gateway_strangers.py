@@ -23,12 +23,11 @@ def bench():
 
 
 def stranger(bench):
-    """A connection that was answered and keeps its request's body open for ever."""
+    """A connection that keeps its request's body open for ever."""
     context = ssl.create_default_context(cadata=bench.certificate.decode())
     raw = socket.create_connection(("127.0.0.1", bench.gateway.port), timeout=5)
     connection = context.wrap_socket(raw, server_hostname="127.0.0.1")
-    connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\n")
-    assert b" 200 " in connection.recv(4096).splitlines()[0]
+    connection.sendall(b"POST /v1/join HTTP/1.1\r\nhost: x\r\ncontent-length: 15000\r\n\r\n")
     return connection
 
 
