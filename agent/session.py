@@ -39,6 +39,7 @@ from shared.messages import (
     make_refusal,
     make_reply,
 )
+from shared.secagg.canonical import u64
 from shared.secagg.client import ClientSession
 from shared.secagg.errors import SecaggError
 from shared.secagg.ring import Lanes
@@ -271,8 +272,25 @@ class Session:
         device.note(Event.REPLY_REFUSE, request.attempt, stage=request.stage, reason=code.value)
         log.warning("refused %s of %s: %s: %s", request.stage, request.attempt, code, cause)
         device.on_status(f"round {request.attempt.round}: refused ({code}): {cause}")
-        about = _about(code, cause)
+        about = self._about(request, code, cause)
         return make_refusal(device.signer, device.pinned.agent_id, request, code, about)
+
+    def _about(self, request: Request, code: RefusalCode, cause: Exception) -> bytes:
+        """What a refusal says beside its code (shared.messages.REFUSAL_BYTES); mostly nothing."""
+        home = self._device.home
+        match code:
+            case RefusalCode.VERSION:
+                return VERSIONS.encode()
+            case RefusalCode.SHARE_AUTH if isinstance(cause, SecaggError):
+                return cause.agent or b""
+            case RefusalCode.ROUND_REPLAY:
+                last = home.last_attempt(request.attempt.run_id)
+                return b"" if last is None else last.position()
+            case RefusalCode.ROSTER_STALE:
+                known = home.roster()
+                return b"" if known is None else u64(known.roster.epoch)
+            case _:
+                return b""
 
     def _open_ledger(self, n_ref: int) -> LedgerStore:
         device = self._device
@@ -291,15 +309,6 @@ class Session:
         if self._open is not None:
             self._open.secagg.erase()
         self._open = None
-
-
-def _about(code: RefusalCode, cause: Exception) -> bytes:
-    """What a refusal says beside its code (shared.messages.REFUSAL_BYTES); mostly nothing."""
-    if code is RefusalCode.VERSION:
-        return VERSIONS.encode()
-    if code is RefusalCode.SHARE_AUTH and isinstance(cause, SecaggError):
-        return cause.agent or b""
-    return b""
 
 
 def _local_fault(error: EdgeveilError) -> RefusalCode:

@@ -14,7 +14,7 @@ from coordinator.store import Store
 from coordinator.tls import tls_folder
 from coordinator.transport import Presence
 from shared.data.probe import probe
-from shared.errors import Busy, ConfigError, RunFailed, TransportError
+from shared.errors import Busy, ConfigError, RunFailed, RunLost, TransportError
 from shared.files import exclusive_lock
 from shared.identity import Identity
 from shared.join import Keys
@@ -73,20 +73,23 @@ def keys_of(home: Path, config: CoordinatorConfig) -> Keys:
     return Keys(coordinator, bytes.fromhex(config.federation_public))
 
 
-def export_candidate(home: Path) -> bytes:
-    """The next roster, unsigned."""
+def export_candidate(home: Path, epoch: int | None = None) -> bytes:
+    """The next roster, unsigned; with a higher epoch when one is given."""
     config = load_config(home)
-    answer = call(home, "roster-export")
+    answer = call(home, "roster-export", epoch=epoch)
     if answer is None:
         with Store.open(home) as store:
-            answer = candidate_of(store, config)
+            answer = candidate_of(store, config, epoch)
     return str(answer["candidate"]).encode()
 
 
-def candidate_of(store: Store, config: CoordinatorConfig) -> dict[str, str]:
+def candidate_of(
+    store: Store, config: CoordinatorConfig, epoch: int | None = None
+) -> dict[str, str]:
     from coordinator.roster_files import export_roster  # noqa: PLC0415
 
-    return {"candidate": export_roster(store, bytes.fromhex(config.federation_public)).decode()}
+    public = bytes.fromhex(config.federation_public)
+    return {"candidate": export_roster(store, public, epoch=epoch).decode()}
 
 
 def import_signed(home: Path, signed: bytes) -> int:
@@ -128,6 +131,7 @@ def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False)
 
     Raises:
         RunFailed: the run ended without its last round; it can be continued.
+        RunLost: agents have been further than the database; it cannot.
     """
     from rich.console import Console  # noqa: PLC0415
 
@@ -159,7 +163,8 @@ def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False)
     report = read_report(home, str(submitted["run"]))
     if ended != Event.RUN_FINISH:
         reason = report["reason"] or "the coordinator stopped"
-        raise RunFailed(f"run {submitted['run']} did not finish: {reason}")
+        kind = RunLost if report["state"] == "lost" else RunFailed
+        raise kind(f"run {submitted['run']} did not finish: {reason}")
     return report
 
 

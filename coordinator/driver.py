@@ -24,10 +24,11 @@ from coordinator.judgement import Scored
 from coordinator.learning import Learned, Learner
 from coordinator.offers import Proposal, assumed_corrupt, secagg_params, training_plan
 from coordinator.records import Evaluation, Outcome, RoundRecord
-from coordinator.rounds import Abort, DropReason, RoundMachine
+from coordinator.restored import Restored
+from coordinator.rounds import Abort, RoundMachine
 from coordinator.shards import ShardedMachine
 from coordinator.store import Store
-from shared.errors import EnrollmentError, ProtocolError, RefusalCode, RunFailed
+from shared.errors import EnrollmentError, ProtocolError, RefusalCode, RunFailed, RunLost
 from shared.event_log import Event, Level
 from shared.failpoints import Failpoint, failpoint
 from shared.identity import Signer
@@ -91,6 +92,7 @@ class Driver:
         self._params = secagg_params(run.plan, self._training, learned.model.size)
         self._learner = Learner(run.plan)
         self._complaints = Complaints(assumed_corrupt(run.plan))
+        self._restored = Restored(assumed_corrupt(run.plan))
         self._records: list[RoundRecord] = []
         self._scores: list[Scored] = []
         for record in store.rounds(run.run_id):
@@ -107,7 +109,8 @@ class Driver:
 
         Raises:
             Stopped: the operator asked for it; the run continues at the next start.
-            RunFailed: a round aborted as often as the plan allows.
+            RunFailed: a round aborted as often as the plan allows, or agents hold a newer roster.
+            RunLost: agents have been at later rounds than this database knows.
             TransportError: the transport is gone.
         """
         judge = self.run.plan.evaluation
@@ -124,7 +127,7 @@ class Driver:
         failures = 0
         while (abort := self._attempt(number)) is not None:
             failures += 1
-            self._refuse_stale_database()
+            self._refuse_an_old_database()
             if failures == allowed:
                 raise RunFailed(
                     f"round {number} aborted {allowed} times in a row, last with {abort.reason} "
@@ -132,16 +135,12 @@ class Driver:
                 )
             self._pause(min(2.0**failures, 30.0))
 
-    def _refuse_stale_database(self) -> None:
-        """Agents that have seen later rounds than this database mean that it was restored from a copy."""
-        reasons = list(self._records[-1].dropped_reasons.values())
-        replayed = reasons.count(f"{DropReason.REFUSED}:{RefusalCode.ROUND_REPLAY}")
-        if replayed >= self.run.plan.rounds.minimum:
-            raise RunFailed(
-                f"{replayed} agents have already seen later rounds of this run "
-                f"({RefusalCode.ROUND_REPLAY}): this database is older than they are, probably restored "
-                "from a backup; this run cannot go on, start a new one"
-            )
+    def _refuse_an_old_database(self) -> None:
+        """What agents know and this database does not cannot be caught up with by trying again."""
+        if lost := self._restored.run_is_lost(self.run.run_id):
+            raise RunLost(lost)
+        if old := self._restored.roster_is_old():
+            raise RunFailed(old)
 
     def _reasons(self, number: int) -> str:
         """Why agents left the last attempt, and what that means for going on."""
@@ -191,6 +190,7 @@ class Driver:
         return outcome
 
     def _remember(self, record: RoundRecord) -> None:
+        self._restored.note(record)
         self._records.append(record)
         self._scores += judgement.scored([record], self.run.plan.evaluation.metric)
         del self._records[: -pacing.KEPT]

@@ -19,6 +19,7 @@ class RunState(StrEnum):
     FINISHED = "finished"
     STOPPED = "stopped"  # by the operator; may be resumed
     FAILED = "failed"
+    LOST = "lost"  # agents have been further than this database, which was restored; never resumed
 
 
 @dataclass(frozen=True, slots=True)

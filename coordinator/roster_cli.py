@@ -30,12 +30,21 @@ PassphraseFile = Annotated[
 ]
 
 
+EpochOption = Annotated[
+    int | None,
+    typer.Option(
+        "--epoch", help="A higher number than the next: agents hold newer rosters than a backup."
+    ),
+]
+
+
 @app.command("export")
 def roster_export(
     home: HomeOption = None,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write here instead of stdout.")
     ] = None,
+    epoch: EpochOption = None,
 ) -> None:
     """Write the next roster, unsigned: every agent that has joined.
 
@@ -43,7 +52,7 @@ def roster_export(
     """
     from coordinator.commands import export_candidate
 
-    candidate = export_candidate(home_of(ROLE, home))
+    candidate = export_candidate(home_of(ROLE, home), epoch)
     if output is None:
         stdout.print(candidate.decode(), markup=False, end="")
         return
@@ -69,6 +78,7 @@ def roster_sign(
         typer.Option("--output", "-o", help="Write the signed roster here [default: FILE]."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    epoch: EpochOption = None,
     watch: Annotated[
         bool,
         typer.Option(
@@ -88,7 +98,11 @@ def roster_sign(
     if watch:
         _sign_and_watch(folder, keys, passphrase_file)
         return
-    candidate = _own_candidate(folder) if file is None else read_file(file)
+    if file is not None and epoch is not None:
+        raise typer.BadParameter(
+            "the epoch of a file stands in it; give --epoch to `roster export`"
+        )
+    candidate = _own_candidate(folder, epoch) if file is None else read_file(file)
     _show_candidate(candidate)
     if not yes:
         typer.confirm("Admit exactly these agents?", abort=True, err=True)
@@ -135,10 +149,10 @@ def _sign_and_watch(folder: Path, keys: Path, passphrase_file: Path | None) -> N
     watch(folder, lambda candidate: sign_roster(candidate, key), say, threading.Event())
 
 
-def _own_candidate(folder: Path) -> bytes:
+def _own_candidate(folder: Path, epoch: int | None) -> bytes:
     from coordinator.commands import export_candidate
 
-    return export_candidate(folder)
+    return export_candidate(folder, epoch)
 
 
 def _import_own(folder: Path, signed: bytes) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # the machine that signs needs no database
 
 FEDERATION_KEY = "federation.key"
 LIFETIME_S = 90 * 86_400
+MOST_EPOCHS = 10**9
 MAX_FILE = 4 << 20  # bytes; 10,000 members have about 2 MB
 ENCRYPTED = b"ENCRYPTED PRIVATE KEY"
 
@@ -83,14 +84,24 @@ class RosterFile:
         return cls(roster, signature, names)
 
 
-def export_roster(store: "Store", federation_public: bytes, *, clock: Clock | None = None) -> bytes:
-    """The unsigned candidate: next epoch, every approved agent that is not revoked, 90 days.
+def export_roster(
+    store: "Store",
+    federation_public: bytes,
+    *,
+    epoch: int | None = None,
+    clock: Clock | None = None,
+) -> bytes:
+    """The unsigned candidate: every approved agent that is not revoked, 90 days.
 
-    It is empty when the last member of a roster was revoked.
+    It is empty when the last member of a roster was revoked. `epoch` is the next one unless given.
 
     Raises:
-        ConfigError: nobody has joined, or nobody who has is approved.
+        ConfigError: nobody has joined, or nobody who has is approved; `epoch` is not above the
+            present one, or too high to be followed by others.
     """
+    least = store.next_epoch()
+    if epoch is not None and not least <= epoch <= MOST_EPOCHS:
+        raise ConfigError(f"--epoch {epoch}: must be from {least} to {MOST_EPOCHS}")
     agents = entitled(store)
     if not agents and store.roster() is None:
         raise ConfigError(
@@ -100,7 +111,7 @@ def export_roster(store: "Store", federation_public: bytes, *, clock: Clock | No
     now = int((clock or SystemClock()).wall())
     roster = Roster(
         federation_id(federation_public),
-        store.next_epoch(),
+        epoch or least,
         issued=now,
         expires=now + LIFETIME_S,
         members={agent.agent_id: agent.identity_public for agent in agents},

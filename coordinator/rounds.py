@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from shared.errors import RefusalCode
 from shared.messages import VERSIONS, Stage
-from shared.secagg.canonical import Malformed
+from shared.secagg.canonical import Malformed, uint
 from shared.secagg.errors import Aborted, Code, PeerFault
 from shared.secagg.server import (
     CollectAdverts,
@@ -169,8 +169,8 @@ class RoundMachine:
         reason = f"{DropReason.REFUSED}:{code}"
         if agent in self.waiting and code is RefusalCode.SHARE_AUTH:
             self._complain(agent, about)
-        if code is RefusalCode.VERSION and about:
-            reason += f":{_versions(about)}"
+        if about:
+            reason += _told(code, about)
         return self._leave(agent, reason, now)
 
     def invalid(self, agent: bytes, stage: Stage, code: RefusalCode, now: float) -> list[Action]:
@@ -251,6 +251,19 @@ class RoundMachine:
     def _note_seconds(self, now: float) -> None:
         name = self.stage.name.lower()
         self.stage_seconds[name] = round(now - self._since, 3)
+
+
+def _told(code: RefusalCode, about: bytes) -> str:
+    """What a refusal says beside its code, as the end of a drop reason."""
+    match code:
+        case RefusalCode.VERSION:
+            return f":{_versions(about)}"
+        case RefusalCode.ROUND_REPLAY:
+            return f":round-{uint(about[:8], 8)}-attempt-{uint(about[8:], 4)}"
+        case RefusalCode.ROSTER_STALE:
+            return f":epoch-{uint(about, 8)}"
+        case _:
+            return ""
 
 
 def _versions(about: bytes) -> str:

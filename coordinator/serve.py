@@ -40,7 +40,7 @@ from coordinator.store import Store
 from coordinator.transport import Member
 from shared.clock import SystemClock
 from shared.config import validate
-from shared.errors import EdgeveilError, TransportError
+from shared.errors import EdgeveilError, RunLost, TransportError
 from shared.event_log import Event, EventLog, Level
 from shared.failpoints import Failpoint, failpoint
 from shared.files import exclusive_lock, private_directory, write_atomic
@@ -224,7 +224,8 @@ class Coordinator:
             except TransportError:
                 raise
             except EdgeveilError as error:
-                state, event, reason = RunState.FAILED, Event.RUN_FAIL, str(error)
+                state = RunState.LOST if isinstance(error, RunLost) else RunState.FAILED
+                event, reason = Event.RUN_FAIL, str(error)
                 say(f"run {run.run_id} failed: {error}", level="error")
             finally:
                 self.store.set_run_state(run.run_id, state, reason)
@@ -298,7 +299,9 @@ class Coordinator:
             "status": lambda _: self._status(),
             "submit": self._submit,
             "invite": self._invite,
-            "roster-export": lambda _: candidate_of(self.store, self.config),
+            "roster-export": lambda asked: candidate_of(
+                self.store, self.config, asked.get("epoch")
+            ),
             "roster-import": self._import_roster,
             "roster-wanted": self._roster_wanted,
             "agents": lambda _: {"agents": agents_of(self.store, self.gateway.presence())},

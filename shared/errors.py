@@ -7,6 +7,7 @@ EdgeveilError                 abstract; carries its exit code
 ├── TransportError            69  the other side cannot be reached
 ├── Busy                      75  another process holds the state folder, or try again later
 ├── RunFailed                 75  a round aborted as often as the plan allows; it can be continued
+│   └── RunLost               65  agents have taken it further than the database; start a new one
 ├── EnrollmentError           77  not enrolled, token refused, revoked, superseded
 ├── PolicyRefusal             77  the device's policy says no; carries a RefusalCode
 │   └── BudgetExhausted       77  the privacy budget is spent
@@ -115,6 +116,10 @@ class Busy(EdgeveilError):
 
 class RunFailed(EdgeveilError):
     exit_code = ExitCode.TEMPORARY
+
+
+class RunLost(RunFailed):
+    exit_code = ExitCode.DAMAGED
 
 
 class EnrollmentError(EdgeveilError):

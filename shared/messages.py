@@ -25,6 +25,8 @@ MAX_TENSORS = 4096
 REFUSAL_BYTES = {
     RefusalCode.SHARE_AUTH: 16,  # the id of the agent whose sealed share did not open
     RefusalCode.VERSION: 4,  # Versions the agent speaks
+    RefusalCode.ROUND_REPLAY: 12,  # Attempt.position(): where the agent has been in that run
+    RefusalCode.ROSTER_STALE: 8,  # u64 epoch of the roster the agent holds
 }
 
 
@@ -48,6 +50,10 @@ class Attempt:
 
     def encode(self) -> bytes:
         return canon("attempt", self.run_id.encode("ascii"), u64(self.round), u32(self.attempt))
+
+    def position(self) -> bytes:
+        """Twelve bytes: u64 round ‖ u32 attempt."""
+        return u64(self.round) + u32(self.attempt)
 
     def __str__(self) -> str:
         return f"{self.run_id} round {self.round} attempt {self.attempt}"

@@ -159,7 +159,8 @@ class Wire:
         ):
             return [Incoming(agent, lost=Lost.UNAVAILABLE)]
         try:
-            reply = world.sessions[agent].handle(world.hearing(agent, request))
+            request = world.hearing(agent, request)
+            reply = world.sessions[agent].handle(request)
         except Crash:
             world.bury(agent)
             return [Incoming(agent, lost=Lost.UNAVAILABLE)]
@@ -208,6 +209,7 @@ class World:
         private_directory(world.home)
         private_directory(world.side)
         coordinator, federation = Identity.generate(), Identity.generate()
+        world.federation = federation
         coordinator.save(world.home / "identity.key")
         members = {}
         with Store.open(world.home, create=True) as store:

@@ -67,9 +67,12 @@ MOST_S = 45.0  # an armed process that lives longer was not reached by its failp
 
 
 class Bench:
-    def __init__(self, folder, seed):
+    """`address` is the coordinator's; `enter(name)` moves a forked process to its machine."""
+
+    def __init__(self, folder, seed, *, address="127.0.0.1", enter=lambda _name: None):
         self.folder = private_directory(Path(folder) / "federation")
         self.seed = seed
+        self.address, self.enter = address, enter
         self.home = self.folder / "coordinator"
         self.scenario = Scenario(seed, agents=AGENTS, rounds=1)
         self.plan = thin_plan(
@@ -89,8 +92,8 @@ class Bench:
             port = probe.getsockname()[1]
         keys = self.folder / "federation"
         initialise(
-            self.home, keys, url=f"https://127.0.0.1:{port}", listen=f"127.0.0.1:{port}", hosts=(),
-            passphrase=None,
+            self.home, keys, url=f"https://{self.address}:{port}", listen=f"{self.address}:{port}",
+            hosts=(), passphrase=None,
         )  # fmt: skip
         private_directory(self.folder / "side")
         coordinator = Identity.load(identity_path(self.home))
@@ -104,7 +107,7 @@ class Bench:
                 members[agent_id(public)] = public
                 home.save_pinned(
                     Pinned(
-                        url=f"https://127.0.0.1:{port}",
+                        url=f"https://{self.address}:{port}",
                         ca_pem=(tls_folder(self.home) / "ca.pem").read_bytes(),
                         coordinator_public=coordinator.public,
                         federation_public=federation.public,
@@ -138,6 +141,7 @@ class Bench:
             )
             os.dup2(handle, 1)
             os.dup2(handle, 2)
+            self.enter(name)
             if point is not None:
                 failpoints.install(Schedule(f"{point}=kill@{passage}"))
             action()
@@ -190,6 +194,21 @@ class Bench:
             agent_run._answer_rounds(device, stop)
 
     # The campaign
+
+    def start(self):
+        """Everybody, unarmed."""
+        self.fork("coordinator", self.serve)
+        for number in range(AGENTS):
+            self.fork(f"agent-{number}", lambda number=number: self.work(number))
+
+    def await_rounds(self, more, seconds):
+        """Wait for so many more committed rounds; how long it took, or None if it was in vain."""
+        began, before = time.monotonic(), self._count("round.commit")
+        while self._count("round.commit") < before + more:
+            if time.monotonic() - began > seconds:
+                return None
+            time.sleep(0.05)
+        return round(time.monotonic() - began, 2)
 
     def campaign(self, points):
         chance = random.Random(self.seed)

@@ -68,7 +68,7 @@ def sections(found: RunFacts, words: Words) -> list[tuple[str, str, str]]:
 
 
 def state_word(state: str, words: Words) -> str:
-    return words("state_finished" if state == "finished" else state)
+    return words(f"state_{state}" if state in {"finished", "lost"} else state)
 
 
 def _summary(found: RunFacts, words: Words) -> str:

@@ -126,6 +126,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "state_finished": ("finished", "已完成"),
     "stopped": ("stopped, can be continued", "已停止，可继续"),
     "failed": ("failed, can be continued", "失败，可继续"),
+    "state_lost": ("closed, agents are ahead of a restored backup", "已关闭，代理领先于恢复的备份"),
     # The live page.
     "live_title": ("Coordinator", "协调器"),
     "now": ("Now", "当前"),

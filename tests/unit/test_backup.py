@@ -4,26 +4,47 @@ import hashlib
 import json
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import pytest
-from crash_bench import Scenario, World
+from crash_bench import Scenario, World, thin_plan
 
 from coordinator.backup import back_up, read_backup, restore
+from coordinator.records import Outcome, RoundRecord, RunState
+from coordinator.restored import Restored
+from coordinator.runs import submit
 from coordinator.store import Store
 from coordinator.store.schema import HEAD
-from shared.errors import ConfigError, RunFailed, StateDamaged
+from shared.errors import ConfigError, RunFailed, RunLost, StateDamaged
+from shared.messages import Stage
+from shared.roster import SignedRoster
 
 CONFIG = f'url = "https://127.0.0.1:1"\nlisten = "127.0.0.1:0"\nfederation_public = "{"0" * 64}"\n'
 
 
 @pytest.fixture
 def world(tmp_path):
-    made = World.make(tmp_path / "world", Scenario(4, rounds=3, attempts=2, quiet=True))
+    made = World.make(tmp_path / "world", Scenario(4, rounds=3, attempts=3, quiet=True))
     (made.home / "coordinator.toml").write_text(CONFIG)
     (made.home / "coordinator.toml").chmod(0o600)
     made.open()
     yield made
     made.close()
+
+
+def back_to(world, copy):
+    """The coordinator's machine is lost and put back from a copy; the agents live on."""
+    restored = copy.with_name(copy.name + "-restored")
+    restore(copy, restored)
+    world.close_coordinator()
+    shutil.rmtree(world.home)
+    shutil.copytree(restored, world.home)
+
+
+def resigned(world, epoch, later=0):
+    roster = world.store.roster().roster
+    changed = replace(roster, epoch=epoch, expires=roster.expires + later)
+    return SignedRoster.sign(changed, world.federation)
 
 
 def fingerprint(home):
@@ -73,13 +94,101 @@ def test_a_backup_taken_in_the_middle_of_a_round_continues_with_that_round(world
 def test_an_old_backup_is_noticed_at_the_first_round_and_said(world, tmp_path):
     back_up(world.home, tmp_path / "old")
     world.work()
-    restore(tmp_path / "old", tmp_path / "again")
-    world.close_coordinator()
-    shutil.rmtree(world.home)
-    shutil.copytree(tmp_path / "again", world.home)
+    back_to(world, tmp_path / "old")
     world.open_coordinator()
-    with pytest.raises(RunFailed, match=r"later rounds of this run \(ROUND_REPLAY\).*start a new"):
+    with pytest.raises(
+        RunLost, match=r"4 of them have been at round 3 .*start a new one with `coord"
+    ):
         world.work()
+    assert len(world.store.rounds()) == 1, "it tried once and did not loop"
+
+
+def test_a_lost_run_is_closed_and_the_same_plan_starts_a_new_one(world):
+    plan = thin_plan(4, task__options={"variant": "fixed"})
+    run, new = submit(world.store, plan)
+    assert new
+    world.store.set_run_state(run.run_id, RunState.FAILED)
+    assert submit(world.store, plan) == (world.store.run(run.run_id), False)
+    world.store.set_run_state(run.run_id, RunState.LOST)
+    again, new = submit(world.store, plan)
+    assert new
+    assert again.run_id != run.run_id
+
+
+def test_lost_attempts_of_the_round_at_hand_are_no_reason_to_give_the_run_up(world, tmp_path):
+    """Agents have seen later attempts of the same round: the coordinator's next ones pass them."""
+    world.driver._complete(1)
+    back_up(world.home, tmp_path / "old")
+    world.scenario.silent = lambda attempt: dict.fromkeys(range(4), Stage.SHARE)
+    world.driver._attempt(2)
+    world.driver._attempt(2)
+    world.scenario.silent = lambda attempt: {}
+    back_to(world, tmp_path / "old")
+    world.open_coordinator()
+    world.work()
+    rows = [(row.round, row.attempt, row.outcome) for row in world.store.rounds()]
+    assert rows == [
+        (1, 1, "committed"),
+        (2, 1, "aborted"),
+        (2, 2, "aborted"),
+        (2, 3, "committed"),
+        (3, 1, "committed"),
+    ]
+
+
+def test_restarted_agents_are_not_taken_for_a_restored_database(world):
+    """They refuse the attempt they were in when they died, and no later one."""
+
+    def die_once(agent, request):
+        if request.attempt.attempt == 1:
+            world.sessions[agent].handle(request)
+            world.bury(agent)
+            world.revive()  # and the transport gives the new process the same request again
+        return request
+
+    world.hearing = die_once
+    assert world.driver._attempt(1) is not None
+    (row,) = world.store.rounds()
+    assert set(row.dropped_reasons.values()) == {"refused:ROUND_REPLAY:round-1-attempt-1"}
+    world.hearing = lambda _agent, request: request
+    world.work()
+    assert [row.outcome for row in world.store.rounds()] == ["aborted", *3 * ["committed"]]
+
+
+def test_a_roster_lost_with_a_backup_is_noticed_and_a_higher_one_heals_it(world, tmp_path):
+    back_up(world.home, tmp_path / "old")
+    world.store.save_roster(resigned(world, 2))
+    world.driver._complete(1)
+    back_to(world, tmp_path / "old")
+    world.open_coordinator()
+    with pytest.raises(RunFailed, match=r"hold roster epoch 2 .*roster sign --epoch 3") as caught:
+        world.work()
+    assert not isinstance(caught.value, RunLost)
+    world.store.save_roster(resigned(world, 2, later=5))
+    with pytest.raises(RunFailed, match=r"another roster of the epoch in force.*roster sign"):
+        world.driver.drive(1)
+    world.store.save_roster(resigned(world, 3))
+    world.driver.drive(1)
+    assert world.store.last_committed(world.driver.run.run_id).round == 3
+
+
+def test_one_liar_cannot_make_a_coordinator_believe_that_it_was_restored():
+    signs = Restored(corrupt=1)
+    record = RoundRecord(
+        "run", 4, 1, Outcome.ABORTED, extra={"roster_epoch": 7, "dropped_stages": {}}
+    )
+    lie = {"a": "refused:ROUND_REPLAY:round-9-attempt-1"}
+    for _ in range(3):
+        signs.note(replace(record, dropped_reasons=lie))
+    assert signs.run_is_lost("run") == ""
+    signs.note(
+        replace(record, dropped_reasons=lie | {"b": "refused:ROUND_REPLAY:round-5-attempt-2"})
+    )
+    assert "at round 5 of run" in signs.run_is_lost("run"), "not the liar's number"
+    signs.note(replace(record, round=5))
+    assert signs.run_is_lost("run") == "", "others have taken the run as far"
+    signs.note(replace(record, dropped_reasons=dict.fromkeys("ab", "refused:ROSTER_STALE:epoch-7")))
+    assert signs.roster_is_old() == ""
 
 
 def test_one_changed_byte_and_one_missing_file_are_refused(world, tmp_path):
