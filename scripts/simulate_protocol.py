@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from protocol.patterns import NEVER, check  # noqa: E402 - the path is set just above
-from protocol.sim import Violation, simulate, verify_each_signature_once  # noqa: E402
+from protocol.sim import Violation, reuse_cryptography, simulate  # noqa: E402
 
 
 def schedules(count: int, seed: int, *, trace: bool) -> dict[str, object]:
@@ -69,7 +69,7 @@ def main() -> int:
     parser.add_argument("--patterns", type=int, nargs="+", metavar="N", help="cohort sizes instead")
     given = parser.parse_args()
     started = time.process_time()
-    verify_each_signature_once()
+    reuse_cryptography()
     try:
         if given.patterns:
             found = patterns(given.patterns)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
-from secagg_bench import LENIENT, ask, identities, params
+from secagg_bench import LENIENT, Identity, ask, identities, params
 
 from coordinator.rounds import Abort, Deadlines, Finish, RoundMachine, Send
 from shared.errors import RefusalCode
@@ -82,13 +82,16 @@ class Outcome:
     trace: list[str] = field(default_factory=list)
 
 
+_people = lru_cache(maxsize=8)(identities)  # the same few keys in every schedule
+
+
 class Simulation:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
         n = self.rng.choice((2, 3, 4, 4, 5, 5, 6, 7))
         self.weather = self.rng.choice(WEATHERS)
         self.out = Outcome(seed, n)
-        self.people = identities(n)
+        self.people = _people(n)
         self.params = params(
             n,
             n_min=min(n, self.rng.choice((2, 3))),
@@ -357,11 +360,39 @@ class Simulation:
         return Violation("\n".join([f"seed {self.out.seed}: {text}", *self.out.trace]))
 
 
-def verify_each_signature_once() -> None:
-    """For long runs: all parties share one process, so what one of them verified stays verified."""
-    keys.verifies = lru_cache(maxsize=4096)(keys.verifies)
+_SIGNED: set[tuple[bytes, bytes, bytes]] = set()
+_AGREED: dict[frozenset[bytes], bytes] = {}
+
+
+def reuse_cryptography() -> None:
+    """For long runs: all parties share one process, so what one of them computed stays computed.
+
+    A signature made here is not verified again, a pair's key agreement is made once; whatever was
+    not made here still goes through the real code.
+    """
+    sign, verifies, exchange = Identity.sign, keys.verifies, keys.KeyPair.exchange
+
+    def sign_and_note(self, message):
+        signature = sign(self, message)
+        _SIGNED.add((self.public, signature, message))
+        return signature
+
+    def verifies_unless_made_here(public, signature, message):
+        if (public, signature, message) not in _SIGNED:
+            verifies(public, signature, message)
+
+    def exchange_once(self, public):
+        pair = frozenset((self.public, public))
+        if pair not in _AGREED:
+            _AGREED[pair] = exchange(self, public)
+        return _AGREED[pair]
+
+    Identity.sign, keys.verifies = sign_and_note, verifies_unless_made_here
+    keys.KeyPair.exchange = exchange_once
 
 
 def simulate(seed: int) -> Outcome:
     """Play the schedule of this seed to its end; raises Violation."""
+    _SIGNED.clear()
+    _AGREED.clear()
     return Simulation(seed).run()
