@@ -23,7 +23,14 @@ TESTS = ("secagg_bench.py", "protocol", "vectors", "unit/secagg")
 LEAST = 0.90
 # The simulator repeats what faster tests see; two tests compare files that a copy changes.
 LEFT_OUT = ("protocol/sim.py", "protocol/test_secagg_simulator.py", "unit/secagg/test_secagg_readme.py")  # fmt: skip
-DESELECTED = "tests/protocol/test_bad_vectors.py::test_the_files_are_what_the_script_writes"
+DROPOUTS = "tests/protocol/test_secagg_dropouts.py::"
+DESELECTED = (
+    "tests/protocol/test_bad_vectors.py::test_the_files_are_what_the_script_writes",
+    DROPOUTS + "test_every_pattern_of_losses_in_a_tiny_cohort",
+    DROPOUTS + "test_every_set_of_agents_lost_at_one_stage",
+    DROPOUTS + "test_every_pair_of_agents_lost_at_two_stages",
+    DROPOUTS + "test_sampled_patterns_of_losses",
+)
 SETUP = f"""\
 [mutmut]
 source_paths=
@@ -34,8 +41,7 @@ pytest_add_cli_args_test_selection=
     tests/unit/secagg
     tests/protocol
 pytest_add_cli_args=
-    --deselect
-    {DESELECTED}
+    {"".join(f"    --deselect={name}{chr(10)}" for name in DESELECTED).strip()}
 also_copy=
     tests
     pytest.ini

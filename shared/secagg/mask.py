@@ -11,12 +11,14 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext, algorithms, modes
 
 from shared.secagg import ring
+from shared.secagg.parameters import LANE_BITS
 from shared.secagg.ring import Ring
 
 AES, CHACHA = "aes-256-ctr", "chacha20"
 CHUNK = 1 << 16  # bytes; 64 KB of keystream and of vector stay in the second-level cache
 _ZEROS = bytes(CHUNK)
 _BLOCK = {AES: 16, CHACHA: 64}  # bytes of keystream per counter step
+_LANES = tuple(map(ring.dtype, LANE_BITS))
 
 
 def add_into(
@@ -29,7 +31,10 @@ def add_into(
 ) -> None:
     """Add (or subtract) the lanes `start`, `start`+1, … of the key's mask in place, modulo the ring.
 
-    `accumulator` is contiguous uint16 (b = 16) or uint32 (b = 24, 32).
+    `accumulator` is uint16 (b = 16) or uint32 (b = 24, 32); no keystream as long as it is allocated.
+
+    Raises:
+        ValueError: a key that is not 32 bytes long, an unknown cipher, lanes of another type.
     """
     add_all_into(accumulator, ((key, subtract),), cipher=cipher, start=start)
 
@@ -41,6 +46,8 @@ def add_all_into(
 
     All keystreams stay open side by side, about 1 kB each.
     """
+    if accumulator.dtype not in _LANES:
+        raise ValueError(f"lanes are uint16 or uint32, not {accumulator.dtype}")
     width = accumulator.itemsize
     lanes = CHUNK // width
     streams = [
@@ -58,7 +65,10 @@ def add_all_into(
 
 
 def expand(key: bytes, count: int, bits: int, *, cipher: str = AES, start: int = 0) -> Ring:
-    """`count` fresh mask lanes from lane `start` on; 24-bit lanes are cut to 24 bits."""
+    """`count` fresh mask lanes from lane `start` on; 24-bit lanes are cut to 24 bits.
+
+    uint16 for 16 bits, uint32 for 24 and 32; raises ValueError as add_into does.
+    """
     lanes = ring.zeros(count, bits)
     add_into(lanes, key, cipher=cipher, start=start)
     if bits == 24:
@@ -68,6 +78,8 @@ def expand(key: bytes, count: int, bits: int, *, cipher: str = AES, start: int =
 
 def _open(key: bytes, cipher: str, offset: int) -> CipherContext:
     """A cipher whose next keystream byte is number `offset`."""
+    if cipher not in _BLOCK or len(key) != 32:
+        raise ValueError(f"a mask takes a key of 32 bytes and a cipher of {sorted(_BLOCK)}")
     block, rest = divmod(offset, _BLOCK[cipher])
     if cipher == AES:
         stream = Cipher(algorithms.AES(key), modes.CTR(block.to_bytes(16, "big"))).encryptor()

@@ -8,6 +8,7 @@ import math
 import struct
 from dataclasses import dataclass
 
+from shared.secagg import solver
 from shared.secagg.canonical import (
     Malformed,
     canon,
@@ -21,7 +22,7 @@ from shared.secagg.canonical import (
     uint,
 )
 from shared.secagg.errors import Code, Infeasible, Refused
-from shared.secagg.solver import MILLION, Solution, solve
+from shared.secagg.solver import MILLION, Solution
 
 __all__ = ["SIGNED", "UNSIGNED", "Infeasible", "Params", "Segment", "Solution", "solve"]
 
@@ -32,6 +33,23 @@ LANE_BITS = (16, 24, 32)
 MAX_SEGMENTS = 16
 MAX_LANES = 1 << 31
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+def solve(
+    n: int, gamma: float, delta: float, *, sigma: int = 80, eta: int = 20, c_min: int = 1
+) -> Solution:
+    """(k, t, h, Q) for n members of which the fractions gamma may be corrupt and delta be lost.
+
+    Fractions count in parts per million, which is what both sides hash and compute with.
+
+    Raises:
+        ValueError: a fraction outside 0..1.
+        Infeasible: no parameters exist; shard the cohort, or relax gamma and delta.
+    """
+    if not (0 <= gamma <= 1 and 0 <= delta <= 1):
+        raise ValueError(f"gamma {gamma} and delta {delta} are fractions of the cohort, 0 to 1")
+    parts = (round(MILLION * gamma), round(MILLION * delta))
+    return solver.solve(n, *parts, sigma=sigma, eta=eta, c_min=c_min)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +150,7 @@ class Params:
 
     def solve(self, n: int) -> Solution:
         """The solution for n members; raises Infeasible."""
-        return solve(
+        return solver.solve(
             n, self.gamma_ppm, self.delta_ppm, sigma=self.sigma, eta=self.eta, c_min=self.c_min
         )
 

@@ -9,14 +9,16 @@ from numpy.typing import NDArray
 
 from shared.secagg.canonical import Malformed
 from shared.secagg.errors import Code, Refused
-from shared.secagg.parameters import SIGNED, Params, Segment
+from shared.secagg.parameters import LANE_BITS, SIGNED, Params, Segment
 
 Ring = NDArray[np.uint16] | NDArray[np.uint32]
 Lanes = NDArray[np.int64]
 
 
 def dtype(bits: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
-    """The little-endian type that computes a lane of `bits`."""
+    """The little-endian type that computes a lane of `bits`; raises ValueError for other widths."""
+    if bits not in LANE_BITS:
+        raise ValueError(f"lanes have 16, 24 or 32 bits, not {bits}")
     return np.dtype("<u2") if bits == 16 else np.dtype("<u4")
 
 

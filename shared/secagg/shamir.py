@@ -5,6 +5,7 @@ secret ⊕ Σ coeff_r · x^r. Any `threshold` shares recover it, fewer say nothi
 share goes unnoticed here: recovery.py checks the result. Table look-ups are not constant-time.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -31,7 +32,10 @@ _EXP, _LOG, PRODUCT = _tables()
 
 
 def split(
-    secret: bytes, threshold: int, xs: Sequence[int], random: Callable[[int], bytes]
+    secret: bytes,
+    threshold: int,
+    xs: Sequence[int],
+    random: Callable[[int], bytes] = os.urandom,
 ) -> dict[int, bytes]:
     """One share per x in `xs`; `random(n)` is asked once for all n = (threshold − 1) · len coefficients.
 

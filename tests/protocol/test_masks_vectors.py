@@ -16,7 +16,8 @@ from shared.secagg.canonical import canon, digest, list_bytes, parse, parse_list
 from shared.secagg.cohort import Cohort, agent_id
 from shared.secagg.errors import Infeasible
 from shared.secagg.graph import Graph
-from shared.secagg.parameters import CIPHERS, Params, Segment, solve
+from shared.secagg.parameters import CIPHERS, Params, Segment
+from shared.secagg.solver import solve
 
 V = vectors()
 CTX = V["ctx"]

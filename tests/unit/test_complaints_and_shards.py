@@ -13,7 +13,6 @@ from coordinator.shards import ShardedMachine
 from shared.errors import RefusalCode
 from shared.messages import Stage
 from shared.secagg.client import ClientSession
-from shared.secagg.policy import small_cohort_notices
 from shared.secagg.server import ServerSetup
 
 PEOPLE = identities(10)
@@ -247,21 +246,3 @@ def test_a_plan_for_two_or_three_is_accepted_with_warnings():
     assert any("tolerates no loss" in notice for notice in _plan().notices)
     assert any("no parameters" in n for n in _plan(goal=4, minimum=2, n_min=2, c_min=1).notices)
     assert _plan(goal=6, minimum=5).notices == ()
-
-
-@pytest.mark.parametrize(
-    ("least", "c_min", "words"),
-    [
-        (2, 0, ["cohorts of two", "no loss"]),
-        (3, 0, ["among 3 honest", "no loss"]),
-        (3, 1, ["among 2 honest", "no loss"]),
-        (3, 5, ["among 1 honest", "no loss"]),
-        (4, 1, ["four with c_min = 1"]),
-        (4, 0, []),
-        (5, 1, []),
-    ],
-)
-def test_small_cohorts_are_described_in_plain_words(least, c_min, words):
-    notices = small_cohort_notices(least, c_min)
-    assert len(notices) == len(words)
-    assert all(word in notice for word, notice in zip(words, notices, strict=True))

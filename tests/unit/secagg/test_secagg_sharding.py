@@ -7,8 +7,8 @@ from secagg_bench import CTX, Bench, identities, params
 
 from shared.secagg.canonical import digest, list_bytes, u32
 from shared.secagg.errors import Infeasible, Refused
-from shared.secagg.parameters import solve
 from shared.secagg.sharding import combine, partition, shard_size
+from shared.secagg.solver import solve
 
 SEED = b"one attempt"
 IDS = [one.id for one in identities(23)]
