@@ -11,6 +11,7 @@ from functools import lru_cache
 
 ASSURANCE = 0.999
 HIGHEST_RATE = 0.5  # above this the agents are the problem, and asking more only costs their budget
+SMALL = 256  # agents; in larger cohorts the goal asks for more than any quorum does
 PLANNED_RATE = 0.2  # what the lanes are sized for before anything has been observed
 
 
@@ -45,9 +46,9 @@ def needed_for_quorum(
     `quorum(n)` is how many of n that sent an advert must stay; it binds for small goals only.
     """
     asked = needed(goal, min(1 - (1 - first) * (1 - later), HIGHEST_RATE), assurance)
-    if quorum(asked) <= goal:
+    if asked > SMALL or quorum(asked) <= goal:
         return asked
-    most = 4 * asked + 16
+    most = min(4 * asked + 16, SMALL)
     while asked < most and _success(asked, goal, (first, later), quorum) < assurance:
         asked += 1
     return asked

@@ -79,7 +79,7 @@ def deadlines(records: Sequence[RoundRecord], limit_s: float, agents: int) -> De
     A stage that cut somebody off in the last attempts gets twice the time for each of them in a
     row, up to the limit, so that a deadline that was too short heals itself.
     """
-    usual = Deadlines.capped(limit_s)
+    usual = Deadlines.capped(limit_s, agents)
     recent = records[-WINDOW:]
     found = {f"{stage.name.lower()}_s": _deadline(stage, recent, usual) for stage in Stage}
     waves = (math.ceil(agents / WAVE) - 1) * WAVE_S

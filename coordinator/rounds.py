@@ -6,6 +6,7 @@ A stage closes when everybody still awaited has answered, when the goal is met (
 or at its deadline if the quorum holds; otherwise the attempt aborts with a reason.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -25,6 +26,7 @@ from shared.secagg.server import (
 )
 from shared.versions import Versions
 
+USUAL_FOR = 100  # agents, within the usual seconds of a stage
 Collecting = CollectAdverts | CollectShares | CollectMasked | CollectAgreements | CollectUnmasking
 
 
@@ -50,11 +52,16 @@ class Deadlines:
     unmask_s: float = 20.0
 
     @classmethod
-    def capped(cls, limit_s: float) -> "Deadlines":
-        """The plan's deadline for training, and for no later stage more than that."""
+    def capped(cls, limit_s: float, agents: int = 1) -> "Deadlines":
+        """The plan's deadline for training, and for no later stage more than that.
+
+        Later stages get the usual seconds for each hundred agents begun: their messages are many,
+        and long, in a large cohort.
+        """
         usual = cls(limit_s)
+        times = math.ceil(agents / USUAL_FOR)
         later = (usual.share_s, usual.masked_s, usual.agree_s, usual.unmask_s)
-        return cls(limit_s, *(min(seconds, limit_s) for seconds in later))
+        return cls(limit_s, *(min(times * seconds, limit_s) for seconds in later))
 
     def of(self, stage: Stage) -> float:
         return {

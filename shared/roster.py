@@ -9,6 +9,8 @@ import hashlib
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from types import MappingProxyType
 
 from shared.errors import ProtocolError, RefusalCode
 from shared.identity import Signer, verify
@@ -34,7 +36,7 @@ def federation_id(federation_public: bytes) -> bytes:
     return digest("federation-id", federation_public)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Roster:
     """Members by agent id → identity key (32 bytes); times in Unix seconds."""
 
@@ -55,6 +57,10 @@ class Roster:
         )
 
     def hash(self) -> bytes:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> bytes:
         return hashlib.sha256(self.body()).digest()
 
     @classmethod
@@ -73,7 +79,7 @@ class Roster:
                 uint(epoch, 8),
                 uint(issued, 8),
                 uint(expires, 8),
-                {entry[:16]: entry[16:] for entry in entries},
+                MappingProxyType({entry[:16]: entry[16:] for entry in entries}),
             )
         except Malformed as error:
             raise ProtocolError(RefusalCode.ROSTER_SIGNATURE, f"roster: {error}") from error
@@ -90,17 +96,23 @@ class SignedRoster:
 
     @classmethod
     def open(cls, body: bytes, signature: bytes, federation_public: bytes) -> "SignedRoster":
-        """Parse and verify; raises ProtocolError(ROSTER_SIGNATURE)."""
-        roster = Roster.decode(body)
-        if roster.federation_id != federation_id(federation_public):
-            raise ProtocolError(
-                RefusalCode.ROSTER_SIGNATURE, "this roster belongs to another federation"
-            )
-        code = RefusalCode.ROSTER_SIGNATURE
-        verify(
-            federation_public, signature, body, code=code, who="the federation key on the roster"
+        """Parse and verify; raises ProtocolError(ROSTER_SIGNATURE).
+
+        The same bytes under the same key again cost nothing: a roster comes with every offer.
+        """
+        return _open(body, signature, federation_public)
+
+
+@lru_cache(maxsize=4)
+def _open(body: bytes, signature: bytes, federation_public: bytes) -> SignedRoster:
+    roster = Roster.decode(body)
+    if roster.federation_id != federation_id(federation_public):
+        raise ProtocolError(
+            RefusalCode.ROSTER_SIGNATURE, "this roster belongs to another federation"
         )
-        return cls(roster, signature)
+    code = RefusalCode.ROSTER_SIGNATURE
+    verify(federation_public, signature, body, code=code, who="the federation key on the roster")
+    return SignedRoster(roster, signature)
 
 
 def check_newer(known: Roster | None, offered: Roster, *, now: float) -> None:

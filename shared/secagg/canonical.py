@@ -9,6 +9,7 @@ and reject trailing bytes.
 import hashlib
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 
 PREFIX = "edgeveil/secagg-v1/"
 
@@ -46,11 +47,18 @@ def uint(data: bytes, size: int) -> int:
 
 def encode(full_label: str, *fields: bytes) -> bytes:
     """The encoding itself, for a label that already carries its protocol prefix."""
-    label = full_label.encode("ascii")
-    parts = [u8(len(label)), label, u8(len(fields))]
+    parts = [_head(full_label, len(fields))]
     for field in fields:
-        parts += (u32(len(field)), field)
+        parts.append(len(field).to_bytes(4, "big"))
+        parts.append(field)
     return b"".join(parts)
+
+
+@lru_cache(maxsize=256)
+def _head(full_label: str, count: int) -> bytes:
+    """What precedes the fields; a protocol has few labels and an attempt thousands of messages."""
+    label = full_label.encode("ascii")
+    return u8(len(label)) + label + u8(count)
 
 
 def canon(label: str, *fields: bytes) -> bytes:
@@ -68,7 +76,7 @@ def decode(full_label: str, data: bytes, count: int) -> list[bytes]:
     Raises:
         Malformed: another label, another number of fields, a length beyond the data, trailing bytes.
     """
-    head = encode(full_label)[:-1] + u8(count)
+    head = _head(full_label, count)
     if data[: len(head)] != head:
         raise Malformed(f"not a {full_label} message of {count} fields")
     fields, at = _take(data, len(head), count)
@@ -99,7 +107,8 @@ def list_bytes(items: Iterable[bytes]) -> bytes:
     entries = list(items)
     parts = [u32(len(entries))]
     for item in entries:
-        parts += (u32(len(item)), item)
+        parts.append(len(item).to_bytes(4, "big"))
+        parts.append(item)
     return b"".join(parts)
 
 
@@ -118,10 +127,11 @@ def parse_list(data: bytes, *, most: int, size: int | None = None) -> list[bytes
 
 def _take(data: bytes, at: int, count: int) -> tuple[list[bytes], int]:
     fields = []
+    size = len(data)
     for _ in range(count):
         start = at + 4
-        end = start + uint(data[at:start], 4)
-        if end > len(data):
+        end = start + int.from_bytes(data[at:start], "big")
+        if start > size or end > size:
             raise Malformed("a length points beyond the end of the message")
         fields.append(data[start:end])
         at = end

@@ -3,6 +3,7 @@
 docs/protocol.md, "Messages" M2. Nothing is taken from the wire that can be recomputed.
 """
 
+import hashlib
 from collections.abc import Mapping
 
 from cryptography.exceptions import InvalidSignature
@@ -60,11 +61,11 @@ def _check_members(
 
 
 def _check_advert(peer: Neighbour, listed: bytes, ctx: bytes, identity: bytes) -> None:
-    fields = (ctx, peer.agent_id, peer.channel_key, peer.mask_key)
-    if advert_hash(*fields) != listed:
+    message = advert_message(ctx, peer.agent_id, peer.channel_key, peer.mask_key)
+    if hashlib.sha256(message).digest() != listed:  # H("advert", …) is the hash of these bytes
         raise Refused(Code.U1_INVALID, "an advert is not the one in U1", agent=peer.agent_id)
     try:
-        keys.verifies(identity, peer.signature, advert_message(*fields))
+        keys.verifies(identity, peer.signature, message)
     except InvalidSignature as error:
         raise Refused(
             Code.ADVERT_SIGNATURE, "an advert's signature does not verify", agent=peer.agent_id

@@ -41,6 +41,20 @@ def test_a_small_goal_asks_for_enough_to_keep_the_quorum():
     assert needed_for_quorum(50, 0.05, 0.15, quorum) == needed(50, 1 - 0.95 * 0.85)
 
 
+@pytest.mark.parametrize("goal", [300, 1000, 5000])
+def test_a_large_goal_is_answered_at_once_whether_one_graph_serves_it_or_not(goal):
+    nobody = SecaggSection(c_min=0, sigma=128).quorum
+    for quorum in (SecaggSection(c_min=0).quorum, nobody, lambda members: members + 1):
+        assert needed_for_quorum(goal, 0.2, 0.2, quorum) == needed(goal, 1 - 0.8 * 0.8)
+
+
+def test_a_large_cohort_gets_more_time_for_its_later_stages():
+    small, large = deadlines([], 300.0, 100), deadlines([], 300.0, 1000)
+    assert (small.share_s, small.agree_s) == (20.0, 10.0)
+    assert (large.share_s, large.masked_s, large.agree_s) == (200.0, 300.0, 100.0)
+    assert deadlines([], 5.0, 1000).share_s == 5.0
+
+
 def test_the_draw_is_uniform_and_never_repeats_an_agent():
     agents = [bytes([number]) for number in range(6)]
     counts = dict.fromkeys(agents, 0)
