@@ -1,6 +1,7 @@
-"""`agent doctor`: would this device join, connect, and be able to train? Nothing is changed or sent.
+"""`agent doctor`: would this device join, connect, and be able to train? Nothing is changed.
 
-What the coordinator sees of it is a connection and one question for its health.
+What the coordinator sees of it is a connection, a question for its health, and from a device that has
+joined one signed question about itself.
 """
 
 import time
@@ -11,6 +12,7 @@ from agent.authority import fetch_authority
 from agent.budget import read_budget
 from agent.config import settle
 from agent.data import check_folder
+from agent.doctor_standing import BASE_MEMORY, standing
 from agent.policy import Policy
 from agent.state import AgentHome
 from shared import doctor
@@ -20,7 +22,6 @@ from shared.doctor_network import route
 from shared.errors import EnrollmentError
 from shared.tokens import Token
 
-NEEDED_MEMORY = 600 * MIB  # torch, Opacus and a small model
 NEEDED_DISK = 512 * MIB
 NEEDED = ("torch", "opacus", "flwr", "PIL", "safetensors")
 ROSTER_WARNING_DAYS = 14
@@ -34,7 +35,7 @@ def diagnose(
     machine: list[tuple[str, str, Check]] = [
         ("packages", "reinstall edgeveil", lambda: doctor.installation(NEEDED, "train")),
         ("cpu", "", doctor.processor),
-        ("memory", "", lambda: doctor.memory(NEEDED_MEMORY, "training a small model")),
+        ("memory", "", lambda: doctor.memory(BASE_MEMORY, "training a small model")),
         ("disk", "", lambda: doctor.disk(path, NEEDED_DISK)),
         ("tasks", "reinstall edgeveil", doctor.tasks),
         ("data", "give --data PATH", lambda: _data(path, data, dataset)),
@@ -115,7 +116,10 @@ def _network(home: AgentHome) -> Iterator[Finding]:
     pinned = home.find_pinned()
     if pinned is None:
         raise EnrollmentError("no coordinator is known yet")
-    yield from route(pinned.url, pinned.ca_pem)
+    found = list(route(pinned.url, pinned.ca_pem))
+    yield from found
+    if all(finding.level is not doctor.Level.RED for finding in found):
+        yield from standing(home, pinned)
 
 
 def _invited(token: Token) -> Iterator[Finding]:

@@ -224,10 +224,14 @@ class AgentHome:
 
     def next_session(self) -> int:
         """Increment, fsync, return: one number per start of the agent, from 1."""
-        file = self._read("session.json", _SessionFile)
-        session = 1 if file is None else file.session + 1
+        session = self.last_session() + 1
         self._write("session.json", _SessionFile(session=session))
         return session
+
+    def last_session(self) -> int:
+        """How often this agent was started so far."""
+        file = self._read("session.json", _SessionFile)
+        return 0 if file is None else file.session
 
     def last_attempt(self, run_id: str) -> Attempt | None:
         """The newest attempt of that run this device took part in."""

@@ -16,7 +16,8 @@ from coordinator.setup import identity_path
 from coordinator.store import Store
 from coordinator.tls import authority_path, rehearse, tls_folder
 from shared import doctor
-from shared.certificates import why_refused
+from shared.certificates import refused
+from shared.data.probe import probe
 from shared.doctor import MIB, Finding, examine, green, red, yellow
 from shared.doctor_network import route
 from shared.errors import EdgeveilError
@@ -40,6 +41,7 @@ def diagnose(home: Path, plan: Path | None) -> list[Finding]:
             ("packages", "reinstall edgeveil", lambda: doctor.installation(NEEDED, "serve")),
             ("packages", 'pip install "edgeveil[serve]"', _superlink),
             ("cpu", "", doctor.processor),
+            ("plan", "correct the plan", lambda: _plan(plan)),
             ("memory", "correct the plan", lambda: _memory(plan)),
             ("disk", "", lambda: doctor.disk(home, NEEDED_DISK)),
             ("files", "", _files),
@@ -78,6 +80,19 @@ def _files() -> Finding:
         fix = f"raise it to {FEWEST_FILES} or more (LimitNOFILE= in the unit, or limits.conf)"
         return yellow("files", f"this user may open only {hard} files and connections", fix)
     return green("files", "enough files and connections may be open")
+
+
+def _plan(path: Path | None) -> Iterator[Finding]:
+    """What `coordinator run` would say about it: keys, task, test data; and what is risky about it."""
+    if path is None:
+        return
+    plan = load_plan(path)
+    spec = find(plan.task.id, plan.task.version)
+    if plan.evaluation.data is not None:
+        probe(plan.evaluation.data)
+    yield green("plan", f"{path}: {plan.rounds.count} rounds of {spec.id} {spec.version}")
+    for notice in plan.notices:
+        yield yellow("plan", notice, "docs/configuration.md explains [secagg] and [rounds]")
 
 
 def _memory(plan: Path | None) -> Finding:
@@ -164,8 +179,10 @@ def _certificate(home: Path, config: CoordinatorConfig) -> Iterator[Finding]:
     try:
         rehearse(chain, key.resolve(), authority_path(home, config), config.host)
     except ssl.SSLError as error:
-        fix = "put a certificate for this host and key in place, or add the name to `hosts` and restart"
-        yield red("tls", f"{chain}: agents would refuse it: {why_refused(error)}", fix)
+        fix = "restart coordinator serve, which makes a new one for the names in `url` and `hosts`"
+        if config.certificate:
+            fix = "put a valid certificate for the host in `url` and its key in place"
+        yield red("tls", f"{chain}: agents would refuse it: {refused(error)[0]}", fix)
         return
     fix = (
         "renew it; coordinator serve renews its own"
@@ -195,6 +212,8 @@ def _reach(home: Path, config: CoordinatorConfig) -> Iterator[Finding]:
             return
     yield green("port", f"{config.listen} is free; coordinator serve is not running")
     try:
-        socket.getaddrinfo(config.host, None)
+        known = sorted({str(info[4][0]) for info in socket.getaddrinfo(config.host, None)})
     except OSError as error:
         yield red("dns", f"{config.host} has no address ({error})", "check the name in `url`")
+        return
+    yield green("dns", f"{config.host} is {', '.join(known)}")

@@ -46,6 +46,7 @@ from shared.failpoints import Failpoint, failpoint
 from shared.files import exclusive_lock, private_directory, write_atomic
 from shared.identity import Identity
 from shared.privacy.heads import SignedHead
+from shared.standing import installed_tasks
 from shared.telling import say
 
 IDLE_S = 0.5
@@ -95,7 +96,9 @@ class Coordinator:
         self._identity = Identity.load(identity_path(home))
         self._desk = JoinDesk(self.store, keys_of(home, config), events=self.events)
         self._roster_due = threading.Event()  # somebody joined, was approved or revoked
-        self.gateway = Gateway(join=self._join, ready=self._is_ready, log=self._log)
+        self.gateway = Gateway(
+            join=self._join, ready=self._is_ready, log=self._log, about=self._about
+        )
         self.runtime = self._new_runtime()
         self._revivals: list[float] = []
         self._admin: AdminServer | None = None
@@ -387,6 +390,16 @@ class Coordinator:
 
     def _is_ready(self) -> bool:
         return self.runtime.alive() and not self.halt.is_set()
+
+    def _about(self) -> dict[str, object]:
+        """What any member may ask, for its doctor."""
+        signed, run = self.store.roster(), self._next_run()
+        plan = None if run is None else Plan.model_validate_json(run.plan).task
+        return {
+            "epoch": 0 if signed is None else signed.roster.epoch,
+            "tasks": [task.model_dump() for task in installed_tasks()],
+            "plan": None if plan is None else plan.model_dump(),
+        }
 
     def _log(
         self, event: Event, *, level: Level = "info", agent: str = "", reason: str = ""

@@ -25,6 +25,7 @@ from shared.tasks.registry import catalogue
 
 MIB = 1 << 20
 PACKAGES = ("agent", "coordinator", "shared")
+INSTALL = 'pip install "edgeveil[all]"'
 
 
 class Level(StrEnum):
@@ -67,6 +68,8 @@ def examine(checks: Iterable[tuple[str, str, Check]]) -> list[Finding]:
             findings += [found] if isinstance(found, Finding) else found
         except EdgeveilError as error:
             findings.append(red(name, error.message, fix))
+        except ImportError as error:
+            findings.append(red(name, f"{error.name or error} is not installed", INSTALL))
         except OSError as error:
             findings.append(red(name, f"{error.filename or name}: {error.strerror or error}", fix))
     return findings

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from shared.certificates import find_refusal, pinned_context, why_refused
+from shared.certificates import find_refusal, pinned_context, refused
 from shared.doctor import Finding, expiry, green, red, yellow
 
 TIMEOUT_S = 5.0
@@ -34,7 +34,7 @@ def route(url: str, ca_pem: bytes) -> Iterator[Finding]:
             yield green("port", f"{host}:{port} accepts connections")
             yield _certificate(plain, host, ca_pem)
     except ssl.SSLError as error:
-        yield red("tls", f"{url}: {why_refused(error)}", "see the sentence before")
+        yield _refusal(url, error)
         return
     except OSError as error:
         fix = "start `coordinator serve`; open the port in every firewall on the way"
@@ -59,8 +59,11 @@ def _health(url: str, ca_pem: bytes) -> Iterator[Finding]:
             took = time.time() - before
     except httpx.HTTPError as error:
         refusal = find_refusal(error)
-        text = why_refused(refusal) if refusal else str(error)
-        yield red("tls", f"{url}: {text}", "see the sentence before")
+        if refusal is not None:
+            yield _refusal(url, refusal)
+        else:
+            fix = "look at its log, and at proxies in between"
+            yield red("ready", f"{url}: no answer over HTTP ({error})", fix)
         return
     try:
         theirs = float(json.loads(answer.content[:_MOST])["time"])
@@ -72,6 +75,11 @@ def _health(url: str, ca_pem: bytes) -> Iterator[Finding]:
         yield green("ready", f"{url} is ready for agents")
     else:
         yield yellow("ready", f"{url} answers, but is not ready", "wait, or look at its log")
+
+
+def _refusal(url: str, error: ssl.SSLError) -> Finding:
+    what, fix = refused(error)
+    return red("tls", f"{url}: the certificate is refused: {what}", fix)
 
 
 def clock(ahead_s: float, uncertain_s: float) -> Finding:

@@ -78,8 +78,13 @@ class Authenticator:
         self._nonces: set[bytes] = set()
         self._used: deque[_Used] = deque()
 
-    def claim(self, raw: Iterable[tuple[bytes, bytes]], address: str) -> Claim:
-        """Check the headers alone; raises Rejected."""
+    def claim(
+        self, raw: Iterable[tuple[bytes, bytes]], address: str, *, aside: bool = False
+    ) -> Claim:
+        """Check the headers alone; raises Rejected.
+
+        `aside`: a question beside the agent's session, which it neither continues nor ends.
+        """
         if not self._addresses.allow(address):
             raise Rejected(Reason.RATE)
         headers = _auth_headers(raw)
@@ -98,7 +103,8 @@ class Authenticator:
             session = Session.parse(headers[SESSION_HEADER])
         except BadSignature as error:
             raise Rejected(Reason.SIGNATURE) from error
-        self._check_session(node, session)
+        if not aside:
+            self._check_session(node, session)
         if session == node.session and signed <= node.forgotten:
             raise Rejected(Reason.CLOCK_SKEW)  # our clock went back, past nonces we gave up
         return Claim(node, session, signed, headers)
@@ -137,9 +143,15 @@ class Authenticator:
         except BadSignature as error:
             raise Rejected(Reason.SIGNATURE) from error
 
+    def admit_aside(self, claim: Claim, nonce: bytes) -> None:
+        """As admit(), but for the session."""
+        self._remember(nonce, claim)
+        if claim.node.revoked:
+            raise Rejected(Reason.REVOKED)
+
     def admit(self, claim: Claim, nonce: bytes) -> bool:
         """Let the session in, fencing older ones; True if it is newer than any before."""
-        self._remember(nonce, claim)
+        self.admit_aside(claim, nonce)
         node = claim.node
         with self._nodes.lock:
             if node.revoked:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from coordinator.gateway.vocabulary import FLEET, Operation, Reason
 
-JOIN, HEALTH, OTHER = "join", "health", "other"
-_PATHS = {"/v1/join": JOIN, "/healthz": HEALTH, "/readyz": HEALTH}
+JOIN, HEALTH, WHOAMI, OTHER = "join", "health", "whoami", "other"
+_PATHS = {"/v1/join": JOIN, "/v1/whoami": WHOAMI, "/healthz": HEALTH, "/readyz": HEALTH}
 _PATHS |= {FLEET + operation.value: operation.value for operation in Operation}
 
 

@@ -20,7 +20,7 @@ from coordinator.gateway.auth import Authenticator, Claim
 from coordinator.gateway.counts import Counts
 from coordinator.gateway.edge_store import EdgeStore
 from coordinator.gateway.fleet import FleetDoor
-from coordinator.gateway.nodes import Nodes
+from coordinator.gateway.nodes import Node, Nodes
 from coordinator.gateway.upstream import UpstreamClient
 from coordinator.gateway.vocabulary import (
     BODY_CAPS,
@@ -48,6 +48,7 @@ from coordinator.transport import Log, Member, Presence
 from shared.clock import Clock, SystemClock
 from shared.errors import ConfigError
 from shared.event_log import Event
+from shared.standing import PATH
 
 _STOP_GRACE_S = 2.0
 _log = logging.getLogger("edgeveil.gateway")
@@ -56,10 +57,13 @@ _THREAD_BYTES = 64 << 10
 _EVERYBODY = ""  # the one key of a limiter for all addresses together
 
 Join = Callable[[bytes, str], tuple[int, dict[str, object]]]
+About = Callable[[], dict[str, object]]
 
 
 class Gateway:
-    """`join` answers `/v1/join` in a worker thread; `ready` adds to `/readyz`."""
+    """`join` answers `/v1/join` in a worker thread; `ready` adds to `/readyz`, `about` to `/v1/whoami`
+    (in a worker thread too).
+    """
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class Gateway:
         join: Join,
         ready: Callable[[], bool],
         log: Log,
+        about: About = dict,
         settings: GatewaySettings | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -75,6 +80,7 @@ class Gateway:
         self.store = EdgeStore()
         self._join = join
         self._ready = ready
+        self._about = about
         self._log = log
         self._nodes = Nodes()
         self._authenticator = Authenticator(self._nodes, self.settings, self._clock, log)
@@ -250,6 +256,8 @@ class Gateway:
                 await self._fleet(scope, body, send)
             elif path == "/v1/join" and scope["method"] == "POST":
                 await self._answer_join(scope, body, send)
+            elif path == PATH and scope["method"] == "POST":
+                await self._answer_whoami(scope, body, send)
             elif path in {"/healthz", "/readyz"} and scope["method"] == "GET":
                 await self._answer_health(path, send)
             else:
@@ -308,6 +316,23 @@ class Gateway:
         status, fields = await self._loop.run_in_executor(self._joiners, self._join, data, address)
         self._counts.answered(scope["path"], status)
         await send_json(send, status, fields)
+
+    async def _answer_whoami(self, scope: Scope, body: Body, send: Send) -> None:
+        """For `agent doctor`: authenticated like every Fleet request, beside the agent's session."""
+        claim = self._authenticator.claim(scope["headers"], client_address(scope), aside=True)
+        data = await body.read(0, self.settings.body_deadline_s)
+        self._authenticator.admit_aside(claim, self._authenticator.verify(claim, PATH, data))
+        about = await self._loop.run_in_executor(self._joiners, self._about)
+        self._counts.answered(PATH, 200)
+        await send_json(send, 200, self._standing(claim.node) | about)
+
+    def _standing(self, node: Node) -> dict[str, object]:
+        with self._nodes.lock:
+            return {
+                "name": node.member.name,
+                "connected": node.presence(self._clock.monotonic()).connected,
+                "session": 0 if node.session is None else node.session.counter,
+            }
 
     async def _answer_health(self, path: str, send: Send) -> None:
         well = path == "/healthz" or (self._door.client is not None and self._ready())

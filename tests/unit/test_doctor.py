@@ -71,8 +71,18 @@ def test_a_check_that_fails_is_a_red_finding_and_the_next_one_still_runs():
     def missing():
         raise FileNotFoundError(2, "No such file", "y.key")
 
-    findings = examine([("a", "mend a", damaged), ("b", "mend b", missing), ("c", "", lambda: [green("c", "")])])  # fmt: skip
-    assert [item.level for item in findings] == [Level.RED, Level.RED, Level.GREEN]
+    def uninstalled():
+        import no_such_module_here  # noqa: F401
+
+    checks = [
+        ("a", "mend a", damaged),
+        ("b", "mend b", missing),
+        ("c", "", uninstalled),
+        ("d", "", lambda: [green("d", "")]),
+    ]
+    findings = examine(checks)
+    assert [item.level for item in findings] == [Level.RED] * 3 + [Level.GREEN]
+    assert "no_such_module_here is not installed" in findings[2].text
     assert findings[0].fix == "mend a"
     assert "y.key" in findings[1].text
 
@@ -170,6 +180,33 @@ def test_a_certificate_that_agents_would_refuse_is_red(home, age_days, says):
     (finding,) = found(coordinator_doctor.diagnose(home, None), "tls")
     assert finding.level is Level.RED
     assert says in finding.text
+
+
+PLAN = """[task]
+id = "feature-head"
+options = { variant = "fixed" }
+[training]
+steps = 2
+clip_norm = 0.3
+learning_rate = 1.0
+epsilon = 8.0
+[rounds]
+count = 5
+"""
+
+
+def test_a_plan_is_held_against_the_machine_with_its_task_and_its_data(home, tmp_path):
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PLAN)
+    findings = coordinator_doctor.diagnose(home, plan)
+    assert "5 rounds of feature-head 1.0.0" in found(findings, "plan")[0].text
+    assert "5,890 parameters" in found(findings, "memory")[0].text
+    (tmp_path / "test").mkdir()
+    for wrong in ('[evaluation]\ndata = "test"\n', "[nonsense]\n"):
+        plan.write_text(PLAN + wrong)
+        assert level(coordinator_doctor.diagnose(home, plan), "plan") is Level.RED
+    plan.write_text(PLAN.replace("feature-head", "no-such-task"))
+    assert level(coordinator_doctor.diagnose(home, plan), "plan") is Level.RED
 
 
 def test_who_waits_for_the_operator_is_named(home):
