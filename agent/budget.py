@@ -10,7 +10,7 @@ from agent.config import known_dataset
 from agent.dp.ledger_reading import LEDGER, Verified, read_verified
 from agent.policy import Policy
 from agent.state import AgentHome
-from shared.errors import EnrollmentError
+from shared.errors import ConfigError, EnrollmentError
 from shared.privacy.ledger import LedgerState
 from shared.privacy.rdp import Segment, epsilon
 from shared.privacy.records import Kind
@@ -51,16 +51,34 @@ def find_ledger(path: Path, dataset: str | None = None) -> tuple[AgentHome, str,
     """The home, the name of the data set and its verified ledger, None before the first round.
 
     Raises:
+        ConfigError: a data set that was named and has no ledger here, which may be a slip of the pen.
         LedgerDamaged: the ledger cannot be trusted.
         EnrollmentError: this home never joined.
     """
     home = open_home(path)
+    check_known(home, dataset)
     name = dataset or known_dataset(path)
     ledger = home.ledger_folder / name / LEDGER
     if not ledger.exists():
         home.pinned()
         return home, name, None
     return home, name, read_verified(ledger, home.identity().public)
+
+
+def known_datasets(home: AgentHome) -> set[str]:
+    """The one of agent.toml, and every one that has a ledger."""
+    return {known_dataset(home.path)} | {
+        folder.parent.name for folder in home.ledger_folder.glob(f"*/{LEDGER}")
+    }
+
+
+def check_known(home: AgentHome, dataset: str | None) -> None:
+    """Raise ConfigError if a data set was named that was never used here: a slip shows no zero."""
+    known = known_datasets(home)
+    if dataset is not None and dataset not in known:
+        raise ConfigError(
+            f"{home.path}: no data set named {dataset!r} was used here; known: {', '.join(sorted(known))}"
+        )
 
 
 def ledger_of(path: Path, dataset: str | None = None) -> tuple[str, LedgerState | None]:

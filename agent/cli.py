@@ -6,7 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from agent import privacy_cli
-from shared.console import HomeOption, JsonOption, home_of, print_json, run, stdout
+from shared.console import HomeOption, JsonOption, home_of, print_json, run, stdout, version_option
 from shared.telling import say
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.add_typer(privacy_cli.budget_app, name="budget")
 app.add_typer(privacy_cli.policy_app, name="policy")
 app.command()(privacy_cli.verify)
 app.command()(privacy_cli.audit)
+version_option(app)
 ROLE = "agent"
 MOST_SAID = 2000  # characters of one sentence
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agent.authority import fetch_authority
-from agent.budget import read_budget
+from agent.budget import known_datasets, read_budget
 from agent.config import settle
 from agent.data import check_folder
 from agent.doctor_standing import BASE_MEMORY, standing
@@ -87,6 +87,8 @@ def _policy(home: AgentHome) -> Finding:
 
 
 def _ledger(path: Path, dataset: str | None) -> Finding:
+    if dataset is not None and dataset not in known_datasets(AgentHome(path)):
+        return green("ledger", f"{dataset}: none yet; it is made with the first round")
     found = read_budget(path, dataset)
     text = (
         f"{found.dataset}: ε {found.epsilon_spent:.3f} of {found.epsilon_limit:g} spent, "

@@ -13,7 +13,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from agent.budget import open_home
+from agent.budget import check_known, open_home
 from agent.config import known_dataset
 from agent.dp.ledger_reading import LEDGER, Verified, ledger_records
 from agent.dp.prv import Prv
@@ -84,13 +84,15 @@ def check(path: Path, dataset: str | None, report: Path | None) -> Finding:
     """Check the ledger of this home, if there is one, and the report, if one is named.
 
     Raises:
-        ConfigError: there is neither, or the report cannot be read as one.
+        ConfigError: the report cannot be read as one, or the data set named was never used here.
+        EnrollmentError: there is neither.
     """
     finding = Finding()
     claimed = None if report is None else read_report(report)
     home = _home(path, claimed)
     records: list[Record] = []
     if home is not None:
+        check_known(home, dataset)
         name = dataset or (claimed["dataset"] if claimed else known_dataset(path))
         records = _check_ledger(home, str(name), finding)
     if claimed is not None and not finding.faults:

@@ -1,7 +1,7 @@
 """The `coordinator` command: parse, call one function, print. Heavy imports live inside commands."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -12,7 +12,17 @@ from coordinator.look_cli import app as look_app
 from coordinator.look_cli import print_report
 from coordinator.roster_cli import FederationOption, PassphraseFile, new_passphrase
 from coordinator.roster_cli import app as roster_app
-from shared.console import HomeOption, JsonOption, home_of, print_json, run, stderr, stdout, table
+from shared.console import (
+    HomeOption,
+    JsonOption,
+    home_of,
+    print_json,
+    run,
+    stderr,
+    stdout,
+    table,
+    version_option,
+)
 
 if TYPE_CHECKING:
     from coordinator.setup import Initialised
@@ -28,6 +38,7 @@ app.add_typer(roster_app, name="roster")
 app.add_typer(agents_app, name="agents")
 app.add_typer(look_app)
 app.add_typer(care_app)
+version_option(app)
 ROLE = "coordinator"
 
 
@@ -185,8 +196,10 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         else "not running; start it with: coordinator serve"
     )
     stdout.print(f"[bold]{found['url']}[/]  {running}")
-    if found["run"]:
+    if found["pid"] and found["run"]:
         stdout.print(f"run {found['run']}  round {found['round']}  {found['stage']}")
+    elif found["last_run"]:
+        stdout.print(_last_run(found["last_run"]), markup=False)
     if not found["agents"]:
         stderr.print("nobody has joined yet; invite agents with: coordinator invite NAME…")
         return
@@ -212,6 +225,12 @@ def doctor(
     from shared.doctor import show
 
     show(diagnose(home_of(ROLE, home), plan), json=as_json)
+
+
+def _last_run(last: dict[str, Any]) -> str:
+    how = f"{last['state']}, {last['committed']} of {last['rounds']} rounds committed"
+    reason = f" ({last['reason']})" if last["reason"] else ""
+    return f"last run {last['run']}: {how}{reason}"
 
 
 def _print_initialised(made: "Initialised", *, as_json: bool) -> None:

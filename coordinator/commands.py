@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.admin_client import call
-from coordinator.config import CoordinatorConfig, load_config, load_plan
+from coordinator.config import CoordinatorConfig, Plan, load_config, load_plan
 from coordinator.membership import agents_of
 from coordinator.setup import identity_path
 from coordinator.store import Store
@@ -199,7 +199,22 @@ def status_of(
         "run": None,
         "round": None,
         "stage": None,
+        "last_run": last_run_of(store),
         "agents": agents,
+    }
+
+
+def last_run_of(store: Store) -> dict[str, Any] | None:
+    """The newest run and how far it came."""
+    run = store.last_run()
+    if run is None:
+        return None
+    return {
+        "run": run.run_id,
+        "state": str(run.state),
+        "reason": run.reason,
+        "committed": store.count_rounds(run.run_id).get("committed", 0),
+        "rounds": Plan.model_validate_json(run.plan).rounds.count,
     }
 
 

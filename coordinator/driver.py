@@ -427,12 +427,14 @@ class Driver:
         return tuple(sorted(self._around.names[agent] for agent in agents))
 
     def _wait_for(self, connected: int) -> None:
+        """For the minimum, or, once that is there, a moment for the goal."""
         rounds = self.run.plan.rounds
+        wanted = rounds.minimum if connected < rounds.minimum else rounds.goal
         self._around.events.emit(
             Event.ROUND_WAIT,
             run=self.run.run_id,
             round=self._progress.round or 0,
-            reason=f"{connected}-of-{rounds.minimum}-agents",
+            reason=f"{connected}-of-{wanted}-agents",
         )
 
     def _emit(

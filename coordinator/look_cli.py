@@ -12,6 +12,7 @@ from shared.console import HomeOption, JsonOption, fit, home_of, print_json, std
 app = typer.Typer()
 ROLE = "coordinator"
 CAN_BE_MISSED = ("bytes", "s", "try", "dropped", "accuracy")  # of a table of rounds, in this order
+NO_RUN = "no run yet; start one with: coordinator run plan.toml"
 SHOWN = 50  # rows of a table, unless --last asks for more
 
 RunArgument = Annotated[
@@ -41,7 +42,7 @@ def rounds(
 
     Example: coordinator rounds --last 20 --failed
     """
-    from coordinator.look_commands import find_rounds
+    from coordinator.look_commands import any_run, find_rounds
     from coordinator.reports import rounds_csv, rounds_tables
     from shared.errors import ConfigError
 
@@ -49,7 +50,8 @@ def rounds(
         raise ConfigError("--json and --csv: choose one")
     machine = as_json or as_csv
     most = last if last is not None or machine else SHOWN
-    records, known = find_rounds(home_of(ROLE, home), run_id, last=most, failed=failed)
+    folder = home_of(ROLE, home)
+    records, known = find_rounds(folder, run_id, last=most, failed=failed)
     if as_csv:
         sys.stdout.write(rounds_csv(records))
         return
@@ -57,7 +59,7 @@ def rounds(
         print_json([record.as_json() for record in records])
         return
     if not records:
-        stderr.print("no such round yet; start a run with: coordinator run plan.toml")
+        stderr.print("no such round yet" if any_run(folder) else NO_RUN)
     for made in rounds_tables(records):
         stdout.print(fit(made, stdout, *CAN_BE_MISSED))
     if known > len(records):
@@ -162,6 +164,8 @@ def report(
     from coordinator.look_commands import write_page
 
     folder = home_of(ROLE, home)
+    if html is None and _nothing_yet(folder, run_id, as_json=as_json):
+        return
     if html is None:
         print_report(read_report(folder, run_id), as_json=as_json)
         return
@@ -190,6 +194,18 @@ def top(
         print_json(look(folder, History()).as_json())
         return
     watch(folder, stdout, once=once or not stdout.is_terminal)
+
+
+def _nothing_yet(folder: Path, run_id: str | None, *, as_json: bool) -> bool:
+    """Say so, as a fact and not as a mistake, when the last run is asked for and there is none."""
+    from coordinator.look_commands import any_run
+
+    if run_id is not None or any_run(folder):
+        return False
+    if as_json:
+        print_json(None)
+    stderr.print(NO_RUN)
+    return True
 
 
 def print_report(found: dict[str, Any], *, as_json: bool) -> None:
@@ -221,7 +237,10 @@ def privacy(
     from coordinator.privacy_report import read
     from shared.clock import SystemClock
 
-    found = read(home_of(ROLE, home), run_id, SystemClock())
+    folder = home_of(ROLE, home)
+    if html is None and _nothing_yet(folder, run_id, as_json=as_json):
+        return
+    found = read(folder, run_id, SystemClock())
     if html is not None:
         from coordinator.privacy_page import page
         from shared.files import write_file

@@ -31,6 +31,13 @@ def find_rounds(
         return store.rounds(run_id, last=last, failed=failed), known
 
 
+def any_run(home: Path) -> bool:
+    """Whether there was ever a run."""
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        return store.last_run() is not None
+
+
 def one_round(home: Path, run_id: str, number: int) -> tuple[list[RoundRecord], list[EventLine]]:
     """Every attempt of one round, and what the run's event log still holds of it."""
     load_config(home)

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Collection
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -36,6 +37,27 @@ HomeOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON to stdout instead of a table.")
 ]
+
+
+def version_option(app: typer.Typer) -> None:
+    """Give a command line `--version`."""
+
+    def show(asked: bool) -> None:
+        if asked:
+            sys.stdout.write(f"edgeveil {version('edgeveil')}\n")
+            raise typer.Exit
+
+    @app.callback()
+    def options(
+        _version: Annotated[
+            bool,
+            typer.Option(
+                "--version", callback=show, is_eager=True, help="Print the version and exit."
+            ),
+        ] = False,
+    ) -> None:
+        return
+
 
 STORAGE = {
     errno.ENOSPC: (ExitCode.TEMPORARY, "nothing was lost; free some space and try again"),

@@ -1,6 +1,7 @@
 """The whole product but the wire: offers, DP-SGD, ledgers, masks, sums, checkpoints, records."""
 
 import contextlib
+import json
 import time
 from dataclasses import replace
 
@@ -287,3 +288,12 @@ def test_a_device_none_of_whose_records_fit_still_takes_part_with_noise(federati
     record = federation.store.rounds()[0]
     assert len(record.survived) == 4
     assert any("0 records usable" in status for status in federation.statuses)
+
+
+def test_waiting_names_what_is_waited_for(federation):
+    driver, _ = federation.driver(plan_for(4, rounds__minimum=3))
+    for connected in (1, 3):
+        driver._wait_for(connected)
+    lines = (federation.folder / "events.jsonl").read_text().splitlines()
+    said = [json.loads(line)["reason"] for line in lines if "round.wait" in line]
+    assert said == ["1-of-3-agents", "3-of-4-agents"]

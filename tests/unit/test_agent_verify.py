@@ -294,3 +294,10 @@ def test_the_trust_model_follows_the_policy_in_force(tmp_path):
     made, _, _ = report(device, tmp_path)
     secagg = made["trust_model"]["secure_aggregation"]
     assert (secagg["n_min"], secagg["assumed_colluders"], secagg["honest_floor"]) == (10, 2, 8)
+
+
+@pytest.mark.parametrize("look", ["budget", "verify"])
+def test_a_data_set_that_was_never_used_is_named_and_not_shown_as_unspent(device, look):
+    result = run(device, look, "--dataset", "no-such-data")
+    assert isinstance(result.exception, ConfigError)
+    assert "no data set named 'no-such-data' was used here; known: " in str(result.exception)

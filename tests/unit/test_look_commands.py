@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -207,6 +208,35 @@ def test_a_home_without_a_run_says_what_to_do(tmp_path):
     assert "coordinator run" in run(home, "rounds").stderr
     assert run(home, "report", "--html", tmp_path / "x.html", check=False).returncode == 2
     assert run(home, "tail", "--no-follow").stdout == ""
+
+
+@pytest.mark.parametrize("look", ["rounds", "report", "privacy"])
+def test_nothing_yet_is_no_mistake_for_any_look(tmp_path, look):
+    home = initialised(tmp_path)
+    found = run(home, look)
+    assert (found.returncode, found.stdout) == (0, "")
+    assert "no run yet; start one with: coordinator run" in found.stderr
+    assert json.loads(run(home, look, "--json").stdout) in ([], None)
+    assert run(home, look, "run-of-somebody-else", check=False).returncode == 2
+
+
+def test_status_says_what_has_finished_and_how_far_a_failed_run_came(home, tmp_path):
+    folder, _, second = home
+    assert f"last run {second}: finished, 4 of 4 rounds committed" in run(folder, "status").stdout
+    other = initialised(tmp_path)
+    with Store.open(other) as store:
+        failed = fill(store, 3, state=RunState.RUNNING)
+        store.set_run_state(failed, RunState.FAILED, "3 × refused:VERSION")
+    said = run(other, "status").stdout
+    assert f"{failed}: failed, 3 of 3 rounds committed (3 × refused:VERSION)" in said
+    assert json.loads(run(other, "status", "--json").stdout)["last_run"]["state"] == "failed"
+
+
+@pytest.mark.parametrize("program", ["coordinator", "agent"])
+def test_both_programs_say_their_version(program):
+    command = [COORDINATOR.with_name(program), "--version"]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == f"edgeveil {metadata.version('edgeveil')}\n"
 
 
 def test_a_hundred_thousand_rounds_are_queried_within_a_second(tmp_path):
