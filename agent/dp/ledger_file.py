@@ -40,6 +40,7 @@ from shared.privacy.records import (
 )
 from shared.privacy.replay import advance, opened
 
+HASH_BYTES = 32
 BOOKMARK_EVERY = 1024  # records; verifying as many takes about a tenth of a second
 
 __all__ = ["LEDGER", "LedgerFile", "ledger_records", "read_ledger"]
@@ -53,7 +54,7 @@ class LedgerFile:
         self._signer = signer
         self._clock = clock
         self._state = found.state
-        self._hashes = found.hashes()
+        self._hashes = found.hashes()  # one flat array: a ledger grows for years
         self._digest = hashlib.sha256(found.data)
         self._size = len(found.data)
         self._marked = found.marked
@@ -117,7 +118,7 @@ class LedgerFile:
             raise ProtocolError(RefusalCode.STATE, str(error), blame=Blame.SELF) from error
         self._write(record)
         self._state = after
-        self._hashes.append(record.hash)
+        self._hashes += record.hash
         line = record.line()
         self._digest.update(line)
         self._size += len(line)
@@ -125,7 +126,9 @@ class LedgerFile:
 
     def hash_at(self, seq: int) -> bytes | None:
         """The hash of record `seq`, or None if there is no such record."""
-        return self._hashes[seq - 1] if 1 <= seq <= self.state.seq else None
+        if not 1 <= seq <= self.state.seq:
+            return None
+        return bytes(self._hashes[HASH_BYTES * (seq - 1) : HASH_BYTES * seq])
 
     def _keep_place(self) -> None:
         """Now and then a bookmark, so that the next opening need not verify everything again.

@@ -25,11 +25,12 @@ class Verified:
     tail: bytes = field(repr=False)
     marked: int  # the last record a bookmark attests, 0 without one
 
-    def hashes(self) -> list[bytes]:
-        """The hash of every record, in order."""
+    def hashes(self) -> bytearray:
+        """The hash of every record, 32 bytes each, in order."""
         lines = self.data.split(b"\n")
         lines.pop()
-        return [bytes.fromhex(line[-SUFFIX - 64 : -SUFFIX].decode("ascii")) for line in lines]
+        hexes = b"".join(line[-SUFFIX - 64 : -SUFFIX] for line in lines)
+        return bytearray.fromhex(hexes.decode("ascii"))
 
     def bodies(self) -> Iterator[dict[str, Any]]:
         """Bodies from the newest to the oldest, unchecked again."""

@@ -105,6 +105,10 @@ def parse(label: str, data: bytes, count: int) -> list[bytes]:
 def list_bytes(items: Iterable[bytes]) -> bytes:
     """list(x1..xr) = u32(r) ‖ u32(len x) ‖ x for each; used as one field."""
     entries = list(items)
+    sizes = set(map(len, entries))
+    if len(sizes) == 1:  # mostly ids or hashes of a whole cohort: one join instead of a loop
+        prefix = u32(sizes.pop())
+        return u32(len(entries)) + prefix + prefix.join(entries)
     parts = [u32(len(entries))]
     for item in entries:
         parts.append(len(item).to_bytes(4, "big"))
@@ -120,7 +124,7 @@ def parse_list(data: bytes, *, most: int, size: int | None = None) -> list[bytes
     items, at = _take(data, 4, count)
     if at != len(data):
         raise Malformed(f"{len(data) - at} bytes after the end of a list")
-    if size is not None and any(len(item) != size for item in items):
+    if size is not None and not set(map(len, items)) <= {size}:
         raise Malformed(f"a list item is not {size} bytes long")
     return items
 

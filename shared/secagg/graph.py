@@ -5,12 +5,13 @@ coordinator cannot choose anybody's neighbours; it can only grind whole cohorts.
 0..n−1 in ascending order of their ids; sets of agents are boolean arrays (n,).
 """
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.secagg.canonical import digest
+from shared.secagg.canonical import canon, digest
 
 Members = NDArray[np.bool_]
 Counts = NDArray[np.int64]
@@ -25,12 +26,9 @@ class Graph:
         self.n = len(ids)
         self.k = k
         self.complete = k == self.n - 1
-        seed = digest("graph-seed", ctx, u1_hash)
-        ranks = sorted(
-            range(self.n), key=lambda rank: (digest("graph-order", seed, ids[rank]), ids[rank])
-        )
-        self.order = np.array(ranks, np.int64)  # ring position → rank
-        self._place = np.empty(self.n, np.int64)  # rank → ring position
+        self.order = np.array(_ring(ids, digest("graph-seed", ctx, u1_hash)), np.int64)
+        # order: ring position → rank; _place: the other way round
+        self._place = np.empty(self.n, np.int64)
         self._place[self.order] = np.arange(self.n)
 
     def neighbours(self, rank: int) -> list[int]:
@@ -63,3 +61,21 @@ class Graph:
         after = sums[at + half + 1] - sums[at + 1]
         before = sums[at + self.n] - sums[at + self.n - half]
         return after[self._place], before[self._place]
+
+
+def _ring(ids: Sequence[bytes], seed: bytes) -> list[int]:
+    """Ranks in the order of H("graph-order", seed, id); ties by id.
+
+    The digests of one cohort share all bytes but the id, so these are hashed once and copied.
+    """
+    size = len(ids[0]) if ids else 0
+    if any(len(member) != size for member in ids):
+        raise ValueError("the ids of a cohort differ in length")
+    start = hashlib.sha256(canon("graph-order", seed, bytes(size))[: -size or None])
+
+    def place(rank: int) -> tuple[bytes, bytes]:
+        hashed = start.copy()
+        hashed.update(ids[rank])
+        return hashed.digest(), ids[rank]
+
+    return sorted(range(len(ids)), key=place)
