@@ -45,9 +45,8 @@ def diagnose(
         return findings + examine([("tls", "ask for a new token", lambda: _invited(token))])
     if not path.is_dir():
         return [*findings, red("enrolment", f"{path}: no agent lives here", JOIN)]
-    permissions = doctor.private_folder(path)
-    findings.append(permissions)
-    if permissions.level is doctor.Level.RED:
+    findings.append(doctor.private_folder(path))
+    if not doctor.is_private(path):
         return findings  # AgentHome would refuse the folder
     home = AgentHome(path)
     return findings + examine(

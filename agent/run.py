@@ -211,9 +211,10 @@ class _PlainLines(logging.Formatter):
 def _log_to(path: Path) -> None:
     """The owner's own log: refusals with their reasons and our own faults, never records."""
     logging.raiseExceptions = False  # a full disk must not print a traceback of the logger's own
-    handler = logging.FileHandler(path)
-    handler.setFormatter(_PlainLines("%(asctime)s %(levelname)s %(message)s"))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    handler = logging.StreamHandler(os.fdopen(os.open(path, flags, 0o600), "a", encoding="utf-8"))
     path.chmod(0o600)
+    handler.setFormatter(_PlainLines("%(asctime)s %(levelname)s %(message)s"))
     logger = logging.getLogger("edgeveil")
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)

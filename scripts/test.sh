@@ -20,6 +20,9 @@ if [ "${1:-}" != "--fast" ]; then
   if [ ! -x "${EDGEVEIL_CHROMIUM:-/usr/bin/chromium}" ]; then
     echo "without Chromium the tests of pages are left out; on Debian: sudo apt-get install chromium"
   fi
+  if [ "$(id -u)" != 0 ] || ! command -v ip >/dev/null; then
+    echo "the tests with network namespaces are left out: they need root and \`ip\` (Debian: iproute2)"
+  fi
   pytest -q -rs tests/system  # with the reason of every test that is left out
   step "wheel: clean environment, another folder"
   python scripts/check_wheel.py

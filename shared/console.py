@@ -67,6 +67,10 @@ STORAGE = {
         ExitCode.USAGE,
         "nothing can be written there; mount it writable or choose another --home",
     ),
+    errno.ELOOP: (
+        ExitCode.DAMAGED,
+        "a link is not followed there; remove it, or put the file itself",
+    ),
     errno.EACCES: (ExitCode.USAGE, "check the owner and mode of this path"),
     errno.EPERM: (ExitCode.USAGE, "check the owner and mode of this path"),
     errno.ENOTDIR: (ExitCode.USAGE, "a folder is needed there"),

@@ -183,6 +183,12 @@ def disk(folder: Path, needed: int) -> Finding:
     return green("disk", text) if free >= needed else yellow("disk", text, fix)
 
 
+def is_private(folder: Path) -> bool:
+    """Whether the folder itself is ours alone."""
+    found = folder.stat()
+    return found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
 def private_folder(folder: Path) -> Finding:
     """Owner and mode, without changing them."""
     found = folder.stat()

@@ -118,7 +118,7 @@ def private_directory(path: Path) -> Path:
 @contextmanager
 def exclusive_lock(path: Path, *, held_by: str) -> Iterator[None]:
     """Hold an flock on `path` for the duration; raise Busy if another process has it."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

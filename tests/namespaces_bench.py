@@ -44,14 +44,22 @@ def require_namespaces():
         reason = "network namespaces need root"
     elif shutil.which("ip") is None:
         reason = "network namespaces need `ip` (Debian: iproute2)"
-    elif subprocess.run(["ip", "netns", "add", "ev-probe"], capture_output=True).returncode:
-        reason = "this system does not let root make network namespaces"
-    else:
-        subprocess.run(["ip", "netns", "del", "ev-probe"], check=True)
+    elif not can_make_networks():
+        reason = "this system does not let root make network namespaces with cables between them"
     if reason and os.environ.get("EDGEVEIL_NO_SKIP"):
         pytest.fail(reason)
     if reason:
         pytest.skip(reason)
+
+
+def can_make_networks():
+    probe = f"ev-probe-{os.getpid()}"
+    made = subprocess.run(["ip", "netns", "add", probe], capture_output=True).returncode == 0
+    cable = ["ip", "-n", probe, "link", "add", "left", "type", "veth", "peer", "name", "right"]
+    works = made and subprocess.run(cable, capture_output=True).returncode == 0
+    if made:
+        ip("netns", "del", probe)
+    return works
 
 
 def ip(*words):

@@ -25,11 +25,12 @@ from coordinator.gateway.vocabulary import (
     Rejected,
     Upstream,
 )
+from coordinator.rate_limit import RateLimiter
 from shared.clock import Clock
 from shared.flower_objects import most_objects
 
 MOST_DEPTH = 6
-MOST_ACTIVATIONS_PER_MINUTE = 6
+ACTIVATIONS_PER_S, ACTIVATIONS_AT_ONCE = 0.1, 6.0  # each costs SuperLink two requests
 HEARTBEAT_GAP_S = 5.0
 _MOST_STALE = 64  # messages of forgotten attempts dropped in one poll
 _THREAD_BYTES = 64 << 10  # above this a hash leaves the event loop
@@ -53,6 +54,7 @@ class FleetDoor:
         self._settings = settings
         self._clock = clock
         self.client: UpstreamClient | None = None
+        self._activations = RateLimiter(ACTIVATIONS_PER_S, ACTIVATIONS_AT_ONCE, clock)
         self._handlers: dict[Operation, Handler] = {
             Operation.ACTIVATE: self._activate,
             Operation.DEACTIVATE: self._deactivate,
@@ -101,13 +103,10 @@ class FleetDoor:
         node, client = claim.node, self._attached()
         if call.interval_s != HEARTBEAT_S:
             raise Rejected(Reason.MALFORMED)
-        now = self._clock.monotonic()
-        node.activations = [then for then in node.activations if now - then < 60.0]
-        if len(node.activations) >= MOST_ACTIVATIONS_PER_MINUTE:
-            raise Rejected(Reason.RATE)
         if node.node_id == 0:
             raise Rejected(Reason.UNAVAILABLE)  # on the roster, but not yet registered upstream
-        node.activations.append(now)
+        if not self._activations.allow(node.member.agent_id.hex()):
+            raise Rejected(Reason.RATE)
         # A node that died is "online" for up to a minute more and can't be activated; the triple
         # signs only the time, so it is as good for ending that state (docs/transport.md).
         if node.node_id in self._nodes.met:

@@ -46,7 +46,6 @@ class Node:
     vanished: bool = False  # its connection closed while it waited for work
     seen_monotonic: float | None = None
     seen_wall: float | None = None
-    activations: list[float] = field(default_factory=list)
     heartbeat: float = -1e9
 
     def seen(self, clock: Clock) -> None:

@@ -274,6 +274,30 @@ def test_a_key_that_others_can_read_stops_everything(machine, tmp_path):
     fails("coordinator", "serve", home=home, code=65, says=["identity.key", "chmod 600"])
 
 
+@pytest.mark.parametrize("name", ["serve.lock", "state.db", "events.jsonl", "identity.key"])
+def test_a_link_in_the_coordinators_home_is_not_followed(machine, tmp_path, name):
+    home, elsewhere = tmp_path / "c", tmp_path / "elsewhere"
+    shutil.copytree(machine.home, home, ignore=shutil.ignore_patterns("admin.sock", "runtime"))
+    shutil.copy(home / name, elsewhere)
+    before = elsewhere.read_bytes()
+    (home / name).unlink()
+    (home / name).symlink_to(elsewhere)
+    fails("coordinator", "serve", home=home, code=65, says=[name])
+    assert elsewhere.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["lock", "agent.log", "node.key", "pinned.json"])
+def test_a_link_in_an_agents_home_is_not_followed(machine, tmp_path, name):
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    run("agent", "join", token_for(machine, "link"), "--data", machine.pieces[0], home=home)
+    run("coordinator", "agents", "revoke", "link", home=machine.home)
+    elsewhere.touch(mode=0o600)
+    (home / name).unlink(missing_ok=True)
+    (home / name).symlink_to(elsewhere)
+    fails("agent", "run", home=home, code=65, says=[name])
+    assert elsewhere.read_bytes() == b""
+
+
 def test_a_dataset_name_is_a_name_and_never_a_path(machine, tmp_path):
     token = token_for(machine, "path")
     command = ("agent", "run", "--join", token, "--data", machine.pieces[0], "--dataset", "../up")

@@ -293,6 +293,15 @@ def test_an_unreachable_coordinator_is_red_with_the_step_that_failed(bench, data
     assert level(findings, "dns") is Level.RED
 
 
+def test_one_open_file_does_not_keep_the_rest_from_being_looked_at(bench, data, tmp_path):
+    home = AgentHome(tmp_path / "device")
+    join(home, bench.invite("cam-1")[0])
+    (home.path / "notes.txt").touch(mode=0o644)
+    findings = agent_doctor.diagnose(home.path, token=None, data=data, dataset=None)
+    assert level(findings, "permissions") is Level.RED
+    assert level(findings, "keys") is Level.GREEN
+
+
 def test_a_home_open_to_others_is_red_and_not_closed_behind_the_owners_back(tmp_path):
     home = tmp_path / "device"
     home.mkdir(mode=0o755)
