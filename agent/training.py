@@ -83,6 +83,7 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
         clip_norm=plan.clip_norm,
         divisor=plan.sample_rate * n_ref,
         steps=plan.steps,
+        proximal=plan.proximal,
     ):
         for step in range(plan.steps):
             _step(engine, examples, plan.sample_rate, choice.chunk)

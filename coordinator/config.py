@@ -14,7 +14,7 @@ from coordinator.strategies import STRATEGIES
 from shared.config import Settings, load, read_toml, validate
 from shared.errors import ConfigError
 from shared.names import NAME
-from shared.plan import MOST_DECAY, OptimizerName, Option, check_momentum
+from shared.plan import MOST_DECAY, OptimizerName, Option, check_momentum, check_proximal
 from shared.secagg.errors import Infeasible
 from shared.secagg.policy import small_cohort_notices
 from shared.secagg.sharding import shard_size
@@ -90,12 +90,19 @@ class TrainingSection(Settings):
     optimizer: OptimizerName = "sgd"
     momentum: float = Field(default=0.0, ge=0, le=MOST_DECAY)
     average: float = Field(default=0.0, ge=0, le=MOST_DECAY)
+    proximal: float = Field(default=0.0, ge=0)  # μ of FedProx
     epsilon: float = Field(gt=0, le=50)
     delta: float = Field(default=1e-5, gt=0, lt=1)
 
     @model_validator(mode="after")
     def _momentum_is_of_sgd(self) -> Self:
         check_momentum(self.optimizer, self.momentum)
+        check_proximal(
+            self.proximal,
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            rate=self.learning_rate,
+        )
         return self
 
 

@@ -40,6 +40,7 @@ class Metrics:
         self._stage_s = registry.histogram(
             "stage_duration_seconds", "Stages of attempts.", STAGE_BOUNDS
         )
+        self._aborts = registry.counter("aborts", "Attempts that aggregated nothing, by reason.")
         self._dropouts = registry.counter("dropouts", "Agents that left an attempt.")
         self._refusals = registry.counter("refusals", "Refusals of agents, by code.")
         self._starts = registry.counter("superlink_restarts", "SuperLink starts after the first.")
@@ -75,6 +76,7 @@ class Metrics:
                 self._round_s.observe(seconds)
             elif event is Event.ROUND_ABORT:
                 self._rounds.add(outcome="aborted")
+                self._aborts.add(reason=line.reason)
             elif event is Event.STAGE_FINISH:
                 self._stage_s.observe(seconds, stage=line.stage)
             elif event is Event.AGENT_DROP:

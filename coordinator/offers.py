@@ -48,6 +48,7 @@ def training_plan(plan: Plan) -> TrainingPlan:
         optimizer=training.optimizer,
         momentum=training.momentum,
         average=training.average,
+        proximal=training.proximal,
         noise_multiplier=math.ceil(exact * 1e4) / 1e4,
         delta=training.delta,
         rounds=rounds.count,
@@ -98,8 +99,19 @@ def _reach_and_noise(proposal: TrainingPlan, n_ref: int) -> tuple[float, float]:
     else:
         step = lr * proposal.clip_norm
         reach = step * steps / (1 - proposal.momentum)
-        noise = step * proposal.noise_multiplier * math.sqrt(steps) / (proposal.sample_rate * n_ref)
+        kept = _kept(1 - lr * proposal.proximal, steps)
+        noise = step * proposal.noise_multiplier * math.sqrt(kept) / (proposal.sample_rate * n_ref)
+        if proposal.average and proposal.proximal:
+            # The pull makes steps forget one another, so their mean may cancel more than half.
+            noise *= 2 * math.sqrt((1 - proposal.average) / (1 + proposal.average))
     return reach, noise / 2 if proposal.average else noise
+
+
+def _kept(factor: float, steps: int) -> float:
+    """Σ factor^2s: how many steps' noise is left at the end when each step keeps `factor` of it."""
+    if factor == 1:
+        return float(steps)
+    return (1 - factor ** (2 * steps)) / (1 - factor**2)
 
 
 def assumed_corrupt(plan: Plan) -> int:

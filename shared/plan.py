@@ -44,6 +44,16 @@ def check_momentum(optimizer: str, momentum: float) -> None:
         raise ValueError("momentum belongs to sgd; adam has its own")
 
 
+def check_proximal(proximal: float, *, optimizer: str, momentum: float, rate: float) -> None:
+    """Raise ValueError: with plain descent and rate · proximal ≤ 1 the pull never overshoots the
+    global model, so no update reaches further than it would without.
+    """
+    if proximal and (optimizer != "sgd" or momentum):
+        raise ValueError("proximal belongs to sgd without momentum")
+    if rate * proximal > 1:
+        raise ValueError(f"learning_rate {rate} times proximal {proximal} must be at most 1")
+
+
 class TrainingPlan(BaseModel):
     """Hyper-parameters of one attempt. The device checks each against its own policy.
 
@@ -51,7 +61,9 @@ class TrainingPlan(BaseModel):
     to the summed clipped gradient divided by sample_rate · n_ref (docs/design.md, "Privacy").
     `optimizer`, `momentum` and `average` only work on noisy gradients, so they cost no budget;
     `average` is the decay of the mean over the steps of one round that becomes the update, 0 for
-    the last step alone.
+    the last step alone. `proximal` is μ of FedProx (Li et al. 2020, arXiv 1812.06127): each noisy
+    gradient is increased by μ · (model − global model), which depends on no record but through
+    earlier noisy steps and so costs no budget either.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -65,6 +77,7 @@ class TrainingPlan(BaseModel):
     optimizer: OptimizerName = "sgd"
     momentum: Decimal = Field(default=0.0, ge=0, le=MOST_DECAY)
     average: Decimal = Field(default=0.0, ge=0, le=MOST_DECAY)
+    proximal: Decimal = Field(default=0.0, ge=0)
     noise_multiplier: Decimal = Field(gt=0)
     delta: Decimal = Field(gt=0, lt=1)
     rounds: int = Field(ge=1, le=1_000_000)
@@ -72,6 +85,12 @@ class TrainingPlan(BaseModel):
     @model_validator(mode="after")
     def _momentum_is_of_sgd(self) -> Self:
         check_momentum(self.optimizer, self.momentum)
+        check_proximal(
+            self.proximal,
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            rate=self.learning_rate,
+        )
         return self
 
     def to_json(self) -> bytes:

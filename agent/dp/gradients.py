@@ -47,13 +47,22 @@ class Engine(ABC):
         clip_norm: float,
         divisor: float,
         steps: int = 0,
+        proximal: float = 0.0,
     ) -> Self:
-        """`steps` is how often finish() will be called, if that is known: noise is drawn ahead."""
+        """`steps` is how often finish() will be called, if that is known: noise is drawn ahead.
+
+        `proximal` pulls every step back to the parameters as they are now.
+        """
         self._hooks = prepare_module(
             self._module, self.grad_sample_mode, wrap_model=False, loss_reduction="sum"
         )
         self._optimizer = self._optimizer_class()(
-            optimizer, noise_multiplier=sigma, clip_norm=clip_norm, divisor=divisor, steps=steps
+            optimizer,
+            noise_multiplier=sigma,
+            clip_norm=clip_norm,
+            divisor=divisor,
+            steps=steps,
+            proximal=proximal,
         )
         return self
 
@@ -132,8 +141,16 @@ class Ghost(Engine):
         clip_norm: float,
         divisor: float,
         steps: int = 0,
+        proximal: float = 0.0,
     ) -> Self:
-        super().attach(optimizer, sigma=sigma, clip_norm=clip_norm, divisor=divisor, steps=steps)
+        super().attach(
+            optimizer,
+            sigma=sigma,
+            clip_norm=clip_norm,
+            divisor=divisor,
+            steps=steps,
+            proximal=proximal,
+        )
         self._recorder = Recorder(self._module)
         self._clip_norm = clip_norm * MARGIN
         return self

@@ -34,6 +34,7 @@ class _Secure:
         clip_norm: float,
         divisor: float,
         steps: int = 0,
+        proximal: float = 0.0,
     ) -> None:
         options: dict[str, Any] = {
             "noise_multiplier": noise_multiplier,
@@ -44,6 +45,8 @@ class _Secure:
         super().__init__(optimizer, **options)  # type: ignore[call-arg]  # Opacus is the next base
         self._noise_std = noise_multiplier * clip_norm
         self._divisor = divisor
+        self._proximal = proximal
+        self._anchor = [p.detach().clone() for p in self.params] if proximal else []
         self._noise = Ahead(self._draw, steps)
 
     def close(self) -> None:
@@ -79,6 +82,10 @@ class _Secure:
         for p in self.params:
             if p.grad is not None:
                 p.grad /= self._divisor
+        # After the noise: μ · (model − global model) is a function of earlier noisy steps alone.
+        for p, start in zip(self.params, self._anchor, strict=False):
+            if p.grad is not None:
+                p.grad += self._proximal * (p.detach() - start)
 
 
 class SecureOptimizer(_Secure, DPOptimizer):  # type: ignore[misc]  # Opacus carries no types

@@ -5,8 +5,10 @@ import math
 import dp_bench as bench
 import numpy as np
 import pytest
+import torch
 from fakes_federation import plan_for
 
+from agent.dp.gradients import ENGINES
 from agent.dp.optimizer import MARGIN
 from agent.training import train
 from coordinator.offers import secagg_params, training_plan
@@ -41,6 +43,59 @@ def test_the_average_weighs_the_steps_by_their_age():
     assert canary_update(average=0.0) == pytest.approx(STEPS, rel=0.01)
 
 
+def test_the_proximal_term_pulls_every_step_back_to_the_global_model():
+    expected = sum((1 - 0.25) ** s for s in range(STEPS))
+    found = canary_update(learning_rate=0.5, proximal=0.5)
+    assert found == pytest.approx(expected, rel=0.01)
+    assert canary_update(learning_rate=0.5, proximal=2.0) == pytest.approx(1.0, rel=0.01)
+
+
+@pytest.mark.parametrize("mode", ["hooks", "ghost", "single"])
+def test_rounds_of_fedprox_are_those_of_flowers_own_strategy(mode, monkeypatch):
+    """μ travels in Flower's configuration and its aggregation is FedAvg's; the client is its manual's."""
+    from flwr.app import ArrayRecord, ConfigRecord
+    from flwr.serverapp.strategy import FedProx
+
+    theirs = FedProx(proximal_mu=0.7)
+    configured = ConfigRecord({})
+    monkeypatch.setattr(
+        FedProx.__mro__[1], "configure_train", lambda _self, _r, _a, config, _g: [config]
+    )
+    (sent,) = theirs.configure_train(1, ArrayRecord([]), configured, None)
+    mu = float(sent["proximal-mu"])
+    assert mu == 0.7
+    build = bench.MODELS["linear"]
+    inputs, targets = bench.records(40)
+    ours = _descend(build, inputs, targets, mode, mu)
+    reference = build()
+    start = [p.detach().clone() for p in reference.parameters()]
+    optimizer = torch.optim.SGD(reference.parameters(), lr=0.3)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        near = sum((p - s).norm(2) ** 2 for p, s in zip(reference.parameters(), start, strict=True))
+        loss = torch.nn.functional.cross_entropy(reference(inputs), targets) + mu / 2 * near
+        loss.backward()
+        optimizer.step()
+    for mine, wanted in zip(ours, reference.parameters(), strict=True):
+        assert torch.allclose(mine, wanted, atol=1e-3)
+    without = _descend(build, inputs, targets, mode, 0.0)
+    assert not all(torch.allclose(a, b, atol=3e-3) for a, b in zip(ours, without, strict=True))
+
+
+def _descend(build, inputs, targets, mode, mu):
+    """The agent's engine with next to no noise and a clip norm that nothing reaches."""
+    module = build().train()
+    engine = ENGINES[mode](module, torch.nn.CrossEntropyLoss(reduction="none"))
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.3)
+    with engine.attach(
+        optimizer, sigma=1e-6, clip_norm=100.0, divisor=len(inputs), steps=STEPS, proximal=mu
+    ):
+        for _ in range(STEPS):
+            engine.accumulate(inputs, targets)
+            engine.finish()
+    return [p.detach() for p in module.parameters()]
+
+
 def test_adam_moves_by_the_learning_rate_whatever_the_clip_norm():
     for clip_norm in (0.1, 5.0):
         plan = {"optimizer": "adam", "learning_rate": 0.01, "clip_norm": clip_norm}
@@ -58,6 +113,10 @@ def test_two_rounds_share_no_state_of_the_optimiser():
     [
         {"optimizer": "adam", "momentum": 0.5},
         {"momentum": 1.0},
+        {"learning_rate": 2.0, "proximal": 0.6},
+        {"proximal": 0.1, "momentum": 0.5},
+        {"proximal": 0.1, "optimizer": "adam"},
+        {"proximal": -0.1},
         {"average": 1.0},
         {"optimizer": "lion"},
     ],
