@@ -32,6 +32,7 @@ from shared.pages.text import plain
 from shared.tokens import Token
 
 Status = Callable[[str], None]
+RENEW_S = 1.0  # before a session follows one that ended, so that no gateway can make us spin
 
 
 def read_token(text: str) -> Token:
@@ -163,24 +164,27 @@ def _warm_up() -> None:
 
 def _answer_rounds(device: Device, stop: threading.Event) -> None:
     from agent import client_app  # noqa: PLC0415 - flwr: a second to import
-    from agent.flower_link import FlowerLink  # noqa: PLC0415
+    from agent.flower_link import FlowerLink, SessionOver  # noqa: PLC0415
 
-    if stop.is_set():
-        return
     session = WarmSession(device, stop)
     try:
-        link = FlowerLink(
-            url=device.pinned.url,
-            ca_pem=device.pinned.ca_pem,
-            node_key=device.home.node_key(),
-            signer=device.signer,
-            session=device.home.next_session(),
-            app=client_app.build(session.handle),
-            on_status=device.on_status,
-            accepted=session.accepted,
-            online=session.begin,
-        )
-        link.run(stop)
+        while not stop.is_set():
+            link = FlowerLink(
+                url=device.pinned.url,
+                ca_pem=device.pinned.ca_pem,
+                node_key=device.home.node_key(),
+                signer=device.signer,
+                session=device.home.next_session(),
+                app=client_app.build(session.handle),
+                on_status=device.on_status,
+                accepted=session.accepted,
+                online=session.begin,
+            )
+            try:
+                link.run(stop)
+            except SessionOver:
+                device.on_status("the clocks went back; connecting anew")
+                stop.wait(RENEW_S)
     finally:
         session.close()
     if session.failure is not None:

@@ -5,13 +5,17 @@
     python scripts/chaos.py --replay kill:7:agent.seal.before:3
 
 Families: kill (SIGKILL of both sides), single (one side crashes, the other lives on), eio (a failing
-fsync), full (a full disk; root only), power (power cuts at every passage of one life). Exit code 1
-if a promise was broken; each finding comes with the command that repeats it.
+fsync), full (a full disk; root only), power (power cuts at every passage of one life). Of real
+processes over TLS, only when named: real (SIGKILL at every failpoint), network (a minute of
+partitions, resets, loss, delay and slow cables; root only), jumps (the machine's wall clock; needs a
+C compiler), memory (the kernel kills; root only). Exit code 1 if a promise was broken; each finding
+comes with the command that repeats it.
 """
 
 import argparse
 import json
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,9 +27,17 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from crash_bench import Trial  # noqa: E402
 from faults_bench import FSYNCS, MEMORY, Seed, can_mount, power_trials  # noqa: E402
 
-FAMILIES = ("kill", "single", "eio", "full", "power")
+FAMILIES = ("kill", "single", "eio", "full", "power", "real", "network", "jumps", "memory")
+# Those that need real processes are scripts of their own; all of them print what they found as JSON.
+SCRIPTS = {
+    "real": ("real_crash_bench.py", "--seed"),
+    "network": ("network_faults_bench.py", "--seed"),
+    "jumps": ("clock_jumps_bench.py",),
+    "memory": ("memory_bench.py",),
+}
 
 
 @dataclass
@@ -90,13 +102,34 @@ def _trials(seed: Seed, families: list[str], number: int) -> Iterator[tuple[str,
             for name, found in power_trials(seed):
                 yield family, found, f"power:{number}:{name}"
             continue
+        if family in SCRIPTS:
+            yield family, _script(family, number), f"{family}:{number}"
+            continue
         for point in FSYNCS if family == "eio" else seed.passages:
             passage = seed.passage(point)
             yield family, seed.trial(family, point), f"{family}:{number}:{point}:{passage}"
 
 
+def _script(family: str, number: int) -> Any:
+    """One campaign of real processes, whose figures go to stderr."""
+    name, *option = SCRIPTS[family]
+    command = [sys.executable, str(ROOT / "tests" / name), *option]
+    command += [str(number)] * len(option)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
+    if not ran.stdout:
+        return Trial(violations=[ran.stderr[-2000:] or f"{name} ended with {ran.returncode}"])
+    found = json.loads(ran.stdout)
+    print(json.dumps({family: found}), file=sys.stderr)
+    kills = found.get("kills", len(found.get("killed", ())))
+    return Trial(kills, found["committed"], 0.0, found["violations"])
+
+
 def _replay(text: str, folder: Path, counts: Counts) -> None:
-    family, number, point, *passage = text.split(":")
+    family, number, *rest = text.split(":")
+    if family in SCRIPTS:
+        counts.add(family, _script(family, int(number)), text)
+        return
+    point, *passage = rest
     seed = Seed(int(number), folder / number)
     if family == "power":
         for name, found in power_trials(seed):
@@ -113,9 +146,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1, help="the first seed; the next ones follow")
     parser.add_argument("--seeds", type=int, default=1_000_000, help="stop after so many")
-    parser.add_argument("--families", default=",".join(FAMILIES))
+    parser.add_argument("--families", default="kill,single,eio,full,power")
     parser.add_argument("--folder", type=Path, help="where to work; default: in memory")
-    parser.add_argument("--replay", help="FAMILY:SEED:FAILPOINT:PASSAGE, as printed")
+    parser.add_argument("--replay", help="FAMILY:SEED[:FAILPOINT:PASSAGE], as printed")
     return parser.parse_args()
 
 

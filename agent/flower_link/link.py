@@ -87,6 +87,7 @@ class FlowerLink:
         Raises:
             EnrollmentError: this agent is unknown, revoked or superseded.
             TransportError: the coordinator's certificate is not the pinned one, or it refuses us.
+            SessionOver: go on with a new link of a higher session.
         """
         halt = threading.Event()
         caller = Caller(self._where, self._say, halt)

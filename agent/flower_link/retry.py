@@ -15,6 +15,7 @@ from shared.errors import EnrollmentError, TransportError
 _FIRST_S = 0.1
 _MOST_S = 2.0
 _CLOCK_S = 30.0
+_AGREE_S = 3.0
 _TRY_AGAIN = frozenset({408, 429, 502, 503, 504})
 _NOT_PERMITTED = {
     "unknown_key": "this agent is not on the coordinator's roster; ask the operator to enrol it",
@@ -31,6 +32,13 @@ class ActivateFirst(Exception):
 
 class Dropped(Exception):
     """This exchange is over for us, and why: refused, expired, not ours. The agent goes on."""
+
+
+class SessionOver(Exception):
+    """The gateway takes nothing more of this session, though the clocks agree: start a new one.
+
+    It has seen later times of this session than now: both clocks went back.
+    """
 
 
 class Stopped(Exception):
@@ -51,7 +59,7 @@ class Caller:
         `deadline` is monotonic; without one, what may pass is retried for ever.
 
         Raises:
-            ActivateFirst, Dropped, Stopped: see there.
+            ActivateFirst, Dropped, SessionOver, Stopped: see there.
             EnrollmentError: unknown key, revoked, or superseded.
             TransportError: the coordinator's certificate or an answer that no retry can change.
         """
@@ -87,6 +95,8 @@ class Caller:
         if code in _NOT_PERMITTED:
             raise EnrollmentError(f"{self._where}: {_NOT_PERMITTED[code]}")
         if code == "clock_skew":
+            if server_time is not None and abs(server_time - time.time()) <= _AGREE_S:
+                raise SessionOver
             self._say(_clock_sentence(server_time))
             return _CLOCK_S
         if status in _TRY_AGAIN:

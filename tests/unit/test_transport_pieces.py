@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import threading
+import time
 from dataclasses import replace
 
 import httpx
@@ -13,7 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.flower_link.retry import ActivateFirst, Caller, Dropped, Stopped
+from agent.flower_link.retry import ActivateFirst, Caller, Dropped, SessionOver, Stopped
 from coordinator.gateway.edge_store import EdgeStore, Refused
 from shared.errors import EnrollmentError, ProtocolError, RefusalCode, TransportError
 from shared.flower_codec import (
@@ -358,6 +359,12 @@ def test_each_answer_has_one_reaction(error, raised, word):
     call, _, _ = caller()
     with pytest.raises(raised, match=word):
         call.call(Script(error))
+
+
+def test_a_clock_answer_of_a_server_with_our_time_ends_the_session():
+    call, _, _ = caller()
+    with pytest.raises(SessionOver):
+        call.call(Script(respond(401, code="clock_skew", server_time=time.time() + 1)))
 
 
 @pytest.mark.parametrize("server_time", [1.7e9, None, "soon", 1e300, True])
