@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import known_dataset
-from agent.dp.ledger_reading import LEDGER, Verified, read_verified
+from agent.dp.ledger_reading import BOOKMARK, LEDGER, Verified, check_never_opened, read_verified
 from agent.policy import Policy
 from agent.state import AgentHome
 from shared.errors import ConfigError, EnrollmentError
@@ -52,7 +52,7 @@ def find_ledger(path: Path, dataset: str | None = None) -> tuple[AgentHome, str,
 
     Raises:
         ConfigError: a data set that was named and has no ledger here, which may be a slip of the pen.
-        LedgerDamaged: the ledger cannot be trusted.
+        StateDamaged: the ledger cannot be trusted, or is gone although rounds were charged to one.
         EnrollmentError: this home never joined.
     """
     home = open_home(path)
@@ -61,14 +61,18 @@ def find_ledger(path: Path, dataset: str | None = None) -> tuple[AgentHome, str,
     ledger = home.ledger_folder / name / LEDGER
     if not ledger.exists():
         home.pinned()
+        check_never_opened(ledger)
+        home.check_ledgers_kept()
         return home, name, None
     return home, name, read_verified(ledger, home.identity().public)
 
 
 def known_datasets(home: AgentHome) -> set[str]:
-    """The one of agent.toml, and every one that has a ledger."""
+    """The one of agent.toml, and every one that has or had a ledger."""
     return {known_dataset(home.path)} | {
-        folder.parent.name for folder in home.ledger_folder.glob(f"*/{LEDGER}")
+        path.parent.name
+        for name in (LEDGER, BOOKMARK)  # of a ledger that is gone the bookmark tells
+        for path in home.ledger_folder.glob(f"*/{name}")
     }
 
 

@@ -6,21 +6,18 @@ that loosens until the owner confirms it (agent.dp.ledger_store).
 """
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     Strict,
     StringConstraints,
-    ValidationError,
     model_validator,
 )
 
 from agent.policy_text import render
+from shared.config import Settings, load, validate
 from shared.errors import ConfigError
 from shared.privacy.filter import choose_order
 from shared.privacy.ledger import policy_hash
@@ -37,11 +34,7 @@ Prg = Literal["aes-256-ctr", "chacha20"]
 PRG_CODES: dict[Prg, int] = {"aes-256-ctr": 1, "chacha20": 2}
 
 
-class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Range(_Block):
+class Range(Settings):
     """Both ends are allowed."""
 
     least: Annotated[Real, Field(gt=0)]
@@ -57,7 +50,7 @@ class Range(_Block):
         return self.least <= value <= self.most
 
 
-class TaskRule(_Block):
+class TaskRule(Settings):
     """One allowed task; without a hash, whatever of that id and version is installed.
 
     With `variants`, only these models of it, and a plan has to name the one it means.
@@ -69,7 +62,7 @@ class TaskRule(_Block):
     variants: tuple[Annotated[str, Strict()], ...] | None = Field(default=None, min_length=1)
 
 
-class Schedule(_Block):
+class Schedule(Settings):
     """The use the owner plans for; fixes the filter's order when the ledger is opened."""
 
     noise_multiplier: Annotated[Real, Field(ge=LOWEST_SIGMA, le=HIGHEST_SIGMA)]
@@ -77,7 +70,7 @@ class Schedule(_Block):
     steps: Annotated[Whole, Field(ge=1)]
 
 
-class SecaggPolicy(_Block):
+class SecaggPolicy(Settings):
     """Floors of secure aggregation; `n_min` counts agents in the sum, this one included."""
 
     n_min: Annotated[Whole, Field(ge=2)] = 3
@@ -98,7 +91,7 @@ class SecaggPolicy(_Block):
         return self
 
 
-class Policy(_Block):
+class Policy(Settings):
     """Immutable once read; every bound is inclusive."""
 
     epsilon_max: Annotated[Real, Field(gt=0, le=50)] = 8.0
@@ -150,25 +143,12 @@ class Policy(_Block):
             ConfigError: unreadable, not TOML, or against the schema; every fault at once, each as
                 file: key: rule.
         """
-        try:
-            raw = tomllib.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not valid TOML: {error}") from error
-        return cls.parse(raw, str(path))
+        return load(path, cls)
 
     @classmethod
     def parse(cls, raw: dict[str, Any], where: str) -> Self:
-        try:
-            return cls.model_validate(raw)
-        except ValidationError as error:
-            raise ConfigError(
-                "\n".join(
-                    f"{where}: {'.'.join(str(part) for part in fault['loc']) or 'policy'}: {fault['msg']}"
-                    for fault in error.errors(include_url=False)
-                )
-            ) from error
+        """Check values from elsewhere; `where` opens every line of the ConfigError."""
+        return validate(raw, cls, source=where)
 
     def to_json(self) -> str:
         """The canonical text that is hashed and chained in the ledger; ASCII, one line."""

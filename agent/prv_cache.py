@@ -6,18 +6,17 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from agent.dp.ledger_reading import PRV
 from agent.dp.prv import Prv, epsilon_prv
 from shared.files import write_atomic
 from shared.privacy.rdp import Segment
-
-FILE = "prv.json"
 
 
 def cached_prv(folder: Path, history: Iterable[Segment], delta: float) -> Prv:
     """As epsilon_prv; remembered beside the ledger if it could be computed and written."""
     segments = sorted(history)
     key = hashlib.sha256(repr((segments, delta)).encode("ascii")).hexdigest()
-    path = folder / FILE
+    path = folder / PRV
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         kept = json.loads(path.read_bytes())
         if kept["key"] == key:

@@ -5,11 +5,13 @@ disk before the reply that depends on it leaves. Whatever fails, the coordinator
 closed list and the owner a sentence in the agent's own log.
 """
 
+import errno
 import logging
 from dataclasses import dataclass
 
 from agent.device import Device
 from agent.dp.guard import Reservation, precheck
+from agent.dp.ledger_reading import LEDGER, check_never_opened
 from agent.dp.ledger_store import LedgerStore
 from agent.notices import clipped, consent, small_cohort
 from agent.offer import CheckedOffer, check_offer
@@ -24,6 +26,7 @@ from shared.errors import (
     ProtocolError,
     RefusalCode,
     StateDamaged,
+    StorageFailed,
 )
 from shared.event_log import Event
 from shared.failpoints import Failpoint, failpoint
@@ -45,6 +48,7 @@ from shared.secagg.errors import SecaggError
 from shared.secagg.ring import Lanes
 from shared.tasks.spec import Examples
 
+DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 LIFETIME_S = 900.0  # from the advert on: bounds how long a coordinator can go on choosing cohorts
 
 log = logging.getLogger("edgeveil.agent")
@@ -74,8 +78,11 @@ class Session:
         self._noted = ""  # the run whose small cohorts the owner has been told about
         for notice in consent(device.policy.secagg.allow_two):
             self._tell(notice)
-        if (device.ledger_folder / "ledger.jsonl").exists():
+        device.home.check_ledgers_kept()
+        if (device.ledger_folder / LEDGER).exists():
             self._ledger = self._open_ledger(n_ref=1)  # ignored: fixed when the ledger was made
+        else:
+            check_never_opened(device.ledger_folder / LEDGER)
 
     def close(self) -> None:
         self._erase()
@@ -100,7 +107,8 @@ class Session:
         except EdgeveilError as error:
             code, cause = _local_fault(error), error
         except Exception as error:
-            code, cause = RefusalCode.INTERNAL, error
+            disk = isinstance(error, OSError) and error.errno in DISK_FAULTS
+            code, cause = RefusalCode.STORAGE_FAILED if disk else RefusalCode.INTERNAL, error
             log.exception("%s of %s failed", request.stage, request.attempt)
         if self._open is not None and self._open.attempt == request.attempt:
             self._erase()
@@ -313,6 +321,8 @@ class Session:
 
 def _local_fault(error: EdgeveilError) -> RefusalCode:
     """The code for a fault of this device's own making."""
+    if isinstance(error, StorageFailed):
+        return RefusalCode.STORAGE_FAILED
     if isinstance(error, Busy):
         return RefusalCode.LEDGER_LOCKED
     if isinstance(error, StateDamaged):

@@ -258,6 +258,15 @@ class AgentHome:
         data = json.dumps(rounds, separators=(",", ":")).encode("ascii")
         write_atomic(self.path / "rounds.json", data)
 
+    def check_ledgers_kept(self) -> None:
+        """Raise StateDamaged if this device took part in rounds and has no ledger at all any more."""
+        if self._rounds() and not any(self.ledger_folder.glob("*/ledger.jsonl")):
+            raise StateDamaged(
+                f"{self.ledger_folder}: this device has taken part in rounds and their ledger is gone; "
+                "what was spent is unknown: put it back, or revoke the device and enrol it again from "
+                "an empty home"
+            )
+
     def _rounds(self) -> dict[str, tuple[int, int]]:
         path = self.path / "rounds.json"
         if not path.exists():

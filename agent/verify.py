@@ -15,12 +15,12 @@ from typing import Any
 
 from agent.budget import check_known, open_home
 from agent.config import known_dataset
-from agent.dp.ledger_reading import LEDGER, Verified, ledger_records
+from agent.dp.ledger_reading import LEDGER, Verified, check_never_opened, ledger_records
 from agent.dp.prv import Prv
 from agent.policy import Policy
 from agent.report import KIND, compose, message, segment_history
 from agent.state import AgentHome
-from shared.errors import ConfigError, EnrollmentError, ProtocolError, RefusalCode
+from shared.errors import ConfigError, EnrollmentError, ProtocolError, RefusalCode, StateDamaged
 from shared.files import read_file
 from shared.identity import verify
 from shared.privacy.facts import collect
@@ -132,6 +132,12 @@ def _home(path: Path, claimed: Mapping[str, Any] | None) -> AgentHome | None:
 def _check_ledger(home: AgentHome, name: str, finding: Finding) -> list[Record]:
     folder = home.ledger_folder / name
     if not (folder / LEDGER).exists():
+        try:
+            check_never_opened(folder / LEDGER)
+            home.check_ledgers_kept()
+        except StateDamaged as error:
+            finding.fail(Verdict.CHAIN, f"data set {name}: {error}")
+            return []
         finding.checked.append(f"data set {name}: no ledger yet, nothing was spent")
         return []
     try:

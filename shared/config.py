@@ -56,12 +56,14 @@ def validate(values: dict[str, Any], model: type[Model], *, source: str) -> Mode
 
 def describe(item: Any, source: str) -> str:
     """One pydantic error as `file: key: rule (got value)`."""
-    key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
+    # Where several types are allowed, pydantic puts its name of the type tried between the keys.
+    keys = [str(part) for part in item["loc"] if "[" not in str(part)]
+    key = ".".join(keys) or "(whole file)"
     if item["type"] == "extra_forbidden":
         return f"{source}: {key}: unknown key; check the spelling or remove it"
     if item["type"] == "missing":
         return f"{source}: {key}: required key is missing"
-    rule = item["msg"].removeprefix("Value error, ")
+    rule = item["msg"].removeprefix("Value error, ").replace("tuple", "list")
     value = item.get("input")
     shown = f" (got {value!r})" if _printable(value) else ""
     return f"{source}: {key}: {rule[0].lower()}{rule[1:]}{shown}"

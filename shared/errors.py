@@ -6,6 +6,7 @@ EdgeveilError                 abstract; carries its exit code
 ├── StateDamaged              65  ledger, database or key file unreadable: fail closed
 ├── TransportError            69  the other side cannot be reached
 ├── Busy                      75  another process holds the state folder, or try again later
+│   └── StorageFailed         75  the disk took something not (full, quota): free space, then go on
 ├── RunFailed                 75  a round aborted as often as the plan allows; it can be continued
 │   └── RunLost               65  agents have taken it further than the database; start a new one
 ├── EnrollmentError           77  not enrolled, token refused, revoked, superseded
@@ -60,6 +61,7 @@ class RefusalCode(StrEnum):
     BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
     BUDGET_WOULD_EXCEED = "BUDGET_WOULD_EXCEED"
     LEDGER_LOCKED = "LEDGER_LOCKED"
+    STORAGE_FAILED = "STORAGE_FAILED"
     LEDGER_CORRUPT = "LEDGER_CORRUPT"
     LEDGER_ROLLBACK = "LEDGER_ROLLBACK"
     DATASET_CHANGED = "DATASET_CHANGED"
@@ -112,6 +114,10 @@ class TransportError(EdgeveilError):
 
 class Busy(EdgeveilError):
     exit_code = ExitCode.TEMPORARY
+
+
+class StorageFailed(Busy):
+    """Nothing was lost: what could not be written had not begun."""
 
 
 class RunFailed(EdgeveilError):

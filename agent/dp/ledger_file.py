@@ -16,13 +16,13 @@ from agent.dp.ledger_reading import (
     BOOKMARK,
     LEDGER,
     Verified,
+    check_never_opened,
     ledger_records,
-    read_bookmark,
     read_ledger,
     read_verified,
 )
 from shared.clock import Clock
-from shared.errors import Blame, Busy, ProtocolError, RefusalCode
+from shared.errors import Blame, ProtocolError, RefusalCode, StorageFailed
 from shared.failpoints import Failpoint, failpoint
 from shared.files import write_atomic
 from shared.identity import Signer
@@ -65,10 +65,13 @@ class LedgerFile:
     def create(
         cls, path: Path, signer: Signer, clock: Clock, dataset_id: str, fields: Mapping[str, Value]
     ) -> Self:
-        """Write the first record in one piece: a ledger file is never empty, not even in a crash."""
+        """Write the first record in one piece: a ledger file is never empty, not even in a crash.
+
+        Raises:
+            LedgerDamaged: there was one, and its file is gone.
+        """
+        check_never_opened(path)
         body = _body(Kind.OPEN, 1, clock, dataset_id, fields)
-        if read_bookmark(path, signer.public) is not None:
-            raise LedgerDamaged(Fault.CHAIN, 1, f"{path}: is gone, although {BOOKMARK} attests it")
         record = Record.make(body, START, signer)
         found = Verified(opened(record), record.line(), b"", 0)
         write_atomic(path, found.data)
@@ -105,7 +108,7 @@ class LedgerFile:
         """Chain, sign, write and fsync one record; when this returns, it survives a power loss.
 
         Raises:
-            Busy: the disk took nothing of it (full); the ledger is as before.
+            StorageFailed: the disk took nothing of it (full); the ledger is as before.
             LedgerDamaged: its fate on disk is unknown.
             ProtocolError: STATE, this record may not follow; nothing was written.
         """
@@ -133,9 +136,10 @@ class LedgerFile:
     def _keep_place(self) -> None:
         """Now and then a bookmark, so that the next opening need not verify everything again.
 
-        Without one everything still works, only slower, so a full disk is no reason to stop.
+        The first one also attests that there is a ledger. Without one everything still works, only
+        slower, so a full disk is no reason to stop.
         """
-        if self._state.seq - self._marked < BOOKMARK_EVERY:
+        if self._marked and self._state.seq - self._marked < BOOKMARK_EVERY:
             return
         mark = Bookmark(self._size, self._digest.digest(), self._state)
         with contextlib.suppress(OSError):
@@ -153,7 +157,7 @@ class LedgerFile:
                     raise OSError("the disk took only a part of the line")
             except OSError as error:
                 self._undo(handle, before, record.seq)
-                raise Busy(
+                raise StorageFailed(
                     f"{self._path}: record {record.seq} could not be written ({error}); free disk "
                     "space, then training goes on"
                 ) from error

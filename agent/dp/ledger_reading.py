@@ -14,6 +14,8 @@ from shared.privacy.replay import advance, replay
 
 LEDGER = "ledger.jsonl"
 BOOKMARK = "ledger.bookmark"
+BLOB = "sealed.bin"  # the noisy update between seal and ack
+PRV = "prv.json"  # a figure computed from a ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,18 @@ def read_bookmark(path: Path, public: bytes) -> Bookmark | None:
         return Bookmark.decode(path.with_name(BOOKMARK).read_bytes(), public)
     except (OSError, ProtocolError):
         return None
+
+
+def check_never_opened(path: Path) -> None:
+    """Raise LedgerDamaged if something beside `path`, where no ledger is, says that there was one."""
+    left = [name for name in (BOOKMARK, BLOB, PRV) if path.with_name(name).exists()]
+    if left:
+        raise LedgerDamaged(
+            Fault.CHAIN,
+            1,
+            f"{path}: this ledger is gone, although {left[0]} attests that there was one; what it had "
+            "spent is unknown: put it back, or revoke the device and enrol it again from an empty home",
+        )
 
 
 def read_bytes(path: Path) -> bytes:

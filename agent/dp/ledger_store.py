@@ -22,17 +22,18 @@ from agent.dp.ledger_fields import (
     reserve_fields,
 )
 from agent.dp.ledger_file import LEDGER, LedgerFile, ledger_records, read_ledger
+from agent.dp.ledger_reading import BLOB
 from agent.policy import Policy
 from agent.policy_changes import loosened
 from shared.clock import Clock
 from shared.errors import (
     Blame,
     BudgetExhausted,
-    Busy,
     ConfigError,
     PolicyRefusal,
     ProtocolError,
     RefusalCode,
+    StorageFailed,
 )
 from shared.failpoints import Failpoint, failpoint
 from shared.files import exclusive_lock, fsync_directory, private_directory, write_atomic
@@ -45,7 +46,6 @@ from shared.privacy.records import Kind, Value
 __all__ = ["LedgerStore", "ledger_records", "read_ledger"]
 
 LOCK = "ledger.lock"
-BLOB = "sealed.bin"
 
 
 class LedgerStore:
@@ -181,7 +181,7 @@ class LedgerStore:
         """Keep the noisy update on disk, then record it; from here on it may be masked.
 
         Raises:
-            Busy: the disk is full; the reservation stays spent.
+            StorageFailed: the disk is full; the reservation stays spent.
         """
         with self._mutex:
             self._expect(Phase.RESERVED, attempt)
@@ -189,7 +189,7 @@ class LedgerStore:
             try:
                 write_atomic(self._folder / BLOB, blob)
             except OSError as error:
-                raise Busy(
+                raise StorageFailed(
                     f"{self._folder / BLOB}: cannot be written ({error.strerror})"
                 ) from error
             failpoint(Failpoint.AGENT_BLOB_AFTER)

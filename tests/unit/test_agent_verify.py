@@ -13,7 +13,8 @@ from agent.cli import app
 from agent.policy import Policy, SecaggPolicy
 from agent.report import sign
 from agent.verify import Verdict, check
-from shared.errors import ConfigError, EnrollmentError
+from shared.errors import ConfigError, EnrollmentError, StateDamaged
+from shared.messages import Attempt
 from shared.privacy.records import START, Record
 
 
@@ -301,3 +302,23 @@ def test_a_data_set_that_was_never_used_is_named_and_not_shown_as_unspent(device
     result = run(device, look, "--dataset", "no-such-data")
     assert isinstance(result.exception, ConfigError)
     assert "no data set named 'no-such-data' was used here; known: " in str(result.exception)
+
+
+@pytest.mark.parametrize("gone", ["file", "folder"])
+def test_a_deleted_ledger_is_damage_and_never_nothing_spent(device, gone):
+    device.home.advance(Attempt("run-1", 1, 1))
+    if gone == "file":
+        device.ledger.unlink()
+    else:
+        shutil.rmtree(device.ledger.parent)
+    for command in (
+        ("budget",),
+        ("budget", "--json", "--no-prv"),
+        ("budget", "plan", "--ledger", "--steps", "1"),
+    ):
+        result = CliRunner().invoke(app, [*command, "--home", str(device.path)])
+        assert isinstance(result.exception, StateDamaged), result.output
+        assert result.exception.exit_code == 65
+        assert "gone" in str(result.exception)
+    assert run(device, "verify").exit_code == Verdict.CHAIN
+    assert not device.ledger.exists()

@@ -18,7 +18,7 @@ from shared.errors import (
 )
 from shared.identity import Identity
 from shared.privacy.ledger import Phase
-from shared.privacy.records import Kind
+from shared.privacy.records import Kind, LedgerDamaged
 
 
 @pytest.fixture
@@ -325,7 +325,15 @@ def test_a_cloned_device_is_fenced_as_soon_as_both_have_trained(device, tmp_path
         assert caught.value.code is RefusalCode.LEDGER_ROLLBACK
 
 
-def test_a_deleted_ledger_is_noticed_by_the_echo(device):
+def test_a_deleted_ledger_is_never_begun_anew(device):
+    device.open().close()
+    device.ledger.unlink()
+    with pytest.raises(LedgerDamaged, match="gone, although ledger"):
+        device.open()
+    assert not device.ledger.exists()
+
+
+def test_a_deleted_ledger_folder_is_noticed_by_the_echo(device):
     with device.open() as store:
         device.spend(store, bench.proposal(1))
         head = store.head()

@@ -1,12 +1,18 @@
-"""A copy of a device's state, taken within a round and put back later, against an honest echo."""
+"""Ledgers that are copied, put back, deleted or written to a full disk, within a whole federation."""
 
+import errno
+import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from crash_bench import Scenario, World
 
+from agent import state
+from agent.dp import ledger_file, ledger_store
 from agent.dp.ledger_file import ledger_records
 from agent.state import AgentHome
+from shared.errors import StateDamaged
 from shared.messages import Stage
 from shared.privacy.records import Kind
 
@@ -69,4 +75,38 @@ def test_a_copy_taken_within_a_round_never_uploads_that_update_again(tmp_path, m
     else:
         assert fate == "refused:LEDGER_ROLLBACK"
         assert world.submissions() == 0
+    world.close()
+
+
+def test_a_device_that_took_part_and_lost_its_ledger_does_not_start(tmp_path):
+    world = Copied.make(tmp_path, Scenario(1, agents=4, rounds=1, quiet=True)).open()
+    world.work()
+    world.sessions[next(iter(world.sessions))].close()
+    shutil.rmtree(AgentHome(world.victim).ledger_folder)
+    with pytest.raises(StateDamaged, match="their ledger is gone"):
+        world._session(VICTIM)
+    assert not AgentHome(world.victim).ledger_folder.exists()
+    world.close()
+
+
+def full(*_arguments, **_options):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+FULL_DISKS = {
+    "the ledger": (ledger_file, "os", SimpleNamespace(**{**vars(os), "write": full})),
+    "the sealed update": (ledger_store, "write_atomic", full),
+    "the counter of rounds": (state, "write_atomic", full),
+}
+
+
+@pytest.mark.parametrize("where", FULL_DISKS)
+def test_a_full_disk_is_told_as_such_and_the_next_attempt_goes_on(tmp_path, monkeypatch, where):
+    world = Copied.make(tmp_path, Scenario(1, agents=4, rounds=1, quiet=True)).open()
+    with monkeypatch.context() as disk:
+        disk.setattr(*FULL_DISKS[where])
+        assert world.driver._attempt(1) is not None
+    record = world.store.rounds(world.driver.run.run_id)[-1]
+    assert set(record.dropped_reasons.values()) == {"refused:STORAGE_FAILED"}
+    assert world.driver._attempt(1) is None
     world.close()
