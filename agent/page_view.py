@@ -13,7 +13,7 @@ from agent.policy import Policy
 from agent.refusals import read_refusals
 from agent.state import Pinned
 from shared.event_log import Event, EventLine
-from shared.event_tail import newest
+from shared.event_search import newest
 from shared.installed import installed
 from shared.openmetrics import Registry
 from shared.pages.charts import DASHES, Line, line_chart, line_key, meter

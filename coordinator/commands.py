@@ -9,6 +9,7 @@ from typing import Any
 from coordinator.admin_client import call
 from coordinator.config import CoordinatorConfig, Plan, load_config, load_plan
 from coordinator.membership import agents_of
+from coordinator.records import Outcome
 from coordinator.setup import identity_path
 from coordinator.store import Store
 from coordinator.tls import tls_folder
@@ -177,7 +178,7 @@ def read_status(home: Path) -> dict[str, Any]:
     with Store.open(home, read_only=True) as store:
         found = status_of(store, home, config, {})
         last = store.last_run()
-        rounds = store.rounds(last.run_id) if last is not None else []
+        rounds = store.rounds(last.run_id, last=1) if last is not None else []
     return found | {
         "run": last.run_id if last is not None else None,
         "round": rounds[-1].round if rounds else None,
@@ -218,8 +219,8 @@ def last_run_of(store: Store) -> dict[str, Any] | None:
     }
 
 
-def read_report(home: Path, run_id: str | None) -> dict[str, Any]:
-    """The report of one run, or of the last."""
+def read_report(home: Path, run_id: str | None, *, last: int | None = None) -> dict[str, Any]:
+    """The report of one run, or of the last run; `last`: with the newest so many attempts alone."""
     from coordinator.reports import build  # noqa: PLC0415
 
     load_config(home)
@@ -227,7 +228,11 @@ def read_report(home: Path, run_id: str | None) -> dict[str, Any]:
         run = store.run(run_id) if run_id is not None else store.last_run()
         if run is None:
             raise ConfigError(f"{home}: no run yet; start one with: coordinator run plan.toml")
-        return build(run, store.rounds(run.run_id), home / "runs" / run.run_id)
+        records, folder = store.rounds(run.run_id, last=last), home / "runs" / run.run_id
+        if not any(record.outcome is Outcome.COMMITTED for record in records):
+            newest = store.last_committed(run.run_id)
+            records = records if newest is None else [newest, *records]
+        return build(run, records, folder, store.totals(run.run_id))
 
 
 def stop_serving(home: Path, *, timeout_s: float = 15.0) -> None:

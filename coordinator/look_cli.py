@@ -167,7 +167,7 @@ def report(
     if html is None and _nothing_yet(folder, run_id, as_json=as_json):
         return
     if html is None:
-        print_report(read_report(folder, run_id), as_json=as_json)
+        print_report(read_report(folder, run_id, last=None if as_json else SHOWN), as_json=as_json)
         return
     found = write_page(folder, run_id, html, "zh" if lang is PageLanguage.ZH else "en")
     if as_json:
@@ -186,12 +186,11 @@ def top(
 
     Example: coordinator top --once
     """
-    from coordinator.history import History
     from coordinator.top import look, watch
 
     folder = home_of(ROLE, home)
     if as_json:
-        print_json(look(folder, History()).as_json())
+        print_json(look(folder).as_json())
         return
     watch(folder, stdout, once=once or not stdout.is_terminal)
 

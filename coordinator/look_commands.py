@@ -10,8 +10,9 @@ from coordinator.config import load_config
 from coordinator.records import RoundRecord, Run
 from coordinator.store import Store
 from shared.errors import ConfigError
-from shared.event_log import EventLine, read_events
-from shared.event_tail import Tail, newest
+from shared.event_log import EventLine
+from shared.event_search import newest, of_round
+from shared.event_tail import Tail
 from shared.files import write_atomic
 from shared.pages.document import Language
 
@@ -47,11 +48,12 @@ def one_round(home: Path, run_id: str, number: int) -> tuple[list[RoundRecord], 
     if not records:
         raise ConfigError(f"run {run.run_id} has no finished attempt of round {number}")
     path = home / "runs" / run.run_id / "events.jsonl"
-    return records, [line for line in read_events(path) if line.round == number]
+    return records, list(of_round(path, number))
 
 
 def two_reports(home: Path, first: str, second: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    return read_report(home, first), read_report(home, second)
+    """Without most of their rounds: what is compared are totals and the newest model."""
+    return read_report(home, first, last=1), read_report(home, second, last=1)
 
 
 def write_page(home: Path, run_id: str | None, target: Path, language: Language) -> str:

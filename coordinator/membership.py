@@ -32,7 +32,11 @@ def list_agents(home: Path) -> list[dict[str, Any]]:
 
 
 def agents_of(store: Store, presence: Mapping[bytes, Presence]) -> list[dict[str, Any]]:
-    """State: held (awaits approval), pending (awaits a roster), offline, connected, revoked."""
+    """State: held (awaits approval), pending (awaits a roster), offline, connected, revoked.
+
+    `last_seen`: by the running process; else the end of the newest attempt with its update, or when it joined.
+    """
+    heard = store.last_answers()
     members = {agent.agent_id for agent in store.members()}
     agents = []
     for agent in sorted(store.agents(include_revoked=True), key=lambda item: item.name):
@@ -45,7 +49,7 @@ def agents_of(store: Store, presence: Mapping[bytes, Presence]) -> list[dict[str
                 "identity_key": agent.identity_public.hex(),
                 "joined": agent.joined,
                 "revoked": agent.revoked,
-                "last_seen": seen.last_seen if seen else None,
+                "last_seen": _last_seen(agent, seen, heard),
             }
         )
     return agents
@@ -82,6 +86,12 @@ def change_in(
     for name in names:
         events.emit(event, agent=name, sync=True)
     return changed
+
+
+def _last_seen(agent: EnrolledAgent, seen: Presence | None, heard: Mapping[str, float]) -> float:
+    if seen is not None and seen.last_seen is not None:
+        return seen.last_seen
+    return max(agent.joined, heard.get(agent.name, 0.0))
 
 
 def _state(agent: EnrolledAgent, seen: Presence | None, *, on_roster: bool) -> str:

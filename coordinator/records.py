@@ -1,10 +1,11 @@
 """What the coordinator remembers, as plain frozen values: no SQL, no I/O."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+FIRST_STAGE = "round"
 MOST_CLASSES = 50  # a larger confusion matrix is neither stored nor readable
 
 
@@ -125,6 +126,18 @@ class RoundRecord:
         values["outcome"] = self.outcome.value
         return values
 
+    def left_at(self, agent: str) -> str:
+        """The stage at which it left; empty when it did not, or when that was not recorded."""
+        stages = self.extra.get("dropped_stages")
+        return str(stages.get(agent, "")) if isinstance(stages, dict) else ""
+
+    def may_have_charged(self, agent: str) -> bool:
+        """Whether this attempt may have cost the agent budget: asked, and not refused at the offer."""
+        if agent not in self.selected:
+            return False
+        refused = self.dropped_reasons.get(agent, "").startswith("refused")
+        return not (refused and self.left_at(agent) in {FIRST_STAGE, ""})
+
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RoundRecord":
         """Read what as_json() wrote; fields of a newer version are ignored.
@@ -137,6 +150,30 @@ class RoundRecord:
         for key in ("selected", "survived", "dropped"):
             kept[key] = tuple(kept.get(key, ()))
         return cls(**kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What all finished attempts of a run add up to. `smallest`: of the committed sums, in agents."""
+
+    committed: int = 0
+    aborted: int = 0
+    seconds: float = 0.0
+    bytes_up: int = 0
+    bytes_down: int = 0
+    smallest: int | None = None
+
+    @classmethod
+    def of(cls, records: Sequence[RoundRecord]) -> "Totals":
+        committed = [record for record in records if record.outcome is Outcome.COMMITTED]
+        return cls(
+            committed=len(committed),
+            aborted=len(records) - len(committed),
+            seconds=sum(record.seconds for record in records),
+            bytes_up=sum(record.bytes_up for record in records),
+            bytes_down=sum(record.bytes_down for record in records),
+            smallest=min((len(record.survived) for record in committed), default=None),
+        )
 
 
 _RECORD_FIELDS = frozenset(item.name for item in fields(RoundRecord))

@@ -1,8 +1,8 @@
 """`coordinator top`: one picture of a coordinator, drawn again and again on a terminal."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,19 @@ from rich.table import Table
 from rich.text import Text
 
 from coordinator.commands import read_status
-from coordinator.history import History
 from coordinator.live import ANSWERED, WAITING, Now
-from coordinator.records import Outcome, RoundRecord, Run
-from coordinator.reports.facts import natural
+from coordinator.records import Outcome, RoundRecord, Run, Totals
+from coordinator.reports.facts import RunFacts, natural
 from coordinator.reports.tables import SHOWN_STAGE
 from coordinator.store import Store
 from shared.console import table, without
 from shared.event_tail import as_text
 from shared.pages.text import human_bytes
+from shared.privacy.heads import ToldBudget
 
 EVERY_S = 0.5
 LAST_ROUNDS = 8
+RECENT = 20  # attempts, for the throughput
 LAST_EVENTS = 6
 NARROW = 64  # columns of a terminal
 MOST_AGENTS = 20  # rows; the rest is counted
@@ -33,55 +34,67 @@ MOST_AGENTS = 20  # rows; the rest is counted
 
 @dataclass(frozen=True)
 class Picture:
-    """`records`: the newest attempts of `run`, oldest first; `charged`: ε by agent, at most."""
+    """`records`: the newest attempts of `run`, oldest first; `charged`: ε by agent, at most.
+
+    `told`: what agents attest of their whole budgets, by name.
+    """
 
     status: dict[str, Any]
     now: Now
-    run: Run | None
-    records: Sequence[RoundRecord]
-    charged: dict[str, float]
-    rounds: int
-    limit: float
+    told: Mapping[str, ToldBudget]
+    run: Run | None = None
+    records: Sequence[RoundRecord] = ()
+    totals: Totals = field(default_factory=Totals)
+    charged: Mapping[str, float] = field(default_factory=dict)
+    rounds: int = 0
+    limit: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
-        newest = [record.as_json() for record in self.records[-LAST_ROUNDS:]]
         return {
             "status": self.status,
             "now": self.now.as_json(),
             "rounds_planned": self.rounds,
-            "epsilon_charged": self.charged,
+            "rounds_committed": self.totals.committed,
+            "attempts_aborted": self.totals.aborted,
+            "epsilon_charged": dict(self.charged),
             "epsilon_limit": self.limit,
-            "rounds": newest,
+            "epsilon_attested": {name: asdict(told) for name, told in self.told.items()},
+            "rounds": [record.as_json() for record in self.records[-LAST_ROUNDS:]],
         }
 
 
-def look(home: Path, history: History) -> Picture:
+def look(home: Path) -> Picture:
+    """As it is now; costs the same however many rounds there were."""
     status = read_status(home)
     now = Now.from_json(status.pop("live", {}))
     with Store.open(home, read_only=True) as store:
-        run = store.last_run()
-        wanted = status["run"]
-        if wanted and (run is None or run.run_id != wanted):
-            run = store.run(wanted)
+        run = store.run(status["run"]) if status["run"] else store.last_run()
+        told = store.told_budgets()
         if run is None:
-            return Picture(status, now, None, [], {}, 0, 0.0)
-        found = history.of(store, run)
-    charged = {agent: found.charged(agent)[-1] for agent in found.agents}
-    plan = found.plan
+            return Picture(status, now, told)
+        found = RunFacts(run, store.rounds(run.run_id, last=RECENT))
+        charges, totals = store.charges(run.run_id), store.totals(run.run_id)
     return Picture(
-        status, now, run, found.records, charged, plan.rounds.count, plan.training.epsilon
+        status,
+        now,
+        told,
+        run=run,
+        records=found.records,
+        totals=totals,
+        charged={agent: found.epsilon_after(times) for agent, times in charges.items()},
+        rounds=found.plan.rounds.count,
+        limit=found.plan.training.epsilon,
     )
 
 
 def watch(home: Path, console: Console, *, once: bool) -> None:
     """Draw until interrupted."""
-    history = History()
     if once:
-        console.print(draw(look(home, history), time.time(), console.width))
+        console.print(draw(look(home), time.time(), console.width))
         return
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(draw(look(home, history), time.time(), console.width), refresh=True)
+            live.update(draw(look(home), time.time(), console.width), refresh=True)
             time.sleep(EVERY_S)
 
 
@@ -89,7 +102,7 @@ def draw(picture: Picture, at: float, width: int) -> Group:
     narrow = width < NARROW
     parts: list[Any] = [_head(picture), _progress(picture, at)]
     if picture.status["agents"]:
-        parts.append(_fitted(_agents(picture, at), ("seen s ago",) if narrow else ()))
+        parts.append(_fitted(_agents(picture, at), ("seen s ago", "ε attested") if narrow else ()))
     if picture.records:
         parts.append(_fitted(_rounds(picture), ("try", "accuracy") if narrow else ()))
     if picture.now.recent:
@@ -123,7 +136,7 @@ def _progress(picture: Picture, at: float) -> Table:
     if run is None:
         made.add_row("no run yet; start one with: coordinator run plan.toml")
         return made
-    done = sum(1 for record in picture.records if record.outcome is Outcome.COMMITTED)
+    done = picture.totals.committed
     bar = ProgressBar(total=max(1, picture.rounds), completed=done, width=24)
     made.add_row("run", run.run_id, Text(str(run.state)))
     made.add_row("rounds", bar, f"{done} of {picture.rounds}")
@@ -142,7 +155,7 @@ def _progress(picture: Picture, at: float) -> Table:
 
 
 def _throughput(records: Sequence[RoundRecord]) -> tuple[str, str]:
-    newest = records[-20:]
+    newest = records[-RECENT:]
     seconds = sum(record.seconds for record in newest)
     if not seconds:
         return "–", ""
@@ -152,7 +165,9 @@ def _throughput(records: Sequence[RoundRecord]) -> tuple[str, str]:
 
 
 def _agents(picture: Picture, at: float) -> Table:
-    made = table("Agents", "name", "state", ">seen s ago", "this attempt", ">ε charged")
+    made = table(
+        "Agents", "name", "state", ">seen s ago", "this attempt", ">ε charged", ">ε attested"
+    )
     agents = sorted(picture.status["agents"], key=lambda agent: natural(agent["name"]))
     for agent in agents[:MOST_AGENTS]:
         name, seen = agent["name"], agent["last_seen"]
@@ -165,10 +180,15 @@ def _agents(picture: Picture, at: float) -> Table:
             "never" if seen is None else f"{max(0.0, at - seen):.0f}",
             Text(part, style=style),
             "–" if spent is None else f"{spent:.2f}",
+            _told(picture.told.get(name)),
         )
     if len(agents) > MOST_AGENTS:
-        made.add_row(f"and {len(agents) - MOST_AGENTS} more", "", "", "", "")
+        made.add_row(f"and {len(agents) - MOST_AGENTS} more", *[""] * 5)
     return made
+
+
+def _told(budget: ToldBudget | None) -> str:
+    return "–" if budget is None else f"{budget.epsilon:.2f} of {budget.epsilon_max:g}"
 
 
 def _rounds(picture: Picture) -> Table:

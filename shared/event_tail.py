@@ -1,13 +1,12 @@
 """An event log as it grows, through rotations; and its lines as people read them."""
 
 import time
-from collections import deque
 from pathlib import Path
 from typing import BinaryIO
 
 from rich.text import Text
 
-from shared.event_log import EventLine, parse_line, read_events
+from shared.event_log import EventLine, parse_line
 
 COLOURS = {"warning": "yellow", "error": "red", "alarm": "bold red"}
 
@@ -57,11 +56,6 @@ class Tail:
             return False
         mine, there = Path(f"/proc/self/fd/{self._file.fileno()}").stat(), self._path.stat()
         return mine.st_ino != there.st_ino
-
-
-def newest(path: Path, count: int) -> list[EventLine]:
-    """The last `count` lines of a log, rotated files included."""
-    return list(deque(read_events(path), count)) if count else []
 
 
 def as_text(line: EventLine) -> Text:

@@ -17,7 +17,6 @@ from shared.privacy.heads import ToldBudget
 from shared.privacy.rdp import Segment, epsilon
 
 STAGES = ("round", "share", "masked", "agree", "unmask")
-FIRST = STAGES[0]
 
 
 @dataclass(frozen=True)
@@ -74,26 +73,35 @@ class RunFacts:
         An agent pays before it trains, so everybody who was asked and did not refuse at the offer is
         counted. An update that was sealed and not sent is masked again free, so it may be less.
         """
-        paid, spent = 0, []
-        for record in self.records:
-            paid += may_have_paid(record, agent)
-            spent.append(self._epsilon_after(paid))
-        return spent
+        if agent not in self._charged:
+            paid, spent = 0, []
+            for record in self.records:
+                paid += record.may_have_charged(agent)
+                spent.append(self.epsilon_after(paid))
+            self._charged[agent] = spent
+        return self._charged[agent]
 
     @cached_property
     def epsilon_if_always_asked(self) -> float:
-        return self._epsilon_after(len(self.records))
+        return self.epsilon_after(len(self.records))
 
-    def _epsilon_after(self, rounds: int) -> float:
-        while len(self._curve) <= rounds:
-            steps = self.proposal.steps * len(self._curve)
-            segment = Segment(self.proposal.noise_multiplier, self.proposal.sample_rate, steps)
-            self._curve.append(epsilon([segment], self.proposal.delta)[0] if steps else 0.0)
-        return self._curve[rounds]
+    def epsilon_after(self, charges: int) -> float:
+        """The ε at the plan's δ of that many rounds of this plan."""
+        if charges not in self._curve:
+            proposal = self.proposal
+            segment = Segment(
+                proposal.noise_multiplier, proposal.sample_rate, proposal.steps * charges
+            )
+            self._curve[charges] = epsilon([segment], proposal.delta)[0]
+        return self._curve[charges]
 
     @cached_property
-    def _curve(self) -> list[float]:
-        return [0.0]
+    def _curve(self) -> dict[int, float]:
+        return {0: 0.0}
+
+    @cached_property
+    def _charged(self) -> dict[str, list[float]]:
+        return {}
 
 
 def natural(name: str) -> tuple[str, int]:
@@ -110,19 +118,6 @@ def part_of(record: RoundRecord, agent: str) -> str:
     if reason is not None:
         return "refused" if reason.startswith("refused") else "dropped"
     return "dropped" if agent in record.selected else ""
-
-
-def left_at(record: RoundRecord, agent: str) -> str:
-    """The stage at which it left; empty when it did not, or when that was not recorded."""
-    stages = record.extra.get("dropped_stages")
-    return str(stages.get(agent, "")) if isinstance(stages, dict) else ""
-
-
-def may_have_paid(record: RoundRecord, agent: str) -> bool:
-    if agent not in record.selected:
-        return False
-    refused = record.dropped_reasons.get(agent, "").startswith("refused")
-    return not (refused and left_at(record, agent) in {FIRST, ""})
 
 
 def reasons_of(records: Sequence[RoundRecord], agent: str) -> Counter[str]:

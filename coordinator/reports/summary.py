@@ -4,18 +4,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from coordinator.records import RoundRecord, Run
+from coordinator.records import RoundRecord, Run, Totals
 from coordinator.reports.facts import RunFacts
 from shared.metrics import Scores
 
 SCHEMA = 1
 
 
-def build(run: Run, records: Sequence[RoundRecord], folder: Path) -> dict[str, Any]:
-    """The run's report. `epsilon_planned` is what the plan asks for; only agents know what they spent."""
+def build(
+    run: Run, records: Sequence[RoundRecord], folder: Path, totals: Totals | None = None
+) -> dict[str, Any]:
+    """The run's report. `epsilon_planned` is what the plan asks for; only agents know what they spent.
+
+    `totals`: needed when `records` are only the newest ones.
+    """
     found = RunFacts(run, records)
     plan, proposal, committed = found.plan, found.proposal, found.committed
     last = committed[-1] if committed else None
+    totals = totals or Totals.of(records)
     return {
         "schema": SCHEMA,
         "run": run.run_id,
@@ -36,14 +42,14 @@ def build(run: Run, records: Sequence[RoundRecord], folder: Path) -> dict[str, A
         "secure_aggregation": {
             "protocol": "secagg-v1",
             "n_min": plan.secagg.n_min,
-            "smallest_sum": min((len(record.survived) for record in committed), default=None),
+            "smallest_sum": totals.smallest,
         },
-        "rounds_committed": len(committed),
+        "rounds_committed": totals.committed,
         "rounds_planned": plan.rounds.count,
-        "attempts_aborted": len(records) - len(committed),
-        "seconds": round(sum(record.seconds for record in records), 3),
-        "bytes_up": sum(record.bytes_up for record in records),
-        "bytes_down": sum(record.bytes_down for record in records),
+        "attempts_aborted": totals.aborted,
+        "seconds": round(totals.seconds, 3),
+        "bytes_up": totals.bytes_up,
+        "bytes_down": totals.bytes_down,
         "metrics": dict(last.metrics) if last else {},
         "classification": None if found.scores is None else classification(found.scores),
         "model": str(folder / f"round-{last.round:04d}.safetensors") if last else None,

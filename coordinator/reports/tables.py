@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coordinator.records import Outcome, RoundRecord
-from coordinator.reports.facts import STAGES, left_at, natural, part_of
+from coordinator.reports.facts import STAGES, natural, part_of
 from shared.console import table
 from shared.event_log import EventLine
 from shared.pages.text import human_bytes, plain
@@ -119,7 +119,7 @@ def _agent_table(record: RoundRecord, events: Sequence[EventLine]) -> Table:
     made.columns[0].no_wrap = made.columns[1].no_wrap = True
     answers = {(line.agent, line.stage): line for line in events if line.event == "agent.reply"}
     for agent in sorted(record.selected, key=natural):
-        part, left = part_of(record, agent), left_at(record, agent)
+        part, left = part_of(record, agent), record.left_at(agent)
         given = [answers.get((agent, stage)) for stage in STAGES]
         times = ["–" if line is None else f"{(line.dur_ms or 0) / 1000:.2f}" for line in given]
         sent = sum(line.size for line in given if line is not None)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
 from coordinator.records import Outcome, RoundRecord, Run, RunState
@@ -185,6 +186,18 @@ def _close_attempt(connection: sa.Connection, record: RoundRecord) -> None:
         raise ValueError(f"{name}: this round is committed already") from error
     if closed != 1:
         raise ValueError(f"{name}: this attempt is not open")
+    _count_charges(connection, record)
+
+
+def _count_charges(connection: sa.Connection, record: RoundRecord) -> None:
+    table = schema.charges
+    charged = [agent for agent in record.selected if record.may_have_charged(agent)]
+    rows = [{"run_id": record.run, "agent": agent, "times": 1} for agent in charged]
+    if rows:
+        statement = insert(table).on_conflict_do_update(
+            index_elements=[table.c.run_id, table.c.agent], set_={"times": table.c.times + 1}
+        )
+        connection.execute(statement, rows)
 
 
 def _run(row: sa.Row[Any]) -> Run:

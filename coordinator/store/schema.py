@@ -1,10 +1,24 @@
 """The tables of state.db as they are today; coordinator/migrations says how they came about."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
-HEAD = "0002"  # the newest migration; read here so that opening does not need to import alembic
+HEAD = "0003"  # the newest migration; read here so that opening does not need to import alembic
 
 metadata = sa.MetaData()
+
+_TOTALLED: tuple[tuple[str, type[sa.types.TypeEngine[Any]], str], ...] = (
+    ("seconds", sa.Float, "json_extract(record, '$.seconds')"),
+    ("bytes_up", sa.Integer, "json_extract(record, '$.bytes_up')"),
+    ("bytes_down", sa.Integer, "json_extract(record, '$.bytes_down')"),
+    ("survivors", sa.Integer, "json_array_length(record, '$.survived')"),
+)
+
+
+def _computed(name: str, kind: type[sa.types.TypeEngine[Any]], source: str) -> sa.Column[Any]:
+    return sa.Column(name, kind, sa.Computed(source, persisted=False))
+
 
 meta = sa.Table(
     "meta",
@@ -69,6 +83,9 @@ rounds = sa.Table(
     sa.Column("attempt", sa.Integer, primary_key=True),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("record", sa.Text, nullable=False),
+    # Read from the record by SQLite, so that they cannot disagree with it.
+    *(_computed(name, kind, source) for name, kind, source in _TOTALLED),
+    sa.Index("rounds_totals", "run_id", "outcome", *(name for name, _, _ in _TOTALLED)),
     # However the coordinator fails, a round can be committed only once.
     sa.Index(
         "rounds_committed",
@@ -77,4 +94,13 @@ rounds = sa.Table(
         unique=True,
         sqlite_where=sa.text("outcome = 'committed'"),
     ),
+)
+
+# Counted as attempts end; the sum over a hundred thousand records would take too long to look at.
+charges = sa.Table(
+    "charges",
+    metadata,
+    sa.Column("run_id", sa.Text, sa.ForeignKey("runs.run_id"), primary_key=True),
+    sa.Column("agent", sa.Text, primary_key=True),
+    sa.Column("times", sa.Integer, nullable=False),
 )

@@ -14,12 +14,13 @@ from coordinator.store import schema
 from coordinator.store.agents import AgentTables
 from coordinator.store.database import open_database
 from coordinator.store.rounds import RoundTables
+from coordinator.store.sums import SumTables
 from shared.clock import Clock, SystemClock
 
 FILE = "state.db"
 
 
-class Store(AgentTables, RoundTables):
+class Store(AgentTables, RoundTables, SumTables):
     """Thread-safe; every method is one transaction that is on the disk when it returns."""
 
     @classmethod

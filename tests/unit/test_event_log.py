@@ -8,7 +8,8 @@ import pytest
 from enrollment_bench import NOW, TurnableClock
 
 from shared.errors import StateDamaged
-from shared.event_log import Event, EventLine, EventLog, read_events
+from shared.event_log import Event, EventLine, EventLog, read_events, rotated
+from shared.event_search import newest, of_round
 
 
 @pytest.fixture
@@ -156,3 +157,31 @@ def test_a_line_beyond_any_honest_length_is_damage(path):
     path.write_bytes(b'{"ts":1,"level":"info","event":"run.start","run":"' + b"a" * 5000 + b'"}\n')
     with pytest.raises(StateDamaged, match=r":1: .*longer than 4096"):
         list(read_events(path))
+
+
+def test_the_newest_lines_and_those_of_one_round_are_found_across_rotations(tmp_path):
+    path = tmp_path / "events.jsonl"
+    assert newest(path, 3) == list(of_round(path, 3)) == []
+    with EventLog(path, rotate_bytes=400) as log:
+        for number in range(1, 41):
+            log.emit(Event.ROUND_START, run="run-1", round=number, attempt=1)
+            log.emit(Event.ROUND_COMMIT, run="run-1", round=number, attempt=1, dur_ms=number)
+    kept = list(read_events(path))
+    assert rotated(path, 2).exists()
+    assert len(kept) > 20
+    for count in (0, 1, 7, len(kept), 1000):
+        assert newest(path, count) == kept[len(kept) - min(count, len(kept)) :]
+    for number in (3, 4, 39, 40):  # 3 and 4 are not 39 and 40
+        assert list(of_round(path, number)) == [line for line in kept if line.round == number]
+    with path.open("ab") as file:
+        file.write(b'{"ts":1,"level":"info","event":"round.st')
+    assert newest(path, 1) == kept[-1:]
+
+
+def test_a_damaged_line_is_named_where_it_is_asked_for(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"ts":1,"level":"info","event":"no.such","round":7}\n')
+    for look in (lambda: newest(path, 1), lambda: list(of_round(path, 7))):
+        with pytest.raises(StateDamaged, match=r"events.jsonl: not an event line"):
+            look()
+    assert list(of_round(path, 8)) == []

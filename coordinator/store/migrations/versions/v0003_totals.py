@@ -1,0 +1,44 @@
+"""Sums and charges of a run need not be gathered from a hundred thousand records any more."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+VALUES = {
+    "seconds": (sa.Float, "json_extract(record, '$.seconds')"),
+    "bytes_up": (sa.Integer, "json_extract(record, '$.bytes_up')"),
+    "bytes_down": (sa.Integer, "json_extract(record, '$.bytes_down')"),
+    "survivors": (sa.Integer, "json_array_length(record, '$.survived')"),
+}
+
+
+# As RoundRecord.may_have_charged(): asked, and not refused at the offer.
+CHARGED = """
+INSERT INTO charges (run_id, agent, times)
+SELECT run_id, asked.value, count(*)
+FROM rounds, json_each(record, '$.selected') AS asked
+WHERE outcome != 'open' AND NOT EXISTS (
+    SELECT 1 FROM json_each(record, '$.dropped_reasons') AS gone
+    WHERE gone.key = asked.value AND gone.value LIKE 'refused%' AND coalesce((
+        SELECT stage.value FROM json_each(record, '$.extra.dropped_stages') AS stage
+        WHERE stage.key = asked.value
+    ), '') IN ('', 'round')
+)
+GROUP BY run_id, asked.value
+"""
+
+
+def upgrade() -> None:
+    for name, (kind, expression) in VALUES.items():
+        made: sa.Column[float] = sa.Column(name, kind, sa.Computed(expression, persisted=False))
+        op.add_column("rounds", made)
+    op.create_index("rounds_totals", "rounds", ["run_id", "outcome", *VALUES])
+    op.create_table(
+        "charges",
+        sa.Column("run_id", sa.Text, sa.ForeignKey("runs.run_id"), primary_key=True),
+        sa.Column("agent", sa.Text, primary_key=True),
+        sa.Column("times", sa.Integer, nullable=False),
+    )
+    op.execute(CHARGED)

@@ -1,0 +1,64 @@
+"""The store's half for whoever looks: sums over the attempts of a run, without reading each of them."""
+
+import json
+
+import sqlalchemy as sa
+
+from coordinator.records import Outcome, Totals
+from coordinator.store import schema
+from coordinator.store.database import Tables
+from coordinator.store.rounds import OPEN
+
+SEARCHED = 50  # attempts, for when an agent was last heard
+
+
+class SumTables(Tables):
+    """Only reads."""
+
+    def totals(self, run_id: str) -> Totals:
+        """What the finished attempts of a run add up to; read from one index, however many there are."""
+        table, values = schema.rounds, schema.rounds.c
+        sums = (
+            sa.func.sum(column) for column in (values.seconds, values.bytes_up, values.bytes_down)
+        )
+        query = sa.select(values.outcome, sa.func.count(), *sums, sa.func.min(values.survivors))
+        query = query.where(table.c.run_id == run_id, table.c.outcome != OPEN)
+        with self._database.reading() as connection:
+            rows = {row[0]: row for row in connection.execute(query.group_by(values.outcome))}
+        none = ("", 0, 0.0, 0, 0, None)
+        good, bad = (rows.get(outcome.value, none) for outcome in Outcome)
+        return Totals(
+            committed=good[1],
+            aborted=bad[1],
+            seconds=good[2] + bad[2],
+            bytes_up=good[3] + bad[3],
+            bytes_down=good[4] + bad[4],
+            smallest=good[5],
+        )
+
+    def charges(self, run_id: str) -> dict[str, int]:
+        """Agents by name → how many attempts may have charged them; RoundRecord.may_have_charged()."""
+        table = schema.charges
+        query = sa.select(table.c.agent, table.c.times).where(table.c.run_id == run_id)
+        with self._database.reading() as connection:
+            return {row.agent: row.times for row in connection.execute(query)}
+
+    def last_answers(self) -> dict[str, float]:
+        """Agents by name → when the newest attempt ended that had their update; of the newest so many."""
+        table = schema.rounds
+        newest = (
+            sa.select(table.c.record)
+            .join(schema.runs, schema.runs.c.run_id == table.c.run_id)
+            .where(table.c.outcome != OPEN)
+            .order_by(schema.runs.c.number.desc(), table.c.round.desc(), table.c.attempt.desc())
+            .limit(SEARCHED)
+            .subquery()
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(sa.select(newest.c.record)).all()
+        found: dict[str, float] = {}
+        for row in rows:
+            record = json.loads(row.record)
+            for name in record["survived"]:
+                found.setdefault(name, float(record["finished"]))
+        return found
