@@ -146,6 +146,10 @@ def test_a_database_of_the_first_schema_is_migrated_and_holds_nobody(tmp_path):
     import sqlite3
 
     with sqlite3.connect(tmp_path / "state.db") as plain:
+        plain.execute("DROP TABLE charges")
+        plain.execute("DROP INDEX rounds_totals")
+        for name in ("seconds", "bytes_up", "bytes_down", "survivors"):
+            plain.execute(f"ALTER TABLE rounds DROP COLUMN {name}")
         plain.execute("ALTER TABLE members DROP COLUMN held")
         plain.execute("ALTER TABLE invites DROP COLUMN hold")
         plain.execute("UPDATE alembic_version SET version_num = '0001'")
