@@ -11,6 +11,7 @@ from fakes_federation import POLICY, Federation, plan_for
 
 from agent.budget import read_budget
 from agent.dp.ledger_store import LedgerStore
+from agent.upload import vector_lanes
 from coordinator import checkpoint
 from shared.errors import RunFailed
 from shared.messages import Stage
@@ -97,9 +98,12 @@ def test_the_coordinator_receives_noise_and_never_an_update(federation, monkeypa
     assert len(received) == 4
     assert len(updates) == 4
     bytes_per_lane = driver._params.bits // 8
+    for _, update in updates:
+        plain = vector_lanes(update.astype(np.float32), driver._params).astype("<i8")
+        assert chi_square(plain.view(np.uint8).reshape(-1, 8)[:, :bytes_per_lane]) > 100
     for bulk in received:
         raw = np.frombuffer(bulk, np.uint8).reshape(-1, bytes_per_lane)
-        assert chi_square(raw) < 3.7
+        assert chi_square(raw) < 7  # uniform bytes exceed this once in 7e8 vectors (255 degrees)
         lanes = centred(raw)[1:]
         for _, update in updates:
             assert (
