@@ -144,9 +144,9 @@ def _owners_view(
         with EventLog(path / JOURNAL) as journal:
             yield journal
         return
-    from agent.page import OwnersPage  # noqa: PLC0415 - a web server only when asked for
+    from agent.page import owners_page  # noqa: PLC0415 - a web server only when asked for
 
-    shown = OwnersPage(path, dataset, page)
+    shown = owners_page(path, dataset, page)
     with EventLog(path / JOURNAL, watch=lambda _: shown.ring()) as journal:
         shown.start()
         on_status(f"page {shown.url}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from coordinator.certificates import expiry
 from coordinator.config import CoordinatorConfig, Plan
-from coordinator.dashboard import Dashboard, PageAddress
+from coordinator.dashboard import PageAddress, dashboard
 from coordinator.dashboard.view import Pages
 from coordinator.gateway import Gateway
 from coordinator.live import Live
@@ -20,6 +20,7 @@ from coordinator.records import RunState
 from coordinator.store import Store
 from coordinator.tls import authority_path
 from shared.event_log import EventLine
+from shared.pages.server import PageServer
 from shared.telling import show_event
 
 LEAST_AGENTS = 3  # needed when no run says otherwise
@@ -43,7 +44,7 @@ class Lookout:
         self._gateway: Gateway | None = None
         self._alive: Callable[[], bool] = lambda: False
         self._chain: Path | None = None
-        self._page: Dashboard | None = None
+        self._page: PageServer | None = None
         self.live = Live()
         self.metrics = Metrics(self._read)
         store.watch_commits(self.metrics.committed)
@@ -76,7 +77,7 @@ class Lookout:
             self.live,
             lambda: agents_of(self._store, gateway.presence()),
         )
-        self._page = Dashboard(address, self._home, pages, self.metrics.render, tls)
+        self._page = dashboard(address, self._home, pages, self.metrics.render, tls)
         self._page.start()
 
     def stop(self) -> None:

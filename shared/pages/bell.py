@@ -13,7 +13,7 @@ class TooMany(Exception):
 
 
 class Bell:
-    """ring() from any thread; stream() inside the server's loop."""
+    """ring() from any thread; everything else inside the server's loop."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -33,28 +33,32 @@ class Bell:
         self._closed = True
         self.ring()
 
-    def admit(self) -> None:
-        """Raise TooMany when everybody who fits is there."""
+    def admit(self) -> asyncio.Event:
+        """A place for stream(), taken at once: requests that come together cannot share one.
+
+        Raises TooMany when everybody who fits is there; leave() gives the place back.
+        """
         if len(self._listeners) >= MOST_LISTENERS:
             raise TooMany
+        place = asyncio.Event()
+        self._listeners.add(place)
+        return place
 
-    async def stream(self) -> AsyncIterator[bytes]:
-        """One message per ring and one every few seconds."""
-        heard = asyncio.Event()
-        self._listeners.add(heard)
-        try:
-            number = 0
-            while not self._closed:
-                number += 1
-                yield f"data: {number}\n\n".encode()
-                try:
-                    await asyncio.wait_for(heard.wait(), HEARTBEAT_S)
-                except TimeoutError:
-                    continue
-                await asyncio.sleep(GATHER_S)
-                heard.clear()
-        finally:
-            self._listeners.discard(heard)
+    def leave(self, place: asyncio.Event) -> None:
+        self._listeners.discard(place)
+
+    async def stream(self, heard: asyncio.Event) -> AsyncIterator[bytes]:
+        """One message per ring and one every few seconds; `heard` is a place from admit()."""
+        number = 0
+        while not self._closed:
+            number += 1
+            yield f"data: {number}\n\n".encode()
+            try:
+                await asyncio.wait_for(heard.wait(), HEARTBEAT_S)
+            except TimeoutError:
+                continue
+            await asyncio.sleep(GATHER_S)
+            heard.clear()
 
     def _ring(self) -> None:
         for heard in self._listeners:

@@ -1,14 +1,19 @@
 """The page's own server: who may look, what it answers, how soon it tells."""
 
+import socket
 import ssl
 import threading
 import time
+from contextlib import ExitStack
 
 import httpx
 import pytest
+from processes_bench import wait_until
 
+from agent.page import owners_page
 from coordinator.certificates import ensure_authority, ensure_leaf
-from coordinator.dashboard import Dashboard, PageAddress
+from coordinator.dashboard import PageAddress
+from coordinator.dashboard import dashboard as made_dashboard
 from coordinator.dashboard.view import Pages
 from coordinator.live import Live
 from coordinator.store import Store
@@ -17,6 +22,7 @@ from shared.event_log import Event, EventLine, EventLog
 from shared.event_tail import Tail
 from shared.pages.bell import MOST_LISTENERS
 from shared.pages.door import Door, is_loopback, page_token, split_address
+from shared.pages.server import bind
 
 AGENTS = [{"name": "cam-1", "state": "connected", "last_seen": time.time()}]
 
@@ -30,7 +36,7 @@ def store(tmp_path):
 def dashboard(tmp_path, store, wanted="127.0.0.1:0", tls=None):
     live = Live()
     pages = Pages("https://fl.example.org:8443", store, live, lambda: AGENTS)
-    made = Dashboard(PageAddress.of(wanted), tmp_path, pages, lambda: "# EOF\n", tls)
+    made = made_dashboard(PageAddress.of(wanted), tmp_path, pages, lambda: "# EOF\n", tls)
     made.start()
     return made, live
 
@@ -126,6 +132,22 @@ def test_there_is_room_for_so_many_watchers_and_no_more(page):
     made._bell._listeners = set()
 
 
+def test_requests_that_come_together_do_not_get_more_places_than_there_are(page):
+    """Each place is taken while its request is judged, and given back when its reader goes away."""
+    made, _, client = page
+    address = ("127.0.0.1", int(made.url.rstrip("/").rpartition(":")[2]))
+    request = b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with ExitStack() as around:
+        watchers = [around.enter_context(socket.create_connection(address)) for _ in range(60)]
+        for watcher in watchers:
+            watcher.sendall(request)
+        told = sorted(watcher.recv(100).split(b" ")[1] for watcher in watchers)
+        assert told == [b"200"] * MOST_LISTENERS + [b"503"] * (60 - MOST_LISTENERS)
+        assert len(made._bell._listeners) == MOST_LISTENERS
+    wait_until(lambda: not made._bell._listeners, 10, "the places given back")
+    assert client.get("/metrics").status_code == 200
+
+
 def test_elsewhere_it_speaks_tls_and_asks_for_the_token(tmp_path, store):
     ensure_authority(tmp_path / "tls")
     files = ensure_leaf(tmp_path / "tls", ["localhost"])
@@ -161,13 +183,22 @@ def test_elsewhere_without_tls_it_is_not_shown_at_all(tmp_path, store):
 def test_a_busy_port_is_an_error_only_where_it_was_chosen(tmp_path, store):
     first, _ = dashboard(tmp_path, store)
     port = int(first.url.rstrip("/").rpartition(":")[2])
-    with pytest.raises(ConfigError, match="cannot show the page"):
-        PageAddress.of(f"127.0.0.1:{port}").bind()
-    given = PageAddress("127.0.0.1", port, fixed=False).bind()
+    with pytest.raises(ConfigError, match=r"cannot show the page on .* change `page`"):
+        dashboard(tmp_path, store, f"127.0.0.1:{port}")
+    given = bind("127.0.0.1", port, fixed=False, advice="")
     assert given.getsockname()[1] != port
     given.close()
     first.stop()
     assert PageAddress.of("off") is None
+
+
+def test_a_devices_page_is_refused_elsewhere_and_on_a_port_that_is_taken(tmp_path):
+    with pytest.raises(ConfigError, match=r"--page-listen 0\.0\.0\.0:0: .* loopback only"):
+        owners_page(tmp_path, "data", "0.0.0.0:0")
+    with bind("127.0.0.1", 0, fixed=True, advice="") as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match=r"cannot show the page on .* --page-listen"):
+            owners_page(tmp_path, "data", f"127.0.0.1:{port}")
 
 
 def test_only_this_machine_counts_as_loopback():
