@@ -1,6 +1,6 @@
 """What the held-out metrics say: which round is best, whether to stop, whether a round did harm (pure)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,3 +57,18 @@ def harmful(value: float, rounds: Sequence[Scored], *, tolerance: float) -> bool
     """
     top = best(rounds)
     return tolerance > 0 and top is not None and value < top.score - tolerance
+
+
+def harm(
+    metrics: Mapping[str, float], scores: Sequence[Scored], *, metric: Metric, tolerance: float
+) -> str:
+    """Why a round with these held-out metrics is to be undone, or ""."""
+    if metric not in metrics:
+        return ""
+    value = metrics[metric]
+    if not harmful(score(metric, value), scores, tolerance=tolerance):
+        return ""
+    return (
+        f"{metric} {value:.4g} is more than {tolerance:g} worse than the best round's; "
+        "the round was undone"
+    )

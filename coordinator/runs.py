@@ -10,11 +10,11 @@ from pathlib import Path
 
 from coordinator import checkpoint, judgement, run_files
 from coordinator.config import Plan
-from coordinator.driver import Evaluate, OpenRun
 from coordinator.learning import Learned
 from coordinator.offers import secagg_params, training_plan
 from coordinator.records import Run, RunState
 from coordinator.store import Store
+from coordinator.underway import Evaluate, OpenRun
 from shared.errors import ConfigError, ProtocolError
 from shared.files import private_directory
 from shared.tasks import registry

@@ -30,12 +30,13 @@ from agent.state import AgentHome, Pinned
 from coordinator import checkpoint, run_files
 from coordinator.attempt import Surroundings
 from coordinator.config import Plan
-from coordinator.driver import Driver, OpenRun, Progress
+from coordinator.driver import Driver
 from coordinator.learning import Learned
 from coordinator.offers import secagg_params, training_plan
 from coordinator.records import EnrolledAgent, RunState
 from coordinator.store import Store
 from coordinator.transport import Incoming, Lost, Presence
+from coordinator.underway import OpenRun, Progress
 from shared import failpoints
 from shared.clock import SystemClock
 from shared.event_log import EventLog, read_events
@@ -269,9 +270,8 @@ class World:
             around=around,
             progress=Progress(),
         )
-        self.driver._pause = lambda _seconds: (
-            None
-        )  # back-off costs wall time and proves nothing here
+        # Back-off and waiting cost wall time and prove nothing here.
+        self.driver._pause = self.driver._selection._pause = lambda _seconds: None
         self.first = first
 
     def work(self):

@@ -18,11 +18,12 @@ from agent.session import Session
 from agent.state import AgentHome, Pinned
 from coordinator.attempt import Surroundings
 from coordinator.config import Plan
-from coordinator.driver import Driver, Progress
+from coordinator.driver import Driver
 from coordinator.records import EnrolledAgent, RunState
 from coordinator.runs import open_run, submit
 from coordinator.store import Store
 from coordinator.transport import Incoming, Lost, Presence
+from coordinator.underway import Progress
 from shared.clock import SystemClock
 from shared.data.public import mnist_5000, stratified_order
 from shared.event_log import EventLog

@@ -39,17 +39,18 @@ from crash_bench import (  # noqa: E402
 )
 
 import agent.run as agent_run  # noqa: E402
+import coordinator.execution as execution_module  # noqa: E402
 import coordinator.serve as serve_module  # noqa: E402
 from agent.device import Device  # noqa: E402
 from agent.flower_link import FlowerLink  # noqa: E402, F401 - imported before the forks
 from agent.state import AgentHome, Pinned  # noqa: E402
 from coordinator import run_files  # noqa: E402
-from coordinator.driver import OpenRun  # noqa: E402
 from coordinator.learning import Learned  # noqa: E402
 from coordinator.records import EnrolledAgent  # noqa: E402
 from coordinator.roster_files import load_federation_key  # noqa: E402
 from coordinator.setup import identity_path, initialise, tls_folder  # noqa: E402
 from coordinator.store import Store  # noqa: E402
+from coordinator.underway import OpenRun  # noqa: E402
 from shared import failpoints  # noqa: E402
 from shared.clock import SystemClock  # noqa: E402
 from shared.failpoints import Failpoint, Schedule  # noqa: E402
@@ -155,7 +156,7 @@ class Bench:
 
     def serve(self):
         tap(self._world())
-        serve_module.open_run = self._open_run
+        execution_module.open_run = self._open_run
         serve_module.serve(self.home, None)
 
     def _world(self):

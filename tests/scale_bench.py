@@ -19,6 +19,7 @@ import numpy as np
 from crash_bench import SPEC, ThinShelf, ThinTask, ThinTrainer, thin_plan
 from processes_bench import free_port
 
+import coordinator.execution as execution_module
 import coordinator.serve as serve_module
 import shared.identity as identity_module
 import shared.messages as messages_module
@@ -30,13 +31,14 @@ from agent.session import Session
 from agent.state import AgentHome, Pinned
 from coordinator import run_files
 from coordinator.attempt import Surroundings
-from coordinator.driver import Driver, OpenRun, Progress
+from coordinator.driver import Driver
 from coordinator.learning import Learned
 from coordinator.records import EnrolledAgent, RunState
 from coordinator.roster_files import load_federation_key
 from coordinator.setup import identity_path, initialise, tls_folder
 from coordinator.store import Store
 from coordinator.transport import Incoming, Presence
+from coordinator.underway import OpenRun, Progress
 from shared.clock import SystemClock
 from shared.event_log import EventLog, read_events
 from shared.files import private_directory
@@ -295,7 +297,7 @@ class TlsFederation:
             os._exit(code)
 
     def _serve(self):
-        serve_module.open_run = self.members.open_run
+        execution_module.open_run = self.members.open_run
         serve_module.serve(self.members.home, None, quiet=True)
 
     def _work(self, numbers):

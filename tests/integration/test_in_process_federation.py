@@ -297,7 +297,7 @@ def test_a_device_none_of_whose_records_fit_still_takes_part_with_noise(federati
 def test_waiting_names_what_is_waited_for(federation):
     driver, _ = federation.driver(plan_for(4, rounds__minimum=3))
     for connected in (1, 3):
-        driver._wait_for(connected)
+        driver._selection._announce(1, connected)
     lines = (federation.folder / "events.jsonl").read_text().splitlines()
     said = [json.loads(line)["reason"] for line in lines if "round.wait" in line]
     assert said == ["1-of-3-agents", "3-of-4-agents"]

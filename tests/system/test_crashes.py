@@ -55,7 +55,7 @@ def test_every_registered_failpoint_is_passed(seed, tmp_path):
 
         config = load(home / "coordinator.toml", CoordinatorConfig)
         serving = Coordinator(home, config)
-        serving._apply_roster()
+        serving.roster.apply(serving.gateway)
         serving.store.close()
         with federation(1) as bench:  # SuperLink's run, an agent's push
             assert len(bench.exchange(bench.requests(Stage.SHARE))) == 1
