@@ -8,6 +8,7 @@ import typer
 from coordinator.agents_cli import ago
 from coordinator.agents_cli import app as agents_app
 from coordinator.care_cli import app as care_app
+from coordinator.export_cli import app as export_app
 from coordinator.look_cli import app as look_app
 from coordinator.look_cli import print_report
 from coordinator.roster_cli import FederationOption, PassphraseFile, new_passphrase
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.add_typer(roster_app, name="roster")
 app.add_typer(agents_app, name="agents")
 app.add_typer(look_app)
+app.add_typer(export_app)
 app.add_typer(care_app)
 version_option(app)
 ROLE = "coordinator"

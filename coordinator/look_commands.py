@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coordinator.commands import read_report
 from coordinator.config import load_config
@@ -15,6 +15,9 @@ from shared.event_search import newest, of_round
 from shared.event_tail import Tail
 from shared.files import write_atomic
 from shared.pages.document import Language
+
+if TYPE_CHECKING:
+    from coordinator.reports.facts import RunFacts
 
 POLL_S = 0.2
 
@@ -56,21 +59,27 @@ def two_reports(home: Path, first: str, second: str) -> tuple[dict[str, Any], di
     return read_report(home, first, last=1), read_report(home, second, last=1)
 
 
-def write_page(home: Path, run_id: str | None, target: Path, language: Language) -> str:
-    """Write the report of a run, by default of the last, as one HTML file; the run's id."""
-    from coordinator.reports.facts import RunFacts  # noqa: PLC0415 - only for a page
-    from coordinator.reports.page import report_page  # noqa: PLC0415
+def run_facts(home: Path, run_id: str | None) -> "RunFacts":
+    """Every finished attempt of a run, by default of the last."""
+    from coordinator.reports.facts import RunFacts  # noqa: PLC0415 - numpy only for figures
 
     load_config(home)
     with Store.open(home, read_only=True) as store:
         run = _run(store, home, run_id)
-        found = RunFacts(run, store.rounds(run.run_id), store.told_budgets())
+        return RunFacts(run, store.rounds(run.run_id), store.told_budgets())
+
+
+def write_page(home: Path, run_id: str | None, target: Path, language: Language) -> str:
+    """Write the report of a run, by default of the last, as one HTML file; the run's id."""
+    from coordinator.reports.page import report_page  # noqa: PLC0415 - only for a page
+
+    found = run_facts(home, run_id)
     page = report_page(found, language, made=time.time())
     try:
         write_atomic(target, page.encode())
     except OSError as error:
         raise ConfigError(f"{target}: cannot be written ({error.strerror})") from error
-    return run.run_id
+    return found.run.run_id
 
 
 def follow_events(home: Path, run_id: str | None, *, last: int, go_on: bool) -> Iterator[EventLine]:

@@ -82,6 +82,7 @@ STORAGE = {
 EXTRA_OF = {
     "torch": "train", "opacus": "train", "flwr": "train", "PIL": "train", "safetensors": "train",
     "sqlalchemy": "serve", "alembic": "serve", "starlette": "serve", "uvicorn": "serve",
+    "tensorboard": "tensorboard", "mlflow": "mlflow",
 }  # fmt: skip
 
 
@@ -172,7 +173,8 @@ def _explain_missing_extra(error: Exception, role: str) -> None:
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     extra = EXTRA_OF.get(name)
     if extra is not None:
-        extra = "serve" if role == "coordinator" else "train"
+        if extra in {"serve", "train"}:  # each brings the module; the role's own is the right one
+            extra = "serve" if role == "coordinator" else "train"
         _complain(
             f'this command needs {name}, which is not installed; run: pip install "edgeveil[{extra}]"'
         )

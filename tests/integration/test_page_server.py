@@ -20,7 +20,7 @@ from coordinator.store import Store
 from shared.errors import ConfigError
 from shared.event_log import Event, EventLine, EventLog
 from shared.event_tail import Tail
-from shared.pages.bell import MOST_LISTENERS
+from shared.pages.bell import MOST_LISTENERS, Bell, TooMany
 from shared.pages.door import Door, is_loopback, page_token, split_address
 from shared.pages.server import bind
 
@@ -130,6 +130,15 @@ def test_there_is_room_for_so_many_watchers_and_no_more(page):
     made._bell._listeners = {object() for _ in range(MOST_LISTENERS)}
     assert client.get("/events").status_code == 503
     made._bell._listeners = set()
+
+
+def test_a_place_counts_before_its_stream_has_begun():
+    bell = Bell()
+    places = [bell.admit() for _ in range(MOST_LISTENERS)]
+    with pytest.raises(TooMany):
+        bell.admit()
+    bell.leave(places[0])
+    bell.admit()
 
 
 def test_requests_that_come_together_do_not_get_more_places_than_there_are(page):

@@ -3,66 +3,19 @@
 import csv
 import io
 import json
-import os
-import pty
-import random
 import re
 import subprocess
-import sys
 import time
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from importlib import metadata
-from pathlib import Path
-from unittest.mock import patch
 
 import pytest
-import sqlalchemy as sa
-from fakes_federation import plan_for
-from reports_bench import a_record
+from look_bench import COORDINATOR, ESCAPE, fill, initialised, on_a_terminal, run
 
-import shared.console
-from coordinator.cli import main
 from coordinator.live import Live, Now
 from coordinator.records import RunState
 from coordinator.reports.facts import natural
-from coordinator.setup import initialise
-from coordinator.store import Store, schema
-from coordinator.store.migrations.versions.v0003_totals import CHARGED
+from coordinator.store import Store
 from shared.event_log import Event, EventLine, EventLog
-
-COORDINATOR = Path(sys.executable).parent / "coordinator"
-ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-
-
-def initialised(folder):
-    home = folder / "coordinator"
-    initialise(home, folder / "federation", url="https://127.0.0.1:9", listen="127.0.0.1:9", hosts=(), passphrase=None)  # fmt: skip
-    return home
-
-
-def fill(store, rounds, *, abort=0.0, state=RunState.FINISHED, agents=4):
-    """One run with `rounds` attempts; its id."""
-    plan = plan_for(agents, rounds__count=max(1, rounds))
-    run = store.create_run(plan.model_dump_json(), "ab" * 32)
-    store.set_run_state(run.run_id, state)
-    rng = random.Random(1)
-    names = [f"agent-{number}" for number in range(1, agents + 1)]
-    records = [
-        a_record(number, names, rng=rng, drop=0.2, abort=abort, run_id=run.run_id)
-        for number in range(1, min(rounds, 1000) + 1)
-    ]
-    texts = [json.dumps(record.as_json() | {"round": "NUMBER"}) for record in records]
-    rows = []
-    for number in range(1, rounds + 1):  # a long run repeats its first thousand rounds
-        place = (number - 1) % len(records)
-        text = texts[place].replace('"NUMBER"', str(number))
-        key = {"run_id": run.run_id, "round": number, "attempt": 1}
-        rows.append(key | {"outcome": records[place].outcome.value, "record": text})
-    with store._database.writing() as connection:
-        connection.execute(sa.insert(schema.rounds), rows)
-        connection.execute(sa.delete(schema.charges))
-        connection.exec_driver_sql(CHARGED)
-    return run.run_id
 
 
 @pytest.fixture(scope="module")
@@ -78,43 +31,6 @@ def home(tmp_path_factory):
         log.emit(Event.AGENT_REPLY, run=second, round=2, attempt=1, stage="round", agent="agent-1", dur_ms=1234, size=2048)  # fmt: skip
         log.emit(Event.AGENT_DROP, level="warning", run=second, round=2, attempt=1, stage="share", agent="agent-2", reason="\x1b]0;owned\x07")  # fmt: skip
     return home, first, second
-
-
-def run(home, *arguments, check=True, columns=80, terminal=False):
-    """The command within this process: its exit code and what it wrote to which stream."""
-    out, err = io.StringIO(), io.StringIO()
-    words = [*map(str, arguments), "--home", str(home)]
-    with ExitStack() as around:
-        around.enter_context(redirect_stdout(out))
-        around.enter_context(redirect_stderr(err))
-        for console in (shared.console.stdout, shared.console.stderr):
-            around.enter_context(patch.object(console, "_width", columns))
-            around.enter_context(patch.object(console, "_force_terminal", terminal))
-        around.enter_context(patch.object(sys, "argv", ["coordinator", *words]))
-        try:
-            main()
-        except SystemExit as ended:
-            code = ended.code or 0
-    assert not check or code == 0, err.getvalue()
-    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
-
-
-def on_a_terminal(home, *arguments, columns=80, **environment):
-    """What the command writes to a terminal of that width."""
-    mine, theirs = pty.openpty()
-    variables = os.environ | {"COLUMNS": str(columns), "TERM": "xterm-256color"} | environment
-    command = [COORDINATOR, *map(str, arguments), "--home", str(home)]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=variables)
-    os.close(theirs)
-    seen = b""
-    try:
-        while chunk := os.read(mine, 65536):
-            seen += chunk
-    except OSError:
-        pass  # the other end was closed
-    os.close(mine)
-    assert process.wait() == 0, seen
-    return seen.decode()
 
 
 def test_rounds_can_be_cut_to_the_newest_and_to_the_failed(home):
