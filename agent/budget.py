@@ -29,7 +29,8 @@ class Budget:
     epsilon_limit: float
     delta: float
     share_spent: float  # of the budget as the filter counts it, 0..1
-    rounds: int
+    rounds: int  # charged ever, resets or not
+    resets: int
     n_ref: int | None
     ledger_records: int
     ledger_head: str | None  # SHA-256 in hex; None before the first round
@@ -114,6 +115,7 @@ def unspent(name: str, policy: Policy) -> Budget:
         delta=policy.delta,
         share_spent=0.0,
         rounds=0,
+        resets=0,
         n_ref=policy.n_ref,
         ledger_records=0,
         ledger_head=None,
@@ -133,6 +135,7 @@ def budget_of(name: str, found: Verified) -> Budget:
         delta=state.delta,
         share_spent=state.share_spent,
         rounds=state.rounds_charged,
+        resets=state.resets,
         n_ref=state.n_ref,
         ledger_records=state.seq,
         ledger_head=state.hash.hex(),

@@ -72,6 +72,8 @@ def _print_budget(folder: Path, dataset: str | None) -> None:
     made.add_row("budget used", f"{'█' * filled}{'░' * (width - filled)} {found.share_spent:.1%}")
     made.add_row("unit", f"one {found.unit}, added or removed")
     made.add_row("rounds charged", str(found.rounds))
+    if found.resets:
+        made.add_row("counted anew by the owner", f"{found.resets} times; see the report")
     if found.rounds_left is not None:
         made.add_row("rounds left at the newest plan", f"{found.rounds_left:,}")
     made.add_row(
@@ -127,6 +129,40 @@ def budget_plan(
     for name, value in found.items():
         made.add_row(name.replace("_", " "), _shown(value))
     stdout.print(made)
+
+
+@budget_app.command("reset")
+def budget_reset(
+    home: HomeOption = None,
+    dataset: DatasetOption = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Begin to count anew without being asked.")
+    ] = False,
+) -> None:
+    """Count this data set's budget from zero again. What was sent stays sent; every report will say so.
+
+    Example: agent budget reset --dataset data
+    """
+    from agent.budget_reset import look, reset
+    from shared.clock import SystemClock
+    from shared.errors import ConfigError
+
+    folder = home_of(ROLE, home)
+    forgotten = look(folder, dataset)
+    stderr.print(
+        f"Data set {forgotten.dataset}: ε {forgotten.epsilon_spent:.4g} of {forgotten.rounds} rounds would "
+        "no longer count. What these updates showed of the records stays shown; with more rounds it adds up. "
+        "The reset is recorded for good and stands in every later report.",
+        markup=False,
+    )
+    if not yes:
+        if not sys.stdin.isatty():
+            raise ConfigError("this forgets what was spent; confirm it with --yes")
+        typed = typer.prompt("Type the name of the data set to go on", err=True)
+        if typed != forgotten.dataset:
+            raise typer.Abort
+    reset(folder, forgotten, SystemClock())
+    stderr.print(f"Recorded in the ledger of {forgotten.dataset}", markup=False)
 
 
 def _shown(value: Any) -> str:

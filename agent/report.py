@@ -17,7 +17,7 @@ from typing import Any
 from agent.budget import Budget, budget_of, find_ledger, unspent
 from agent.dp.ledger_reading import Verified
 from agent.dp.prv import EPS_ERROR, Prv
-from agent.policy import Policy
+from agent.policy import Policy, SecaggPolicy
 from agent.prv_cache import cached_prv
 from agent.refusals import read_refusals
 from agent.state import AgentHome
@@ -28,6 +28,8 @@ from shared.identity import Signer
 from shared.privacy import words
 from shared.privacy.facts import Facts, SegmentFacts, collect, thinned
 from shared.privacy.rdp import HIGHEST_ORDER, LOWEST_ORDER, Segment, epsilon
+from shared.secagg.errors import Infeasible
+from shared.secagg.solver import COMPLETE_UP_TO, solve
 
 KIND = "edgeveil agent privacy report"
 PREVIOUS = "report.sha256"
@@ -74,7 +76,7 @@ def compose(
         "trust_model": _trust(policy),
         "mechanism": _mechanism(budget, facts),
         "accounting": _accounting(budget, facts, numeric),
-        "not_covered": _not_covered(facts),
+        "not_covered": _not_covered(facts, budget.delta),
         "integrity": _integrity(found, facts),
         "utility": _utility(budget),
     }
@@ -151,11 +153,12 @@ def _guarantee(
         "epsilon_left": max(0.0, budget.epsilon_limit - budget.epsilon_enforced),
         "share_spent": budget.share_spent,
         "rounds_left": budget.rounds_left,
+        "epsilon_since_opening": epsilon(facts.everything, budget.delta)[0],
         "curve": [
             {"round": p.number, "epsilon": p.epsilon_enforced, "share_spent": p.share_spent}
             for p in thinned(facts.points)
         ],
-        "in_words": words.meaning(budget.epsilon_spent, budget.delta),
+        "in_words": words.meaning(epsilon(facts.everything, budget.delta)[0], budget.delta),
     }
 
 
@@ -164,7 +167,7 @@ def _unit(budget: Budget) -> dict[str, Any]:
         "unit": budget.unit,
         "neighbours": words.NEIGHBOURS,
         "records_per_person": "not limited",
-        "person_level": "not provided: with k records of one person about k times epsilon",
+        "person_level": words.PERSON_LEVEL,
         "n_ref": budget.n_ref,
         "treated_as_public": words.PUBLIC,
     }
@@ -174,19 +177,30 @@ def _trust(policy: Policy) -> dict[str, Any]:
     block = policy.secagg
     colluders = max(block.c_min, math.floor(block.n_min * block.gamma_ppm / 1_000_000))
     return {
-        "coordinator_sees": "sums over at least n_min agents, masked vectors that tell nothing alone, "
-        "who takes part and when; the epsilon above holds even if it saw every update in clear",
+        "coordinator_sees": f"the sum of at least {block.n_min} devices' updates, each update hidden in it, who takes part "
+        "and when; the ε above holds even if it saw every update in clear",
         "other_agents_see": "the new model of each round",
         "users_of_the_model_see": "the model; what they do with it costs no further budget",
         "secure_aggregation": {
             "required": policy.secagg_required,
             "n_min": block.n_min,
+            "threshold": _threshold(block),
             "assumed_colluders": colluders,
             "honest_floor": block.n_min - colluders,
             "statistical_bits": block.sigma,
         },
         "secagg_lowers_epsilon": False,
     }
+
+
+def _threshold(block: SecaggPolicy) -> int | None:
+    """Shares that open a mask in the smallest allowed sum; None where the coordinator's losses count too."""
+    if block.n_min > COMPLETE_UP_TO:
+        return None
+    try:
+        return solve(block.n_min, block.gamma_ppm, 0, sigma=block.sigma, eta=1, c_min=block.c_min).t
+    except Infeasible:
+        return None
 
 
 def _mechanism(budget: Budget, facts: Facts) -> dict[str, Any]:
@@ -211,6 +225,7 @@ def _mechanism(budget: Budget, facts: Facts) -> dict[str, Any]:
 def _segment(facts: SegmentFacts) -> dict[str, Any]:
     return {
         "rounds": facts.rounds,
+        "steps_per_round": sorted(facts.steps_per_round),
         "clip_norms": sorted(facts.clip_norms),
         "optimizers": sorted(facts.optimizers),
     }
@@ -239,13 +254,16 @@ def _accounting(budget: Budget, facts: Facts, numeric: Prv) -> dict[str, Any]:
     }
 
 
-def _not_covered(facts: Facts) -> list[str]:
+def _not_covered(facts: Facts, delta: float) -> list[str]:
     found = list(words.NOT_COVERED)
     if facts.resets:
+        count = len(facts.resets)
+        often = "once" if count == 1 else f"{count} times"
+        total = epsilon(facts.everything, delta)[0]
         found.insert(
             0,
-            f"What was spent before the ledger was reset ({len(facts.resets)} times, by an explicit "
-            "decision of the owner).",
+            f"What was spent before the owner began to count anew ({often}). Since the ledger was "
+            f"opened it is ε {total:.4g} in all, and that is what the records have been exposed to.",
         )
     return found
 
@@ -267,6 +285,7 @@ def _integrity(found: Verified | None, facts: Facts) -> dict[str, Any]:
 def _utility(budget: Budget) -> dict[str, Any]:
     return {
         "metrics_mode": "none",
+        "metrics_charge": "none: nothing is sent, so nothing is charged",
         "scores": "no score of this device's data leaves it; the coordinator tests the model on data "
         "of its own",
         "sentence": f"{words.tier(budget.epsilon_spent)}: epsilon {budget.epsilon_spent:.3g} of at most "

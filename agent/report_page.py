@@ -1,6 +1,7 @@
 """The privacy report of one data set as a page that its owner can read."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from shared.privacy import words
@@ -18,7 +19,7 @@ def page(report: Report) -> str:
         title=f"Privacy report of the data set “{report['dataset']}”",
         subtitle=f"Agent {report['identity']['agent']} · {report['identity']['time']}",
         headline=_headline(report),
-        paragraphs=(guarantee["in_words"],),
+        paragraphs=_paragraphs(report),
         used=used,
         tiles=(
             Tile("ε spent", f"{spent:.3g}", f"of at most {limit:g}, at δ {report['delta']:g}"),
@@ -27,7 +28,7 @@ def page(report: Report) -> str:
             Tile("rounds left", _rounds_left(report), "at the newest plan"),
         ),
         curve=_curve(report) if guarantee["curve"] else None,
-        sections=(_protected(report), _trust(report["trust_model"]), _gaps(report["not_covered"])),
+        sections=(_gaps(report["not_covered"]), _protected(report), _trust(report["trust_model"])),
         details=(
             _guarantee(report),
             _segments(report),
@@ -45,6 +46,12 @@ def page(report: Report) -> str:
 def _headline(report: Report) -> str:
     if report["rounds"] == 0:
         return "Nothing has been spent yet."
+    if report["integrity"]["resets"]:
+        total = report["guarantee"]["epsilon_since_opening"]
+        return (
+            f"{report['share_spent']:.0%} of the budget is used since the owner began to count anew; in "
+            f"all it is ε {total:.3g}. Protection: {words.tier(total)}."
+        )
     share, tier = report["share_spent"], words.tier(report["epsilon_spent"])
     tail = (
         "It is used up: this device trains no more."
@@ -52,6 +59,20 @@ def _headline(report: Report) -> str:
         else ""
     )
     return f"{share:.0%} of this data set's privacy budget is used; protection so far: {tier}. {tail}".strip()
+
+
+def _paragraphs(report: Report) -> tuple[str, ...]:
+    refused = sum(row["count"] for row in report["integrity"].get("refusals", {}).values())
+    if not refused:
+        return (report["guarantee"]["in_words"],)
+    told = (
+        f"This device refused {_times(refused)} to take part in a round; the reasons stand below."
+    )
+    return report["guarantee"]["in_words"], told
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _rounds_left(report: Report) -> str:
@@ -64,13 +85,13 @@ def _curve(report: Report) -> Curve:
     points = [(p["round"], 1 - p["share_spent"]) for p in guarantee["curve"]]
     left = guarantee["rounds_left"]
     end = None if left is None else points[-1][0] + left
-    ahead = f" The dashed line shows the {left:,} rounds left at the newest plan." if left else ""
-    return Curve(
-        "Budget left after each round",
-        "Each round takes its share before training starts; nothing is ever given back." + ahead,
-        points,
-        end,
-    )
+    caption = "Each round takes its share before training starts; nothing is ever given back."
+    curve = Curve("Budget left after each round", caption, points, end)
+    if not left:
+        return curve
+    rounds = f"the {left:,} {'round' if left == 1 else 'rounds'} left at the newest plan."
+    told = " The dashed line shows " if curve.ahead else " Not drawn: "
+    return replace(curve, caption=caption + told + rounds)
 
 
 def _protected(report: Report) -> Section:
@@ -95,15 +116,7 @@ def _trust(trust: Report) -> Section:
             ("The coordinator", trust["coordinator_sees"]),
             ("Other devices", trust["other_agents_see"]),
             ("Users of the model", trust["users_of_the_model_see"]),
-            (
-                "Secure aggregation",
-                (
-                    f"required; at least {secagg['n_min']} devices in every sum, of which up to "
-                    f"{secagg['assumed_colluders']} may work with the coordinator, so at least "
-                    f"{secagg['honest_floor']} honest ones hide each other. It is a second wall and never "
-                    "subtracted from ε."
-                ),
-            ),
+            ("Secure aggregation", f"required; {words.hiding(secagg)}"),
         ),
     )
 
@@ -125,6 +138,7 @@ def _guarantee(report: Report) -> Section:
             ("δ", f"{g['delta']:g}: {g['delta_why']}"),
             ("µ (Gaussian privacy)", mu),
             ("Budget", f"{g['epsilon_limit']:g}, of which {g['epsilon_left']:.6g} is left"),
+            ("ε since the ledger was opened", f"{g['epsilon_since_opening']:.6g}, resets or not"),
             ("Rényi divergence", f"{g['rdp_spent']:.9g} of {g['cap'] or 0:.9g} at order α"),
         ),
     )
@@ -137,13 +151,23 @@ def _segments(report: Report) -> Section:
             f"{s['sample_rate']:g}",
             str(s["steps"]),
             str(s["rounds"]),
+            ", ".join(str(steps) for steps in s["steps_per_round"]),
             ", ".join(f"{c:g}" for c in s["clip_norms"]),
             "; ".join(s["optimizers"]),
             f"{s['epsilon_alone']:.4g}",
         )
         for s in report["mechanism"]["segments"]
     ]
-    columns = (">σ", ">q", ">steps", ">rounds", ">clip norm", "optimiser", ">ε alone")
+    columns = (
+        ">σ",
+        ">q",
+        ">steps",
+        ">rounds",
+        ">steps a round",
+        ">clip norm",
+        "optimiser",
+        ">ε alone",
+    )
     intro = "Rounds of equal noise and sampling, since the ledger was opened or reset. The last column does not add up."
     return Section("Segments", intro, sheet=Sheet(columns, rows) if rows else None)
 
@@ -195,7 +219,7 @@ def _integrity(report: Report) -> Section:
             ("Head (SHA-256)", i["ledger_head"] or "–"),
             ("Signature of the head", i["ledger_signature"] or "–"),
             ("Policy changes", ", ".join(c["note"] for c in i["policy_changes"]) or "none"),
-            ("Resets", str(len(i["resets"]))),
+            ("Counted anew (resets)", str(len(i["resets"]))),
             ("Heads confirmed by coordinators", str(i["heads_confirmed_by_coordinators"])),
             ("A restored ledger is", i["rollback"]),
             ("Previous report (SHA-256)", i.get("previous_report_sha256") or "none"),

@@ -161,6 +161,10 @@ class SecaggSection(Settings):
             return False
         return True
 
+    def threshold(self, members: int) -> int | None:
+        """Shares that open a mask in a cohort of this size; None if there is no way."""
+        return self._solve(members).t if self.feasible(members) else None
+
     def quorum(self, members: int) -> int:
         """How many of so many adverts must stay to the end; more than all if there is no way."""
         try:

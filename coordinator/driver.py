@@ -197,6 +197,7 @@ class Driver:
             extra={
                 **facts.extra,
                 **round_facts.of_mechanism(proposal, result, names),
+                "task_hash": self.run.task.task_hash().hex(),
                 **evaluated.matrix(),
                 **state,
             },

@@ -17,8 +17,7 @@ def page(report: Report) -> str:
     return Page(
         title="Privacy report of a training run",
         subtitle=f"{report['run']} · {report['identity']['time']}",
-        headline=f"This run has cost any one device at most ε {most:.3g} of the {planned:g} it planned "
-        f"for; protection: {words.tier(most)}.",
+        headline=_headline(report),
         paragraphs=(guarantee["in_words"],),
         used=min(1.0, most / planned),
         tiles=(
@@ -29,10 +28,10 @@ def page(report: Report) -> str:
         ),
         curve=_curve(guarantee) if guarantee["curve"] else None,
         sections=(
+            Section("What is NOT covered", items=report["not_covered"], warning=True),
             _limits(report),
             _protected(report["privacy_unit"]),
             _trust(report["trust_model"]),
-            Section("What is NOT covered", items=report["not_covered"], warning=True),
         ),
         details=(
             _guarantee(guarantee),
@@ -46,6 +45,19 @@ def page(report: Report) -> str:
         ),
         data=report,
     ).render()
+
+
+def _headline(report: Report) -> str:
+    guarantee = report["guarantee"]
+    most, planned = guarantee["epsilon_at_most"], guarantee["epsilon_planned"]
+    if most:
+        return (
+            f"This run has cost any one device at most ε {most:.3g} of the {planned:g} it planned for; "
+            f"protection: {words.tier(most)}."
+        )
+    if report["refusals"]:
+        return "Nothing has been spent: the devices refused what this run asked for."
+    return "Nothing has been spent yet."
 
 
 def _curve(guarantee: Report) -> Curve:
@@ -85,11 +97,7 @@ def _protected(unit: Report) -> Section:
 
 def _trust(trust: Report) -> Section:
     secagg = trust["secure_aggregation"]
-    told = (
-        f"{secagg['protocol']}; at least {secagg['n_min']} devices in every sum, of which up to "
-        f"{secagg['assumed_colluders']} may work with the coordinator, so at least "
-        f"{secagg['honest_floor']} honest ones hide each other. Never subtracted from ε."
-    )
+    told = f"{secagg['protocol']}; {words.hiding(secagg)}"
     return Section(
         "Who sees what",
         rows=(
@@ -109,6 +117,11 @@ def _guarantee(g: Report) -> Section:
         rows=(
             ("ε planned", f"{g['epsilon_planned']:g}, spare rounds included"),
             ("ε at most, any device", f"{g['epsilon_at_most']:.6g}"),
+            (
+                "Left of the plan",
+                f"{g['epsilon_left']:.6g}, for {g['rounds_left']:,} rounds to come",
+            ),
+            ("Best order, µ", f"{g['best_order'] or '–'}, {_number(g['gaussian_mu'])}"),
             ("ε if asked every time", f"{g['epsilon_if_always_asked']:.6g}"),
             (
                 "ε attested by devices",
@@ -118,6 +131,10 @@ def _guarantee(g: Report) -> Section:
             ("ε towards sums only", f"{shown}: {sums['note']}"),
         ),
     )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.6g}"
 
 
 def _attested(told: Report) -> str:
@@ -173,6 +190,8 @@ def _mechanism(m: Report) -> Section:
             ("Rounds", f"{m['rounds_planned']} and {m['spare_rounds']} spare"),
             ("Sampling", m["sampling"]),
             ("Gradients", m["gradient_mode"]),
+            ("Noise", f"{m['noise_generator']}; {m['arithmetic']}"),
+            ("Empty draws", m["empty_draws"]),
         ),
     )  # fmt: skip
 
@@ -215,7 +234,10 @@ def _identity(i: Report) -> Section:
     return Section(
         "Identity",
         rows=(
-            ("Task", f"{i['task']['id']} {i['task']['version']}"),
+            (
+                "Task",
+                f"{i['task']['id']} {i['task']['version']} ({i['task']['hash'] or 'hash not kept'})",
+            ),
             ("Plan (SHA-256)", i["plan_sha256"]),
             ("Proposal to the devices (SHA-256)", i["proposal_sha256"]),
             ("Software", i["software"]),

@@ -89,12 +89,18 @@ def _identity(found: RunFacts, now: str) -> dict[str, Any]:
     task = found.plan.task
     return {
         "run": found.run.run_id,
-        "task": {"id": task.id, "version": task.version},
+        "task": {"id": task.id, "version": task.version, "hash": _task_hash(found)},
         "plan_sha256": found.run.plan_hash,
         "proposal_sha256": hashlib.sha256(found.proposal.to_json()).hexdigest(),
         "software": f"edgeveil {version('edgeveil')}",
         "time": now,
     }
+
+
+def _task_hash(found: RunFacts) -> str | None:
+    """Of the newest attempt; None where no attempt recorded it."""
+    told = (record.extra.get("task_hash") for record in reversed(found.records))
+    return next((str(value) for value in told if value), None)
 
 
 def _guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
@@ -108,6 +114,14 @@ def _guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
         "epsilon_at_most_by_agent": most,
         "epsilon_at_most": max(spent, default=0.0),
         "epsilon_median": statistics.median(spent) if spent else 0.0,
+        "epsilon_left": max(0.0, training.epsilon - max(spent, default=0.0)),
+        "share_spent": min(1.0, max(spent, default=0.0) / training.epsilon),
+        "best_order": epsilon(found.history, training.delta)[1] if found.history else None,
+        "gaussian_mu": words.gaussian_mu(found.history),
+        "rounds_left": max(0, found.plan.rounds.count - len(found.committed)),
+        "epsilon_enforced": None,
+        "epsilon_prv": None,
+        "not_here": "the enforced epsilon, its order and PRV stand in each device's own report",
         "epsilon_if_always_asked": asked,
         "epsilon_attested": _attested(found),
         "epsilon_attested_note": ATTESTED_NOTE,
@@ -185,7 +199,7 @@ def _unit() -> dict[str, Any]:
         "unit": "record",
         "neighbours": words.NEIGHBOURS,
         "records_per_person": "not limited",
-        "person_level": "not provided: with k records of one person about k times epsilon",
+        "person_level": words.PERSON_LEVEL,
         "across_agents": "records of different agents are disjoint, so the federation has the largest "
         "of the agents' figures, not their sum; a person on several devices counts on each",
         "treated_as_public": words.PUBLIC,
@@ -196,13 +210,14 @@ def _trust(found: RunFacts) -> dict[str, Any]:
     secagg = found.plan.secagg
     colluders = _colluders(found, secagg.n_min)
     return {
-        "coordinator_sees": "sums over at least n_min agents, masked vectors that tell nothing alone, "
-        "who takes part, when, and why somebody refuses (a code)",
+        "coordinator_sees": f"the sum of at least {secagg.n_min} devices' updates, each update hidden in "
+        "it, who takes part, when, and why somebody refuses (a code)",
         "other_agents_see": "the new model of each round",
         "users_of_the_model_see": "the model; what they do with it costs no further budget",
         "secure_aggregation": {
             "protocol": "secagg-v1",
             "n_min": secagg.n_min,
+            "threshold": secagg.threshold(secagg.n_min),
             "assumed_colluders": colluders,
             "honest_floor": secagg.n_min - colluders,
             "statistical_bits": secagg.sigma,
@@ -229,6 +244,9 @@ def _mechanism(found: RunFacts) -> dict[str, Any]:
         "rounds_planned": proposal.rounds,
         "spare_rounds": found.plan.rounds.spare,
         "gradient_mode": "each agent's own choice",
+        "noise_generator": "each agent's own, tested before its first training",
+        "arithmetic": "noise drawn and added in float64 on the agent, before anything is rounded or masked",
+        "empty_draws": "add noise and count like any step; no agent tells how many there were",
         "sampling": "full" if proposal.sample_rate == 1 else "poisson, by each agent",
     }
 
@@ -290,6 +308,7 @@ def _utility(found: RunFacts) -> dict[str, Any]:
     last = found.committed[-1] if found.committed else None
     return {
         "metrics_mode": "none: no score of an agent's data leaves it",
+        "metrics_charge": "none: nothing is sent, so nothing is charged",
         "scores": dict(last.metrics) if last else {},
         "scores_on": "the coordinator's own held-out data",
         "sentence": f"{words.tier(found.epsilon_if_always_asked)}: at most epsilon "

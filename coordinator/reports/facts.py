@@ -82,6 +82,15 @@ class RunFacts:
         return self._charged[agent]
 
     @cached_property
+    def history(self) -> tuple[Segment, ...]:
+        """What the run can have charged the agent that was asked most often."""
+        paid = [sum(r.may_have_charged(agent) for r in self.records) for agent in self.agents]
+        steps = self.proposal.steps * max(paid, default=0)
+        if not steps:
+            return ()
+        return (Segment(self.proposal.noise_multiplier, self.proposal.sample_rate, steps),)
+
+    @cached_property
     def epsilon_if_always_asked(self) -> float:
         return self.epsilon_after(len(self.records))
 

@@ -21,13 +21,18 @@ class Curve:
     end: int | None = None
     across: str = "charged rounds"
 
+    @property
+    def ahead(self) -> int | None:
+        """`end`, unless it is so far off that it would squeeze the curve into a corner."""
+        last = self.points[-1][0]
+        return self.end if self.end is not None and last < self.end <= 4 * last else None
+
 
 def draw(curve: Curve) -> str:
     """An <svg> element with a title and a description for screen readers."""
     points = [(0, 1.0), *curve.points]
     last = points[-1][0]
-    # A forecast far beyond the past would squeeze the curve into a corner.
-    end = curve.end if curve.end is not None and last < curve.end <= 4 * last else None
+    end = curve.ahead
     most = max(last, end or 0, 1)
 
     def at(number: float, share: float) -> tuple[float, float]:

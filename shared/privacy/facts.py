@@ -22,6 +22,7 @@ class SegmentFacts:
     steps: int = 0
     clip_norms: set[float] = field(default_factory=set)
     optimizers: set[str] = field(default_factory=set)
+    steps_per_round: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Facts:
     unknown: int = 0  # submitted, and never heard of again
     policy_changes: list[tuple[int, str]] = field(default_factory=list)  # Unix seconds, note
     resets: list[tuple[int, str]] = field(default_factory=list)
+    before_resets: list[Segment] = field(default_factory=list)  # no longer counted, never undone
     anchors: int = 0
     opened: int = 0  # Unix seconds
     latest: dict[str, Any] = field(default_factory=dict)  # the newest reservation
@@ -68,6 +70,11 @@ class Facts:
     @property
     def history(self) -> tuple[Segment, ...]:
         return merge(Segment(sigma, q, facts.steps) for (sigma, q), facts in self.segments.items())
+
+    @property
+    def everything(self) -> tuple[Segment, ...]:
+        """The history since the ledger was opened, whatever was reset."""
+        return merge([*self.before_resets, *self.history])
 
 
 def collect(bodies: Iterable[Mapping[str, Any]]) -> Facts:
@@ -93,6 +100,7 @@ def collect(bodies: Iterable[Mapping[str, Any]]) -> Facts:
             facts.anchors += 1
         elif kind is Kind.RESET:
             facts.resets.append((body["time"], body["note_code"]))
+            facts.before_resets += facts.history
             facts.segments.clear()
             facts.points.clear()
     return facts
@@ -119,6 +127,7 @@ def _note_reserve(facts: Facts, body: Mapping[str, Any], limit: float) -> None:
     segment = facts.segments.setdefault((sigma, q), SegmentFacts())
     segment.rounds += 1
     segment.steps += body["steps_planned"]
+    segment.steps_per_round.add(body["steps_planned"])
     segment.clip_norms.add(float.fromhex(body["clip"]))
     optimizer = body.get("optimizer", ADDED[Kind.RESERVE]["optimizer"][1])
     segment.optimizers.add(str(optimizer))

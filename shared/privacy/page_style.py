@@ -3,7 +3,7 @@
 STYLE = """
 :root{color-scheme:light dark;--ink:#1b2530;--soft:#55626f;--line:#d5dce3;--paper:#fff;--back:#f4f6f8;
 --blue:#1f6fb2;--green:#2a7d4f;--amber:#a86400;--red:#b3261e;--warn:#fff6e5}
-@media(prefers-color-scheme:dark){:root{--ink:#e6ebf0;--soft:#9fadba;--line:#34404c;--paper:#1a222b;
+@media screen and (prefers-color-scheme:dark){:root{--ink:#e6ebf0;--soft:#9fadba;--line:#34404c;--paper:#1a222b;
 --back:#11171d;--blue:#6db3ee;--green:#63c08b;--amber:#e0a243;--red:#f2857d;--warn:#2e2617}}
 *{box-sizing:border-box}
 body{margin:0;background:var(--back);color:var(--ink);font:16px/1.55 system-ui,sans-serif}
@@ -42,5 +42,7 @@ figure{margin:0}figcaption{color:var(--soft);font-size:.9rem;margin-top:8px}
 .chart .dot{fill:var(--blue)}
 @media(max-width:520px){main{padding:14px 10px 36px}section{padding:14px}
 .rows>div{grid-template-columns:1fr;gap:0}.chart text{font-size:27px}}
-@media print{body{background:#fff}section{break-inside:avoid}}
+@media print{:root{color-scheme:light}body{background:#fff;font-size:13px}main{padding:0;max-width:none}
+section{break-inside:avoid;padding:11px 14px;margin:0 0 10px}.chart{max-height:190px}p{margin:0 0 8px}li{margin:0 0 4px}
+.rows>div{padding:4px 0}}
 """

@@ -1,31 +1,37 @@
 """What a privacy figure means, in words that need no mathematics; the same for both sides' reports."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shared.privacy.filter import cap
 from shared.privacy.rdp import Segment, epsilon
 
 SCHEMA = 1  # of privacy reports
-STRONG, USUAL = 1.0, 10.0
+STRONG, REASONABLE = 1.0, 10.0
 
 NOT_COVERED = (
     (
-        "A person with several records: with k records the protection is only about k times "
-        "epsilon. If a device is one person, nothing is promised about that person as a whole."
+        "A person with several records: with ten of them, ε counts about ten times as much for that "
+        "person. If a device is one person, nothing is promised about that person as a whole."
     ),
     "The same person's records on another device, or the same records used outside this ledger.",
     "How many records there are, whether and when the device takes part, and how long it trains.",
-    "Choosing hyper-parameters, preprocessing or a model by looking at the private records.",
+    (
+        "Choosing hyper-parameters, preprocessing, a model or a moment to stop by looking at the private "
+        "records, those set aside for validation among them."
+    ),
     "What was learned from frozen, pretrained parts of a model, and from public data.",
     "Attacks on the device itself, its operating system or its owner.",
 )
 PUBLIC = (
     "the plan (noise, sampling, steps, clipping), the model's shape, the list of classes, constants "
-    "of the preprocessing, the declared size n_ref, who takes part and when"
+    "of the preprocessing, the declared number of records, who takes part and when"
 )
 NEIGHBOURS = "two data sets that differ in one record, added or removed"
+PERSON_LEVEL = (
+    "not provided: with k records of one person, ε counts about k times as much for that person"
+)
 
 
 def guess_rate(value: float) -> float:
@@ -43,22 +49,37 @@ def tier(value: float) -> str:
         return "nothing spent"
     if value <= STRONG:
         return "strong"
-    return "usual" if value <= USUAL else "weak"
+    return "reasonable" if value <= REASONABLE else "weak"
 
 
 def meaning(value: float, delta: float, seen: str = "this device ever sent") -> str:
     """One paragraph for a person who is not a cryptographer."""
     if value == 0:
-        return "Nothing that depends on private records was spent on yet."
-    rate = guess_rate(value)
+        return "No training has used private records, so nothing sent can tell anything about them."
     # Rounded up, so that the sentence never promises more than the figure.
-    percent = math.ceil(rate * 1000) / 10
-    odds = "more than 99.9" if percent >= 100 else f"at most {percent:g}"
+    percent = math.ceil(guess_rate(value) * 10_000) / 100
+    odds = "more than 99.99" if percent >= 100 else f"at most {percent:g}"
+    little = " A limit so near to 100 rules out certainty and little more." if percent > 95 else ""
     return (
-        f"Take any one record, and somebody who sees everything {seen} and tosses a "
-        f"coin on whether that record was used: without the updates they are right in 50 of 100 "
-        f"cases, with them in {odds} of 100 (but for a chance of about {one_in(delta)}). "
-        f"This is a {tier(value)} protection: an epsilon up to 1 is called strong, up to 10 usual."
+        "ε (epsilon) measures how much one record can show; smaller is safer. Say somebody sees "
+        f"everything {seen} and wants to know whether one certain record was used. Guessing blindly "
+        "between two equally likely answers they are right 50 times in 100; with what they saw, "
+        f"{odds} times, however able they are.{little} The promise itself fails with a chance of about "
+        f"{one_in(delta)} (δ). Such promises are called strong up to ε 1, reasonable up to 10 and "
+        f"weak above; this one is {tier(value)}."
+    )
+
+
+def hiding(secagg: Mapping[str, Any]) -> str:
+    """What secure aggregation adds, from the report's block about it."""
+    colluders = secagg["assumed_colluders"]
+    assumed = f"up to {colluders} of them may" if colluders else "none of them is taken to"
+    opened = secagg["threshold"]
+    shares = f" A mask opens with the help of {opened} others or more." if opened else ""
+    return (
+        f"at least {secagg['n_min']} devices in every sum; {assumed} work with the coordinator, so at "
+        f"least {secagg['honest_floor']} honest ones hide each other.{shares} This is a second wall and "
+        "never subtracted from ε."
     )
 
 

@@ -83,17 +83,25 @@ def test_the_coordinators_report_has_every_field(trained):
         "identity": ("task", "plan_sha256", "proposal_sha256", "software", "time"),
         "guarantee": (
             "epsilon_planned", "epsilon_at_most", "epsilon_median", "epsilon_attested", "delta",
-            "delta_why", "sums_only", "curve", "in_words",
+            "delta_why", "sums_only", "curve", "in_words", "epsilon_left", "share_spent", "best_order",
+            "gaussian_mu", "rounds_left", "epsilon_enforced", "epsilon_prv",
         ),
         "privacy_unit": ("unit", "neighbours", "person_level", "treated_as_public"),
         "trust_model": ("coordinator_sees", "secure_aggregation"),
-        "mechanism": ("noise_multiplier", "sample_rate", "steps_per_round", "clip_norm", "optimizer"),
+        "mechanism": (
+            "noise_multiplier", "sample_rate", "steps_per_round", "clip_norm", "optimizer", "sampling",
+            "gradient_mode", "noise_generator", "arithmetic", "empty_draws",
+        ),
         "accounting": ("accountant", "composition", "orders", "attempts_aborted"),
         "agents": ("asked", "epsilon_at_most", "epsilon_median", "refused_for_budget"),
-        "utility": ("metrics_mode", "scores", "sentence"),
+        "utility": ("metrics_mode", "metrics_charge", "scores", "sentence"),
     }  # fmt: skip
     for section, names in fields.items():
         assert set(names) <= set(found[section]), section
+    assert re.fullmatch(r"[0-9a-f]{64}", found["identity"]["task"]["hash"])
+    assert {"threshold", "honest_floor"} <= set(found["trust_model"]["secure_aggregation"])
+    spent, left = found["guarantee"]["epsilon_at_most"], found["guarantee"]["epsilon_left"]
+    assert spent + left == pytest.approx(found["guarantee"]["epsilon_planned"])
     assert [row["in_the_sum"] for row in found["rounds"]] == [4, 4]
     assert found["not_covered"]
 

@@ -16,6 +16,7 @@ from agent.verify import Verdict, check
 from shared.errors import ConfigError, EnrollmentError, StateDamaged
 from shared.messages import Attempt
 from shared.privacy.records import START, Record
+from shared.secagg.solver import solve
 
 
 @pytest.fixture
@@ -217,12 +218,23 @@ def test_the_first_page_speaks_to_people(device, tmp_path):
     first = page.read_text().split("The figures behind it")[0]
     for words in (
         "privacy budget is used",
-        "right in 50 of 100",
+        "right 50 times in 100",
         "What is NOT covered",
         "Who sees",
     ):
         assert words in first
     assert "<svg" in first
+
+
+@pytest.mark.parametrize(("rounds", "drawn"), [(1, False), (40, True)])
+def test_the_caption_speaks_of_a_dashed_line_only_where_there_is_one(tmp_path, rounds, drawn):
+    device = joined_device(tmp_path)
+    device.train(rounds, noise_multiplier=14.0)
+    _, _, page = report(device, tmp_path)
+    text = page.read_text()
+    assert ('class="ahead"' in text) is drawn
+    assert ("dashed line shows" in text) is drawn
+    assert "left at the newest plan" in text
 
 
 def test_names_cannot_become_markup(tmp_path):
@@ -243,6 +255,7 @@ EVERY_FIELD = {
     "guarantee": (
         "epsilon_spent", "epsilon_enforced", "epsilon_prv", "delta", "delta_why", "gaussian_mu",
         "alpha", "best_order", "epsilon_limit", "epsilon_left", "share_spent", "curve", "rounds_left",
+        "epsilon_since_opening", "rdp_spent", "cap", "in_words",
     ),
     "privacy_unit": ("unit", "neighbours", "records_per_person", "person_level", "treated_as_public"),
     "trust_model": (
@@ -260,8 +273,12 @@ EVERY_FIELD = {
         "ledger_head", "ledger_records", "ledger_signature", "previous_report_sha256", "refusals",
         "resets",
     ),
-    "utility": ("metrics_mode", "scores", "sentence"),
+    "utility": ("metrics_mode", "metrics_charge", "scores", "sentence"),
 }  # fmt: skip
+IN_A_SEGMENT = (
+    "noise_multiplier", "sample_rate", "steps", "rounds", "steps_per_round", "clip_norms", "optimizers",
+    "epsilon_alone",
+)  # fmt: skip
 
 
 def test_a_report_has_every_field_and_names_the_one_before_it(device, tmp_path):
@@ -271,7 +288,14 @@ def test_a_report_has_every_field_and_names_the_one_before_it(device, tmp_path):
     assert re.fullmatch(r"[0-9a-f]{64}", second["integrity"]["previous_report_sha256"])
     for section, names in EVERY_FIELD.items():
         assert set(names) <= set(second[section]), section
-    assert second["not_covered"]
+    secagg = second["trust_model"]["secure_aggregation"]
+    assert {"n_min", "threshold", "assumed_colluders", "honest_floor"} <= set(secagg)
+    assert set(IN_A_SEGMENT) <= set(second["mechanism"]["segments"][0])
+    assert {"id", "version", "hash"} <= set(second["identity"]["tasks"][0])
+    gaps = " ".join(second["not_covered"])
+    for gap in ("hyper-param", "preprocessing", "model", "validation", "How many records", "takes part",
+                "how long", "pretrained", "outside this ledger"):  # fmt: skip
+        assert gap in gaps
     assert len(second["after_rounds"]) == second["rounds"] == 5
     assert second["after_rounds"][-1]["epsilon_spent"] == pytest.approx(second["epsilon_spent"])
     assert [p["share_spent"] for p in second["guarantee"]["curve"]] == sorted(
@@ -285,7 +309,7 @@ def test_a_reset_stays_visible_in_the_report(device, tmp_path):
     made, path, _ = report(device, tmp_path)
     assert made["epsilon_spent"] == 0
     assert len(made["integrity"]["resets"]) == 1
-    assert "reset" in made["not_covered"][0]
+    assert "count anew" in made["not_covered"][0]
     assert run(device, "verify", str(path)).exit_code == 0
 
 
@@ -295,6 +319,7 @@ def test_the_trust_model_follows_the_policy_in_force(tmp_path):
     made, _, _ = report(device, tmp_path)
     secagg = made["trust_model"]["secure_aggregation"]
     assert (secagg["n_min"], secagg["assumed_colluders"], secagg["honest_floor"]) == (10, 2, 8)
+    assert secagg["threshold"] == solve(10, 200_000, 100_000, sigma=80, eta=20, c_min=1).t
 
 
 @pytest.mark.parametrize("look", ["budget", "verify"])
