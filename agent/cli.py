@@ -112,6 +112,7 @@ def run_agent(
         accept_policy=accept_policy,
         on_status=(lambda _sentence: None) if quiet else say,
         page=page_listen if page else None,
+        quiet=quiet,
     )
 
 

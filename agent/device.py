@@ -17,6 +17,7 @@ from shared.event_log import Event, EventLog
 from shared.identity import Identity
 from shared.messages import Attempt, Stage, Tensor
 from shared.plan import TrainingPlan
+from shared.progress import Step, progress
 from shared.tasks import registry
 from shared.tasks.spec import Examples, Options, Task, TaskSpec
 
@@ -48,7 +49,14 @@ class Trainer(Protocol):
         n_ref: int,
         *,
         modes: "Collection[GradientMode]",
+        progress: Callable[[int, int], None],
     ) -> "TrainingResult": ...
+
+
+class Watch(Protocol):
+    """A bar for work of so many steps; shared.progress.progress is one."""
+
+    def __call__(self, what: str, total: int) -> contextlib.AbstractContextManager[Step]: ...
 
 
 def torch_trainer() -> Trainer:
@@ -73,6 +81,10 @@ class Device:
     trainer: Callable[[], Trainer] = torch_trainer
     load_task: Callable[[TaskSpec], Task] = registry.load
     journal: EventLog | None = None  # what was done and what left, for the owner's page
+    fsynced: Callable[[float], None] | None = (
+        None  # seconds a record of the ledger took to the disk
+    )
+    progress: Watch = progress
 
     def note(
         self,

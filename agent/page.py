@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.page_view import Own, metrics, own_state, page
+from agent.own_metrics import OwnMetrics
+from agent.page_view import Own, own_state, page
 from shared.errors import ConfigError, EdgeveilError
 from shared.pages.door import Door, is_loopback, split_address
 from shared.pages.server import PageServer, bind, html, language, openmetrics, plain_text
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 DEFAULT = "127.0.0.1:8481"
 
 
-def owners_page(home: Path, dataset: str, wanted: str) -> PageServer:
+def owners_page(home: Path, dataset: str, wanted: str, metrics: OwnMetrics) -> PageServer:
     """The server of the page at `wanted`, host:port, bound and not yet started.
 
     The default address gives way to a free port; another that is taken, or is not on loopback,
@@ -45,7 +46,7 @@ def owners_page(home: Path, dataset: str, wanted: str) -> PageServer:
 
     answers = {
         "/": shown(lambda own, request: html(page(own, language(request)), live=True)),
-        "/metrics": shown(lambda own, _: openmetrics(metrics(own))),
+        "/metrics": shown(lambda own, _: openmetrics(metrics.render(own))),
     }
     listener = bind(
         host, port, fixed=wanted != DEFAULT, advice="choose another with --page-listen HOST:PORT"

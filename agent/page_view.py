@@ -14,8 +14,6 @@ from agent.refusals import read_refusals
 from agent.state import Pinned
 from shared.event_log import Event, EventLine
 from shared.event_search import newest
-from shared.installed import installed
-from shared.openmetrics import Registry
 from shared.pages.charts import DASHES, Line, line_chart, line_key, meter
 from shared.pages.document import REFRESH_S, Language, document
 from shared.pages.markup import facts, figure, section, table
@@ -190,20 +188,3 @@ def _table(keys: Sequence[str], rows: Sequence[Sequence[object]], words: Words, 
 
 def _clock(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def metrics(own: Own) -> str:
-    """What a Prometheus on this device may read: its own budget and refusals."""
-    registry = Registry("edgeveil_")
-    spent = registry.gauge("privacy_epsilon_spent", "Of this data set's ledger, at its delta.")
-    spent.set(own.budget.epsilon_spent)
-    limit = registry.gauge("privacy_epsilon_limit", "The owner's limit.")
-    limit.set(own.budget.epsilon_limit)
-    refused = registry.counter("refusals", "Refusals of this device, by code.")
-    for code, entry in own.refusals.items():
-        refused.set(entry["count"], code=code)
-    moved = registry.counter("bytes", "Body bytes of replies, as far as the journal goes back.")
-    sent = (line.size for line in own.journal if line.event == Event.REPLY_SEND)
-    moved.set(sum(sent), direction="up")
-    registry.info("build", "Versions of this process.", installed())
-    return registry.render()

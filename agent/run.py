@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from agent.config import save, settle
@@ -18,6 +19,7 @@ from agent.data import DataShelf, check_folder
 from agent.device import Device
 from agent.dp.fingerprint import check_dataset
 from agent.enrollment import JoinState, join, wait_until_member
+from agent.own_metrics import OwnMetrics
 from agent.page_view import JOURNAL
 from agent.policy import Policy
 from agent.state import AgentHome
@@ -29,6 +31,7 @@ from shared.errors import ConfigError
 from shared.event_log import EventLog
 from shared.files import write_atomic
 from shared.pages.text import plain
+from shared.progress import progress
 from shared.tokens import Token
 
 Status = Callable[[str], None]
@@ -87,6 +90,7 @@ def run_device(
     accept_policy: bool,
     on_status: Status,
     page: str | None = None,
+    quiet: bool = False,
 ) -> None:
     """Answer rounds until SIGINT or SIGTERM.
 
@@ -118,7 +122,8 @@ def run_device(
         if stop.is_set():
             on_status("stopped")
             return
-        with _owners_view(path, config.dataset, page, on_status) as journal:
+        metrics = OwnMetrics()
+        with _owners_view(path, config.dataset, page, on_status, metrics) as journal:
             device = Device(
                 home=home,
                 pinned=home.pinned(),
@@ -130,6 +135,8 @@ def run_device(
                 on_status=on_status,
                 accept_looser=accept_policy,
                 journal=journal,
+                fsynced=metrics.took,
+                progress=partial(progress, quiet=quiet),
             )
             _answer_rounds(device, stop)
     on_status("stopped")
@@ -137,7 +144,7 @@ def run_device(
 
 @contextlib.contextmanager
 def _owners_view(
-    path: Path, dataset: str, page: str | None, on_status: Status
+    path: Path, dataset: str, page: str | None, on_status: Status, metrics: OwnMetrics
 ) -> Iterator[EventLog]:
     """The journal of this device and, when `page` names an address, the page that shows it."""
     if page is None:
@@ -146,7 +153,7 @@ def _owners_view(
         return
     from agent.page import owners_page  # noqa: PLC0415 - a web server only when asked for
 
-    shown = owners_page(path, dataset, page)
+    shown = owners_page(path, dataset, page, metrics)
     with EventLog(path / JOURNAL, watch=lambda _: shown.ring()) as journal:
         shown.start()
         on_status(f"page {shown.url}")

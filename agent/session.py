@@ -220,16 +220,18 @@ class Session:
         )
         failpoint(Failpoint.AGENT_TRAIN_BEFORE)
         started = self._device.clock.monotonic()
-        result = self._device.trainer().train(
-            offer.task,
-            offer.options,
-            examples,
-            offer.model,
-            offer.tensors,
-            plan,
-            ledger.state.n_ref,
-            modes=self._device.policy.gradient_modes,
-        )
+        with self._device.progress(f"round {attempt.round}: training", plan.steps) as step:
+            result = self._device.trainer().train(
+                offer.task,
+                offer.options,
+                examples,
+                offer.model,
+                offer.tensors,
+                plan,
+                ledger.state.n_ref,
+                modes=self._device.policy.gradient_modes,
+                progress=lambda _done, _planned: step(1),
+            )
         failpoint(Failpoint.AGENT_TRAIN_AFTER)
         took = round((self._device.clock.monotonic() - started) * 1000)
         self._device.note(Event.UPDATE_TRAIN, attempt, stage=Stage.ROUND, dur_ms=took)
@@ -302,7 +304,7 @@ class Session:
 
     def _open_ledger(self, n_ref: int) -> LedgerStore:
         device = self._device
-        return LedgerStore.open(
+        ledger = LedgerStore.open(
             device.ledger_folder,
             signer=device.signer,
             dataset_id=device.dataset_id,
@@ -312,6 +314,8 @@ class Session:
             clock=device.clock,
             accept_looser=device.accept_looser,
         )
+        ledger.watch_fsyncs(device.fsynced)
+        return ledger
 
     def _erase(self) -> None:
         if self._open is not None:

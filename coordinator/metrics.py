@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from coordinator.gateway.counts import Counts
 from shared.event_log import Event, EventLine
 from shared.installed import installed
-from shared.openmetrics import Registry
+from shared.openmetrics import DISK_BOUNDS, Registry
 
 ROUND_BOUNDS = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
 STAGE_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
-DISK_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 @dataclass(frozen=True)

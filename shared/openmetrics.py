@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+DISK_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)  # seconds
 MOST_SERIES = 500  # of one metric; a label that grows beyond is a mistake of ours and is cut off
 Labels = tuple[tuple[str, str], ...]
 

@@ -7,7 +7,8 @@ announced had not started, so it is cut. Anything else that does not verify stop
 import contextlib
 import hashlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Self
@@ -59,6 +60,7 @@ class LedgerFile:
         self._size = len(found.data)
         self._marked = found.marked
         self._broken: LedgerDamaged | None = None
+        self.watch: Callable[[float], None] | None = None  # gets the seconds each fsync took
         self._keep_place()
 
     @classmethod
@@ -163,12 +165,16 @@ class LedgerFile:
                 ) from error
             try:
                 failpoint(Failpoint.LEDGER_FSYNC_BEFORE)
+                started = time.perf_counter()
                 os.fsync(handle)
+                took = time.perf_counter() - started
             except OSError as error:  # the kernel may have dropped the page: no second try is safe
                 raise self._doubt(record.seq, f"fsync failed ({error})") from error
         finally:
             os.close(handle)
         failpoint(Failpoint.LEDGER_FSYNC_AFTER)
+        if self.watch is not None:
+            self.watch(took)
 
     def _undo(self, handle: int, size: int, seq: int) -> None:
         try:

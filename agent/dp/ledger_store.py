@@ -7,6 +7,7 @@ gone, even if nobody received it (docs/design.md, "Privacy").
 
 import hashlib
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -114,6 +115,10 @@ class LedgerStore:
 
     def close(self) -> None:
         self._lock.close()
+
+    def watch_fsyncs(self, watch: Callable[[float], None] | None) -> None:
+        """`watch` gets the seconds that each record from now on takes to reach the disk."""
+        self._file.watch = watch
 
     @property
     def state(self) -> LedgerState:

@@ -12,7 +12,8 @@ import pytest
 from fakes_federation import Federation, plan_for
 
 from agent.dp.ledger_store import LedgerStore
-from agent.page_view import JOURNAL, metrics, own_state, page
+from agent.own_metrics import OwnMetrics
+from agent.page_view import JOURNAL, own_state, page
 from coordinator.gateway.counts import Counts
 from coordinator.live import Live
 from coordinator.look_commands import one_round
@@ -160,7 +161,7 @@ def test_the_devices_own_page_and_journal_hold_no_content_either(trained):
     federation, updates, _, _ = trained
     home = federation.homes[0]
     own = own_state(home.path, "data")
-    texts = [page(own, "en").encode(), page(own, "zh").encode(), metrics(own).encode()]
+    texts = [page(own, "en").encode(), page(own, "zh").encode(), OwnMetrics().render(own).encode()]
     texts.append((home.path / JOURNAL).read_bytes())
     assert b'"size":' in texts[-1]
     for what, mark in traces(updates, federation).items():

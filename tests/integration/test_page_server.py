@@ -10,6 +10,7 @@ import httpx
 import pytest
 from processes_bench import wait_until
 
+from agent.own_metrics import OwnMetrics
 from agent.page import owners_page
 from coordinator.certificates import ensure_authority, ensure_leaf
 from coordinator.dashboard import PageAddress
@@ -203,11 +204,11 @@ def test_a_busy_port_is_an_error_only_where_it_was_chosen(tmp_path, store):
 
 def test_a_devices_page_is_refused_elsewhere_and_on_a_port_that_is_taken(tmp_path):
     with pytest.raises(ConfigError, match=r"--page-listen 0\.0\.0\.0:0: .* loopback only"):
-        owners_page(tmp_path, "data", "0.0.0.0:0")
+        owners_page(tmp_path, "data", "0.0.0.0:0", OwnMetrics())
     with bind("127.0.0.1", 0, fixed=True, advice="") as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=r"cannot show the page on .* --page-listen"):
-            owners_page(tmp_path, "data", f"127.0.0.1:{port}")
+            owners_page(tmp_path, "data", f"127.0.0.1:{port}", OwnMetrics())
 
 
 def test_only_this_machine_counts_as_loopback():

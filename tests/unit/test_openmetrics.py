@@ -4,11 +4,12 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
-from agent.page_view import metrics as agent_metrics
+from agent.own_metrics import OwnMetrics
 from coordinator.gateway.counts import Counts, route_of
 from coordinator.gateway.vocabulary import Reason
 from coordinator.metrics import Metrics, Readings
@@ -17,14 +18,17 @@ from shared.openmetrics import MOST_SERIES, Registry
 
 MONITORING = Path(__file__).resolve().parents[2] / "deploy/monitoring"
 SAMPLE = re.compile(r'([a-z_]+)(?:\{((?:[a-z]+="[^"\n]*",?)*)\})? (-?[0-9.e+]+|NaN)')
-# The names of the design, less the two that nothing here can fill honestly: ledger_fsync_seconds is left
-# out, privacy_* are the agent's.
 COORDINATOR = {
     "edgeveil_rounds", "edgeveil_round_duration_seconds", "edgeveil_stage_duration_seconds", "edgeveil_agents",
     "edgeveil_dropouts", "edgeveil_rejected_requests", "edgeveil_bytes", "edgeveil_requests",
     "edgeveil_database_commit_seconds", "edgeveil_refusals", "edgeveil_superlink_restarts", "edgeveil_superlink_up",
     "edgeveil_certificate_expiry_seconds", "edgeveil_roster_expiry_seconds", "edgeveil_build",
 }  # fmt: skip
+AGENT = {  # a ledger and its budget are on a device alone
+    "edgeveil_ledger_fsync_seconds", "edgeveil_privacy_epsilon_spent", "edgeveil_privacy_epsilon_limit",
+    "edgeveil_refusals", "edgeveil_bytes", "edgeveil_build",
+}  # fmt: skip
+DOCUMENT = Path(__file__).resolve().parents[2].joinpath("docs", "operating.md")
 
 
 def readings():
@@ -49,6 +53,18 @@ def exercised():
     return metrics.render()
 
 
+def of_a_device(spent=0.0):
+    own = SimpleNamespace(
+        budget=SimpleNamespace(epsilon_spent=spent, epsilon_limit=8.0),
+        refusals={"POLICY_SIGMA": {"count": 3}},
+        journal=[EventLine(1.0, "info", "reply.send", stage="masked", size=100)],
+    )
+    metrics = OwnMetrics()
+    metrics.took(0.004)
+    metrics.took(0.3)
+    return metrics.render(own)
+
+
 def families(text):
     return {
         line.split()[2]: line.split()[3] for line in text.splitlines() if line.startswith("# TYPE")
@@ -56,9 +72,18 @@ def families(text):
 
 
 def test_every_promised_name_is_there_and_ends_are_right():
-    text = exercised()
-    assert set(families(text)) >= COORDINATOR
-    assert text.endswith("# EOF\n")
+    for text, promised in ((exercised(), COORDINATOR), (of_a_device(), AGENT)):
+        assert set(families(text)) >= promised
+        assert text.endswith("# EOF\n")
+
+
+def test_the_document_names_every_metric_that_is_exposed_and_no_other():
+    """With its suffix, as Prometheus stores it; an info metric by its full name."""
+    part = DOCUMENT.read_text(encoding="utf-8").partition("## Metrics\n")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(edgeveil_[a-z_]+)`", part))
+    suffix = {"counter": "_total", "info": "_info"}
+    exposed = {**families(exercised()), **families(of_a_device())}
+    assert named == {name + suffix.get(kind, "") for name, kind in exposed.items()}
 
 
 def test_every_line_is_a_sample_of_a_family_declared_before_it():
@@ -176,15 +201,10 @@ def test_the_scrape_configuration_can_be_read():
 
 @pytest.mark.parametrize("spent", [0.0, 7.5])
 def test_a_device_exposes_its_own_budget(spent):
-    from types import SimpleNamespace
-
-    own = SimpleNamespace(
-        budget=SimpleNamespace(epsilon_spent=spent, epsilon_limit=8.0),
-        refusals={"POLICY_SIGMA": {"count": 3}},
-        journal=[EventLine(1.0, "info", "reply.send", stage="masked", size=100)],
-    )
-    text = agent_metrics(own)
+    text = of_a_device(spent)
     assert f"edgeveil_privacy_epsilon_spent {spent or 0}" in text
     assert "edgeveil_privacy_epsilon_limit 8" in text
     assert 'edgeveil_refusals_total{code="POLICY_SIGMA"} 3' in text
     assert 'edgeveil_bytes_total{direction="up"} 100' in text
+    assert 'edgeveil_ledger_fsync_seconds_bucket{le="0.005"} 1' in text
+    assert "edgeveil_ledger_fsync_seconds_count 2" in text
