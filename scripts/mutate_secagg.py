@@ -3,8 +3,8 @@
     python scripts/mutate_secagg.py --folder FOLDER --minutes 30 --json mutation.json
     python scripts/mutate_secagg.py --folder FOLDER --show       # the survivors of that run as diffs
 
-mutmut (`pip install mutmut==3.8.1`) writes the mutants; they are judged here, because its own runner collects the
-tests anew for each. All tests are collected and timed once, then each mutant gets a fork that runs
+mutmut writes the mutants; they are judged here, because its own runner collects the tests anew
+for each. All tests are collected and timed once, then each mutant gets a fork that runs
 the tests which reach its function, fastest first, until one fails. The order of mutants is shuffled
 by --seed, so a run that --minutes cuts short has judged a fair sample; it goes on in the same FOLDER.
 Exits with 1 when the score is below 90 %.
@@ -132,12 +132,14 @@ def _judge(mutant: str, tests: list[pytest.Item]) -> str:
 
 
 def _forget_what_was_computed() -> None:
-    """A cache filled by the unchanged code would hide what a mutant does."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("shared.secagg"):
+    """What the unchanged code left in a cache, or made at import, would hide what a mutant does."""
+    for module in list(sys.modules.values()):
+        if str(getattr(module, "__file__", None)).startswith(str(Path.cwd())):
             for value in vars(module).values():
                 if hasattr(value, "cache_clear"):
                     value.cache_clear()
+    shamir = sys.modules["shared.secagg.shamir"]
+    shamir._EXP, shamir._LOG, shamir.PRODUCT = shamir._tables()  # type: ignore[attr-defined] # noqa: SLF001
 
 
 def judged(log: Path) -> list[dict[str, str]]:

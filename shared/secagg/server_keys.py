@@ -54,11 +54,14 @@ class CollectAdverts(Stage):
 
     def _problem(self) -> Aborted | None:
         members = frozenset(self._adverts)
+        problem = too_small(members, "U1", self._setup.params)
+        if problem is not None:
+            return problem
         try:
-            self._setup.params.solve(max(2, len(members)))
+            self._setup.params.solve(len(members))
         except Infeasible as error:
             return Aborted(error.code, str(error))
-        return too_small(members, "U1", self._setup.params)
+        return None
 
 
 class CollectShares(Stage):

@@ -13,7 +13,7 @@ from shared.secagg import messages
 from shared.secagg.cohort import Cohort, advert_message
 from shared.secagg.errors import Aborted, PeerFault
 from shared.secagg.keys import KeyPair
-from shared.secagg.server import CollectAdverts, ServerSetup
+from shared.secagg.server import ServerSetup
 
 N = 6
 LIAR = 5
@@ -388,8 +388,10 @@ def test_an_impossible_attempt_is_not_opened():
 
 
 def test_a_cohort_without_parameters_aborts():
-    members = {agent.id: agent.public for agent in identities(N)}
-    stage = CollectAdverts(ServerSetup(bytes(32), params(N, c_min=6), members))
+    bench = Bench.of(N, params(N, c_min=6))
+    stage = bench.stage()
+    bench.exchange("advert", stage)
+    assert len(bench.traffic) == N
     assert not stage.quorate
     with pytest.raises(Aborted) as abort:
         stage.close()

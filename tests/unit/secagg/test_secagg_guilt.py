@@ -1,8 +1,11 @@
 """Nobody is named for shares that fit no secret unless its holders cannot have lied together."""
 
 import pytest
+from secagg_bench import CTX, identities, params
 
-from shared.secagg.recovery import MAX_TRIES, proves_guilt
+from shared.secagg.cohort import Cohort
+from shared.secagg.errors import Aborted
+from shared.secagg.recovery import MAX_TRIES, proves_guilt, recover
 
 
 @pytest.mark.parametrize(
@@ -21,3 +24,33 @@ def test_guilt_needs_enough_honest_holders_and_an_exhaustive_search(answers, t, 
 
 def test_the_search_is_bounded():
     assert MAX_TRIES <= 1000
+
+
+def test_the_search_counts_as_exhaustive_up_to_its_last_try():
+    assert proves_guilt(MAX_TRIES, 1, 0)
+    assert not proves_guilt(MAX_TRIES + 1, 1, 0)
+
+
+def _cohort(n: int) -> Cohort:
+    return Cohort(CTX, [(one.id, bytes(32)) for one in identities(n)], params(n, c_min=1))
+
+
+def _wrong(cohort: Cohort, owner: bytes, answers: int) -> dict[bytes, dict[bytes, bytes]]:
+    holders = cohort.neighbours(owner)[:answers]
+    return {owner: {holder: bytes([place]) * 32 for place, holder in enumerate(holders)}}
+
+
+@pytest.mark.parametrize("summed", [True, False])
+@pytest.mark.parametrize(
+    ("n", "answers", "named"), [(4, 3, False), (5, 3, False), (5, 4, True)], ids=str
+)
+def test_an_owner_is_named_only_where_its_holders_cannot_all_have_lied(n, answers, named, summed):
+    cohort = _cohort(n)
+    owner = cohort.ids[1]
+    u3 = frozenset(cohort.ids if summed else cohort.ids[2:])
+    with pytest.raises(Aborted) as abort:
+        recover(cohort, _wrong(cohort, owner, answers), u3, {owner: bytes(32)}, {owner: bytes(32)})
+    assert abort.value.code == "SHARE_AUTH"
+    assert abort.value.agent == (owner if named else None)
+    sentence = "the shares of an agent fit no secret"
+    assert str(abort.value) == (f"{sentence} (agent {owner.hex()})" if named else sentence)

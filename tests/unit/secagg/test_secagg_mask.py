@@ -102,3 +102,11 @@ def test_a_masked_vector_says_nothing_about_its_input():
             counts = np.bincount(np.frombuffer(vector, "<u2") >> 8, minlength=256)
             expected = counts.sum() / 256
             assert ((counts - expected) ** 2 / expected).sum() < 400
+
+
+def test_many_masks_start_at_lane_zero_and_use_aes_unless_told_otherwise():
+    one, many = np.zeros(9, np.uint16), np.zeros(9, np.uint16)
+    mask.add_into(one, bytes(32))
+    mask.add_all_into(many, [(bytes(32), False)])
+    assert (one == many).all()
+    assert (many == mask.expand(bytes(32), 9, 16, cipher="aes-256-ctr", start=0)).all()

@@ -269,3 +269,10 @@ def test_share_indices_are_places_among_the_owner_s_neighbours(n):
         assert [cohort.share_index(owner, holder) for holder in near] == list(
             range(1, len(near) + 1)
         )
+
+
+def test_the_solver_assumes_one_corrupt_member_80_bits_and_20_unless_told_otherwise():
+    assert solve(375, 0.1, 0.1) == solve(375, 0.1, 0.1, sigma=80, eta=20, c_min=1)
+    assert solve(375, 0.1, 0.1) != solve(375, 0.1, 0.1, sigma=81)
+    assert solve(500, 0.1, 0.1) != solve(500, 0.1, 0.1, eta=21)
+    assert solve(5, 0, 0) == solve(5, 0, 0, c_min=1) != solve(5, 0, 0, c_min=2)
