@@ -113,7 +113,7 @@ def compare(
         pairs = compare_values(*reports)
         print_json({"runs": [first, second], **{key: list(both) for key, both in pairs.items()}})
         return
-    stdout.print(compare_table(*reports))
+    stdout.print(compare_table(*reports, whole=not stdout.is_terminal))
 
 
 @app.command()

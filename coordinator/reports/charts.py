@@ -24,8 +24,6 @@ def quality_figures(found: RunFacts, words: Words) -> str:
             label=_spoken(shares, words),
             across=words("round"),
             unit="%",
-            low=0.0,
-            high=1.0,
         )
         made += figure(words("accuracy_chart"), drawn + line_key(shares))
     if loss.xs:

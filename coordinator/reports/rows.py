@@ -72,14 +72,13 @@ def planned_facts(found: RunFacts, words: Words) -> str:
 
 def plan_table(found: RunFacts) -> str:
     """The plan as it was given; of a path on the coordinator's disk only the last part."""
-    lines = []
+    blocks = []
     for name, part in found.plan.model_dump(mode="json").items():
-        lines.append(f"[{name}]")
+        lines = [f"[{name}]"]
         for key, value in part.items():
             if value is None:
                 continue
             shown = PurePath(str(value)).name if (name, key) == ("evaluation", "data") else value
             lines.append(f"{key} = {escape(shown, 2000)}")
-        lines.append("")
-    text = "\n".join(lines).strip()
-    return f"<pre>{text}</pre>"
+        blocks.append("<pre>" + "\n".join(lines) + "</pre>")
+    return f'<div class="plan">{"".join(blocks)}</div>'

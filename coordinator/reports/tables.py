@@ -22,6 +22,7 @@ SHOWN_STAGE = {
     "agree": "agree",
     "unmask": "unmask",
 }
+SHORT_HASH = 16  # digits of a SHA-256 that a terminal shows
 CSV_COLUMNS = (
     "run", "round", "attempt", "outcome", "reason", "finished", "selected", "survived", "dropped",
     "seconds", *(f"seconds_{stage}" for stage in STAGES), "bytes_up", "bytes_down", "accuracy",
@@ -157,11 +158,13 @@ def summary_table(report: dict[str, Any]) -> Table:
     return made
 
 
-def compare_table(first: dict[str, Any], second: dict[str, Any]) -> Table:
-    """Two reports side by side; a mark where they differ."""
+def compare_table(first: dict[str, Any], second: dict[str, Any], *, whole: bool = True) -> Table:
+    """Two reports side by side; a mark where they differ. Unless `whole`, hashes are shortened."""
     made = table("", "what", "", first["run"], second["run"])
     for key, (left, right) in compare(first, second).items():
-        shown = (_shown(left), _shown(right))
+        shown = [_shown(value) for value in (left, right)]
+        if key == "model_sha256" and not whole:
+            shown = [f"{text[:SHORT_HASH]}…" if len(text) > SHORT_HASH else text for text in shown]
         made.add_row(key, "" if left == right else "≠", *(Text(value) for value in shown))
     return made
 

@@ -20,6 +20,7 @@ from shared.pages.text import escape
 
 MOST_POINTS = 240  # of one line; more cannot be told apart on 340 units
 MOST_BARS = 60
+LEAST_SHARE = 0.04  # smaller differences are noise and must not look like a cliff
 LEAST_CELLS = 12  # a short run must not be stretched over the whole width
 DASHES = ("", "5 3", "2 2", "8 3 2 3")
 
@@ -39,12 +40,16 @@ def line_chart(
     lines: Sequence[Line], *, label: str, across: str, unit: str = "", low: float | None = None,
     high: float | None = None,
 ) -> str:  # fmt: skip
-    """Lines over rounds; empty when there is nothing to draw. `unit` "%" shows shares of one."""
+    """Lines over rounds; empty when there is nothing to draw. `unit` "%" shows shares of one.
+
+    The axis reaches from `low` to `high`; where one is not given, as far as the values do.
+    """
     drawn = [_thinned(line) for line in lines if line.xs]
     if not drawn:
         return ""
     ys = [y for line in drawn for y in line.ys]
-    ticks = nice_ticks(min(ys) if low is None else low, max(ys) if high is None else high)
+    least, most = _reach(ys, share=unit == "%")
+    ticks = nice_ticks(least if low is None else low, most if high is None else high)
     xs = [x for line in drawn for x in line.xs]
     scale = Scale(min(xs), max(xs), ticks[0], ticks[-1])
     parts = [frame(scale, ticks, unit, across)]
@@ -56,6 +61,15 @@ def line_chart(
             x, y = number(scale.x(line.xs[0])), number(scale.y(line.ys[0]))
             parts.append(f'<circle class="dot" cx="{x}" cy="{y}" r="3"/>')
     return drawing("".join(parts), label)
+
+
+def _reach(ys: Sequence[float], *, share: bool) -> tuple[float, float]:
+    """Lowest and highest value; shares never further apart than 0..1 nor closer than LEAST_SHARE."""
+    least, most = min(ys), max(ys)
+    if not share or most - least >= LEAST_SHARE:
+        return least, most
+    least = max(0.0, min(1.0 - LEAST_SHARE, (least + most - LEAST_SHARE) / 2))
+    return least, least + LEAST_SHARE
 
 
 def _thinned(line: Line) -> Line:

@@ -79,11 +79,13 @@ def frame(scale: Scale, ticks: Sequence[float], unit: str, across: str) -> str:
 
 
 def _whole_ticks(scale: Scale) -> list[float]:
-    """Rounds are whole numbers; at most six of them are written."""
+    """Rounds are whole numbers; at most nine of them are written."""
     if scale.last <= scale.first:
         return [scale.first]
-    ticks = nice_ticks(scale.first, scale.last, 5)
-    return [tick for tick in ticks if tick == int(tick) and scale.first <= tick <= scale.last]
+    ticks = nice_ticks(scale.first, scale.last, 8)
+    if any(tick != int(tick) for tick in ticks):
+        ticks = [float(n) for n in range(math.ceil(scale.first), math.floor(scale.last) + 1)]
+    return [tick for tick in ticks if scale.first <= tick <= scale.last]
 
 
 def drawing(inner: str, label: str, *, width: int = WIDTH, height: int = HEIGHT) -> str:

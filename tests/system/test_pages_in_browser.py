@@ -15,6 +15,10 @@ from coordinator.reports.page import report_page
 
 pytestmark = pytest.mark.system
 WIDTHS = (360, 1440)
+PRINTED_CELLS = """() => [...document.querySelectorAll(".matrix tbody td")].map((cell) => {
+  const style = getComputedStyle(cell);
+  return [style.color, style.backgroundColor];
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +34,7 @@ def reports(tmp_path_factory):
         "usual": facts_of(12, 6, drop=0.1, abort=0.1),
         "failed": facts_of(2, 4, abort=1.0, state=RunState.FAILED),
         "empty": facts_of(0, 3, state=RunState.QUEUED),
+        "one": facts_of(3, 1),
         "large": facts_of(1000, 100, drop=0.06, abort=0.02),
     }
     for name, found in cases.items():
@@ -40,7 +45,9 @@ def reports(tmp_path_factory):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-@pytest.mark.parametrize("name", ["usual-en", "usual-zh", "failed-en", "empty-zh", "large-en"])
+@pytest.mark.parametrize(
+    "name", ["usual-en", "usual-zh", "failed-en", "empty-zh", "one-en", "large-en"]
+)
 def test_a_report_is_clean_readable_and_reachable(browser, reports, name, width):
     for scheme in ("light", "dark"):
         watched = Watched(browser, width=width, scheme=scheme)
@@ -60,8 +67,45 @@ def test_a_printed_report_is_black_on_white_and_complete(browser, reports):
     watched.page.emulate_media(media="print")
     assert watched.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"  # fmt: skip
     watched.check_contrast()
-    pdf = watched.page.pdf(format="A4")
-    assert pdf.startswith(b"%PDF")
+    cells = watched.page.evaluate(PRINTED_CELLS)
+    assert len(cells) == 100
+    assert set(map(tuple, cells)) == {("rgb(0, 0, 0)", "rgba(0, 0, 0, 0)")}, (
+        "a printer leaves backgrounds out"
+    )
+    hits = watched.page.evaluate("[...document.querySelectorAll('.hit')].map((e) => getComputedStyle(e).outlineStyle)")  # fmt: skip
+    assert hits == ["solid"] * 10
+    watched.close()
+
+
+def test_a_printed_report_wastes_no_pages(browser, reports):
+    """A section may go on over the page; before, each began on a page of its own."""
+    watched = Watched(browser, width=1440)
+    for name, most in (("usual-en", 6), ("usual-zh", 6), ("empty-en", 2), ("one-en", 5)):
+        watched.page.goto((reports / f"{name}.html").as_uri())
+        pdf = watched.page.pdf(format="A4")
+        assert pdf.startswith(b"%PDF")
+        assert len(re.findall(rb"/Type\s*/Page\b", pdf)) <= most, name
+    watched.close()
+
+
+def test_lines_of_other_agents_are_thinner_than_the_one_that_counts(browser, reports):
+    watched = Watched(browser, width=1440)
+    watched.page.goto((reports / "usual-en.html").as_uri())
+    widths = watched.page.evaluate(
+        "['one', 'thin'].map((kind) => parseFloat(getComputedStyle(document.querySelector('#privacy polyline.' + kind)).strokeWidth))"
+    )
+    assert widths[0] >= 2 * widths[1]
+    watched.close()
+
+
+def test_no_part_of_a_plan_is_split_between_columns(browser, reports):
+    watched = Watched(browser, width=1440)
+    watched.page.goto((reports / "usual-en.html").as_uri())
+    boxes = watched.page.evaluate(
+        "[...document.querySelectorAll('.plan pre')].map((e) => e.getClientRects().length)"
+    )
+    assert len(boxes) == 6
+    assert set(boxes) == {1}
     watched.close()
 
 

@@ -33,6 +33,15 @@ def home(tmp_path_factory):
     return home, first, second
 
 
+def test_a_comparison_on_a_terminal_breaks_no_hash_and_elsewhere_it_is_whole(home):
+    home, first, second = home
+    shown = run(home, "compare", first, second, terminal=True, columns=100).stdout
+    (line,) = [line for line in ESCAPE.sub("", shown).splitlines() if "model_sha256" in line]
+    assert len(re.findall(r"\b[0-9a-f]{16}…", line)) == 2
+    whole = run(home, "compare", first, second, columns=200).stdout
+    assert len(re.findall(r"\b[0-9a-f]{64}\b", whole)) == 2
+
+
 def test_rounds_can_be_cut_to_the_newest_and_to_the_failed(home):
     folder, first, second = home
     rows = json.loads(run(folder, "rounds", "--json").stdout)

@@ -102,8 +102,8 @@ def test_text_from_a_plan_or_an_error_is_shown_as_text():
 
 def test_the_page_says_who_was_charged_what_and_why_somebody_is_missing():
     html = report_page(facts_of(6, 4, drop=0.4, seed=5), "en", made=1.75e9)
-    for text in ("deadline", "refused:BUDGET_WOULD_EXCEED", "limit of the plan", "Roster epoch",
-                 "macro average", "weighted average", "Plan SHA-256", "torch 2.14.1", "in the sum"):  # fmt: skip
+    for text in ("deadline", "refused:BUDGET_WOULD_EXCEED", "Limit of the plan", "Roster epoch",
+                 "Macro average", "Weighted average", "Plan SHA-256", "torch 2.14.1", "In the sum"):  # fmt: skip
         assert text in html, text
 
 
@@ -140,6 +140,36 @@ def test_round_ticks_cover_what_they_are_asked_to():
         assert 2 <= len(ticks) <= 8
         assert ticks[0] <= low
         assert math.isnan(high) or ticks[-1] >= high
+
+
+def scales(values, **options):
+    """The labels of the vertical axis of a chart with these values."""
+    drawn = line_chart(
+        [Line("a", list(range(1, len(values) + 1)), values)], label="a", across="b", **options
+    )
+    return re.findall(r'text-anchor="end">([^<]+)<', drawn)
+
+
+def test_an_axis_of_shares_fits_the_values_and_stays_between_none_and_all():
+    assert scales([0.52, 0.86], unit="%") == ["50 %", "60 %", "70 %", "80 %", "90 %"]
+    assert scales([0.1, 1.0], unit="%")[-1] == "100 %"
+    for flat in (0.0, 0.5, 0.93, 1.0):
+        shown = [float(label.removesuffix(" %")) for label in scales([flat, flat], unit="%")]
+        assert 0 <= shown[0] <= 100 * flat <= shown[-1] <= 100
+        assert shown[-1] - shown[0] >= 3
+
+
+def test_a_short_run_has_a_tick_at_every_second_round_and_a_long_one_few():
+    def ticks(rounds):
+        drawn = line_chart(
+            [Line("a", list(range(1, rounds + 1)), [0.5] * rounds)], label="a", across="b", low=0.0
+        )
+        return [int(text) for text in re.findall(r'text-anchor="middle">(\d+)<', drawn)]
+
+    assert ticks(1) == [1]
+    assert ticks(4) == [1, 2, 3, 4]
+    assert ticks(12) == [2, 4, 6, 8, 10, 12]
+    assert 3 <= len(ticks(1000)) <= 9
 
 
 def test_a_long_line_is_thinned_and_keeps_its_ends():
