@@ -29,7 +29,8 @@ from flwr.proto.control_pb2 import StartRunRequest  # noqa: E402
 from flwr.supercore.control import ControlHttpClient  # noqa: E402
 from flwr.supercore.fab import Fab  # noqa: E402
 
-NODES, EXCHANGES, LIMIT_S = 2, 4, 150.0
+EXCHANGES = 4
+LIMIT_S, LIMIT_OF_A_NODE_S = 120.0, 15.0
 PROJECT = """[project]
 name = "stockbench"
 version = "1.0.0"
@@ -62,53 +63,56 @@ def main(grid, context):
         records = RecordDict({"q": ConfigRecord({"b": b"q" * 3000})})
         sent = [Message(records, message_type="query", dst_node_id=n) for n in grid.get_node_ids()]
         began = time.monotonic()
-        replies = list(grid.send_and_receive(sent, timeout=60))
+        replies = list(grid.send_and_receive(sent, timeout=240))
         assert len(replies) == NODES and not any(r.has_error() for r in replies)
         times.append(time.monotonic() - began)
         open(OUT, "w").write(json.dumps(times))
 """
 
 
-def stock() -> list[tuple[str, str, str, str]]:
+def stock(nodes: int = 2) -> list[tuple[str, str, str, str]]:
     """One row: median and worst of a few exchanges, and the memory of the server's side."""
-    what = f"stock Flower: small exchange, {NODES} nodes"
+    what = f"stock Flower: small exchange, {nodes} nodes"
+    earlier = "9.4–10.1 s" if nodes == 2 else "–"
     with tempfile.TemporaryDirectory() as name:
         try:
-            times, resident = _run(Path(name))
+            times, resident = _run(Path(name), nodes)
         except (RuntimeError, OSError) as error:
-            return [(what, f"did not run here ({error})", "–", "9.4–10.1 s")]
+            return [(what, f"did not run here ({error})", "–", earlier)]
     shown = f"{statistics.median(times):.1f} s (worst {max(times):.1f}); server side {resident >> 20} MB"
-    return [(what, shown, "–", "9.4–10.1 s")]
+    return [(what, shown, "–", earlier)]
 
 
-def _run(folder: Path) -> tuple[list[float], int]:
+def _run(folder: Path, nodes: int) -> tuple[list[float], int]:
     port, out = free_port(), folder / "times.json"
+    limit_s = LIMIT_S + nodes * LIMIT_OF_A_NODE_S
     children = [_spawn(folder, "flower-superlink", "--insecure", "--port", str(port), "--disable-runtime-dependency-installation")]  # fmt: skip
     try:
-        for _ in range(NODES):
+        for _ in range(nodes):
             address = ("--insecure", "--superlink", f"127.0.0.1:{port}", "--port", str(free_port()))
             children.append(_spawn(folder, "flower-supernode", *address))
-        _submit(port, out)
-        end = time.monotonic() + LIMIT_S
+        _submit(port, out, nodes)
+        end = time.monotonic() + limit_s
         while time.monotonic() < end:
             if out.exists() and len(found := json.loads(out.read_text() or "[]")) == EXCHANGES:
                 return found, _resident(children[0].pid)
             if any(child.poll() is not None for child in children):
                 raise RuntimeError("a process of Flower's ended")
             time.sleep(0.2)
-        raise RuntimeError(f"no answer within {LIMIT_S:.0f} s")
+        done = json.loads(out.read_text()) if out.exists() else []
+        raise RuntimeError(f"{len(done)} of {EXCHANGES} exchanges within {limit_s:.0f} s")
     finally:
         for child in children:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
 
 
-def _submit(port: int, out: Path) -> None:
+def _submit(port: int, out: Path, nodes: int) -> None:
     texts = {
         "pyproject.toml": PROJECT,
         "stockbench/__init__.py": "",
         "stockbench/client.py": CLIENT,
-        "stockbench/server.py": f"NODES, EXCHANGES, OUT = {NODES}, {EXCHANGES}, {str(out)!r}\n{SERVER}",
+        "stockbench/server.py": f"NODES, EXCHANGES, OUT = {nodes}, {EXCHANGES}, {str(out)!r}\n{SERVER}",
     }
     fab, _ = build_fab_from_files({name: text.encode() for name, text in texts.items()})
     bundle = Fab(hashlib.sha256(fab).hexdigest(), fab, {})
