@@ -80,6 +80,7 @@ class Device:
     accept_looser: bool = False
     trainer: Callable[[], Trainer] = torch_trainer
     load_task: Callable[[TaskSpec], Task] = registry.load
+    may_train: Callable[[], None] = lambda: None  # raises PolicyRefusal: not now
     journal: EventLog | None = None  # what was done and what left, for the owner's page
     fsynced: Callable[[float], None] | None = (
         None  # seconds a record of the ledger took to the disk

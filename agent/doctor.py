@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agent.authority import fetch_authority
 from agent.budget import known_datasets, read_budget
+from agent.condition import LEAST_S, Conditions, Load
 from agent.config import settle
 from agent.data import check_folder
 from agent.doctor_standing import BASE_MEMORY, standing
@@ -19,7 +20,7 @@ from shared import doctor
 from shared.data.probe import count_records
 from shared.doctor import MIB, Check, Finding, examine, green, red, yellow
 from shared.doctor_network import route
-from shared.errors import EnrollmentError
+from shared.errors import EnrollmentError, PolicyRefusal
 from shared.tokens import Token
 
 NEEDED_DISK = 512 * MIB
@@ -53,6 +54,7 @@ def diagnose(
         [
             ("keys", "restore them, or enrol again from an empty --home", lambda: _keys(home)),
             ("policy", "correct policy.toml", lambda: _policy(home)),
+            ("condition", "correct policy.toml", lambda: _condition(home)),
             (
                 "ledger",
                 "keep it as it is: a new one would be a new budget",
@@ -83,6 +85,23 @@ def _policy(home: AgentHome) -> Finding:
         return green("policy", "none yet; the defaults are written at the first start")
     policy = Policy.load(home.policy_path)
     return green("policy", f"ε at most {policy.epsilon_max:g}, δ at most {policy.delta:g}")
+
+
+def _condition(home: AgentHome) -> Finding:
+    """How the device stands now, and whether its owner's rule lets it train."""
+    rule = (Policy.load(home.policy_path) if home.policy_path.exists() else Policy()).when
+    load = Load()
+    time.sleep(LEAST_S)
+    conditions = Conditions(rule, load=load)
+    now = conditions.now()
+    flags = {"on outside power": now.charging, "charged": now.battery, "idle": now.idle}
+    words = {True: "yes", False: "no", None: "unknown"}
+    text = ", ".join(f"{name}: {words[value]}" for name, value in flags.items())
+    try:
+        conditions.check()
+    except PolicyRefusal as refusal:
+        return yellow("condition", f"{text}; {refusal}", "nothing, if that is meant")
+    return green("condition", text)
 
 
 def _ledger(path: Path, dataset: str | None) -> Finding:

@@ -91,6 +91,16 @@ class SecaggPolicy(Settings):
         return self
 
 
+class WhenPolicy(Settings):
+    """When this device may train, and whether the coordinator hears how it stands."""
+
+    charging: Flag = False
+    battery_min: Annotated[Whole, Field(ge=0, le=100)] = 0  # per cent of charge
+    idle: Flag = False
+    load_max: Annotated[Real, Field(gt=0, le=1)] = 0.5  # share of the processors others may use
+    tell: Flag = False
+
+
 class Policy(Settings):
     """Immutable once read; every bound is inclusive."""
 
@@ -115,6 +125,7 @@ class Policy(Settings):
     secagg_required: Literal[True] = True
     schedule: Schedule | None = None
     secagg: SecaggPolicy = SecaggPolicy()
+    when: WhenPolicy = WhenPolicy()
 
     @model_validator(mode="after")
     def _leaves_budget(self) -> Self:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from agent.policy import Policy, Range, SecaggPolicy, TaskRule
+from agent.policy import Policy, Range, SecaggPolicy, TaskRule, WhenPolicy
 
 CEILINGS = ("epsilon_max", "delta", "q_max", "steps_max", "rounds_max")
 SECAGG_FLOORS = ("n_min", "gamma_ppm", "c_min", "sigma")
@@ -26,7 +26,8 @@ def loosened(old: Policy, new: Policy) -> tuple[str, ...]:
         found.append("coordinators")
     if new.tell_budget and not old.tell_budget:
         found.append("tell_budget")
-    return tuple(sorted([*found, *_secagg(old.secagg, new.secagg)]))
+    found += _secagg(old.secagg, new.secagg)
+    return tuple(sorted([*found, *_when(old.when, new.when)]))
 
 
 def _wider(old: Range, new: Range) -> bool:
@@ -65,3 +66,14 @@ def _secagg(old: SecaggPolicy, new: SecaggPolicy) -> list[str]:
     if new.allow_two and not old.allow_two:
         found.append("allow_two")
     return [f"secagg.{name}" for name in found]
+
+
+def _when(old: WhenPolicy, new: WhenPolicy) -> list[str]:
+    found = [name for name in ("charging", "idle") if getattr(old, name) > getattr(new, name)]
+    if new.battery_min < old.battery_min:
+        found.append("battery_min")
+    if new.load_max > old.load_max:
+        found.append("load_max")
+    if new.tell and not old.tell:
+        found.append("tell")
+    return [f"when.{name}" for name in found]

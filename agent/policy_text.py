@@ -50,6 +50,13 @@ sigma = {secagg[sigma]}    # statistical security in bits
 bits = {secagg[bits]}
 prg = {secagg[prg]}
 allow_two = {secagg[allow_two]}
+
+[when]    # this device trains only while all of it holds; what it cannot measure does not hold
+charging = {when[charging]}    # true: on outside power
+battery_min = {when[battery_min]}    # per cent of charge
+idle = {when[idle]}    # true: other programs use at most load_max of the processors
+load_max = {when[load_max]}
+tell = {when[tell]}    # true: the coordinator is told these three as yes or no, and asks others meanwhile
 """
 
 
@@ -57,6 +64,7 @@ def render(fields: Mapping[str, Any]) -> str:
     """The commented file that Policy.load reads back to an equal policy."""
     values: dict[str, Any] = {name: _toml(value) for name, value in fields.items()}
     values["secagg"] = {name: _toml(value) for name, value in fields["secagg"].items()}
+    values["when"] = {name: _toml(value) for name, value in fields["when"].items()}
     n_ref = fields["n_ref"]
     values["n_ref"] = (
         "# n_ref = 1000    # default: the record count, two significant digits"

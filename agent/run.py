@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from agent.condition import Conditions
 from agent.config import save, settle
 from agent.data import DataShelf, check_folder
 from agent.device import Device
@@ -123,6 +124,7 @@ def run_device(
             on_status("stopped")
             return
         metrics = OwnMetrics()
+        conditions = Conditions(own_policy.when)
         with _owners_view(path, config.dataset, page, on_status, metrics) as journal:
             device = Device(
                 home=home,
@@ -134,11 +136,12 @@ def run_device(
                 clock=SystemClock(),
                 on_status=on_status,
                 accept_looser=accept_policy,
+                may_train=conditions.check,
                 journal=journal,
                 fsynced=metrics.took,
                 progress=partial(progress, quiet=quiet),
             )
-            _answer_rounds(device, stop)
+            _answer_rounds(device, stop, conditions)
     on_status("stopped")
 
 
@@ -169,7 +172,7 @@ def _warm_up() -> None:
         importlib.import_module("agent.session")
 
 
-def _answer_rounds(device: Device, stop: threading.Event) -> None:
+def _answer_rounds(device: Device, stop: threading.Event, conditions: Conditions) -> None:
     from agent import client_app  # noqa: PLC0415 - flwr: a second to import
     from agent.flower_link import FlowerLink, SessionOver  # noqa: PLC0415
 
@@ -186,6 +189,7 @@ def _answer_rounds(device: Device, stop: threading.Event) -> None:
                 on_status=device.on_status,
                 accepted=session.accepted,
                 online=session.begin,
+                condition=conditions.told,
             )
             try:
                 link.run(stop)

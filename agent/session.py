@@ -163,6 +163,7 @@ class Session:
         last = device.home.last_attempt(request.attempt.run_id)
         if last is not None and request.attempt <= last:
             raise ProtocolError(RefusalCode.ROUND_REPLAY, f"{request.attempt} is not after {last}")
+        device.may_train()
         trainer = device.trainer()
         ledger = self._ledger or self._open_ledger(
             device.policy.declared_size(device.shelf.count())

@@ -1,27 +1,16 @@
 """One signed question to the coordinator: is this device known, and as what? Changes nothing there."""
 
-import base64
 import os
-from datetime import UTC, datetime
 
 import httpx
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from agent.authority import unreachable
+from agent.signed_post import signed_headers
 from agent.state import AgentHome, Pinned
 from shared.certificates import pinned_context
 from shared.errors import TransportError
-from shared.messages import PROTOCOL
-from shared.request_signature import (
-    NONCE_BYTES,
-    PROTOCOL_HEADER,
-    SESSION_HEADER,
-    SIGNATURE_HEADER,
-    Session,
-    sign,
-)
+from shared.request_signature import Session
 from shared.standing import MAX_ANSWER, PATH, Standing
 
 TIMEOUT_S = 5.0
@@ -40,7 +29,10 @@ def ask(home: AgentHome, pinned: Pinned) -> Standing | str:
         TransportError: unreachable, or an answer no coordinator of ours gives.
         ProtocolError: a yes that cannot be read.
     """
-    headers = _headers(home)
+    session = Session(max(1, home.last_session()), os.urandom(8).hex())
+    headers = signed_headers(
+        home.node_key(), home.node_public_pem(), home.identity(), str(session), PATH, b""
+    )
     try:
         with (
             httpx.Client(
@@ -62,25 +54,3 @@ def ask(home: AgentHome, pinned: Pinned) -> Standing | str:
         return _Refusal.model_validate_json(bytes(body)).code[:40]
     except ValidationError:
         return str(status)
-
-
-def _headers(home: AgentHome) -> dict[str, str]:
-    """Flower's three and ours, as the link sends them; the session is the last one of this home."""
-    timestamp = datetime.now(UTC).isoformat()
-    session = str(Session(max(1, home.last_session()), os.urandom(8).hex()))
-    triple = home.node_key().sign(timestamp.encode("ascii"), ec.ECDSA(hashes.SHA256()))
-    return {
-        "flwr-public-key": base64.b64encode(home.node_public_pem()).decode("ascii"),
-        "flwr-timestamp": timestamp,
-        "flwr-signature": base64.b64encode(triple).decode("ascii"),
-        SESSION_HEADER: session,
-        PROTOCOL_HEADER: str(PROTOCOL),
-        SIGNATURE_HEADER: sign(
-            home.identity(),
-            PATH,
-            b"",
-            timestamp=timestamp,
-            session=session,
-            nonce=os.urandom(NONCE_BYTES),
-        ),
-    }

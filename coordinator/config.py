@@ -11,6 +11,7 @@ from coordinator.judgement import Metric
 from coordinator.robust import LEAST, Robust
 from coordinator.schedules import Average, Schedule
 from coordinator.strategies import STRATEGIES
+from shared.condition import Flag
 from shared.config import Settings, load, read_toml, validate
 from shared.errors import ConfigError
 from shared.names import NAME
@@ -114,6 +115,7 @@ class RoundsSection(Settings):
     minimum: int = Field(default=3, ge=2)
     deadline_s: float = Field(default=300.0, gt=0, le=86_400)
     spare: int = Field(default=1, ge=0)
+    require: tuple[Flag, ...] = ()  # what a device that tells how it stands must say to be asked
     attempts: int = Field(
         default=3, ge=1, le=100
     )  # aborted attempts of one round before the run stops

@@ -162,6 +162,7 @@ class Driver:
             seconds=self._around.clock.monotonic() - started,
             traffic=self._around.transport.take_traffic(),
             accused=accused,
+            not_asked=self._selection.not_asked,
         )
 
     def _commit(

@@ -50,6 +50,7 @@ def agents_of(store: Store, presence: Mapping[bytes, Presence]) -> list[dict[str
                 "joined": agent.joined,
                 "revoked": agent.revoked,
                 "last_seen": _last_seen(agent, seen, heard),
+                "condition": _condition(seen),
             }
         )
     return agents
@@ -92,6 +93,12 @@ def _last_seen(agent: EnrolledAgent, seen: Presence | None, heard: Mapping[str, 
     if seen is not None and seen.last_seen is not None:
         return seen.last_seen
     return max(agent.joined, heard.get(agent.name, 0.0))
+
+
+def _condition(seen: Presence | None) -> dict[str, bool | None] | None:
+    """What a connected device tells of its power and load; None when it tells nothing."""
+    told = seen.condition if seen is not None and seen.connected else None
+    return None if told is None else told.model_dump()
 
 
 def _state(agent: EnrolledAgent, seen: Presence | None, *, on_roster: bool) -> str:

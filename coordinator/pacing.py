@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from coordinator.cohort import HIGHEST_RATE, needed_for_quorum
+from coordinator.drop_reasons import DropReason
 from coordinator.records import Outcome, RoundRecord
-from coordinator.rounds import Deadlines, DropReason
+from coordinator.rounds import Deadlines
 from shared.errors import RefusalCode
 from shared.messages import Stage
 
@@ -26,13 +27,14 @@ WAVE, WAVE_S = 100, 1.0  # offers that leave at once, and the seconds between tw
 KEPT = 64  # records anything here looks back on
 
 _P = RefusalCode
-# Codes that the same plan meets again: the device's owner has to change something first.
+# Codes that the same plan meets again: the device or its owner has to change something first.
 LASTING = frozenset(
     {
         _P.VERSION, _P.TASK_UNKNOWN, _P.POLICY_SECAGG, _P.POLICY_VECTOR, _P.BUDGET_EXHAUSTED,
         _P.BUDGET_WOULD_EXCEED, _P.LEDGER_CORRUPT, _P.LEDGER_ROLLBACK, _P.DATASET_CHANGED,
         _P.DATASET_UNKNOWN, _P.POLICY_SIGMA, _P.POLICY_SAMPLING, _P.POLICY_STEPS, _P.POLICY_CLIP,
         _P.POLICY_LR, _P.POLICY_DELTA, _P.POLICY_TASK, _P.POLICY_COORDINATOR, _P.POLICY_COHORT,
+        _P.POLICY_WHEN,
         _P.MODEL_NOT_INDEPENDENT, _P.SELF_TEST_FAILED,
     }
 )  # fmt: skip

@@ -131,6 +131,12 @@ class RoundRecord:
         stages = self.extra.get("dropped_stages")
         return str(stages.get(agent, "")) if isinstance(stages, dict) else ""
 
+    @property
+    def not_asked(self) -> Mapping[str, str]:
+        """Agents that were connected and left out of the draw, with the reason."""
+        found = self.extra.get("not_asked")
+        return found if isinstance(found, dict) else {}
+
     def may_have_charged(self, agent: str) -> bool:
         """Whether this attempt may have cost the agent budget: asked, and not refused at the offer."""
         if agent not in self.selected:

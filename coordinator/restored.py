@@ -9,8 +9,8 @@ round is passed by the next attempts: neither is a sign.
 import re
 from collections.abc import Iterable
 
+from coordinator.drop_reasons import DropReason
 from coordinator.records import RoundRecord
-from coordinator.rounds import DropReason
 from shared.errors import RefusalCode
 from shared.messages import Stage
 

@@ -8,6 +8,7 @@ from coordinator.attempt import AttemptRunner
 from coordinator.offers import Proposal
 from coordinator.records import Outcome, RoundRecord
 from coordinator.underway import OpenRun
+from shared.errors import RefusalCode
 from shared.installed import installed
 from shared.secagg.result import Result
 
@@ -33,6 +34,7 @@ def of_attempt(
     seconds: float,
     traffic: tuple[int, int],
     accused: Mapping[str, Any],
+    not_asked: Mapping[str, str],
 ) -> RoundRecord:
     """What is known of an attempt once its exchanges are over, whatever came of it."""
     machine, proposal = runner.machine, runner.proposal
@@ -51,7 +53,9 @@ def of_attempt(
         seconds=round(seconds, 3),
         bytes_up=traffic[0],
         bytes_down=traffic[1],
-        extra={key: value for key, value in accused.items() if value}
+        extra={
+            key: value for key, value in {**accused, "not_asked": dict(not_asked)}.items() if value
+        }
         | {
             "dropped_stages": left_at,
             "answer_seconds": machine.answer_seconds,
@@ -93,7 +97,8 @@ def why_agents_left(record: RoundRecord) -> str:
     if not counted:
         return "; `coordinator run` with the same plan continues here"
     said = ", ".join(f"{count} × {reason}" for reason, count in counted.most_common())
-    if any(code in reason for reason in counted for code in ("BUDGET_", "POLICY_")):
+    lasting = [reason for reason in counted if RefusalCode.POLICY_WHEN not in reason]
+    if any(code in reason for reason in lasting for code in ("BUDGET_", "POLICY_")):
         return (
             f"; agents left with: {said}. Their owners' budget or policy does not allow this plan: "
             "it needs more noise or fewer rounds, see `agent budget` on the devices"

@@ -9,11 +9,10 @@ or at its deadline if the quorum holds; otherwise the attempt aborts with a reas
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from coordinator.drop_reasons import DropReason, common_refusal, told
 from shared.errors import RefusalCode
-from shared.messages import VERSIONS, Stage
-from shared.secagg.canonical import Malformed, uint
+from shared.messages import Stage
 from shared.secagg.errors import Aborted, Code, PeerFault
 from shared.secagg.server import (
     CollectAdverts,
@@ -24,21 +23,10 @@ from shared.secagg.server import (
     Result,
     ServerSetup,
 )
-from shared.versions import Versions
 
+TOO_FEW = frozenset({RefusalCode.COHORT_TOO_SMALL, RefusalCode.QUORUM})
 USUAL_FOR = 100  # agents, within the usual seconds of a stage
 Collecting = CollectAdverts | CollectShares | CollectMasked | CollectAgreements | CollectUnmasking
-
-
-class DropReason(StrEnum):
-    """Why an agent left a round; a refusal adds its code after a colon."""
-
-    DEADLINE = "deadline"
-    LATE = "late"  # answered after the goal was met
-    LOST = "lost"  # the transport gave it up
-    REFUSED = "refused"
-    INVALID = "invalid"  # its message broke the protocol
-    SHARD = "shard"  # the attempt of its shard was aborted; the others' went on
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +165,7 @@ class RoundMachine:
         if agent in self.waiting and code is RefusalCode.SHARE_AUTH:
             self._complain(agent, about)
         if about:
-            reason += _told(code, about)
+            reason += told(code, about)
         return self._leave(agent, reason, now)
 
     def invalid(self, agent: bytes, stage: Stage, code: RefusalCode, now: float) -> list[Action]:
@@ -246,7 +234,10 @@ class RoundMachine:
         return [Send(self.stage, tuple(bodies), bodies, self.deadlines.of(self.stage))]
 
     def _abort(self, code: str, detail: str) -> list[Action]:
+        """Too few agents are left for a reason; where most of them named one, it is the attempt's."""
         self.done = True
+        if code in TOO_FEW and (named := common_refusal(self.dropped.values())):
+            return [Abort(named, detail)]
         return [Abort(str(code), detail)]
 
     def _enter(self, stage: Stage, now: float) -> None:
@@ -258,29 +249,3 @@ class RoundMachine:
     def _note_seconds(self, now: float) -> None:
         name = self.stage.name.lower()
         self.stage_seconds[name] = round(now - self._since, 3)
-
-
-def _told(code: RefusalCode, about: bytes) -> str:
-    """What a refusal says beside its code, as the end of a drop reason."""
-    match code:
-        case RefusalCode.VERSION:
-            return f":{_versions(about)}"
-        case RefusalCode.ROUND_REPLAY:
-            return f":round-{uint(about[:8], 8)}-attempt-{uint(about[8:], 4)}"
-        case RefusalCode.ROSTER_STALE:
-            return f":epoch-{uint(about, 8)}"
-        case _:
-            return ""
-
-
-def _versions(about: bytes) -> str:
-    """Both sides' protocol versions as part of a drop reason."""
-    try:
-        agent = Versions.decode(about)
-    except Malformed:
-        return "unreadable"
-    return f"agent-{_short(agent)}:coordinator-{_short(VERSIONS)}"
-
-
-def _short(versions: Versions) -> str:
-    return f"{versions.oldest}-{versions.newest}"

@@ -8,6 +8,8 @@ import hashlib
 import json
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from coordinator import checkpoint, judgement, run_files
 from coordinator.config import Plan
 from coordinator.learning import Learned
@@ -39,10 +41,20 @@ def submit(store: Store, plan: Plan) -> tuple[Run, bool]:
     text = plan.model_dump_json()
     plan_hash = hashlib.sha256(text.encode()).hexdigest()
     for run in reversed(store.runs()):
-        if run.plan_hash == plan_hash and run.state in UNFINISHED:
+        if run.state in UNFINISHED and _same(run, plan, plan_hash):
             store.set_run_state(run.run_id, RunState.QUEUED)
             return store.run(run.run_id), False
     return store.create_run(text, plan_hash), True
+
+
+def _same(run: Run, plan: Plan, plan_hash: str) -> bool:
+    """Also when an older release, whose plans had fewer keys, stored the run."""
+    if run.plan_hash == plan_hash:
+        return True
+    try:
+        return Plan.model_validate_json(run.plan) == plan
+    except ValidationError:
+        return False
 
 
 def _check_budget(plan: Plan) -> None:

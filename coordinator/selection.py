@@ -5,6 +5,7 @@ from collections.abc import Callable
 from coordinator import cohort, pacing
 from coordinator.attempt import Surroundings
 from coordinator.config import Plan
+from coordinator.eligibility import RESTING, ineligible
 from coordinator.run_memory import RunMemory
 from coordinator.store import Store
 from shared.event_log import Event
@@ -14,7 +15,10 @@ POLL_S = 0.25
 
 
 class Selection:
-    """`pause(seconds)` lets time pass and raises what ends the run."""
+    """`pause(seconds)` lets time pass and raises what ends the run.
+
+    `not_asked` says of the agents that were connected at the last draw, by name, why they were left out.
+    """
 
     def __init__(
         self,
@@ -32,6 +36,7 @@ class Selection:
         self._around = around
         self._memory = memory
         self._pause = pause
+        self.not_asked: dict[str, str] = {}
 
     def select(self, number: int) -> tuple[bytes, ...]:
         """For round `number`: wait for the minimum, a little longer for the goal, then draw."""
@@ -39,7 +44,7 @@ class Selection:
         settled: float | None = None
         announced = -1
         while True:
-            connected = self._connected()
+            connected = self._eligible()
             now = self._around.clock.monotonic()
             if len(connected) >= rounds.minimum and settled is None:
                 settled = now + SETTLE_S
@@ -57,22 +62,28 @@ class Selection:
         goal, records = self._plan.rounds.goal, self._memory.records
         names, resting = self._around.names, pacing.resting(records)
         willing = [agent for agent in connected if names[agent] not in resting]
+        if len(willing) >= goal:
+            tired = {names[agent]: RESTING for agent in connected if names[agent] in resting}
+            self.not_asked |= tired
+            connected = willing
         wanted = pacing.rates(records).asked(goal, self._plan.secagg.quorum)
-        return cohort.select(
-            willing if len(willing) >= goal else connected, min(wanted, self._plan.cohort_max)
-        )
+        return cohort.select(connected, min(wanted, self._plan.cohort_max))
 
-    def _connected(self) -> list[bytes]:
-        """Members of the signed roster that hold their long poll open now and are not excluded."""
+    def _eligible(self) -> list[bytes]:
+        """Members of the signed roster that hold their long poll open now and may be asked."""
         signed = self._store.roster()
         members = {} if signed is None else signed.roster.members
-        presence = self._around.transport.presence()
-        excluded, names = self._memory.excluded, self._around.names
-        return [
-            agent
-            for agent in members
-            if agent in presence and presence[agent].connected and names[agent] not in excluded
-        ]
+        presence, names = self._around.transport.presence(), self._around.names
+        present = [agent for agent in members if agent in presence and presence[agent].connected]
+        kept_out = ineligible(
+            present,
+            presence,
+            names,
+            excluded=self._memory.excluded,
+            required=self._plan.rounds.require,
+        )
+        self.not_asked = {names[agent]: reason for agent, reason in kept_out.items()}
+        return [agent for agent in present if agent not in kept_out]
 
     def _announce(self, number: int, connected: int) -> None:
         """For the minimum, or, once that is there, a moment for the goal."""

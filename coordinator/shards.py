@@ -7,7 +7,8 @@ agents are in them. An aborted shard costs its own agents the round and nobody e
 
 from collections.abc import Callable, Iterable, Sequence
 
-from coordinator.rounds import Abort, Action, DropReason, Finish, RoundMachine
+from coordinator.drop_reasons import DropReason
+from coordinator.rounds import Abort, Action, Finish, RoundMachine
 from shared.errors import RefusalCode
 from shared.messages import Stage
 from shared.secagg.result import Result
@@ -155,4 +156,6 @@ class ShardedMachine:
             f"shard {number}: {abort.detail}" for number, abort in sorted(self._aborts.items())
         )
         detail = f"{survivors} agents in the shards that finished, {self._minimum} needed"
-        return Abort(RefusalCode.COHORT_TOO_SMALL, f"{detail}; {reasons}" if reasons else detail)
+        codes = {abort.reason for abort in self._aborts.values()}
+        code = codes.pop() if len(codes) == 1 else RefusalCode.COHORT_TOO_SMALL
+        return Abort(code, f"{detail}; {reasons}" if reasons else detail)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from shared.condition import Condition
 from shared.event_log import Event, Level
 from shared.messages import Reply, Request
 
@@ -30,6 +31,7 @@ class Presence:
 
     connected: bool
     last_seen: float | None
+    condition: Condition | None = None  # as the device tells it, if it does
 
 
 class Lost(StrEnum):

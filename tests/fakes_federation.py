@@ -75,6 +75,7 @@ class MemoryWire:
     def __init__(self, sessions):
         self.sessions = sessions
         self.silent = {}
+        self.conditions = {}  # agent → what it tells of power and load
         self.captured = []  # (agent, request, reply): all the coordinator was given
         self.requests = []
         self._queue = deque()
@@ -84,7 +85,10 @@ class MemoryWire:
         return True
 
     def presence(self):
-        return {agent: Presence(True, time.time()) for agent in self.sessions}
+        return {
+            agent: Presence(True, time.time(), self.conditions.get(agent))
+            for agent in self.sessions
+        }
 
     def send(self, requests, *, ttl_s, reply_limit=None):
         self._queue.extend(requests.items())
@@ -131,6 +135,7 @@ class Federation:
         self.statuses = []
         self.policy = policy
         self.policies = {}  # of single homes
+        self.may_train = {}  # of single homes: the owner's rule on power and load
         self.homes = [self._agent_home(number) for number in range(1, agents + 1)]
         self._sign_roster()
         self.sessions = {
@@ -153,6 +158,10 @@ class Federation:
         self.restart(home.pinned().name)
 
     def session(self, home, number):
+        def may_train():
+            if home in self.may_train:
+                self.may_train[home]()
+
         device = Device(
             home=home,
             pinned=home.pinned(),
@@ -162,6 +171,7 @@ class Federation:
             shelf=DataShelf(self.pieces[number], self.statuses.append),
             clock=SystemClock(),
             on_status=self.statuses.append,
+            may_train=may_train,
         )
         return Session(device)
 

@@ -21,6 +21,7 @@ from coordinator.flower_runtime.superlink import self_signed
 from coordinator.gateway import Gateway
 from coordinator.gateway.vocabulary import GatewaySettings
 from coordinator.transport import Incoming, Member
+from shared.condition import Condition
 from shared.identity import Identity
 from shared.messages import Attempt, Reply, Request, Stage, make_reply, make_request
 from shared.roster import agent_id
@@ -60,6 +61,7 @@ class BenchAgent:
         self.stop_event = threading.Event()
         self.thread: threading.Thread | None = None
         self.handle: Callable[[Request], Reply] = self.echo
+        self.condition: Condition | None = None  # what it tells before each poll
 
     def echo(self, request: Request) -> Reply:
         """Body and bulk come back reversed, so that an echo is no accident."""
@@ -83,6 +85,7 @@ class BenchAgent:
             app=build(self._handle),
             on_status=self.status.append,
             accepted=self.accepted.append,
+            condition=lambda: self.condition,
         )
         self.thread = threading.Thread(target=self._run, args=(link,), daemon=True)
         self.thread.start()

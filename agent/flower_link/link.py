@@ -29,9 +29,11 @@ from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
 
 from agent.client_app import AGENT_FAILED
+from agent.flower_link.condition_teller import ConditionTeller
 from agent.flower_link.exchange import Exchange
 from agent.flower_link.fleet_client import make_client, public_pem, server_address
 from agent.flower_link.retry import ActivateFirst, Caller, Dropped, Stopped
+from shared.condition import Condition
 from shared.errors import EdgeveilError
 from shared.flower_codec import decode_reply
 from shared.identity import Signer
@@ -49,7 +51,7 @@ _REFUSED_S = 2.0  # after a poll that was refused
 class FlowerLink:
     """`session` must grow with every start of this agent. `accepted` is called in the link's thread
     once the gateway has a reply and all its objects; the reply it gets has no bulk. `online` is called
-    after each activation and must return at once.
+    after each activation and must return at once. `condition` is what the coordinator may be told now.
     """
 
     def __init__(
@@ -64,16 +66,24 @@ class FlowerLink:
         on_status: Callable[[str], None],
         accepted: Callable[[Reply], None],
         online: Callable[[], None] = lambda: None,
+        condition: Callable[[], Condition | None] = lambda: None,
     ) -> None:
         self._where = server_address(url)
         self._public = public_pem(node_key)
-        self._client = make_client(
-            url, ca_pem, node_key, signer, Session(session, secrets.token_hex(8))
-        )
+        this_session = Session(session, secrets.token_hex(8))
+        self._client = make_client(url, ca_pem, node_key, signer, this_session)
         self._app = app
         self._on_status = on_status
         self._accepted = accepted
         self._online = online
+        self._teller = ConditionTeller(
+            self._client,
+            url,
+            node_key=node_key,
+            signer=signer,
+            session=this_session,
+            condition=condition,
+        )
         self._said = ""
         self._node: Node | None = None
         self._activate_again = threading.Event()
@@ -148,6 +158,7 @@ class FlowerLink:
                 pause_s = min(2 * pause_s, 10.0)
         self._node = Node(node_id=answer.node_id)
         self._activate_again.clear()
+        self._teller.begin()
         self._say(f"connected to {self._where}; waiting for work")
         self._online()
         return self._node
@@ -156,6 +167,7 @@ class FlowerLink:
         """One poll, and the exchange it brings."""
         began = time.monotonic()
         try:
+            self._teller.tell(caller)
             answer = caller.call(lambda: self._client.PullMessages(PullMessagesRequest(node=node)))
         except Dropped as reason:
             self._say(f"{self._where} gives no work: {reason}; trying again")

@@ -160,6 +160,7 @@ class Authenticator:
             newer = node.session is None or claim.session > node.session
             if newer:
                 node.forgotten = float("-inf")
+                node.condition = None
             node.session = claim.session
             node.seen(self._clock)
             return newer

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 
 from coordinator.gateway.vocabulary import FLEET, Operation, Reason
 
-JOIN, HEALTH, WHOAMI, OTHER = "join", "health", "whoami", "other"
+JOIN, HEALTH, WHOAMI, CONDITION, OTHER = "join", "health", "whoami", "condition", "other"
 _PATHS = {"/v1/join": JOIN, "/v1/whoami": WHOAMI, "/healthz": HEALTH, "/readyz": HEALTH}
+_PATHS |= {"/v1/condition": CONDITION}
 _PATHS |= {FLEET + operation.value: operation.value for operation in Operation}
 
 

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from coordinator.gateway.vocabulary import Instruction
 from coordinator.transport import Member, Presence
 from shared.clock import Clock
+from shared.condition import Condition
 from shared.errors import ConfigError
 from shared.request_signature import Session
 
@@ -47,6 +48,7 @@ class Node:
     seen_monotonic: float | None = None
     seen_wall: float | None = None
     heartbeat: float = -1e9
+    condition: Condition | None = None  # of this session
 
     def seen(self, clock: Clock) -> None:
         self.seen_monotonic = clock.monotonic()
@@ -72,7 +74,7 @@ class Node:
     def presence(self, now: float) -> Presence:
         within = BUSY_S if self.delivered else FRESH_S
         there = self.active and not self.vanished and self.silence(now) < within
-        return Presence(there, self.seen_wall)
+        return Presence(there, self.seen_wall, self.condition)
 
 
 class Nodes:

@@ -45,8 +45,10 @@ from coordinator.gateway.web import (
 )
 from coordinator.rate_limit import RateLimiter
 from coordinator.transport import Log, Member, Presence
+from shared import condition
 from shared.clock import Clock, SystemClock
-from shared.errors import ConfigError
+from shared.condition import Condition
+from shared.errors import ConfigError, ProtocolError
 from shared.event_log import Event
 from shared.standing import PATH
 
@@ -258,6 +260,8 @@ class Gateway:
                 await self._answer_join(scope, body, send)
             elif path == PATH and scope["method"] == "POST":
                 await self._answer_whoami(scope, body, send)
+            elif path == condition.PATH and scope["method"] == "POST":
+                await self._take_condition(scope, body, send)
             elif path in {"/healthz", "/readyz"} and scope["method"] == "GET":
                 await self._answer_health(path, send)
             else:
@@ -325,6 +329,23 @@ class Gateway:
         about = await self._loop.run_in_executor(self._joiners, self._about)
         self._counts.answered(PATH, 200)
         await send_json(send, 200, self._standing(claim.node) | about)
+
+    async def _take_condition(self, scope: Scope, body: Body, send: Send) -> None:
+        """How an agent stands; authenticated like every Fleet request, within its session."""
+        claim = self._authenticator.claim(scope["headers"], client_address(scope))
+        data = await body.read(condition.MOST_BYTES, self.settings.body_deadline_s)
+        nonce = self._authenticator.verify(claim, condition.PATH, data)
+        if self._authenticator.admit(claim, nonce):
+            claim.node.active = False
+        trust(scope, claim.node.member.agent_id)
+        try:
+            told = Condition.decode(data)
+        except ProtocolError as error:
+            raise Rejected(Reason.MALFORMED) from error
+        with self._nodes.lock:
+            claim.node.condition = told
+        self._counts.answered(condition.PATH, 200)
+        await send_json(send, 200, {})
 
     def _standing(self, node: Node) -> dict[str, object]:
         with self._nodes.lock:

@@ -132,6 +132,9 @@ def _agent_table(record: RoundRecord, events: Sequence[EventLine]) -> Table:
             " ".join(times),
             human_bytes(sent) if sent else "–",
         )
+    for agent, reason in sorted(record.not_asked.items(), key=lambda item: natural(item[0])):
+        why = Text(plain(reason))
+        made.add_row(plain(agent), Text("not asked", style="dim"), "–", why, "–", "–")
     return made
 
 

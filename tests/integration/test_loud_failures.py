@@ -39,7 +39,7 @@ def another_model(world, _monkeypatch):
         return replace(request, bulk=bytes(request.bulk[:-4]) + np.float32(1).tobytes())
 
     world.hearing = hear
-    return "COHORT_TOO_SMALL", "refused:CTX_MISMATCH"
+    return "CTX_MISMATCH", "refused:CTX_MISMATCH"
 
 
 def another_version(world, _monkeypatch):
@@ -53,14 +53,14 @@ def another_version(world, _monkeypatch):
         return make_request(signer, agent, request.stage, request.attempt, body, request.bulk)
 
     world.hearing = hear
-    return "COHORT_TOO_SMALL", "refused:VERSION"
+    return "VERSION", "refused:VERSION"
 
 
 def not_a_number_on_the_devices(_world, monkeypatch):
     """An update that is not finite never leaves a device."""
     made = session_module.from_blob
     monkeypatch.setattr(session_module, "from_blob", lambda blob: made(blob) * np.float32("nan"))
-    return "COHORT_TOO_SMALL", "refused:UPDATE_NON_FINITE"
+    return "UPDATE_NON_FINITE", "refused:UPDATE_NON_FINITE"
 
 
 def not_a_number_in_the_sum(world, monkeypatch):

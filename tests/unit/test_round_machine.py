@@ -105,6 +105,19 @@ def test_three_agents_survive_no_loss_and_the_reason_is_the_cohort():
     assert last.reason == "COHORT_TOO_SMALL"
 
 
+@pytest.mark.parametrize(
+    ("refusing", "reason"), [(4, "VERSION"), (3, "VERSION"), (2, "COHORT_TOO_SMALL")]
+)
+def test_the_code_most_of_the_lost_agents_refuse_with_is_the_attempts_reason(refusing, reason):
+    table = Table(4)
+    table.machine.start(table.now)
+    for one in table.people[:refusing]:
+        last = table.machine.refused(one.id, Stage.ROUND, RefusalCode.VERSION, table.now)
+    for one in table.people[refusing:]:
+        last = table.machine.lost([one.id], table.now)
+    assert [action.reason for action in last] == [reason]
+
+
 def test_too_few_adverts_abort_with_the_numbers():
     table = Table(4)
     last = table.play({Stage.ROUND: {one.id for one in table.people[:2]}})
