@@ -15,7 +15,7 @@ from agent.policy import Policy
 from agent.state import AgentHome, Pinned
 from shared.errors import Blame, ConfigError, ProtocolError, RefusalCode
 from shared.identity import verify
-from shared.messages import Request, RoundOffer, Tensor
+from shared.messages import VERSIONS, Request, RoundOffer, Tensor
 from shared.parameters import check_vector, model_hash
 from shared.plan import TrainingPlan
 from shared.roster import Roster
@@ -39,6 +39,7 @@ class CheckedOffer:
     roster: Roster
     ctx: bytes
     ledger_echo: bytes
+    version: int  # of the protocol, the newest both sides speak
 
 
 def check_offer(
@@ -96,7 +97,16 @@ def check_offer(
         dataset_id=dataset_id,
     )
     return CheckedOffer(
-        proposal, task, options, offer.tensors, model, params, roster, ctx, offer.ledger_echo
+        proposal,
+        task,
+        options,
+        offer.tensors,
+        model,
+        params,
+        roster,
+        ctx,
+        offer.ledger_echo,
+        VERSIONS.agree(offer.versions),
     )
 
 

@@ -190,7 +190,7 @@ class Session:
             policy=device.policy.client_policy(),
             vector=self._lanes(offer, blob),
         )
-        accept = RoundAccept(secagg.advert(), ledger.head()).encode()
+        accept = RoundAccept(secagg.advert(), ledger.head(), offer.version).encode()
         expires = device.clock.monotonic() + LIFETIME_S
         self._open = _Open(request, request.attempt, offer.ctx, secagg, ledger, accept, expires)
         return accept

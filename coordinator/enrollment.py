@@ -24,7 +24,7 @@ from shared.clock import Clock, SystemClock
 from shared.errors import Busy, ConfigError, EdgeveilError, EnrollmentError, ProtocolError
 from shared.event_log import Event, EventLog, Level
 from shared.join import MAX_REQUEST, JoinAnswer, JoinCode, JoinRequest, Keys
-from shared.messages import PROTOCOL
+from shared.messages import VERSIONS
 from shared.names import check_name
 from shared.roster import agent_id
 from shared.tokens import Token, fingerprint
@@ -37,7 +37,7 @@ _ANSWERS = {
     JoinCode.MALFORMED: (400, "the body is not a join request"),
     JoinCode.TOO_LARGE: (413, f"a join request has at most {MAX_REQUEST} bytes"),
     JoinCode.RATE: (429, "too many join requests from this address"),
-    JoinCode.VERSION: (400, f"this coordinator speaks protocol {PROTOCOL}"),
+    JoinCode.VERSION: (400, f"this coordinator speaks protocol {VERSIONS}"),
     JoinCode.TOKEN_UNKNOWN: (401, "no such token; a newer one may have replaced it"),
     JoinCode.TOKEN_EXPIRED: (410, "the token has expired"),
     JoinCode.TOKEN_VOID: (410, "the token is void after too many wrong proofs"),
@@ -227,7 +227,7 @@ def _parse(body: bytes) -> JoinRequest:
         request = JoinRequest.decode(body)
     except ProtocolError as error:
         raise _No(JoinCode.MALFORMED) from error
-    if request.protocol != PROTOCOL:
+    if request.protocol not in VERSIONS:
         raise _No(JoinCode.VERSION)
     return request
 

@@ -85,7 +85,7 @@ def tls_link(members: Members, rounds: int, watch: Watch, tell: Callable[[int], 
     every = max(1, rounds // SAMPLES)
     try:
         for number in range(every, rounds + 1, every):
-            federation.wait_for(number, 120 + 5 * every)
+            federation.wait_for(number, 900 + 5 * every)  # may be starved at low priority
             watch.take(number, federation.parties())
             tell(number)
     finally:

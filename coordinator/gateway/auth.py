@@ -23,7 +23,7 @@ from coordinator.rate_limit import RateLimiter
 from coordinator.transport import Log
 from shared.clock import Clock
 from shared.event_log import Event
-from shared.messages import PROTOCOL
+from shared.messages import VERSIONS
 from shared.request_signature import (
     PROTOCOL_HEADER,
     SESSION_HEADER,
@@ -39,6 +39,7 @@ TRIPLE_HEADER = "flwr-signature"
 FORWARDED = (KEY_HEADER, TIME_HEADER, TRIPLE_HEADER)
 _HEADERS = (*FORWARDED, SESSION_HEADER, SIGNATURE_HEADER, PROTOCOL_HEADER)
 _MOST_HEADER_BYTES = 1024
+_SPOKEN = frozenset(str(number) for number in range(VERSIONS.oldest, VERSIONS.newest + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Authenticator:
             raise Rejected(Reason.REVOKED if known else Reason.UNKNOWN_KEY)
         if not self._agents.allow(node.member.name):
             raise Rejected(Reason.RATE)
-        if headers[PROTOCOL_HEADER] != str(PROTOCOL):
+        if headers[PROTOCOL_HEADER] not in _SPOKEN:
             raise Rejected(Reason.VERSION)
         signed = self.check_time(headers[TIME_HEADER])
         _check_triple(node, headers)
