@@ -13,6 +13,8 @@ step "types";             mypy
 step "import contracts";  lint-imports
 step "unit, property, vectors, protocol, architecture"
 pytest -q tests/unit tests/property tests/protocol tests/architecture
+step "branch coverage of secure aggregation: 100 %"
+./scripts/coverage.sh
 step "documentation and integration"
 pytest -q tests/docs tests/integration
 if [ "${1:-}" != "--fast" ]; then

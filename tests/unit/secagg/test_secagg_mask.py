@@ -110,3 +110,10 @@ def test_many_masks_start_at_lane_zero_and_use_aes_unless_told_otherwise():
     mask.add_all_into(many, [(bytes(32), False)])
     assert (one == many).all()
     assert (many == mask.expand(bytes(32), 9, 16, cipher="aes-256-ctr", start=0)).all()
+
+
+def test_the_masks_two_lost_agents_shared_are_in_no_upload_and_are_not_removed():
+    bench = Bench.of(6)
+    result = bench.play({"masked": [1, 4]})
+    assert len(result.u3) == 4
+    assert (result.lanes == bench.expected(result)).all()
