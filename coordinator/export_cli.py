@@ -36,7 +36,7 @@ def export(
 
     if tensorboard is None and mlflow is None:
         raise ConfigError("name where to: --tensorboard DIR, --mlflow URI, or both")
-    found = run_facts(home_of(ROLE, home), run_id)
+    found = run_facts(home_of(ROLE, home), run_id, quiet=as_json)
     told: dict[str, Any] = {"run": found.run.run_id}
     if tensorboard is not None:
         told["tensorboard"] = _to_tensorboard(found, tensorboard, quiet=as_json)

@@ -7,7 +7,17 @@ from typing import Annotated, Any
 
 import typer
 
-from shared.console import HomeOption, JsonOption, fit, home_of, print_json, stderr, stdout, table
+from shared.console import (
+    HomeOption,
+    JsonOption,
+    fit,
+    home_of,
+    print_json,
+    print_json_lines,
+    stderr,
+    stdout,
+    table,
+)
 
 app = typer.Typer()
 ROLE = "coordinator"
@@ -42,7 +52,7 @@ def rounds(
 
     Example: coordinator rounds --last 20 --failed
     """
-    from coordinator.look_commands import any_run, find_rounds
+    from coordinator.look_commands import any_run, each_round, find_rounds
     from coordinator.reports import rounds_csv, rounds_tables
     from shared.errors import ConfigError
 
@@ -51,13 +61,15 @@ def rounds(
     machine = as_json or as_csv
     most = last if last is not None or machine else SHOWN
     folder = home_of(ROLE, home)
-    records, known = find_rounds(folder, run_id, last=most, failed=failed)
     if as_csv:
-        sys.stdout.write(rounds_csv(records))
+        for lines in rounds_csv(each_round(folder, run_id, last=most, failed=failed)):
+            sys.stdout.write(lines)
         return
     if as_json:
-        print_json([record.as_json() for record in records])
+        found = each_round(folder, run_id, last=most, failed=failed)
+        print_json_lines(record.as_json() for record in found)
         return
+    records, known = find_rounds(folder, run_id, last=most, failed=failed)
     if not records:
         stderr.print("no such round yet" if any_run(folder) else NO_RUN)
     for made in rounds_tables(records):
@@ -169,7 +181,9 @@ def report(
     if html is None:
         print_report(read_report(folder, run_id, last=None if as_json else SHOWN), as_json=as_json)
         return
-    found = write_page(folder, run_id, html, "zh" if lang is PageLanguage.ZH else "en")
+    found = write_page(
+        folder, run_id, html, "zh" if lang is PageLanguage.ZH else "en", quiet=as_json
+    )
     if as_json:
         print_json({"run": found, "html": str(html.absolute())})
     else:
@@ -239,7 +253,7 @@ def privacy(
     folder = home_of(ROLE, home)
     if html is None and _nothing_yet(folder, run_id, as_json=as_json):
         return
-    found = read(folder, run_id, SystemClock())
+    found = read(folder, run_id, SystemClock(), quiet=as_json)
     if html is not None:
         from coordinator.privacy_page import page
         from shared.files import write_file

@@ -1,5 +1,6 @@
 """What the commands that only look read: rounds, one round in full, two runs, the page of a run."""
 
+import gc
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from shared.event_search import newest, of_round
 from shared.event_tail import Tail
 from shared.files import write_atomic
 from shared.pages.document import Language
+from shared.progress import progress
 
 if TYPE_CHECKING:
     from coordinator.reports.facts import RunFacts
@@ -33,6 +35,17 @@ def find_rounds(
         counts = store.count_rounds(run_id)
         known = counts.get("aborted", 0) if failed else sum(counts.values())
         return store.rounds(run_id, last=last, failed=failed), known
+
+
+def each_round(
+    home: Path, run_id: str | None, *, last: int | None, failed: bool
+) -> Iterator[RoundRecord]:
+    """As find_rounds(), one after the other, so that a long history needs neither time nor memory first."""
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        if run_id is not None:
+            store.run(run_id)
+        yield from store.each_round(run_id, last=last, failed=failed)
 
 
 def any_run(home: Path) -> bool:
@@ -59,21 +72,28 @@ def two_reports(home: Path, first: str, second: str) -> tuple[dict[str, Any], di
     return read_report(home, first, last=1), read_report(home, second, last=1)
 
 
-def run_facts(home: Path, run_id: str | None) -> "RunFacts":
-    """Every finished attempt of a run, by default of the last."""
+def run_facts(home: Path, run_id: str | None, *, quiet: bool = True) -> "RunFacts":
+    """Every finished attempt of a run, by default of the last. For a process that ends soon."""
     from coordinator.reports.facts import RunFacts  # noqa: PLC0415 - numpy only for figures
 
     load_config(home)
     with Store.open(home, read_only=True) as store:
         run = _run(store, home, run_id)
-        return RunFacts(run, store.rounds(run.run_id), store.told_budgets())
+        known = sum(store.count_rounds(run.run_id).values())
+        with progress("reading rounds", known, quiet=quiet) as step:
+            records = store.rounds(run.run_id, step=step)
+        told = store.told_budgets()
+    gc.freeze()  # or what comes next spends most of its time on looking for garbage in the records
+    return RunFacts(run, records, told)
 
 
-def write_page(home: Path, run_id: str | None, target: Path, language: Language) -> str:
+def write_page(
+    home: Path, run_id: str | None, target: Path, language: Language, *, quiet: bool = True
+) -> str:
     """Write the report of a run, by default of the last, as one HTML file; the run's id."""
     from coordinator.reports.page import report_page  # noqa: PLC0415 - only for a page
 
-    found = run_facts(home, run_id)
+    found = run_facts(home, run_id, quiet=quiet)
     page = report_page(found, language, made=time.time())
     try:
         write_atomic(target, page.encode())

@@ -15,12 +15,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from coordinator.config import load_config
+from coordinator.look_commands import run_facts
 from coordinator.records import RoundRecord
 from coordinator.reports.facts import RunFacts
-from coordinator.store import Store
 from shared.clock import Clock
-from shared.errors import ConfigError, RefusalCode
+from shared.errors import RefusalCode
 from shared.privacy import words
 from shared.privacy.facts import MOST_POINTS
 from shared.privacy.rdp import HIGHEST_ORDER, LOWEST_ORDER, Segment, epsilon
@@ -34,24 +33,18 @@ ATTESTED_NOTE = (
 OVER_BUDGET = {RefusalCode.BUDGET_EXHAUSTED, RefusalCode.BUDGET_WOULD_EXCEED}
 
 
-def read(home: Path, run_id: str | None, clock: Clock) -> dict[str, Any]:
+def read(home: Path, run_id: str | None, clock: Clock, *, quiet: bool = True) -> dict[str, Any]:
     """The report of one run, or of the last.
 
     Raises:
         ConfigError: this home has no such run.
     """
-    load_config(home)
-    with Store.open(home, read_only=True) as store:
-        run = store.run(run_id) if run_id is not None else store.last_run()
-        if run is None:
-            raise ConfigError(f"{home}: no run yet; start one with: coordinator run plan.toml")
-        found = RunFacts(run, store.rounds(run.run_id), store.told_budgets())
-        return build(found, clock)
+    return build(run_facts(home, run_id, quiet=quiet), clock)
 
 
 def build(found: RunFacts, clock: Clock) -> dict[str, Any]:
     now = datetime.fromtimestamp(int(clock.wall()), UTC).isoformat().replace("+00:00", "Z")
-    most = {agent: _last(found.charged(agent)) for agent in found.agents}
+    most = {agent: found.charged(agent) for agent in found.agents}
     return {
         "schema": words.SCHEMA,
         "kind": KIND,
@@ -79,10 +72,6 @@ def refusals(records: Sequence[RoundRecord]) -> dict[str, int]:
             if kind == "refused":
                 found[code] += 1
     return dict(sorted(found.items()))
-
-
-def _last(values: Sequence[float]) -> float:
-    return values[-1] if values else 0.0
 
 
 def _identity(found: RunFacts, now: str) -> dict[str, Any]:
@@ -158,11 +147,13 @@ def _attested(found: RunFacts) -> dict[str, Any]:
 
 def _curve(found: RunFacts) -> list[dict[str, float]]:
     """After each attempt, the most that the run can have charged any agent."""
-    series = [found.charged(agent) for agent in found.agents]
-    tops = [max(values) for values in zip(*series, strict=True)] if series else []
+    tops = found.paid.max(axis=0, initial=0)
     every = max(1, math.ceil(len(tops) / MOST_POINTS))
     kept = [index for index in range(len(tops)) if index % every == 0 or index == len(tops) - 1]
-    return [{"attempt": index + 1, "epsilon_at_most": tops[index]} for index in kept]
+    return [
+        {"attempt": index + 1, "epsilon_at_most": found.epsilon_after(int(tops[index]))}
+        for index in kept
+    ]
 
 
 def _sums_only(found: RunFacts) -> dict[str, Any]:

@@ -137,12 +137,14 @@ class RoundRecord:
         found = self.extra.get("not_asked")
         return found if isinstance(found, dict) else {}
 
-    def may_have_charged(self, agent: str) -> bool:
-        """Whether this attempt may have cost the agent budget: asked, and not refused at the offer."""
-        if agent not in self.selected:
-            return False
-        refused = self.dropped_reasons.get(agent, "").startswith("refused")
-        return not (refused and self.left_at(agent) in {FIRST_STAGE, ""})
+    def charged(self) -> list[str]:
+        """Whom this attempt may have cost budget: everybody asked who did not refuse at the offer."""
+        return [
+            agent
+            for agent in self.selected
+            if not self.dropped_reasons.get(agent, "").startswith("refused")
+            or self.left_at(agent) not in {FIRST_STAGE, ""}
+        ]
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "RoundRecord":

@@ -26,7 +26,7 @@ def points(found: RunFacts) -> Iterator[Point]:
     charges: Counter[str] = Counter()
     aborted = 0
     for record in found.records:
-        charges.update(agent for agent in record.selected if record.may_have_charged(agent))
+        charges.update(record.charged())
         if record.outcome is not Outcome.COMMITTED:
             aborted += 1
             continue

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from coordinator.records import RoundRecord
 from coordinator.reports.facts import STAGES, RunFacts
 from coordinator.reports.words import Words
-from shared.pages.charts import DASHES, Line, bar_key, line_chart, line_key, stacked_bars
+from shared.pages.charts import (
+    DASHES,
+    Line,
+    bar_key,
+    line_chart,
+    line_key,
+    shown_places,
+    stacked_bars,
+)
 from shared.pages.markup import figure
 
 MOST_CURVES = 40  # curves that differ, in one chart
@@ -64,11 +72,13 @@ def bytes_figure(found: RunFacts, words: Words) -> str:
 
 def spending_figure(found: RunFacts, words: Words) -> str:
     """One step curve per agent that differs, the largest drawn bold, and the plan's limit."""
-    xs = [0.0, *(float(place) for place in range(1, len(found.records) + 1))]
-    curves = {tuple(found.charged(agent)) for agent in found.agents}
-    ordered = sorted(curves, key=lambda curve: curve[-1] if curve else 0.0, reverse=True)
+    kept = shown_places(len(found.records))
+    xs = [0.0, *(float(place + 1) for place in kept)]
+    curves = {tuple(map(int, paid)) for paid in found.paid[:, kept]}
+    most = sorted(curves, key=lambda paid: paid[-1] if paid else 0, reverse=True)[:MOST_CURVES]
+    ordered = [[found.epsilon_after(times) for times in paid] for paid in most]
     limit = found.plan.training.epsilon
-    lines = [Line("", xs, [0.0, *curve], "thin") for curve in ordered[1:MOST_CURVES]]
+    lines = [Line("", xs, [0.0, *curve], "thin") for curve in ordered[1:]]
     shown = [Line(words("most_charged"), xs, [0.0, *ordered[0]])] if ordered else []
     shown.append(Line(words("limit"), [xs[0], xs[-1]], [limit, limit], "limit", DASHES[1]))
     label = f"{words('privacy_chart')}. {_spoken(shown, words)}"

@@ -67,25 +67,29 @@ class RunFacts:
         """Per record: "survived", "dropped", "refused", or "" when it was not asked."""
         return [part_of(record, agent) for record in self.records]
 
-    def charged(self, agent: str) -> list[float]:
-        """Per record, the most that the run can have charged this agent so far, as ε at the plan's δ.
+    def charged(self, agent: str) -> float:
+        """The most that the run can have charged this agent, as ε at the plan's δ.
 
         An agent pays before it trains, so everybody who was asked and did not refuse at the offer is
         counted. An update that was sealed and not sent is masked again free, so it may be less.
         """
-        if agent not in self._charged:
-            paid, spent = 0, []
-            for record in self.records:
-                paid += record.may_have_charged(agent)
-                spent.append(self.epsilon_after(paid))
-            self._charged[agent] = spent
-        return self._charged[agent]
+        paid = self.paid[self.agents.index(agent)]
+        return self.epsilon_after(int(paid[-1]) if len(paid) else 0)
+
+    @cached_property
+    def paid(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
+        """Charged rounds so far, (agents, records), agents in the order of `agents`."""
+        place = {agent: row for row, agent in enumerate(self.agents)}
+        counts = np.zeros((len(self.agents), len(self.records)), np.int64)
+        for column, record in enumerate(self.records):
+            for agent in record.charged():
+                counts[place[agent], column] = 1
+        return np.cumsum(counts, axis=1)
 
     @cached_property
     def history(self) -> tuple[Segment, ...]:
         """What the run can have charged the agent that was asked most often."""
-        paid = [sum(r.may_have_charged(agent) for r in self.records) for agent in self.agents]
-        steps = self.proposal.steps * max(paid, default=0)
+        steps = self.proposal.steps * int(self.paid.max(initial=0))
         if not steps:
             return ()
         return (Segment(self.proposal.noise_multiplier, self.proposal.sample_rate, steps),)
@@ -107,10 +111,6 @@ class RunFacts:
     @cached_property
     def _curve(self) -> dict[int, float]:
         return {0: 0.0}
-
-    @cached_property
-    def _charged(self) -> dict[str, list[float]]:
-        return {}
 
 
 def natural(name: str) -> tuple[str, int]:

@@ -198,7 +198,7 @@ def _privacy(found: RunFacts, words: Words) -> str:
     limit = found.plan.training.epsilon
     rows = []
     for agent in found.agents:
-        spent = found.charged(agent)[-1]
+        spent = found.charged(agent)
         told = attested(found.told.get(agent), words)
         rows.append([agent, f"{spent:.3f}", f"{spent / limit:.0%}", told])
     keys = ("charged", "share_of_limit", "attested")

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ SHOWN_STAGE = {
     "unmask": "unmask",
 }
 SHORT_HASH = 16  # digits of a SHA-256 that a terminal shows
+CSV_PART = 65_536  # characters at once
 CSV_COLUMNS = (
     "run", "round", "attempt", "outcome", "reason", "finished", "selected", "survived", "dropped",
     "seconds", *(f"seconds_{stage}" for stage in STAGES), "bytes_up", "bytes_down", "accuracy",
@@ -62,8 +63,8 @@ def _outcome(record: RoundRecord) -> Text:
     return Text(plain(record.reason) or "aborted", style="red")
 
 
-def rounds_csv(records: Iterable[RoundRecord]) -> str:
-    """One line per attempt under a fixed header; agents are separated by spaces."""
+def rounds_csv(records: Iterable[RoundRecord]) -> Iterator[str]:
+    """One line per attempt under a fixed header, some hundred at a time; agents are separated by spaces."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -78,7 +79,11 @@ def rounds_csv(records: Iterable[RoundRecord]) -> str:
             record.model_sha256,
         ]  # fmt: skip
         writer.writerow(row)
-    return out.getvalue()
+        if out.tell() > CSV_PART:
+            yield out.getvalue()
+            out.seek(0)
+            out.truncate()
+    yield out.getvalue()
 
 
 def round_tables(records: Sequence[RoundRecord], events: Sequence[EventLine]) -> list[Table]:

@@ -1,12 +1,16 @@
 """The store's half about work: runs, and every attempt of every round."""
 
+import gc
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from pydantic_core import from_json
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
@@ -14,6 +18,7 @@ from coordinator.records import Outcome, RoundRecord, Run, RunState
 from coordinator.store import schema
 from coordinator.store.database import Tables, as_row
 from shared.errors import ConfigError, StateDamaged
+from shared.progress import Step, counted, silent
 
 OPEN = "open"  # the outcome of an attempt that has begun and not ended
 
@@ -117,28 +122,45 @@ class RoundTables(Tables):
         number: int | None = None,
         last: int | None = None,
         failed: bool = False,
+        step: Step = silent,
     ) -> list[RoundRecord]:
         """Finished attempts, of one run or of all, oldest first.
 
-        `number`: of that round only; `last`: the newest so many; `failed`: aborted ones only.
+        `number`: of that round only; `last`: the newest so many; `failed`: aborted ones only; `step`
+        hears of each one read.
         """
+        with _no_collector():
+            found = self.each_round(run_id, number=number, last=last, failed=failed)
+            return list(counted(found, step))
+
+    def each_round(
+        self,
+        run_id: str | None = None,
+        *,
+        number: int | None = None,
+        last: int | None = None,
+        failed: bool = False,
+    ) -> Iterator[RoundRecord]:
+        """As rounds(), one after the other; the transaction ends with the last of them."""
         table, runs = schema.rounds, schema.runs
-        query = sa.select(table).join(runs, runs.c.run_id == table.c.run_id)
-        query = query.where(
+        order = (runs.c.number, table.c.round, table.c.attempt)
+        chosen = sa.select(table, runs.c.number).join(runs, runs.c.run_id == table.c.run_id)
+        chosen = chosen.where(
             table.c.outcome == Outcome.ABORTED if failed else table.c.outcome != OPEN
         )
         if run_id is not None:
-            query = query.where(table.c.run_id == run_id)
+            chosen = chosen.where(table.c.run_id == run_id)
         if number is not None:
-            query = query.where(table.c.round == number)
-        order = (runs.c.number, table.c.round, table.c.attempt)
+            chosen = chosen.where(table.c.round == number)
         if last is None:
-            query = query.order_by(*order)
+            query = chosen.order_by(*order)
         else:
-            query = query.order_by(*(column.desc() for column in order)).limit(last)
+            newest = chosen.order_by(*(column.desc() for column in order)).limit(last).subquery()
+            places = (newest.c.number, newest.c.round, newest.c.attempt)
+            query = sa.select(newest).order_by(*places)
         with self._database.reading() as connection:
-            found = [self._record(row) for row in connection.execute(query)]
-        return found if last is None else found[::-1]
+            for row in connection.execute(query):
+                yield self._record(row)
 
     def count_rounds(self, run_id: str | None = None) -> dict[str, int]:
         """Finished attempts by outcome; one pass over an index, however many there are."""
@@ -161,12 +183,24 @@ class RoundTables(Tables):
 
     def _record(self, row: sa.Row[Any]) -> RoundRecord:
         try:
-            return RoundRecord.from_json(json.loads(row.record))
+            return RoundRecord.from_json(from_json(row.record))
         except (TypeError, ValueError) as error:
             where = f"{row.run_id} round {row.round} attempt {row.attempt}"
             raise StateDamaged(
                 f"{self._database.path}: the record of {where} is unreadable; restore a backup"
             ) from error
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Leave cyclic garbage for later: looking through all records again and again takes most of the time."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _close_attempt(connection: sa.Connection, record: RoundRecord) -> None:
@@ -191,7 +225,7 @@ def _close_attempt(connection: sa.Connection, record: RoundRecord) -> None:
 
 def _count_charges(connection: sa.Connection, record: RoundRecord) -> None:
     table = schema.charges
-    charged = [agent for agent in record.selected if record.may_have_charged(agent)]
+    charged = record.charged()
     rows = [{"run_id": record.run, "agent": agent, "times": 1} for agent in charged]
     if rows:
         statement = insert(table).on_conflict_do_update(

@@ -37,7 +37,7 @@ class SumTables(Tables):
         )
 
     def charges(self, run_id: str) -> dict[str, int]:
-        """Agents by name → how many attempts may have charged them; RoundRecord.may_have_charged()."""
+        """Agents by name → how many attempts may have charged them; RoundRecord.charged()."""
         table = schema.charges
         query = sa.select(table.c.agent, table.c.times).where(table.c.run_id == run_id)
         with self._database.reading() as connection:

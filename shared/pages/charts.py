@@ -73,14 +73,18 @@ def _reach(ys: Sequence[float], *, share: bool) -> tuple[float, float]:
 
 
 def _thinned(line: Line) -> Line:
-    """Every n-th point, the last one always; maxima between them are lost, the trend is not."""
-    step = -(-len(line.xs) // MOST_POINTS)
-    if step <= 1:
+    if len(line.xs) <= MOST_POINTS:
         return line
-    kept = [*range(0, len(line.xs) - 1, step), len(line.xs) - 1]
+    kept = shown_places(len(line.xs))
     return Line(
         line.name, [line.xs[n] for n in kept], [line.ys[n] for n in kept], line.kind, line.dash
     )
+
+
+def shown_places(count: int) -> list[int]:
+    """Every n-th of `count` points, the last one always; maxima between them are lost, the trend is not."""
+    step = max(1, -(-count // MOST_POINTS))
+    return [*range(0, count - 1, step), count - 1] if count else []
 
 
 def line_key(lines: Sequence[Line]) -> str:

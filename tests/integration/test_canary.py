@@ -97,7 +97,7 @@ def coordinators_texts(federation, run_id, live):
         charts = run_sections(facts, Words(language))
         texts[f"live page {language}"] = live_page(view, charts, language).encode()
     texts["report.json"] = json.dumps(build(run, records, home)).encode()
-    texts["csv"] = rounds_csv(records).encode()
+    texts["csv"] = "".join(rounds_csv(records)).encode()
     with stdout.capture() as captured:
         for made in round_tables(store.rounds(run_id, number=2), []):
             stdout.print(made)
@@ -150,7 +150,7 @@ def test_no_report_carries_a_value_of_a_single_agent(trained):
         values = record.as_json()
         extra = values["extra"]
         assert set(extra) <= {
-            "dropped_stages", "roster_epoch", "versions", "noise_multiplier", "steps", "sample_rate",
+            "dropped_stages", "roster_epoch", "versions", "task_hash", "noise_multiplier", "steps", "sample_rate",
             "modulus_bits", "context", "shards", "answer_seconds", "confusion", "complaints", "suspects", "wrong_shares", "detail",
         }  # fmt: skip
         by_agent = [key for key, value in values.items() if "agent-1" in json.dumps(value)]

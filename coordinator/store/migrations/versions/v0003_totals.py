@@ -14,7 +14,7 @@ VALUES = {
 }
 
 
-# As RoundRecord.may_have_charged(): asked, and not refused at the offer.
+# As RoundRecord.charged(): asked, and not refused at the offer.
 CHARGED = """
 INSERT INTO charges (run_id, agent, times)
 SELECT run_id, asked.value, count(*)
