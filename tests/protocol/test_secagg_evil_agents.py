@@ -95,6 +95,7 @@ def test_keys_copied_from_another_agent_are_left_out():
     honest = bench.sessions[first].advert()
     stage.accept(first, honest)
     stolen = messages.Advert.decode(honest).channel_key
+    stage.accept(bench.agents[1].id, bench.sessions[bench.agents[1].id].advert())
     body, _ = _advert(channel_key=stolen)(bench.sessions[liar].advert(), None)
     with pytest.raises(PeerFault) as fault:
         stage.accept(liar, body)

@@ -130,11 +130,7 @@ M2_LIES = [
     ("cohort of two", lambda m: dataclasses.replace(m, cohort=m.cohort[:2]), "COHORT_TOO_SMALL"),
     ("victim left out", _without_victim, "U1_INVALID"),
     ("a stranger in U1", _with_stranger, "U1_INVALID"),
-    (
-        "order of U1",
-        lambda m: dataclasses.replace(m, cohort=m.cohort[::-1]),
-        "MALFORMED",
-    ),
+    ("order of U1", lambda m: dataclasses.replace(m, cohort=m.cohort[::-1]), "MALFORMED"),
     (
         "an agent twice",
         lambda m: dataclasses.replace(m, cohort=(m.cohort[0], *m.cohort)),
@@ -217,12 +213,14 @@ def _collude(mask_key: bytes | None, shift: int) -> tuple[bytes, Refused]:
 
 def test_a_colluder_s_small_order_mask_key_is_refused_before_the_vector_leaves():
     colluder, refusal = _collude(SMALL_ORDER, 0)
-    assert (refusal.code, refusal.agent) == ("KEY_INVALID", colluder)
+    told = f"mask key: a public key of small order (agent {colluder.hex()})"
+    assert (refusal.code, str(refusal)) == ("KEY_INVALID", told)
 
 
 def test_a_share_with_a_foreign_index_is_refused_and_its_sender_named():
     colluder, refusal = _collude(None, 1)
-    assert (refusal.code, refusal.agent) == ("SHARE_AUTH", colluder)
+    told = f"a share carries a foreign index (agent {colluder.hex()})"
+    assert (refusal.code, str(refusal)) == ("SHARE_AUTH", told)
 
 
 def test_a_cohort_for_which_no_parameters_exist_is_refused():

@@ -58,6 +58,7 @@ def test_erase_zeroes_the_vector_and_ends_the_session():
     with pytest.raises(Refused) as refusal:
         session.advert()
     assert refusal.value.code == "STATE"
+    assert str(refusal.value) == "advert: this session was erased; wait for a new attempt"
 
 
 @pytest.mark.parametrize("last", ["advert", "share", "masked", "agree", "unmask"])
@@ -70,9 +71,11 @@ def test_erase_works_in_every_state(last):
             break
         stage = stage.close()
     session = bench.sessions[bench.agents[0].id]
+    held = getattr(session._state, "vector", np.zeros(1))
     session.erase()
     assert session.state == "ABORTED"
     assert not session._answers
+    assert not held.any()
 
 
 def test_a_failure_of_the_signer_erases_too():
@@ -161,7 +164,7 @@ def test_a_result_recombines_limbs_and_knows_its_segments():
     result = bench.play()
     assert result.segment("metrics").tolist() == [3 * 63, 3]
     assert result.segment("params").tolist() == [-9, 9]
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="loss"):
         result.segment("loss")
 
 

@@ -90,3 +90,28 @@ def test_limbs_recombine_after_summing():
 def test_counts_that_do_not_fit_their_limbs_are_refused(counts):
     with pytest.raises(ValueError, match="segment counts"):
         ring.split_limbs(np.array(counts, np.int64), LIMBS)
+
+
+@pytest.mark.parametrize("bits", [16, 24, 32])
+def test_cohorts_may_fill_the_ring_to_its_last_value_and_no_further(bits):
+    for kind, limit in ((SIGNED, 2 ** (bits - 1) - 1), (UNSIGNED, 2**bits - 1)):
+        one = Segment("weight", UNSIGNED, 1)
+        fits = Segment("x", kind, 2, 1, limit // 3)
+        params(3, bits=bits, segments=(one, fits)).check_overflow()
+        for bound in (limit // 3 + 1, limit // 3 + 2):
+            wider = params(3, bits=bits, segments=(one, Segment("x", kind, 2, 1, bound)))
+            with pytest.raises(Refused):
+                wider.check_overflow()
+
+
+@pytest.mark.parametrize("bits", [16, 24, 32])
+def test_half_of_the_ring_counts_as_negative(bits):
+    wanted = params(3, bits=bits, lanes=2)
+    half = 2 ** (bits - 1)
+    total = np.array([half, half, half - 1]).astype(ring.dtype(bits))
+    assert ring.decode_sum(total, wanted).tolist() == [half, -half, half - 1]
+
+
+def test_digits_and_sums_are_64_bit_integers():
+    assert ring.split_limbs(np.array([5, 6, 7]), LIMBS).dtype == np.int64
+    assert ring.decode_sum(ring.zeros(6, 16), params(5)).dtype == np.int64

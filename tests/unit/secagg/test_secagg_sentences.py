@@ -74,6 +74,10 @@ SENTENCES = [
         lambda: canonical.leading("edgeveil/secagg-v1/x", AX + b"\x00"),
         "not a edgeveil/secagg-v1/x message",
     ),
+    (
+        lambda: canonical.leading("edgeveil/secagg-v1/x", AX + bytes(5)),
+        "not a edgeveil/secagg-v1/x message",
+    ),
     (lambda: canonical.leading("edgeveil/secagg-v1/x", AX), "not a edgeveil/secagg-v1/x message"),
     (
         lambda: canonical.leading("edgeveil/secagg-v1/x", canonical.canon("y", b"1")),
@@ -368,6 +372,7 @@ def test_small_cohorts_are_explained_word_for_word():
 def test_the_limits_themselves_are_allowed():
     for edge in (
         {"name": "x"}, {"name": "x" * 40}, {"name": "0-"},
+        {"name": "abcdefghijklmnopqrstuvwxyz0123456789-"},
         {"count": 1}, {"count": 1 << 31}, {"count": 255, "limbs": 255, "kind": UNSIGNED},
         {"bound": 1}, {"bound": (1 << 32) - 1}, {"step": 5e-324},
     ):  # fmt: skip

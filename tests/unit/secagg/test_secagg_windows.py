@@ -215,3 +215,17 @@ def test_fewer_agents_than_n_min_are_told_first():
         assert _told(problem) == (
             "COHORT_TOO_SMALL", f"{name} has 59 of at least 60 agents", None,
         )  # fmt: skip
+
+
+def test_bitmaps_of_any_set_are_read_back():
+    cohort = _cohort()
+    for chosen in (frozenset(IDS), frozenset(), frozenset(IDS[::3]), frozenset(IDS[-1:])):
+        assert len(cohort.bitmap(chosen)) == 17
+        assert cohort.read_bitmap(cohort.bitmap(chosen)) == chosen
+
+
+def test_neighbours_are_counted_in_integers():
+    cohort = _cohort()
+    everyone = np.ones(N, np.bool_)
+    counts = (cohort.graph.count(everyone), *cohort.graph.windows(everyone))
+    assert {of.dtype for of in counts} == {np.dtype(np.int64)}
