@@ -204,10 +204,10 @@ class Scenario:
 
 
 def floor_seconds(d: int, bits: int, repeat: int) -> float:
-    """One mask: bare AES-256-CTR into one reused buffer and one in-place addition, 64 KB at a time."""
+    """One mask: bare AES-256-CTR into one reused buffer and one in-place addition, 128 KB at a time."""
     lanes = ring.zeros(d, bits)
-    step = (1 << 16) // lanes.itemsize
-    zeros, out = bytes(1 << 16), bytearray((1 << 16) + 16)
+    step = (1 << 17) // lanes.itemsize
+    zeros, out = bytes(1 << 17), bytearray((1 << 17) + 16)
     stream = np.frombuffer(out, lanes.dtype, step)
 
     def once() -> None:

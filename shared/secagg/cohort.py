@@ -54,7 +54,7 @@ class Cohort:
 
     def neighbours(self, agent: bytes) -> tuple[bytes, ...]:
         """N_i in ascending order."""
-        return tuple(self.ids[rank] for rank in self.graph.neighbours(self._rank[agent]))
+        return tuple(map(self.ids.__getitem__, self.graph.neighbours(self._rank[agent])))
 
     def share_index(self, owner: bytes, holder: bytes) -> int:
         """x_{owner→holder} = 1 + rank of the holder among the owner's neighbours; 1..255."""

@@ -34,7 +34,7 @@ class Graph:
     def neighbours(self, rank: int) -> list[int]:
         """Ranks in ascending order, which is the order of their ids."""
         if self.complete:
-            return [other for other in range(self.n) if other != rank]
+            return [*range(rank), *range(rank + 1, self.n)]
         half = self.k // 2
         offsets = np.concatenate([np.arange(-half, 0), np.arange(1, half + 1)])
         return sorted(self.order[(self._place[rank] + offsets) % self.n].tolist())

@@ -1,4 +1,4 @@
-"""Masks: a 32-byte key expanded to lanes, added to a vector 64 KB at a time.
+"""Masks: a 32-byte key expanded to lanes, added to a vector 128 KB at a time.
 
 docs/protocol.md, "Masks". AES-256-CTR with a zero counter block, or ChaCha20 with a zero nonce;
 both start at offset 0. The contract of a key is ONE expansion: a key used for two vectors would
@@ -15,7 +15,7 @@ from shared.secagg.parameters import LANE_BITS
 from shared.secagg.ring import Ring
 
 AES, CHACHA = "aes-256-ctr", "chacha20"
-CHUNK = 1 << 16  # bytes; 64 KB of keystream and of vector stay in the second-level cache
+CHUNK = 1 << 17  # bytes; 128 KB each of zeros, keystream and vector stay in the second-level cache
 _ZEROS = bytes(CHUNK)
 _BLOCK = {AES: 16, CHACHA: 64}  # bytes of keystream per counter step
 _LANES = tuple(map(ring.dtype, LANE_BITS))

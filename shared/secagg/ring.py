@@ -75,12 +75,19 @@ def unpack(data: bytes | bytearray | memoryview, count: int, bits: int) -> Ring:
 
 
 def decode_sum(total: Ring, params: Params) -> Lanes:
-    """The sum's integers: centred for SIGNED segments, plain for UNSIGNED ones."""
-    modulus = 1 << params.bits
-    values = total.astype(np.int64) & (modulus - 1)
-    for segment, lanes in segments(values, params):
-        if segment.kind == SIGNED:
-            lanes[lanes >= modulus // 2] -= modulus
+    """The sum's integers: centred for SIGNED segments, plain for UNSIGNED ones.
+
+    Shifted to the top of its word a lane takes on the word's sign, and keeps it on the way back.
+    """
+    spare = 8 * total.itemsize - params.bits  # 8 for 24-bit lanes, else 0
+    plain: NDArray[np.integer] = total << spare
+    centred = plain.view(f"<i{total.itemsize}")
+    values = np.empty(len(total), np.int64)
+    at = 0
+    for segment in params.segments:
+        part = slice(at, at + segment.count)
+        values[part] = (centred if segment.kind == SIGNED else plain)[part] >> spare
+        at += segment.count
     return values
 
 

@@ -75,6 +75,7 @@ class CollectUnmasking(Stage):
         self._signatures = signatures
         self._answered: set[bytes] = set()
         self._shares: dict[bytes, dict[bytes, bytes]] = {agent: {} for agent in masked.u2}
+        self._hashes = masked.u2_hash, masked.u3_hash
 
     def requests(self) -> dict[bytes, bytes]:
         rank = self._masked.cohort.rank
@@ -121,9 +122,8 @@ class CollectUnmasking(Stage):
         )
         if tuple((owner, kind) for owner, kind, _ in reply.shares) != due:
             raise PeerFault(Code.GRAPH_MISMATCH, "shares of others than due", agent=agent)
-        message = masked.cohort.unmask_message(
-            masked.u2_hash, masked.u3_hash, agent, messages.share_list(reply.shares)
-        )
+        listed = messages.share_list(reply.shares)
+        message = masked.cohort.unmask_message(*self._hashes, agent, listed)
         self._setup.verify(agent, reply.signature, message, Code.KEY_INVALID)
         for owner, _, share in reply.shares:
             self._shares[owner][agent] = share
