@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from agent.dp.memory import chunk_memory
 from agent.state import AgentHome, Pinned
 from agent.whoami import ask
 from shared import doctor
@@ -11,10 +12,11 @@ from shared.parameters import count
 from shared.standing import PlannedTask, Standing, installed_tasks
 from shared.tasks.registry import find, load
 
-BASE_MEMORY = 600 * MIB  # torch, Opacus and a small model
-# Weights, gradient, noise and two of the optimizer; the model that came, the update in float64, its
-# lanes, masks and both messages; records are cut into chunks of what is left.
-BYTES_PER_PARAMETER = 64
+# Measured by scripts/bench_agent_memory.py (docs/benchmarks.md): Python with torch and Opacus; copies of
+# the model while gradient engines are compared; one chunk of records, which follows the free memory.
+BASE_MEMORY = 800 * MIB
+BYTES_PER_PARAMETER = 220
+CHUNKS = 1.2
 NEW_INVITATION = "ask the operator: a new invitation is joined from an empty --home"
 _REFUSALS = {
     "revoked": ("this device has been revoked", NEW_INVITATION),
@@ -104,4 +106,10 @@ def _memory(plan: PlannedTask) -> Finding:
     except ProtocolError as error:
         raise ConfigError(f"the planned task cannot run here: {error.message}") from error
     what = f"training the planned {plan.id} with {values:,} parameters"
-    return doctor.memory(BASE_MEMORY + BYTES_PER_PARAMETER * values, what)
+    return doctor.memory(needed_memory(values), what)
+
+
+def needed_memory(values: int) -> int:
+    """Bytes an agent takes at most while it trains a model of so many parameters."""
+    chunk, _ = chunk_memory()
+    return BASE_MEMORY + BYTES_PER_PARAMETER * values + int(CHUNKS * chunk)
