@@ -174,7 +174,7 @@ class Ghost(Engine):
 
     def _fill_empty(self) -> None:
         for p in self._params:
-            p.grad = torch.zeros_like(p)
+            p.clipped = torch.zeros_like(p, dtype=torch.float64)
 
 
 class Single(Engine):

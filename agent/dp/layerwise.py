@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from agent.dp import summing
+
 
 @dataclass(slots=True)
 class _Use:
@@ -108,7 +110,7 @@ class LayerGradients:
         return self._squares.sqrt()
 
     def store(self, weights: Tensor) -> None:
-        """Set each parameter's `grad` to the sum of its per-record gradients times `weights` (B,).
+        """Set each parameter's `clipped` to Σ weights (B,) times its per-record gradients, float64.
 
         A weight of zero takes a record out, even one that is not finite; in the same time.
         """
@@ -117,11 +119,13 @@ class LayerGradients:
         for layer, use in self._ghosts:
             scaled = (use.gradient * weights.unsqueeze(1)).masked_fill_(out.unsqueeze(1), 0.0)
             if layer.weight.requires_grad:
-                layer.weight.grad = scaled.T @ use.inputs.masked_fill(out.unsqueeze(1), 0.0)
+                inputs = use.inputs.masked_fill(out.unsqueeze(1), 0.0)
+                _keep(layer.weight, summing.outer_sum(scaled, inputs))
             if _trains(layer.bias):
-                layer.bias.grad = scaled.sum(dim=0)
+                _keep(layer.bias, scaled.sum(dim=0, dtype=torch.float64))
         for parameter, rows in self._explicit:
-            parameter.grad = (weights @ rows.masked_fill_(out.unsqueeze(1), 0.0)).view_as(parameter)
+            kept = rows.masked_fill_(out.unsqueeze(1), 0.0)
+            _keep(parameter, summing.weighted_sum(weights, kept).view_as(parameter))
 
     def _add_ghost(self, layer: nn.Linear, use: _Use) -> None:
         """‖g xᵀ‖² = ‖g‖²·‖x‖², so the gradient itself is never made."""
@@ -148,6 +152,11 @@ def _squares(rows: Tensor) -> Tensor:
     """‖row‖² (B,), in float64: no finite float32 overflows or vanishes in it."""
     norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
     return norms.square()
+
+
+def _keep(parameter: Any, clipped: Tensor) -> None:
+    """Where the optimiser looks (agent.dp.optimizer); a second layer of the same weight would be refused."""
+    parameter.clipped = clipped
 
 
 def _trains(parameter: nn.Parameter | None) -> bool:

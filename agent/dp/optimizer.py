@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from opacus.optimizers import DPOptimizer
 from opacus.optimizers.optimizer_fast_gradient_clipping import DPOptimizerFastGradientClipping
+from torch import Tensor
 
+from agent.dp import summing
 from agent.dp.noise import Ahead, gaussian
 
 MARGIN = 1 - 1e-4  # clip a little below clip_norm, so that float32 norms cannot exceed it
@@ -24,7 +26,7 @@ class _Secure:
     `divisor` is the public constant sample_rate · n_ref, never the size of a batch.
     """
 
-    params: list[torch.nn.Parameter]
+    params: list[Any]
 
     def __init__(
         self,
@@ -55,18 +57,9 @@ class _Secure:
     def _draw(self) -> NDArray[np.float64]:
         return gaussian(sum(p.numel() for p in self.params), self._noise_std)
 
-    def clip_and_accumulate(self) -> None:
-        """Chunks add up in float64: over millions of records float32 would lose the clipping bound."""
-        super().clip_and_accumulate()  # type: ignore[misc]  # Opacus is the next base
-        self._widen()
-
-    def accumulate(self) -> None:
-        super().accumulate()  # type: ignore[misc]  # as above, for ghost clipping
-        self._widen()
-
-    def _widen(self) -> None:
-        for p in self.params:
-            p.summed_grad = p.summed_grad.double()  # type: ignore[attr-defined]  # set by Opacus
+    def _add(self, p: Any, part: Tensor) -> None:
+        """Everything adds up in float64 (agent.dp.summing); `summed_grad` is where Opacus looks."""
+        p.summed_grad = part if p.summed_grad is None else p.summed_grad.add_(part)
 
     def add_noise(self) -> None:
         """p.grad := summed clipped gradients + N(0, (σC)²), added in float64, one key per step."""
@@ -74,8 +67,7 @@ class _Secure:
         at = 0
         for p in self.params:
             part = torch.from_numpy(noise[at : at + p.numel()]).view_as(p)
-            summed: torch.Tensor = p.summed_grad  # type: ignore[attr-defined]  # set by Opacus
-            p.grad = (summed + part).to(p.dtype)
+            p.grad = (p.summed_grad + part).to(p.dtype)
             at += p.numel()
 
     def scale_grad(self) -> None:
@@ -89,11 +81,27 @@ class _Secure:
 
 
 class SecureOptimizer(_Secure, DPOptimizer):  # type: ignore[misc]  # Opacus carries no types
-    """For per-record gradients (`hooks`, and one record at a time)."""
+    """For per-record gradients (`hooks`, and one record at a time), left in p.grad_sample (B, …)."""
+
+    def clip_and_accumulate(self) -> None:
+        """Clip each record's gradient to max_grad_norm and add it to the step's sum."""
+        found: list[Tensor] = self.grad_samples
+        if len(found[0]):
+            lengths = summing.norms(found)
+            weights = (self.max_grad_norm / (lengths + 1e-6)).clamp(max=1.0)
+        else:
+            weights = torch.zeros(0)
+        for p, rows in zip(self.params, found, strict=True):
+            self._add(p, summing.weighted_sum(weights, rows))
 
 
 class SecureGhostOptimizer(
     _Secure,
     DPOptimizerFastGradientClipping,  # type: ignore[misc]  # Opacus carries no types
 ):
-    """For ghost clipping, which leaves the clipped sum itself in p.grad."""
+    """For ghost clipping, which leaves the clipped sum itself in p.clipped, float64."""
+
+    def accumulate(self) -> None:
+        for p in self.params:
+            self._add(p, p.clipped)
+            del p.clipped

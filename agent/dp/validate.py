@@ -5,6 +5,7 @@ we walk all modules, compare each record's gradient across batches, and compare 
 with one record at a time (docs/design.md, "Privacy"). Nothing here sees the owner's data.
 """
 
+import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ TOLERANCE = 1e-4  # relative, of float32 sums
 SEED = 7  # public: these are test tensors, not noise
 CLIP_NORMS = (1e-2, 1e6)  # all records clipped, where only directions show, and none
 RECORDS = 3
+BATCHES = ((4, 0), (7, 5), (2, 1))  # (records, place of the one that is compared)
+LARGEST = 64  # a model that mixes in larger batches only, or on chosen values, is not found
 
 REPLACEMENTS: dict[type[nn.Module], str] = {
     nn.RNN: "use opacus.layers.DPRNN",
@@ -127,15 +130,21 @@ def _replacement(part: nn.Module) -> str:
 
 
 def _check_independence(module: nn.Module, probe: Probe) -> None:
-    """Loss and gradient of one record: alone, and inside two different batches."""
+    """Loss and gradient of one record: alone, and inside batches of several sizes and places."""
     inputs, targets = probe.batch(1)
     alone = _record(module, probe, inputs, targets, at=0)
-    for salt, size, at in ((1, 4, 0), (2, 7, 5)):
+    for salt, (size, at) in enumerate((*BATCHES, *_chance(LARGEST)), start=1):
         more_inputs, more_targets = probe.batch(size, salt=salt)
         more_inputs[at], more_targets[at] = inputs[0], targets[0]
         inside = _record(module, probe, more_inputs, more_targets, at=at)
         if not all(_close(a, b) for a, b in zip(alone, inside, strict=True)):
             raise _refused(_who_mixes(module, inputs, more_inputs, at))
+
+
+def _chance(largest: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """An even and an odd size above BATCHES, by the system's randomness: no model can know them."""
+    size = 8 + secrets.randbelow(largest - 8)
+    return (size, secrets.randbelow(size)), (size + 1, secrets.randbelow(size + 1))
 
 
 def _who_mixes(module: nn.Module, inputs: Tensor, more: Tensor, at: int) -> str:

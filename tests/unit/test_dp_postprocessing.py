@@ -8,6 +8,7 @@ import pytest
 import torch
 from fakes_federation import plan_for
 
+from agent.dp import optimizer as secure
 from agent.dp.gradients import ENGINES
 from agent.dp.optimizer import MARGIN
 from agent.training import train
@@ -80,6 +81,60 @@ def test_rounds_of_fedprox_are_those_of_flowers_own_strategy(mode, monkeypatch):
         assert torch.allclose(mine, wanted, atol=1e-3)
     without = _descend(build, inputs, targets, mode, 0.0)
     assert not all(torch.allclose(a, b, atol=3e-3) for a, b in zip(ours, without, strict=True))
+
+
+@pytest.mark.parametrize("mode", ["hooks", "ghost", "single"])
+def test_the_proximal_term_is_added_after_the_noise_and_to_no_record(mode, monkeypatch):
+    """One step at a model far from the global one: clipped sum + noise, divided, then + μ(w − w₀)."""
+    noise = np.random.default_rng(5).normal(0, 1, 64 * bench.CLASSES + bench.CLASSES)
+    monkeypatch.setattr(secure, "gaussian", lambda _count, std: noise * std)
+    inputs, targets = bench.records(6)
+    module, before, clipped = _far_away(mode, inputs, targets, mu=0.25)
+    after = torch.cat([p.detach().flatten() for p in module.parameters()])
+    expected = (clipped + torch.from_numpy(noise) * 2.0 * CLIP) / 10 + 0.25 * FAR
+    assert (before - after).double().numpy() == pytest.approx(expected.numpy(), abs=1e-4)
+    _, _, without = _far_away(mode, inputs, targets, mu=0.0)
+    assert torch.equal(clipped, without), "what is noised does not know of the term"
+
+
+@pytest.mark.parametrize("mode", ["hooks", "ghost", "single"])
+@pytest.mark.parametrize("mu", [0.0, 0.25, 1.0])
+def test_one_record_moves_a_proximal_step_by_no_more_than_one_without(mode, mu, monkeypatch):
+    """Sensitivity: with one record swapped the step moves by at most 2C/divisor, whatever μ and w − w₀."""
+    monkeypatch.setattr(secure, "gaussian", lambda count, _std: np.zeros(count))
+    inputs, targets = bench.records(6)
+    swapped = inputs.clone()
+    swapped[2] = -1e4 * inputs[2]
+    first, *_ = _far_away(mode, inputs, targets, mu)
+    other, *_ = _far_away(mode, swapped, targets, mu)
+    one_less, *_ = _far_away(mode, inputs[1:], targets[1:], mu)
+    moved = [_distance(first, module) for module in (other, one_less)]
+    assert 0 < moved[0] <= 2 * CLIP / 10 + 1e-4
+    assert 0 < moved[1] <= CLIP / 10 + 1e-4
+
+
+CLIP, FAR = 0.5, 8.0
+
+
+def _far_away(mode, inputs, targets, mu):
+    """(module after one step of rate 1, its parameters before, the clipped sum); w − w₀ = FAR everywhere."""
+    module = bench.MODELS["linear"]().train()
+    engine = ENGINES[mode](module, torch.nn.CrossEntropyLoss(reduction="none"))
+    optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
+    with engine.attach(optimizer, sigma=2.0, clip_norm=CLIP, divisor=10, proximal=mu):
+        with torch.no_grad():
+            for p in module.parameters():
+                p.add_(FAR)
+        before = torch.cat([p.detach().flatten() for p in module.parameters()]).clone()
+        engine.accumulate(inputs, targets)
+        clipped = torch.cat([part.flatten() for part in engine.clipped_sum()])
+        engine.finish()
+    return module, before, clipped
+
+
+def _distance(a, b):
+    pairs = zip(a.parameters(), b.parameters(), strict=True)
+    return float(torch.cat([(p - q).detach().flatten() for p, q in pairs]).norm())
 
 
 def _descend(build, inputs, targets, mode, mu):

@@ -8,7 +8,7 @@ from torch import nn
 from agent.dp import engine_choice
 from agent.dp.engine_choice import choose
 from agent.dp.gradients import Hooks
-from agent.dp.validate import check_model, engine_agrees, out_of_place
+from agent.dp.validate import LARGEST, check_model, engine_agrees, out_of_place
 from shared.errors import PolicyRefusal, RefusalCode
 
 MODES = ("hooks", "ghost", "single")
@@ -108,6 +108,42 @@ def batch_norm(*, affine=True, frozen=False):
     for p in norm.parameters():
         p.requires_grad = not frozen
     return nn.Sequential(norm, nn.Flatten(), nn.Linear(64, bench.CLASSES))
+
+
+class MixesAtSomeSizes(nn.Module):
+    """Mixes the batch, but only where `when(size)` says so: a trap for a test of one size."""
+
+    def __init__(self, when):
+        super().__init__()
+        self.when = when
+        self.head = nn.Linear(64, bench.CLASSES)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        return self.head(x - x.mean(0) if self.when(len(x)) else x)
+
+
+SIZES = {
+    "one record alone": lambda size: size == 1,
+    "two or more": lambda size: size >= 2,
+    "eight or more": lambda size: size >= 8,
+    "more than eight, even": lambda size: size > 8 and size % 2 == 0,
+    "more than eight, odd": lambda size: size > 8 and size % 2 == 1,
+    "a power of two": lambda size: size in {2, 4, 8, 16, 32, 64},
+}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_model_that_mixes_at_certain_sizes_only_is_refused_at_every_start(name):
+    when = SIZES[name]
+    for _ in range(20):
+        with pytest.raises(PolicyRefusal, match="mixes the records"):
+            check_model(bench.probe(lambda: MixesAtSomeSizes(when)))
+
+
+def test_mixing_above_the_largest_size_tried_is_the_stated_limit():
+    """docs/threat-model.md says so: the catalogue is installed with the product, not sent."""
+    check_model(bench.probe(lambda: MixesAtSomeSizes(lambda size: size > LARGEST)))
 
 
 REFUSED = {

@@ -57,6 +57,7 @@ def test_every_change_changes_the_hash():
         ("gradient_modes = []", "gradient_modes"),
         ('gradient_modes = ["functorch"]', "gradient_modes"),
         ('metrics = "plain"', "metrics"),
+        ('metrics = "dp"', "metrics"),
         ("dp_required = false", "dp_required"),
         ("secagg_required = false", "secagg_required"),
         ("epsilon = 8", "epsilon"),
