@@ -174,7 +174,7 @@ class Ghost(Engine):
 
     def _fill_empty(self) -> None:
         for p in self._params:
-            p.clipped = torch.zeros_like(p, dtype=torch.float64)
+            p.clipped = None
 
 
 class Single(Engine):

@@ -57,9 +57,15 @@ class _Secure:
     def _draw(self) -> NDArray[np.float64]:
         return gaussian(sum(p.numel() for p in self.params), self._noise_std)
 
-    def _add(self, p: Any, part: Tensor) -> None:
-        """Everything adds up in float64 (agent.dp.summing); `summed_grad` is where Opacus looks."""
-        p.summed_grad = part if p.summed_grad is None else p.summed_grad.add_(part)
+    def _add(self, p: Any, part: Tensor | None) -> None:
+        """Everything adds up in float64 (agent.dp.summing); `summed_grad` is where Opacus looks.
+
+        None stands for no records.
+        """
+        if p.summed_grad is None:
+            p.summed_grad = torch.zeros_like(p, dtype=torch.float64) if part is None else part
+        elif part is not None:
+            p.summed_grad.add_(part)
 
     def add_noise(self) -> None:
         """p.grad := summed clipped gradients + N(0, (σC)²), added in float64, one key per step."""
@@ -67,7 +73,7 @@ class _Secure:
         at = 0
         for p in self.params:
             part = torch.from_numpy(noise[at : at + p.numel()]).view_as(p)
-            p.grad = (p.summed_grad + part).to(p.dtype)
+            p.grad = part.add_(p.summed_grad).to(p.dtype)
             at += p.numel()
 
     def scale_grad(self) -> None:
@@ -86,11 +92,11 @@ class SecureOptimizer(_Secure, DPOptimizer):  # type: ignore[misc]  # Opacus car
     def clip_and_accumulate(self) -> None:
         """Clip each record's gradient to max_grad_norm and add it to the step's sum."""
         found: list[Tensor] = self.grad_samples
-        if len(found[0]):
-            lengths = summing.norms(found)
-            weights = (self.max_grad_norm / (lengths + 1e-6)).clamp(max=1.0)
-        else:
-            weights = torch.zeros(0)
+        if not len(found[0]):
+            for p in self.params:
+                self._add(p, None)
+            return
+        weights = (self.max_grad_norm / (summing.norms(found) + 1e-6)).clamp(max=1.0)
         for p, rows in zip(self.params, found, strict=True):
             self._add(p, summing.weighted_sum(weights, rows))
 
@@ -99,7 +105,7 @@ class SecureGhostOptimizer(
     _Secure,
     DPOptimizerFastGradientClipping,  # type: ignore[misc]  # Opacus carries no types
 ):
-    """For ghost clipping, which leaves the clipped sum itself in p.clipped, float64."""
+    """For ghost clipping, which leaves the clipped sum itself in p.clipped, float64, or None."""
 
     def accumulate(self) -> None:
         for p in self.params:
