@@ -143,7 +143,7 @@ def _check_independence(module: nn.Module, probe: Probe) -> None:
 
 def _chance(largest: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """An even and an odd size above BATCHES, by the system's randomness: no model can know them."""
-    size = 8 + secrets.randbelow(largest - 8)
+    size = 9 + secrets.randbelow(largest - 9)
     return (size, secrets.randbelow(size)), (size + 1, secrets.randbelow(size + 1))
 
 
