@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from certificates_bench import Operator
 from transport_bench import Bench, BenchAgent, await_true, federation
 
 from agent.flower_link.fleet_client import server_address
@@ -74,6 +75,29 @@ def test_does_not_talk_to_a_server_with_another_certificate(bench):
     error = await_end(agent)
     assert isinstance(error, TransportError)
     assert "pinned" in str(error)
+
+
+def test_does_not_talk_to_a_server_whose_certificate_is_for_another_host(bench):
+    agent = BenchAgent("careful")
+    agent.start(bench.url.replace("127.0.0.1", "localhost"), bench.certificate)
+    error = await_end(agent)
+    assert isinstance(error, TransportError)
+    assert "another name" in str(error)
+
+
+@pytest.mark.parametrize(("days", "words"), [(-100, "expired"), (100, "not valid yet")])
+def test_does_not_talk_to_a_server_whose_certificate_is_for_another_time(bench, tmp_path, days, words):  # fmt: skip
+    operator = Operator(tmp_path)
+    operator.deploy(days=days)
+    bench.gateway.reload(operator.certificate, operator.key)
+    try:
+        agent = BenchAgent("careful")
+        agent.start(bench.url, (operator.ca / "ca.pem").read_bytes())
+        error = await_end(agent)
+    finally:
+        bench.gateway.reload(bench.home / "gateway.crt", bench.home / "gateway.key")
+    assert isinstance(error, TransportError)
+    assert words in str(error)
 
 
 def test_a_wrong_clock_is_explained_and_not_fatal(bench):
