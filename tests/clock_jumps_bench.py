@@ -7,9 +7,11 @@ shifts the wall clock and leaves the monotonic one alone. After every jump two m
 committed, and in the end nothing may be lost, doubled or wrong. Prints JSON.
 """
 
+import ctypes
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -21,6 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 SOURCE = Path(__file__).with_name("wall_clock.c")
+from coordinator.child_process import guarded  # noqa: E402
+
 OFFSET = "EDGEVEIL_TEST_CLOCK"  # the file that holds the offset
 HOURS = (1, -1, 12, -11, 0.01, -0.02)  # each from where the clock stands; never before the start
 MOST_S = 90.0
@@ -39,12 +43,20 @@ def jump(path, seconds):
         file.write(struct.pack("=q", round(seconds * 1e9)))
 
 
+def die_with_parent():
+    """SIGKILL for this forked process when the one that started it is gone."""
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def play(folder, offset):
     from real_crash_bench import Bench, orphans
 
     from coordinator.store import Store
 
-    bench = Bench(folder, 1)
+    bench = Bench(folder, 1, enter=lambda _name: die_with_parent())
     bench.start()
     found, took, at = [], [], 0.0
     try:
@@ -81,8 +93,9 @@ def main():
             offset = Path(name) / "offset"
             offset.write_bytes(bytes(8))
             shifted = {"LD_PRELOAD": str(build(name)), OFFSET: str(offset)}
-            command = [sys.executable, __file__]
-            return os.spawnve(os.P_WAIT, sys.executable, command, os.environ | shifted)
+            return subprocess.run(
+                guarded(sys.executable, __file__), env=os.environ | shifted, check=False
+            ).returncode
     offset = Path(os.environ[OFFSET])
     found = play(str(offset.parent), offset)
     if found["violations"]:

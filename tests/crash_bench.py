@@ -110,7 +110,10 @@ def thin_plan(agents, *, rounds=2, **changes):
 
 @dataclass
 class Scenario:
-    """What one seed decides besides the crash: who falls silent from which stage on, per attempt."""
+    """What one seed decides besides the crash: who falls silent from which stage on, per attempt.
+
+    In the first attempt so many that it aborts, so that every life passes an abort.
+    """
 
     seed: int
     agents: int = 4
@@ -120,7 +123,12 @@ class Scenario:
 
     def silent(self, attempt):
         chance = random.Random(f"{self.seed}/{attempt.round}/{attempt.attempt}")
-        if self.quiet or chance.random() < 0.6:
+        if self.quiet:
+            return {}
+        if attempt.round == attempt.attempt == 1:
+            lost = chance.sample(range(self.agents), self.agents - 2)
+            return dict.fromkeys(lost, chance.choice(list(Stage)))
+        if chance.random() < 0.6:
             return {}
         return {chance.randrange(self.agents): chance.choice(list(Stage))}
 

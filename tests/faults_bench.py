@@ -83,7 +83,7 @@ def _full(seed, place, point, passage):
     Needs root for its own small tmpfs.
     """
     place.mkdir()
-    scenario = Scenario(seed.number, rounds=seed.rounds, attempts=2)
+    scenario = Scenario(seed.number, rounds=seed.rounds, attempts=3)
     mount(place, "4m")
     try:
         shutil.copytree(seed.template, place, dirs_exist_ok=True)

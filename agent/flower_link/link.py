@@ -32,6 +32,7 @@ from agent.client_app import AGENT_FAILED
 from agent.flower_link.condition_teller import ConditionTeller
 from agent.flower_link.exchange import Exchange
 from agent.flower_link.fleet_client import make_client, public_pem, server_address
+from agent.flower_link.heartbeat import wait_for_beat
 from agent.flower_link.retry import ActivateFirst, Caller, Dropped, Stopped
 from shared.condition import Condition
 from shared.errors import EdgeveilError
@@ -41,7 +42,6 @@ from shared.messages import Reply
 from shared.request_signature import Session
 
 _INTERVAL_S = 30.0  # what the gateway insists on; offline is twice that
-_HEARTBEAT_S = 24.0
 _DEACTIVATE_S = 3.0
 _FINISH_S = 6.0  # for the exchange under way when the owner says stop
 _EMPTY_S = 0.2  # between polls that come back empty at once
@@ -210,8 +210,9 @@ class FlowerLink:
             return Message(Error(AGENT_FAILED), reply_to=message)
 
     def _beat(self, halt: threading.Event) -> None:
-        while not halt.wait(_HEARTBEAT_S * (0.9 + 0.2 * secrets.randbelow(1000) / 1000)):
-            node = self._node
+        failed = False
+        while wait_for_beat(halt, failed=failed):
+            node, failed = self._node, False
             if node is None:
                 continue
             request = SendNodeHeartbeatRequest(node=node, heartbeat_interval=_INTERVAL_S)
@@ -219,7 +220,7 @@ class FlowerLink:
                 if not self._client.SendNodeHeartbeat(request).success:
                     self._activate_again.set()
             except (httpx.HTTPError, ValueError, RuntimeError):
-                continue  # the next poll meets the same trouble and knows what to do
+                failed = True  # the next poll meets the same trouble and knows what to do
 
     def _deactivate(self) -> None:
         if self._node is None:

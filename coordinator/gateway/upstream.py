@@ -1,5 +1,7 @@
 """The gateway's way to SuperLink: a pooled client on loopback that counts what it forwards."""
 
+import importlib.util
+import sys
 from collections import Counter
 from dataclasses import dataclass
 
@@ -11,6 +13,12 @@ from coordinator.gateway.vocabulary import FLEET, Operation, Reason, Rejected, U
 MEDIA_TYPE = "application/protobuf"
 _KEEP_ALIVE_S = 4.0  # below the 5 s after which SuperLink closes an idle connection
 _MOST_ANSWER_BYTES = 8 << 20
+_CONNECTIONS = 8  # each request looks at every one of them, and SuperLink works on few at a time
+
+# httpcore tries to import it at each of its events; where it is not installed, a search through all of
+# sys.path every time was a seventh of the gateway's work. None makes the attempt fail at once.
+if importlib.util.find_spec("sniffio") is None:
+    sys.modules["sniffio"] = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,7 @@ class UpstreamClient:
             trust_env=False,
             follow_redirects=False,
             timeout=httpx.Timeout(30.0, connect=5.0),
-            limits=httpx.Limits(max_connections=32, keepalive_expiry=_KEEP_ALIVE_S),
+            limits=httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEEP_ALIVE_S),
         )
 
     async def send(self, operation: Operation, claim: Claim, body: bytes) -> Answer:
