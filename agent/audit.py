@@ -25,6 +25,7 @@ from shared.plan import TrainingPlan
 from shared.privacy.audit import Evidence, judge
 from shared.privacy.filter import noise_multiplier_for
 from shared.privacy.records import Kind
+from shared.progress import Step, progress, silent
 from shared.tasks import registry
 from shared.tasks.modules import read_vector
 from shared.tasks.spec import Examples, Options, Task, TaskSpec
@@ -74,8 +75,11 @@ def audit_home(
     variant: str | None,
     canaries: int,
     steps: int,
+    quiet: bool = True,
 ) -> Audit:
     """Audit with this home's data, the task it trained last and the δ of its policy.
+
+    Unless `quiet`, a terminal shows how far it got.
 
     Raises:
         ConfigError: no data folder is known, or the task has no such variant.
@@ -88,7 +92,10 @@ def audit_home(
     examples = DataShelf(check_folder(config.data)).load(task, options)
     policy_path = home / "policy.toml"
     policy = Policy.load(policy_path) if policy_path.exists() else Policy.default()
-    return audit(task, options, examples, canaries=canaries, steps=steps, delta=policy.delta)
+    with progress("training copies", 2 * steps, quiet=quiet) as step:
+        return audit(
+            task, options, examples, canaries=canaries, steps=steps, delta=policy.delta, step=step
+        )
 
 
 def _spec(home: Path, dataset: str, task_id: str | None) -> TaskSpec:
@@ -105,18 +112,26 @@ def _spec(home: Path, dataset: str, task_id: str | None) -> TaskSpec:
 
 
 def audit(
-    task: Task, options: Options, real: Examples, *, canaries: int, steps: int, delta: float
+    task: Task,
+    options: Options,
+    real: Examples,
+    *,
+    canaries: int,
+    steps: int,
+    delta: float,
+    step: Step = silent,
 ) -> Audit:
     """Train copies of the task on `real` and canaries with this device's own engine."""
     records = real if len(real) <= MOST_RECORDS else _first(real, MOST_RECORDS)
     audited = AuditedTask(task, records.inputs.shape[1:], canaries)
-    bound, mode = _run(audited, options, records, canaries, CLAIM, steps, delta)
-    sharp = [_run(audited, options, records, canaries, SHARP, steps, delta)[0]]
+
+    def run(claim: float) -> tuple[Evidence, str]:
+        return _run(audited, options, records, canaries, claim, steps, delta, step)
+
+    bound, mode = run(CLAIM)
+    sharp = [run(SHARP)[0]]
     if sharp[0].alarm:  # by chance, or not: look twice more
-        sharp += [
-            _run(audited, options, records, canaries, SHARP, steps, delta)[0]
-            for _ in range(REPEATS - 1)
-        ]
+        sharp += [run(SHARP)[0] for _ in range(REPEATS - 1)]
     return Audit(
         claimed=CLAIM,
         bound=bound,
@@ -139,6 +154,7 @@ def _run(  # noqa: PLR0917  one run in the order in which its parts come into be
     claim: float,
     steps: int,
     delta: float,
+    step: Step,
 ) -> tuple[Evidence, str]:
     included = _coins(canaries)
     sigma = noise_multiplier_for(claim, delta, steps, 1.0)
@@ -154,7 +170,16 @@ def _run(  # noqa: PLR0917  one run in the order in which its parts come into be
     tensors = audited.tensors(options)
     start = read_vector(audited.build(options), tensors)
     examples = with_canaries(records, included)
-    result = train(audited, options, examples, start, tensors, plan, N_REF)
+    result = train(
+        audited,
+        options,
+        examples,
+        start,
+        tensors,
+        plan,
+        N_REF,
+        progress=lambda _done, _planned: step(1),
+    )
     found = traces(result.update, tensors)
     return judge(included, found, sigma=sigma, steps=steps, delta=delta), result.gradient_mode
 

@@ -235,7 +235,7 @@ def verify(
     """
     from agent.verify import check
 
-    found = check(home_of(ROLE, home), dataset, report)
+    found = check(home_of(ROLE, home), dataset, report, quiet=as_json)
     if as_json:
         print_json(found.as_json())
     else:
@@ -275,6 +275,7 @@ def audit(
         variant=variant,
         canaries=canaries,
         steps=steps,
+        quiet=as_json,
     )
     if as_json:
         print_json(found.as_json())

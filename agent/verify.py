@@ -30,6 +30,7 @@ from shared.privacy.page import read_data
 from shared.privacy.rdp import epsilon, rdp_total, to_epsilon
 from shared.privacy.records import Fault, Kind, LedgerDamaged, Record
 from shared.privacy.replay import replay
+from shared.progress import counted, progress
 
 TOLERANCE = 1e-9
 # What a later moment, another machine or another installation says differently.
@@ -80,8 +81,10 @@ class Finding:
         }
 
 
-def check(path: Path, dataset: str | None, report: Path | None) -> Finding:
+def check(path: Path, dataset: str | None, report: Path | None, *, quiet: bool = True) -> Finding:
     """Check the ledger of this home, if there is one, and the report, if one is named.
+
+    Unless `quiet`, a terminal shows how far it got.
 
     Raises:
         ConfigError: the report cannot be read as one, or the data set named was never used here.
@@ -94,7 +97,7 @@ def check(path: Path, dataset: str | None, report: Path | None) -> Finding:
     if home is not None:
         check_known(home, dataset)
         name = dataset or (claimed["dataset"] if claimed else known_dataset(path))
-        records = _check_ledger(home, str(name), finding)
+        records = _check_ledger(home, str(name), finding, quiet=quiet)
     if claimed is not None and not finding.faults:
         _check_report(home, records, claimed, finding)
     if home is None and claimed is None:
@@ -129,7 +132,7 @@ def _home(path: Path, claimed: Mapping[str, Any] | None) -> AgentHome | None:
     return home
 
 
-def _check_ledger(home: AgentHome, name: str, finding: Finding) -> list[Record]:
+def _check_ledger(home: AgentHome, name: str, finding: Finding, *, quiet: bool) -> list[Record]:
     folder = home.ledger_folder / name
     if not (folder / LEDGER).exists():
         try:
@@ -141,8 +144,9 @@ def _check_ledger(home: AgentHome, name: str, finding: Finding) -> list[Record]:
         finding.checked.append(f"data set {name}: no ledger yet, nothing was spent")
         return []
     try:
-        records = ledger_records(folder, home.identity().public)
-        state = replay(records)
+        records = ledger_records(folder, home.identity().public, quiet=quiet)
+        with progress("recomputing", len(records), quiet=quiet) as step:
+            state = replay(counted(records, step))
         _check_policy(records)
     except LedgerDamaged as error:
         finding.fail(VERDICTS[error.fault], f"data set {name}: {error}")

@@ -21,6 +21,7 @@ from coordinator.store.schema import HEAD
 from shared.clock import SystemClock
 from shared.errors import ConfigError, StateDamaged
 from shared.files import exclusive_lock, fsync_directory, private_directory, read_file, write_atomic
+from shared.progress import counted, progress
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -45,8 +46,10 @@ class Backup:
     files: dict[str, str]  # path below the folder → SHA-256, hex
 
 
-def back_up(home: Path, target: Path) -> Backup:
+def back_up(home: Path, target: Path, *, quiet: bool = True) -> Backup:
     """Copy `home` into the new folder `target`; it is on the disk when this returns.
+
+    Unless `quiet`, a terminal shows how far it got; restore() too.
 
     Raises:
         ConfigError: no coordinator there, or the target is not an empty folder.
@@ -58,21 +61,23 @@ def back_up(home: Path, target: Path) -> Backup:
     private_directory(target)
     _copy_database(home / DATABASE, target / DATABASE)
     files = {DATABASE: _sha256(target / DATABASE)}
-    for name in _names(home):
-        data = _content(home / name)
-        if data is None:
-            continue  # retention was faster; no record of the database needs it any more
-        path = target / name
-        private_directory(path.parent)
-        write_atomic(path, data)
-        files[name] = hashlib.sha256(data).hexdigest()
+    names = list(_names(home))
+    with progress("copying", len(names), quiet=quiet) as step:
+        for name in counted(names, step):
+            data = _content(home / name)
+            if data is None:
+                continue  # retention was faster; no record of the database needs it any more
+            path = target / name
+            private_directory(path.parent)
+            write_atomic(path, data)
+            files[name] = hashlib.sha256(data).hexdigest()
     found = Backup(SystemClock().wall(), HEAD, files)
     text = {"format": FORMAT, "created": found.created, "schema": HEAD, "files": files}
     write_atomic(target / MANIFEST, json.dumps(text, indent=1, sort_keys=True).encode())
     return found
 
 
-def read_backup(source: Path) -> Backup:
+def read_backup(source: Path, *, quiet: bool = True) -> Backup:
     """Check every byte against the manifest; raises StateDamaged or ConfigError."""
     if not (source / MANIFEST).exists():
         raise ConfigError(
@@ -87,23 +92,28 @@ def read_backup(source: Path) -> Backup:
         raise StateDamaged(f"{source / MANIFEST}: unreadable; use another backup") from error
     if not known:
         raise ConfigError(f"{source}: made by a newer version of edgeveil; upgrade first")
-    for name, wanted in found.files.items():
-        path = source / name
-        if not path.resolve().is_relative_to(source.resolve()):
-            raise StateDamaged(f"{source / MANIFEST}: names a file outside of the backup: {name!r}")
-        if not path.is_file() or _sha256(path) != wanted:
-            raise StateDamaged(f"{path}: absent or changed since the backup; use another backup")
+    with progress("checking", len(found.files), quiet=quiet) as step:
+        for name, wanted in counted(found.files.items(), step):
+            _check(source, name, wanted)
     return found
 
 
-def restore(source: Path, home: Path) -> Backup:
+def _check(source: Path, name: str, wanted: str) -> None:
+    path = source / name
+    if not path.resolve().is_relative_to(source.resolve()):
+        raise StateDamaged(f"{source / MANIFEST}: names a file outside of the backup: {name!r}")
+    if not path.is_file() or _sha256(path) != wanted:
+        raise StateDamaged(f"{path}: absent or changed since the backup; use another backup")
+
+
+def restore(source: Path, home: Path, *, quiet: bool = True) -> Backup:
     """Put a checked backup into the empty folder `home`, and look whether it opens.
 
     Raises:
         ConfigError: not a backup, `home` is not empty, or its schema is of a newer version.
         StateDamaged: a file is not the one that was backed up.
     """
-    found = read_backup(source)
+    found = read_backup(source, quiet=quiet)
     if found.schema > HEAD:
         raise ConfigError(
             f"{source}: its database has schema {found.schema}, this version knows {HEAD}; "
@@ -112,10 +122,11 @@ def restore(source: Path, home: Path) -> Backup:
     _insist_on_empty(home)
     private_directory(home)
     with exclusive_lock(home / LOCK, held_by="coordinator serve"):
-        for name in found.files:
-            path = home / name
-            private_directory(path.parent)
-            write_atomic(path, (source / name).read_bytes())
+        with progress("restoring", len(found.files), quiet=quiet) as step:
+            for name in counted(found.files, step):
+                path = home / name
+                private_directory(path.parent)
+                write_atomic(path, (source / name).read_bytes())
         with Store.open(home) as store:  # migrates an older schema, finds damage
             for run in store.runs():
                 store.abandon_open_attempts(run.run_id, "COORDINATOR_RESTART")

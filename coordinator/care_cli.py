@@ -36,7 +36,7 @@ def backup(
     """
     from coordinator.backup import back_up
 
-    found = back_up(home_of(ROLE, home), destination)
+    found = back_up(home_of(ROLE, home), destination, quiet=as_json)
     if as_json:
         print_json({"folder": str(destination), "files": len(found.files), "schema": found.schema})
         return
@@ -57,7 +57,7 @@ def restore(
     from coordinator.backup import restore as put_back
 
     folder = home_of(ROLE, home)
-    found = put_back(source, folder)
+    found = put_back(source, folder, quiet=as_json)
     made = datetime.fromtimestamp(found.created, UTC).isoformat(timespec="seconds")
     if as_json:
         print_json({"home": str(folder), "files": len(found.files), "created": made})

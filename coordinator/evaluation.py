@@ -13,6 +13,7 @@ from shared.errors import DataError
 from shared.messages import Tensor
 from shared.metrics import scores
 from shared.parameters import Vector
+from shared.progress import Step, progress
 from shared.tasks.modules import read_vector, write_vector
 from shared.tasks.spec import Options, Task
 
@@ -28,9 +29,9 @@ def initial_model(task: Task, options: Options) -> tuple[Vector, tuple[Tensor, .
 class Evaluator:
     """Holds the test set in memory and scores one model vector at a time."""
 
-    def __init__(self, task: Task, options: Options, path: Path) -> None:
+    def __init__(self, task: Task, options: Options, path: Path, *, quiet: bool = False) -> None:
         """Raises DataError if `path` cannot be read as the task's data or holds no record."""
-        self._task = task
+        self._task, self._quiet = task, quiet
         self._tensors = task.tensors(options)
         self._module = task.build(options).eval()
         self._criterion = task.criterion("none")
@@ -48,7 +49,11 @@ class Evaluator:
         return dict(self.examine(vector).metrics)
 
     def examine(self, vector: Vector) -> Evaluation:
-        """The same metrics, and which class was taken for which."""
+        """The same metrics, and which class was taken for which; a bar shows how far it got."""
+        with progress("evaluating the model", len(self._targets), quiet=self._quiet) as step:
+            return self._examine(vector, step)
+
+    def _examine(self, vector: Vector, step: Step) -> Evaluation:
         write_vector(self._module, vector, self._tensors)
         loss = 0.0
         matrix = torch.zeros(self._classes, self._classes, dtype=torch.int64).numpy()
@@ -58,6 +63,7 @@ class Evaluator:
                 outputs = self._module(self._inputs[at : at + BATCH])
                 loss += float(self._criterion(outputs, targets).double().sum())
                 matrix += self._task.confusion(outputs, targets)
+                step(len(targets))
         found = scores(matrix)
         examples = len(self._targets)
         metrics = {

@@ -35,6 +35,7 @@ class Execution:
         progress: Progress,
         watch: Callable[[EventLine], None],
         surroundings: Callable[[EventLog], Surroundings],
+        quiet: bool = False,
     ) -> None:
         self._home = home
         self._store = store
@@ -42,6 +43,7 @@ class Execution:
         self._progress = progress
         self._watch = watch
         self._surroundings = surroundings
+        self._quiet = quiet
 
     def next_run(self) -> Run | None:
         """The oldest run that is queued or was interrupted."""
@@ -76,7 +78,7 @@ class Execution:
 
     def _drive(self, run: Run, events: EventLog) -> str:
         """Why the run ended before its last round, or ""."""
-        opened, learned, first = open_run(self._store, self._home, run)
+        opened, learned, first = open_run(self._store, self._home, run, quiet=self._quiet)
         events.emit(
             Event.RUN_START if first == 1 else Event.RUN_RESUME, run=run.run_id, round=first
         )

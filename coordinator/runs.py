@@ -65,8 +65,12 @@ def _check_budget(plan: Plan) -> None:
         raise ConfigError(f"plan: training: {error}") from error
 
 
-def open_run(store: Store, home: Path, run: Run) -> tuple[OpenRun, Learned, int]:
+def open_run(
+    store: Store, home: Path, run: Run, *, quiet: bool = False
+) -> tuple[OpenRun, Learned, int]:
     """The run, its newest committed model, and the number of the round that comes next.
+
+    Unless `quiet`, a terminal shows how far an evaluation got.
 
     Raises:
         ConfigError: the task or its options are unknown here.
@@ -92,6 +96,6 @@ def open_run(store: Store, home: Path, run: Run) -> tuple[OpenRun, Learned, int]
         run_files.link(folder, last.round, judgement.best(scores))
     evaluate: Evaluate | None = None
     if plan.evaluation.data is not None:
-        evaluate = Evaluator(task, options, plan.evaluation.data).examine
+        evaluate = Evaluator(task, options, plan.evaluation.data, quiet=quiet).examine
     opened = OpenRun(run.run_id, plan, spec, tensors, folder, evaluate)
     return opened, learned, 1 if last is None else last.round + 1

@@ -102,6 +102,7 @@ class Coordinator:
             progress=self.progress,
             watch=self.lookout.take,
             surroundings=self._surroundings,
+            quiet=quiet,
         )
         self._revivals: list[float] = []
         self._admin: AdminServer | None = None

@@ -58,7 +58,7 @@ def fill(store, rounds, *, abort=0.0, state=RunState.FINISHED, agents=4):
     return run.run_id
 
 
-def run(home, *arguments, check=True, columns=80, terminal=False):
+def run(home, *arguments, check=True, columns=80, terminal=False, program=main):
     """The command within this process: its exit code and what it wrote to which stream."""
     out, err = io.StringIO(), io.StringIO()
     words = [*map(str, arguments), "--home", str(home)]
@@ -68,9 +68,12 @@ def run(home, *arguments, check=True, columns=80, terminal=False):
         for console in (shared.console.stdout, shared.console.stderr):
             around.enter_context(patch.object(console, "_width", columns))
             around.enter_context(patch.object(console, "_force_terminal", terminal))
-        around.enter_context(patch.object(sys, "argv", ["coordinator", *words]))
+            around.enter_context(patch.object(console, "is_interactive", terminal))
+        around.enter_context(
+            patch.object(sys, "argv", [program.__module__.partition(".")[0], *words])
+        )
         try:
-            main()
+            program()
         except SystemExit as ended:
             code = ended.code or 0
     assert not check or code == 0, err.getvalue()

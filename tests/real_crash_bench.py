@@ -164,7 +164,7 @@ class Bench:
         world.plan = self.plan
         return world
 
-    def _open_run(self, store, _home, run):
+    def _open_run(self, store, _home, run, **_more):
         folder = private_directory(self.home / "runs" / run.run_id)
         tensors = self.task.tensors(None)
         last = store.last_committed(run.run_id)

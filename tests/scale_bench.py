@@ -117,7 +117,7 @@ class Members:
             load_task=lambda _spec: self.task,
         )
 
-    def open_run(self, store, _home=None, _run=None):
+    def open_run(self, store, _home=None, _run=None, **_more):
         """What coordinator.runs.open_run does, without torch: start at zeros or after the last round."""
         folder = private_directory(self.home / "runs" / self.run_id)
         tensors = self.task.tensors(None)

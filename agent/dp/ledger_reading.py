@@ -11,6 +11,7 @@ from shared.privacy.bookmark import Bookmark, digest
 from shared.privacy.ledger import LedgerState
 from shared.privacy.records import SUFFIX, Fault, LedgerDamaged, Record, read_records
 from shared.privacy.replay import advance, replay
+from shared.progress import counted, progress
 
 LEDGER = "ledger.jsonl"
 BOOKMARK = "ledger.bookmark"
@@ -48,15 +49,19 @@ class Verified:
             yield json.loads(line)["body"]
 
 
-def ledger_records(folder: Path, public: bytes) -> list[Record]:
+def ledger_records(folder: Path, public: bytes, *, quiet: bool = True) -> list[Record]:
     """Every record, each verified, oldest first; an unfinished last line is left out.
+
+    Unless `quiet`, a terminal shows how far it got.
 
     Raises:
         LedgerDamaged: a line cannot be trusted.
         ConfigError: there is no ledger.
     """
     data = read_bytes(folder / LEDGER)
-    return list(read_records(data[: data.rfind(b"\n") + 1], public))
+    whole = data[: data.rfind(b"\n") + 1]
+    with progress("verifying records", whole.count(b"\n"), quiet=quiet) as step:
+        return list(counted(read_records(whole, public), step))
 
 
 def read_ledger(folder: Path, public: bytes) -> LedgerState:

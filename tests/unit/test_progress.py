@@ -6,10 +6,18 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 import pytest
+from fakes_federation import Federation, plan_for, write_digits
+from look_bench import fill, initialised, run
+from report_bench import joined_device
 from rich.console import Console
 
+import agent.cli
 import shared.progress
+from agent.audit import audit_home
+from coordinator.evaluation import Evaluator, initial_model
+from coordinator.store import Store
 from shared.progress import counted, progress, silent
+from shared.tasks import registry
 
 
 @contextmanager
@@ -73,3 +81,80 @@ def test_items_are_counted_one_by_one():
     assert list(counted("abc", seen.append)) == ["a", "b", "c"]
     assert seen == [1, 1, 1]
     silent(1)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(shared.progress, "PATIENCE_S", 0.0)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = initialised(tmp_path_factory.mktemp("long"))
+    with Store.open(home) as store:
+        fill(store, 40)
+    return home
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [
+        ("report --html FOLDER/run.html", "reading rounds"),
+        ("privacy", "reading rounds"),
+        ("export --tensorboard FOLDER/boards", "TensorBoard"),
+        ("backup FOLDER/backup", "copying"),
+    ],
+)
+def test_long_commands_of_the_coordinator_have_a_bar(home, tmp_path, command, what, impatient):
+    words = command.replace("FOLDER", str(tmp_path)).split()
+    assert what in run(home, *words, terminal=True).stderr
+    again = [word.replace(str(tmp_path), f"{tmp_path}/again") for word in words]
+    (tmp_path / "again").mkdir()
+    assert what not in run(home, *again).stderr, "not in a pipe"
+    if command != "privacy":
+        third = [word.replace(str(tmp_path), f"{tmp_path}/third") for word in words]
+        (tmp_path / "third").mkdir()
+        assert what not in run(home, *third, "--json", terminal=True).stderr, "not beside JSON"
+
+
+def test_a_restore_has_a_bar_for_checking_and_one_for_copying(home, tmp_path, impatient):
+    run(home, "backup", tmp_path / "copy")
+    said = run(tmp_path / "back", "restore", tmp_path / "copy", terminal=True).stderr
+    assert "checking" in said
+    assert "restoring" in said
+
+
+def test_verifying_a_ledger_has_a_bar(tmp_path, impatient):
+    device = joined_device(tmp_path)
+    device.train(3)
+    said = run(device.path, "verify", terminal=True, program=agent.cli.main)
+    assert "verifying records" in said.stderr
+    assert "recomputing" in said.stderr
+    assert "every hash and signature" in said.stdout
+    assert run(device.path, "verify", program=agent.cli.main).stderr == ""
+
+
+def test_evaluating_has_a_bar(tmp_path, impatient):
+    task = registry.load(registry.find("feature-head", "1.0.0"))
+    options = task.parse_options({"variant": "fixed"})
+    *_, test_set = write_digits(tmp_path, 3, 60)
+    model, _ = initial_model(task, options)
+    for quiet in (False, True):
+        with a_terminal() as written:
+            Evaluator(task, options, test_set, quiet=quiet).examine(model)
+        assert ("evaluating the model" in written.getvalue()) != quiet
+
+
+def test_a_device_shows_its_training_and_its_audit_as_bars(tmp_path, impatient):
+    federation = Federation(tmp_path)
+    with a_terminal() as written:
+        federation.train(plan_for(4, rounds__count=1))
+    federation.close()
+    assert "round 1: training" in written.getvalue()
+    with a_terminal() as written:
+        found = audit_home(
+            federation.homes[0].path, data=federation.pieces[0], dataset=None, task_id="feature-head",
+            variant="fixed", canaries=100, steps=2, quiet=False,
+        )  # fmt: skip
+    assert "training copies" in written.getvalue()
+    assert found.steps == 2
