@@ -54,7 +54,10 @@ def init(
         str, typer.Option("--url", help="What agents reach, e.g. https://fl.example.org:8443")
     ],
     home: HomeOption = None,
-    listen: Annotated[str, typer.Option(help="host:port to listen on.")] = "0.0.0.0:8443",
+    listen: Annotated[
+        str | None,
+        typer.Option(help="host:port to listen on (default 0.0.0.0 and the port of the URL)."),
+    ] = None,
     host: Annotated[
         list[str] | None, typer.Option(help="Further name or address for the certificate.")
     ] = None,
@@ -80,8 +83,9 @@ def init(
 
     Example: coordinator init --url https://fl.example.org:8443
     """
-    from coordinator.setup import initialise
+    from coordinator.setup import initialise, wanted
 
+    wanted(url, listen, tuple(host or ()))  # before a passphrase is asked for
     folder = home_of(ROLE, home)
     keys = federation or folder.parent / "federation"
     fresh = not (folder / "coordinator.toml").exists()

@@ -20,12 +20,13 @@ from shared.secagg.errors import Infeasible
 from shared.secagg.policy import small_cohort_notices
 from shared.secagg.sharding import shard_size
 from shared.secagg.solver import Solution, solve
+from shared.tokens import is_address
 
 
 class CoordinatorConfig(Settings):
     """coordinator.toml, written by `coordinator init`."""
 
-    url: str = Field(pattern=r"^https://[^/\s]+$")  # what agents are told to reach
+    url: str  # what agents are told to reach
     listen: str = "0.0.0.0:8443"  # host:port of the public gateway
     hosts: tuple[str, ...] = ()  # further names and addresses in the server certificate
     federation_public: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -37,6 +38,13 @@ class CoordinatorConfig(Settings):
     authority: Path | None = None  # its root, which agents pin
 
     page: str | None = None  # host:port of the live page; default 127.0.0.1:8480 or a free port
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_one_that_tokens_carry(cls, value: str) -> str:
+        if not is_address(value):
+            raise ValueError("must be https://HOST:PORT (or https://HOST for 443), without a path")
+        return value
 
     @field_validator("page")
     @classmethod

@@ -7,6 +7,7 @@ goes on where the crash left it.
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from coordinator.certificates import ensure_authority, ensure_leaf, fingerprint
 from coordinator.config import CoordinatorConfig, load_config
@@ -18,6 +19,7 @@ from shared.errors import ConfigError
 from shared.files import private_directory, write_atomic
 from shared.identity import Identity
 from shared.tokens import fingerprint as short_fingerprint
+from shared.tokens import is_address
 
 FEDERATION_PUBLIC = "federation.pub"
 
@@ -37,12 +39,28 @@ def identity_path(home: Path) -> Path:
     return home / "identity.key"
 
 
+def wanted(url: str, listen: str | None, hosts: tuple[str, ...]) -> CoordinatorConfig:
+    """The configuration of a new home, its federation key still zeros.
+
+    Without `listen`: every address, at the port that the URL names.
+
+    Raises:
+        ConfigError: a malformed URL or address.
+    """
+    values: dict[str, object] = {"url": url, "hosts": hosts, "federation_public": "0" * 64}
+    if listen is None and is_address(url) and (port := urlsplit(url).port):
+        listen = f"0.0.0.0:{port}"
+    if listen is not None:
+        values["listen"] = listen
+    return validate(values, CoordinatorConfig, source="coordinator init")
+
+
 def initialise(
     home: Path,
     federation: Path,
     *,
     url: str,
-    listen: str,
+    listen: str | None,
     hosts: tuple[str, ...],
     passphrase: bytes | None,
     one_machine: bool = False,
@@ -52,10 +70,9 @@ def initialise(
     With `one_machine`, `coordinator serve` will start a signer process on the federation key.
 
     Raises:
-        ConfigError: a malformed URL or address, or the home belongs to another URL.
+        ConfigError: a malformed URL or address, or the home has another URL or address.
     """
-    values = {"url": url, "listen": listen, "hosts": hosts, "federation_public": "0" * 64}
-    config = validate(values, CoordinatorConfig, source="coordinator init")
+    config = wanted(url, listen, hosts)
     fresh = not (home / "coordinator.toml").exists()
     if fresh:
         private_directory(home)
@@ -77,6 +94,10 @@ def initialise(
     if config.url != url:
         raise ConfigError(
             f"{home}: already initialised for {config.url}; edit coordinator.toml to move it"
+        )
+    if listen is not None and config.listen != listen:
+        raise ConfigError(
+            f"{home}: already initialised to listen on {config.listen}; edit coordinator.toml to change it"
         )
     return Initialised(
         home,

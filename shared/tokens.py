@@ -113,15 +113,20 @@ def _fields(body: bytes) -> Token:
     )
 
 
-def _check_url(url: str) -> None:
-    """Raise EnrollmentError unless `url` is https://HOST or https://HOST:PORT."""
+def is_address(url: str) -> bool:
+    """Whether `url` is https://HOST or https://HOST:PORT and nothing more."""
     try:
         parts = urlsplit(url)
         plain = url == f"https://{parts.netloc}" and "@" not in parts.netloc
-        valid = plain and bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
-    except ValueError:
-        valid = False
-    if not valid or not url.isprintable():
+        named = bool(parts.hostname) and parts.port != 0 and not re.search(r"\s", url)
+    except ValueError:  # a port that is no number or above 65535
+        return False
+    return plain and named and url.isprintable()
+
+
+def _check_url(url: str) -> None:
+    """Raise EnrollmentError unless agents can connect there."""
+    if not is_address(url):
         raise EnrollmentError(
             f"this join token names {url!r}, which is not https://HOST:PORT; ask for a new one"
         )
