@@ -142,7 +142,7 @@ def test_a_device_whose_owner_says_not_now_declines_and_is_charged_nothing(world
     world.train(plan_for(4, rounds__count=1))
     (record,) = world.store.rounds()
     assert record.dropped_reasons["agent-1"] == "refused:POLICY_WHEN"
-    assert not record.may_have_charged("agent-1")
+    assert "agent-1" not in record.charged()
     assert not (home.ledger_folder / "data" / "ledger.jsonl").exists()
     assert any("only on outside power" in status for status in world.statuses)
 
