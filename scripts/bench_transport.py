@@ -92,7 +92,7 @@ class Fleet:
             for member in self.members
         }
         began = time.monotonic()
-        found = self.bench.exchange(requests, 120)
+        found = self.bench.exchange(requests, 120 + len(bulk or b"") / 1e6)
         seconds = time.monotonic() - began
         if len(found) != len(requests) or any(item.reply is None for item in found):
             raise RuntimeError("an exchange lost a reply")

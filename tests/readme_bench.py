@@ -62,18 +62,22 @@ class Machines:
             command = command.replace(name, str(value))
         return shlex.split(command)
 
-    def run(self, machine, command, stdin="", **placeholders):
+    def place(self, machine):
+        """Where a command is typed unless it says otherwise: in the clone."""
+        return ROOT
+
+    def run(self, machine, command, stdin="", timeout=120, **placeholders):
         found = subprocess.run(
-            [*self.prefix(machine), *self.words(command, **placeholders)], cwd=ROOT, env=self.environment(machine),
-            capture_output=True, text=True, input=stdin, timeout=120,
+            [*self.prefix(machine), *self.words(command, **placeholders)], cwd=self.place(machine), env=self.environment(machine),
+            capture_output=True, text=True, input=stdin, timeout=timeout,
         )  # fmt: skip
         assert found.returncode == 0, f"{command}: {found.stderr}"
         return found.stdout
 
-    def start(self, machine, command, cwd=ROOT, **placeholders):
+    def start(self, machine, command, cwd=None, **placeholders):
         log = (self.folder / f"{machine}.log").open("wb")
         process = subprocess.Popen(
-            [*self.prefix(machine), *self.words(command, **placeholders)], cwd=cwd, env=self.environment(machine),
+            [*self.prefix(machine), *self.words(command, **placeholders)], cwd=cwd or self.place(machine), env=self.environment(machine),
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         self.started.append(process)
