@@ -1,6 +1,7 @@
 """The round machine against real sessions: stages close, drops are named, quorums decide."""
 
 import itertools
+import random
 
 import pytest
 from secagg_bench import CTX, LENIENT, identities, one_hot, params
@@ -96,6 +97,25 @@ def test_four_agents_survive_the_loss_of_one_at_every_stage(stage, victim):
     expected = [1 if place != victim or in_sum else 0 for place in range(4)]
     assert last.result.segment("params").tolist() == expected
     assert table.machine.dropped == {agent: "deadline"}
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_with_thirty_per_cent_lost_at_any_stage_the_sum_is_exact_or_the_abort_says_why(seed):
+    chance = random.Random(seed)
+    table = Table(8)
+    lost = {}
+    for one in table.people:
+        if chance.random() < 0.3:
+            lost.setdefault(chance.choice(STAGES), set()).add(one.id)
+    last = table.play(lost)
+    if isinstance(last, Abort):
+        assert last.reason in {"COHORT_TOO_SMALL", "QUORUM", "GRAPH_MISMATCH"}
+        assert last.detail
+        assert lost
+        return
+    before = set().union(*(lost.get(stage, set()) for stage in STAGES[:3]))
+    expected = [int(one.id not in before) for one in table.people]
+    assert last.result.segment("params").tolist() == expected
 
 
 def test_three_agents_survive_no_loss_and_the_reason_is_the_cohort():
