@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from agent.config import known_dataset
-from agent.dp.ledger_reading import BOOKMARK, LEDGER, Verified, check_never_opened, read_verified
+from agent.dp.ledger_index import opened
+from agent.dp.ledger_reading import (
+    BOOKMARK,
+    LEDGER,
+    Verified,
+    check_belongs,
+    check_never_opened,
+    read_verified,
+)
 from agent.policy import Policy
 from agent.state import AgentHome
 from shared.errors import ConfigError, EnrollmentError
@@ -62,19 +70,26 @@ def find_ledger(path: Path, dataset: str | None = None) -> tuple[AgentHome, str,
     ledger = home.ledger_folder / name / LEDGER
     if not ledger.exists():
         home.pinned()
-        check_never_opened(ledger)
+        check_never_opened(ledger, home.identity().public)
         home.check_ledgers_kept()
         return home, name, None
-    return home, name, read_verified(ledger, home.identity().public)
+    found = read_verified(ledger, home.identity().public)
+    check_belongs(found.state, ledger.parent)
+    return home, name, found
 
 
 def known_datasets(home: AgentHome) -> set[str]:
     """The one of agent.toml, and every one that has or had a ledger."""
-    return {known_dataset(home.path)} | {
-        path.parent.name
-        for name in (LEDGER, BOOKMARK)  # of a ledger that is gone the bookmark tells
-        for path in home.ledger_folder.glob(f"*/{name}")
-    }
+    kept = opened(home.ledger_folder, home.identity().public)
+    return (
+        {known_dataset(home.path)}
+        | kept
+        | {
+            path.parent.name
+            for name in (LEDGER, BOOKMARK)  # of a ledger that is gone the bookmark tells
+            for path in home.ledger_folder.glob(f"*/{name}")
+        }
+    )
 
 
 def check_known(home: AgentHome, dataset: str | None) -> None:

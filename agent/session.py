@@ -82,7 +82,7 @@ class Session:
         if (device.ledger_folder / LEDGER).exists():
             self._ledger = self._open_ledger(n_ref=1)  # ignored: fixed when the ledger was made
         else:
-            check_never_opened(device.ledger_folder / LEDGER)
+            check_never_opened(device.ledger_folder / LEDGER, device.home.identity().public)
 
     def close(self) -> None:
         self._erase()

@@ -5,7 +5,6 @@ No bookmark, no cache, no torch. Every signature, the chain, the order of record
 where that ledger is not at hand, against its own segments.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,13 @@ from typing import Any
 
 from agent.budget import check_known, open_home
 from agent.config import known_dataset
-from agent.dp.ledger_reading import LEDGER, Verified, check_never_opened, ledger_records
+from agent.dp.ledger_reading import (
+    LEDGER,
+    Verified,
+    check_belongs,
+    check_never_opened,
+    ledger_records,
+)
 from agent.dp.prv import Prv
 from agent.policy import Policy
 from agent.report import KIND, compose, message, segment_history
@@ -23,10 +28,11 @@ from agent.state import AgentHome
 from shared.errors import ConfigError, EnrollmentError, ProtocolError, RefusalCode, StateDamaged
 from shared.files import read_file
 from shared.identity import verify
+from shared.names import NAME
 from shared.privacy.facts import collect
 from shared.privacy.filter import cap
 from shared.privacy.ledger import LedgerState
-from shared.privacy.page import read_data
+from shared.privacy.page import load_strictly, read_data
 from shared.privacy.rdp import epsilon, rdp_total, to_epsilon
 from shared.privacy.records import Fault, Kind, LedgerDamaged, Record
 from shared.privacy.replay import replay
@@ -109,9 +115,11 @@ def read_report(path: Path) -> dict[str, Any]:
     """The report in a .json file or in a page; raises ConfigError."""
     try:
         text = read_file(path).decode("utf-8")
-        found = read_data(text) if text.lstrip()[:1] == "<" else json.loads(text)
+        found = read_data(text) if text.lstrip()[:1] == "<" else load_strictly(text)
         if not isinstance(found, dict) or found.get("kind") != KIND:
             raise ValueError("not a privacy report of an agent")
+        if NAME.fullmatch(str(found.get("dataset"))) is None:
+            raise ValueError("it names no data set")
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: cannot be read as a report ({error})") from error
     return found
@@ -136,7 +144,7 @@ def _check_ledger(home: AgentHome, name: str, finding: Finding, *, quiet: bool) 
     folder = home.ledger_folder / name
     if not (folder / LEDGER).exists():
         try:
-            check_never_opened(folder / LEDGER)
+            check_never_opened(folder / LEDGER, home.identity().public)
             home.check_ledgers_kept()
         except StateDamaged as error:
             finding.fail(Verdict.CHAIN, f"data set {name}: {error}")
@@ -147,6 +155,7 @@ def _check_ledger(home: AgentHome, name: str, finding: Finding, *, quiet: bool) 
         records = ledger_records(folder, home.identity().public, quiet=quiet)
         with progress("recomputing", len(records), quiet=quiet) as step:
             state = replay(counted(records, step))
+        check_belongs(state, folder)
         _check_policy(records)
     except LedgerDamaged as error:
         finding.fail(VERDICTS[error.fault], f"data set {name}: {error}")
@@ -200,12 +209,15 @@ def _check_report(
         finding.checked.append(f"the report is signed by the device with key {public.hex()[:16]}…")
         _recompute(claimed, finding)
         if home is None:
-            finding.checked.append("its ledger is not here: the figures follow from its segments")
+            finding.checked.append(
+                "its ledger is not here: the figures follow from its segments, and whose key that is "
+                "cannot be told here"
+            )
         elif not finding.faults:
             _compare(home, records, claimed, finding)
     except ProtocolError as error:
         finding.fail(Verdict.REPORT, str(error))
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         finding.fail(Verdict.REPORT, f"the report is malformed ({type(error).__name__}: {error})")
 
 

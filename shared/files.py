@@ -10,6 +10,8 @@ from pathlib import Path
 from shared.errors import Busy, ConfigError, StateDamaged
 from shared.failpoints import Failpoint, failpoint
 
+MOST_NAMED = 64 << 20  # bytes of a file that a user names
+
 
 def fsync_directory(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -79,11 +81,21 @@ def read_secret(path: Path, *, most: int = 65536) -> bytes:
 
 
 def read_file(path: Path) -> bytes:
-    """The content of a file the user named; raises ConfigError."""
+    """The content of a file the user named, at most MOST_NAMED bytes; raises ConfigError.
+
+    Pipes and devices are refused: they may never end, or never begin.
+    """
     try:
-        return path.read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            if not stat.S_ISREG(os.fstat(handle).st_mode):
+                raise ConfigError(f"{path}: cannot be read (not a regular file)")
+            data = file.read(MOST_NAMED + 1)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(data) > MOST_NAMED:
+        raise ConfigError(f"{path}: cannot be read (more than {MOST_NAMED >> 20} MB)")
+    return data
 
 
 def write_file(path: Path, data: bytes) -> None:

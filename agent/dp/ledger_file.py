@@ -72,7 +72,7 @@ class LedgerFile:
         Raises:
             LedgerDamaged: there was one, and its file is gone.
         """
-        check_never_opened(path)
+        check_never_opened(path, signer.public)
         body = _body(Kind.OPEN, 1, clock, dataset_id, fields)
         record = Record.make(body, START, signer)
         found = Verified(opened(record), record.line(), b"", 0)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.dp.ledger_index import INDEX, opened
 from shared.errors import ConfigError, ProtocolError
 from shared.privacy.bookmark import Bookmark, digest
 from shared.privacy.ledger import LedgerState
@@ -105,15 +106,31 @@ def read_bookmark(path: Path, public: bytes) -> Bookmark | None:
         return None
 
 
-def check_never_opened(path: Path) -> None:
-    """Raise LedgerDamaged if something beside `path`, where no ledger is, says that there was one."""
+def check_never_opened(path: Path, public: bytes) -> None:
+    """Raise LedgerDamaged if something around `path`, where no ledger is, says that there was one.
+
+    StateDamaged if the list of ledgers is not this device's.
+    """
     left = [name for name in (BOOKMARK, BLOB, PRV) if path.with_name(name).exists()]
+    if path.parent.name in opened(path.parent.parent, public):
+        left.append(INDEX)
     if left:
         raise LedgerDamaged(
             Fault.CHAIN,
             1,
             f"{path}: this ledger is gone, although {left[0]} attests that there was one; what it had "
             "spent is unknown: put it back, or revoke the device and enrol it again from an empty home",
+        )
+
+
+def check_belongs(state: LedgerState, folder: Path) -> None:
+    """Raise LedgerDamaged unless this is the ledger of the data set its folder is named after."""
+    if state.dataset_id != folder.name:
+        raise LedgerDamaged(
+            Fault.CHAIN,
+            1,
+            f"{folder / LEDGER}: the ledger of another data set, {state.dataset_id!r}, is in the place "
+            f"of the one of {folder.name!r}; put the right one back",
         )
 
 

@@ -23,6 +23,7 @@ from agent.dp.ledger_fields import (
     reserve_fields,
 )
 from agent.dp.ledger_file import LEDGER, LedgerFile, ledger_records, read_ledger
+from agent.dp.ledger_index import note_opened
 from agent.dp.ledger_reading import BLOB
 from agent.policy import Policy
 from agent.policy_changes import loosened
@@ -95,6 +96,7 @@ class LedgerStore:
             else:
                 fields = open_fields(n_ref, unit, policy)
                 file = LedgerFile.create(path, signer, clock, dataset_id, fields)
+            note_opened(folder, signer)
             store = cls(folder, file, lock, tells_budget=policy.tell_budget)
             store._check_identity(dataset_id, unit)
             store._finish_interrupted()

@@ -7,6 +7,7 @@ is escaped, so a name from elsewhere cannot become markup.
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -113,7 +114,29 @@ def read_data(page: str) -> Any:
     _, found, rest = page.partition(f'<script type="application/json" id="{DATA_ID}">')
     if not found:
         raise ValueError("this page holds no report")
-    return json.loads(rest.partition("</script>")[0])
+    return load_strictly(rest.partition("</script>")[0])
+
+
+def load_strictly(text: str) -> Any:
+    """JSON in which no key stands twice and every number is finite; raises ValueError.
+
+    Of a key that stands twice a reader sees the first and a program the last.
+    """
+    return json.loads(text, object_pairs_hook=_once, parse_constant=_finite, parse_float=_finite)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is not a finite number")
+    return value
 
 
 def _data(data: Mapping[str, Any]) -> str:

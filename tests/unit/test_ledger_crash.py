@@ -86,7 +86,7 @@ def in_child(device, at):
 
 def test_a_kill_before_any_disk_call_of_a_round_never_under_counts(tmp_path):
     for at in range(1, 60):
-        device = bench.Device(tmp_path / f"killed-{at}")
+        device = bench.Device(tmp_path / f"killed-{at}" / "ledger")
         device.open().close()
         done, survived = in_child(device, at)
         with device.open() as store:
@@ -107,7 +107,7 @@ def test_a_kill_before_any_disk_call_of_a_round_never_under_counts(tmp_path):
 
 def test_a_kill_while_a_ledger_is_created_leaves_none_or_a_whole_one(tmp_path):
     for at in range(1, 6):
-        device = bench.Device(tmp_path / f"new-{at}")
+        device = bench.Device(tmp_path / f"new-{at}" / "ledger")
         in_child(device, at)
         with device.open() as store:
             assert store.state.seq >= 1

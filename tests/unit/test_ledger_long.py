@@ -127,7 +127,7 @@ def test_a_damaged_bookmark_is_ignored(marked, at):
 
 def test_a_bookmark_of_another_device_is_ignored(marked, tmp_path):
     device, state = marked
-    other = bench.Device(tmp_path / "other", policy=device.policy)
+    other = bench.Device(tmp_path / "other" / "ledger", policy=device.policy)
     grow(other, BOOKMARK_EVERY // 4)
     other.open().close()
     shutil.copy(other.folder / BOOKMARK, device.folder / BOOKMARK)

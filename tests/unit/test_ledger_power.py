@@ -131,7 +131,7 @@ def check(device, charged_before, done):
 def test_a_power_loss_before_any_disk_call_keeps_every_charge(tmp_path):
     survived = 0
     for at in range(1, 40):
-        device = bench.Device(tmp_path / f"cut-{at}")
+        device = bench.Device(tmp_path / f"cut-{at}" / "ledger")
         device.open().close()
         disk = tmp_path / f"disk-{at}.json"
         done = round_in_child(device, at, disk=disk)

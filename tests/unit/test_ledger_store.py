@@ -1,10 +1,12 @@
 """The six steps of a round, restarts, policy changes, rollbacks and the lock."""
 
+import json
 import shutil
 
 import privacy_bench as bench
 import pytest
 
+from agent.dp.ledger_index import INDEX
 from agent.dp.ledger_store import ledger_records, read_ledger
 from agent.policy import Policy
 from shared.errors import (
@@ -333,11 +335,56 @@ def test_a_deleted_ledger_is_never_begun_anew(device):
     assert not device.ledger.exists()
 
 
-def test_a_deleted_ledger_folder_is_noticed_by_the_echo(device):
+def test_a_deleted_ledger_folder_is_never_begun_anew_while_another_data_set_keeps_its_own(
+    device, tmp_path
+):
+    other = bench.Device(tmp_path / "other", identity=device.identity, dataset_id="other")
+    for one in (device, other):
+        with one.open() as store:
+            one.spend(store, bench.proposal(1, dataset_id=one.dataset_id))
+    shutil.rmtree(device.folder)
+    with pytest.raises(LedgerDamaged, match=r"gone, although opened\.json") as caught:
+        device.open()
+    assert caught.value.exit_code == 65
+    assert not device.ledger.exists()
+    other.open().close()
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"{}", b"[]", b"[" * 10_000, b'{"body":"{}","sig":"00"}', b"\xff"]
+)
+def test_a_changed_list_of_ledgers_stops_everything(device, tmp_path, damage):
+    device.open().close()
+    (tmp_path / INDEX).write_bytes(damage)
+    with pytest.raises(StateDamaged, match="list of ledgers"):
+        device.open()
+
+
+def test_a_shortened_list_is_not_the_one_this_device_signed(device, tmp_path):
+    device.open().close()
+    path = tmp_path / INDEX
+    outer = json.loads(path.read_bytes())
+    shorter = outer | {"body": outer["body"].replace('"ledger"', "")}
+    path.write_text(json.dumps(shorter))
+    with pytest.raises(StateDamaged):
+        device.open()
+
+
+def test_a_device_from_before_the_list_is_added_to_it(device, tmp_path):
+    device.open().close()
+    (tmp_path / INDEX).unlink()
+    device.open().close()
+    shutil.rmtree(device.folder)
+    with pytest.raises(LedgerDamaged):
+        device.open()
+
+
+def test_without_the_list_a_deleted_ledger_folder_is_noticed_by_the_echo(device, tmp_path):
     with device.open() as store:
         device.spend(store, bench.proposal(1))
         head = store.head()
     shutil.rmtree(device.folder)
+    (tmp_path / INDEX).unlink()
     with device.open() as store, pytest.raises(PolicyRefusal):
         store.check_echo(head, "run-1")
 
@@ -348,7 +395,7 @@ def test_a_head_of_another_dataset_proves_nothing_and_one_of_another_device_is_r
     other = bench.Device(tmp_path / "other", identity=device.identity, dataset_id="other")
     with other.open() as store:
         foreign_dataset = store.head()
-    with bench.Device(tmp_path / "stranger").open() as store:
+    with bench.Device(tmp_path / "stranger" / "ledger").open() as store:
         foreign_device = store.head()
     with device.open() as store:
         store.check_echo(foreign_dataset, "run-1")

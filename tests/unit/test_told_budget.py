@@ -58,7 +58,7 @@ def test_it_follows_from_the_mechanism_and_not_from_what_was_trained(tmp_path):
     """Two devices with other updates, other numbers of steps done and other keys tell the same."""
     words = []
     for name, blob, done in (("a", b"one update", 1), ("b", b"another", 2)):
-        device = bench.Device(tmp_path / name, policy=TELLING)
+        device = bench.Device(tmp_path / name / "ledger", policy=TELLING)
         with device.open() as store:
             asked = bench.proposal(1)
             store.reserve(device.admit(store, asked))
@@ -113,7 +113,7 @@ def test_the_store_gives_what_agents_in_force_told(tmp_path, device):
     with device.open() as store:
         device.spend(store, bench.proposal(1))
         telling, spent = store.head(), store.state.epsilon_enforced
-    quiet = bench.Device(tmp_path / "quiet")
+    quiet = bench.Device(tmp_path / "quiet" / "ledger")
     with quiet.open() as store:
         silent = store.head()
     with Store.open(private_directory(tmp_path / "home"), create=True) as store:
