@@ -1,10 +1,12 @@
 """Debian's Chromium, driven by Playwright; tests that need it skip where it is absent."""
 
+import io
 import os
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 CHROMIUM = Path(os.environ.get("EDGEVEIL_CHROMIUM", "/usr/bin/chromium"))
 FLAGS = [
@@ -75,6 +77,15 @@ class Watched:
         foreign = [url for url in self.requests if not url.startswith((origin, "data:,"))]
         assert foreign == []
         assert self.page.evaluate("document.documentElement.scrollWidth") <= self.width
+
+    def photograph(self, name):
+        """The whole page as a picture, kept where EDGEVEIL_SCREENSHOTS says; a blank one is a failure."""
+        picture = self.page.screenshot(full_page=True)
+        with Image.open(io.BytesIO(picture)) as seen:
+            assert seen.width == self.width
+            assert len(seen.convert("L").getcolors(maxcolors=256)) > 16
+        if folder := os.environ.get("EDGEVEIL_SCREENSHOTS"):
+            Path(folder, f"{name}-{self.width}.png").write_bytes(picture)
 
     def check_contrast(self):
         """WCAG 2.2 AA: 4.5 to 1, or 3 to 1 for large text."""

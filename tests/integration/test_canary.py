@@ -1,9 +1,10 @@
-"""Marked values in data, updates and faults of a device: none of them in any page, log or database.
+"""Marked values in data, updates, metrics and faults of a device: none of them in any page, log or database.
 
 The search is shown to work first: the same values are found where they may be.
 """
 
 import json
+import struct
 import time
 from dataclasses import replace
 
@@ -14,6 +15,10 @@ from fakes_federation import Federation, plan_for
 from agent.dp.ledger_store import LedgerStore
 from agent.own_metrics import OwnMetrics
 from agent.page_view import JOURNAL, own_state, page
+from coordinator import checkpoint
+from coordinator.config import Plan
+from coordinator.evaluation import Evaluator
+from coordinator.exports.points import points
 from coordinator.gateway.counts import Counts
 from coordinator.live import Live
 from coordinator.look_commands import one_round
@@ -26,6 +31,7 @@ from coordinator.reports.words import Words
 from shared.console import stdout
 from shared.errors import DataError
 from shared.event_log import EventLog
+from shared.tasks import registry
 
 SENTENCE = "canary-7f3a91 loss was 0.271828182845"
 
@@ -67,6 +73,31 @@ def trained(tmp_path_factory):
     federation.close()
 
 
+def evaluated(federation, run_id, number, path):
+    """What a device would measure of the model of that round on its own data, had anybody asked."""
+    run = federation.store.run(run_id)
+    plan = Plan.model_validate_json(run.plan)
+    task = registry.load(registry.find(plan.task.id, plan.task.version))
+    options = task.parse_options(plan.task.options)
+    model = checkpoint.load(federation.home / "runs" / run_id / f"round-{number:04d}.safetensors")
+    return Evaluator(task, options, path).evaluate(model.vector)
+
+
+def metric_traces(federation, run_id):
+    """Every agent's own loss after each round, as a number and as text."""
+    found = {}
+    for number in (1, 2):
+        for agent, path in enumerate(federation.pieces, start=1):
+            loss, name = (
+                evaluated(federation, run_id, number, path)["loss"],
+                f"loss of agent {agent}",
+            )
+            found[f"{name} after round {number}"] = struct.pack("<d", loss)
+            found[f"{name} after round {number} as text"] = repr(loss)[:10].encode()
+            found[f"{name} after round {number} as short text"] = f"{loss:.6f}".encode()
+    return found
+
+
 def traces(updates, federation):
     """What must not be found: pieces of updates and records as bytes, their values as text."""
     found = {"the sentence of a fault": SENTENCE[:13].encode()}
@@ -103,6 +134,8 @@ def coordinators_texts(federation, run_id, live):
             stdout.print(made)
     texts["show"] = captured.get().encode()
     texts["metrics"] = coordinator_metrics(live).encode()
+    exported = [json.dumps(dict(point.values)) for point in points(facts)]
+    texts["exported"] = "\n".join(exported).encode()
     return texts
 
 
@@ -132,13 +165,29 @@ def test_the_search_finds_what_is_there(trained):
     assert marks["record of agent 1"] in raw
 
 
+def test_the_search_finds_the_one_loss_that_may_be_shown(trained):
+    """The coordinator's own, measured on its own data in just the way of the agents' losses."""
+    federation, _, run_id, live = trained
+    texts = coordinators_texts(federation, run_id, live)
+    database = b"".join(text for name, text in texts.items() if name.startswith("state.db"))
+    for number in (1, 2):
+        loss = evaluated(federation, run_id, number, federation.test)["loss"]
+        shown = repr(loss)[:10].encode()
+        assert all(shown in text for text in (texts["report.json"], texts["csv"], database))
+    exported = [json.loads(line) for line in texts["exported"].splitlines()]
+    assert exported[-1]["quality/loss"] == loss
+
+
 def test_nothing_the_coordinator_keeps_or_shows_holds_a_trace(trained):
     federation, updates, run_id, live = trained
     texts = coordinators_texts(federation, run_id, live)
-    assert {"state.db", "report en", "live page zh", "csv", "show", "metrics"} <= set(texts)
+    assert {"state.db", "report en", "live page zh", "csv", "show", "metrics", "exported"} <= set(
+        texts
+    )
     assert any(name.endswith("events.jsonl") for name in texts)
     assert any(name.endswith(".safetensors") for name in texts)
-    for what, mark in traces(updates, federation).items():
+    marks = traces(updates, federation) | metric_traces(federation, run_id)
+    for what, mark in marks.items():
         for name, content in texts.items():
             assert mark not in content, f"{what} in {name}"
 

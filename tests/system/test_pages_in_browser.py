@@ -56,6 +56,8 @@ def test_a_report_is_clean_readable_and_reachable(browser, reports, name, width)
         watched.check(url)
         if not name.startswith("large") or scheme == "light":
             watched.check_contrast()
+        if not name.startswith("large"):
+            watched.photograph(f"report-{name}-{scheme}")
         if not name.startswith(("empty", "large")) and scheme == "light":
             watched.check_keyboard()
         watched.close()
@@ -166,6 +168,7 @@ def test_the_live_page_follows_a_running_federation(browser, machine):
         watched.check(url)
         watched.check_contrast()
         watched.check_keyboard()
+        watched.photograph("live")
     shown = dict(pages[0].page.evaluate("window.seen"))
     delays = [shown[row["round"]] - row["finished"] for row in machine.rounds() if row["round"] in shown]  # fmt: skip
     assert len(delays) >= 3
@@ -207,6 +210,7 @@ def test_the_devices_own_page_shows_what_left_and_what_is_left(browser, machine)
         watched.check(url)
         watched.check_contrast()
         watched.check_keyboard()
+        watched.photograph("device")
         watched.close()
 
 
