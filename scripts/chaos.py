@@ -30,6 +30,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from crash_bench import Trial  # noqa: E402
 from faults_bench import FSYNCS, MEMORY, Seed, can_mount, power_trials  # noqa: E402
 
+from shared.failpoints import Failpoint  # noqa: E402
+
 FAMILIES = ("kill", "single", "eio", "full", "power", "real", "network", "jumps", "memory")
 # Those that need real processes are scripts of their own; all of them print what they found as JSON.
 SCRIPTS = {
@@ -83,11 +85,14 @@ def _run(options: argparse.Namespace, folder: Path, counts: Counts) -> None:
     if "full" in families and not can_mount(folder):
         print("full: left out, needs root", file=sys.stderr)
         families.remove("full")
+    points = options.points.split(",") if options.points else []
+    if unknown := set(points) - set(Failpoint):
+        raise SystemExit(f"no such failpoint: {', '.join(sorted(unknown))}")
     until = time.monotonic() + options.minutes * 60
     number = options.seed
     while time.monotonic() < until and counts.seeds < options.seeds:
         place = folder / str(number)
-        for family, found, replay in _trials(Seed(number, place), families, number):
+        for family, found, replay in _trials(Seed(number, place), families, points, number):
             counts.add(family, found, replay)
             if time.monotonic() >= until:
                 return
@@ -96,7 +101,9 @@ def _run(options: argparse.Namespace, folder: Path, counts: Counts) -> None:
         number += 1
 
 
-def _trials(seed: Seed, families: list[str], number: int) -> Iterator[tuple[str, Any, str]]:
+def _trials(
+    seed: Seed, families: list[str], points: list[str], number: int
+) -> Iterator[tuple[str, Any, str]]:
     for family in families:
         if family == "power":
             for name, found in power_trials(seed):
@@ -106,6 +113,8 @@ def _trials(seed: Seed, families: list[str], number: int) -> Iterator[tuple[str,
             yield family, _script(family, number), f"{family}:{number}"
             continue
         for point in FSYNCS if family == "eio" else seed.passages:
+            if points and point not in points:
+                continue
             passage = seed.passage(point)
             yield family, seed.trial(family, point), f"{family}:{number}:{point}:{passage}"
 
@@ -147,6 +156,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="the first seed; the next ones follow")
     parser.add_argument("--seeds", type=int, default=1_000_000, help="stop after so many")
     parser.add_argument("--families", default="kill,single,eio,full,power")
+    parser.add_argument("--points", default="", help="only these failpoints, with commas")
     parser.add_argument("--folder", type=Path, help="where to work; default: in memory")
     parser.add_argument("--replay", help="FAMILY:SEED[:FAILPOINT:PASSAGE], as printed")
     return parser.parse_args()
