@@ -29,7 +29,7 @@ from _pytest.runner import runtestprotocol
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("shared", "tests/secagg_bench.py", "tests/protocol", "tests/vectors", "tests/unit/secagg")
 # The simulator repeats what faster tests see; two tests compare files that the copy changes.
-LEFT_OUT = ("protocol/sim.py", "protocol/test_secagg_simulator.py", "unit/secagg/test_secagg_readme.py")  # fmt: skip
+LEFT_OUT = ("protocol/test_secagg_simulator.py", "unit/secagg/test_secagg_readme.py")
 SLOW = (
     "test_the_files_are_what_the_script_writes",
     "test_every_p",  # the patterns of losses

@@ -1,7 +1,8 @@
 """Key agreement and key derivation (docs/protocol.md, "Keys, shares, masks").
 
-X25519 key pairs live for one attempt and in memory only. Every derived key binds ctx and u1_hash,
-so two agents with different views of the attempt or the cohort derive different keys.
+X25519 (RFC 7748), Ed25519 (RFC 8032), HKDF-SHA256 (RFC 5869), all from `cryptography`. X25519 key
+pairs live for one attempt and in memory only. Every derived key binds ctx and u1_hash, so two agents
+with different views of the attempt or the cohort derive different keys.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,9 @@
 """Masks: a 32-byte key expanded to lanes, added to a vector 128 KB at a time.
 
-docs/protocol.md, "Masks". AES-256-CTR with a zero counter block, or ChaCha20 with a zero nonce;
-both start at offset 0. The contract of a key is ONE expansion: a key used for two vectors would
-reveal their difference. The fused loop keeps the keystream in cache and allocates nothing per chunk.
+docs/protocol.md, "Masks". AES-256-CTR (SP 800-38A) with a zero counter block, or ChaCha20 (RFC 8439)
+with a zero nonce; both start at offset 0. The contract of a key is ONE expansion: a key used for two
+vectors would reveal their difference. The fused loop keeps the keystream in cache and allocates
+nothing per chunk.
 """
 
 from collections.abc import Iterable

@@ -8,8 +8,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from shared.secagg import ring
 from shared.secagg.canonical import digest
 from shared.secagg.cohort import Cohort, Sets
@@ -52,8 +50,6 @@ def make_result(
     liars: Sets,
 ) -> Result:
     """Decode and check the unmasked sum; raises Aborted(SUM_RANGE)."""
-    if params.bits == 24:
-        total &= np.uint32(0xFFFFFF)
     lanes = ring.decode_sum(total, params)
     _check_range(lanes, params, len(u3))
     _check_weight(lanes, params, sum(weights.get(agent, 1) for agent in u3))

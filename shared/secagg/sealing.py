@@ -1,4 +1,4 @@
-"""Shares on their way to a neighbour: AES-256-GCM under a key used for exactly one message.
+"""Shares on their way to a neighbour: AES-256-GCM (SP 800-38D) under a key used for one message only.
 
 The additional data name ctx, u1_hash, sender and receiver, so a ciphertext that the coordinator
 moves to another attempt, cohort or pair does not open (docs/protocol.md, "Shares").

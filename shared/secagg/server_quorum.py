@@ -1,4 +1,7 @@
-"""When the server may go on: exactly the rules the agents will check at M3, M4 and M5."""
+"""When the server may go on: exactly the rules the agents will check at M3, M4 and M5.
+
+docs/protocol.md, "Why M3–M5 look like this": Q > (n + C)/2 signers, t live neighbours, half windows.
+"""
 
 from shared.secagg.cohort import Cohort, Sets
 from shared.secagg.errors import Aborted, Code

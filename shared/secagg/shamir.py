@@ -1,8 +1,9 @@
 """Shamir's secret sharing over GF(2^8), byte by byte, vectorised over shares with numpy tables.
 
-Field polynomial 0x11b, generator 3 (docs/protocol.md, "Shares"). Share x (1..255) of a secret is
-secret ⊕ Σ coeff_r · x^r. Any `threshold` shares recover it, fewer say nothing about it. A wrong
-share goes unnoticed here: recovery.py checks the result. Table look-ups are not constant-time.
+Shamir 1979 in the field of FIPS 197: polynomial 0x11b, generator 3 (docs/protocol.md, "Shares").
+Share x (1..255) of a secret is secret ⊕ Σ coeff_r · x^r. Any `threshold` shares recover it as
+Σ share_i · Π_{j≠i} x_j / (x_i ⊕ x_j) (Lagrange at 0), fewer say nothing about it. A wrong share goes
+unnoticed here: recovery.py checks the result. Table look-ups are not constant-time.
 """
 
 import os

@@ -1,7 +1,9 @@
 """Taking the masks off the running sum, by ranges of lanes that can run side by side.
 
-docs/protocol.md, "Unmasking" and "Performance". Each range applies every key, seeking in the
-keystream; ranges touch disjoint lanes, so a thread pool needs no locks.
+docs/protocol.md, "Unmasking" and "Performance"; after Bonawitz et al. 2017. With y_i the upload of i:
+Σ x_i = Σ y_i − Σ_{i∈U3} PRG(self_i) + Σ_{i∈U2∖U3} Σ_{j∈N_i∩U3} ± PRG(pair_ij), + where id_i < id_j.
+Each range applies every key, seeking in the keystream; ranges touch disjoint lanes, so a thread pool
+needs no locks.
 """
 
 from collections.abc import Mapping, Sequence

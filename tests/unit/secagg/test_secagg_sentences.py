@@ -122,6 +122,10 @@ SENTENCES = [
     ),
     (lambda: _segment(kind=2), "segment params: unknown kind 2"),
     (lambda: _segment(limbs=3), "segment params: 4 lanes in limbs of 3"),
+    (
+        lambda: _segment(kind=UNSIGNED, limbs=256, count=512),
+        "segment params: 512 lanes in limbs of 256",
+    ),
     (lambda: _segment(limbs=2), "segment params: only counts can be split into limbs"),
     (lambda: _segment(bound=0), "segment params: count or bound out of range"),
     (lambda: _segment(step=math.nan), "segment params: the step must be a positive number"),
@@ -478,3 +482,12 @@ def test_wide_sums_keep_their_top_bits():
             liars=frozenset(),
         )  # fmt: skip
         assert found.lanes.tolist() == [5, 3 if bits == 24 else total + 3]
+
+
+def test_the_largest_possible_sums_are_accepted():
+    _sum(5, 500, -500)
+
+
+def test_the_leading_field_of_a_message_of_one_field_is_that_field():
+    assert canonical.leading("edgeveil/secagg-v1/x", canonical.canon("x", b"only")) == b"only"
+    assert canonical.leading("edgeveil/secagg-v1/x", canonical.canon("x", b"1", b"2")) == b"1"
