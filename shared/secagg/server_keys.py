@@ -78,6 +78,10 @@ class CollectShares(Stage):
         self._cohort = cohort
         self._adverts = adverts
         self._listed = listed
+        self._forwarded = {
+            agent: messages.Neighbour(agent, one.channel_key, one.mask_key, one.signature)
+            for agent, one in adverts.items()
+        }
         self._replies: dict[bytes, ShareReply] = {}
 
     def requests(self) -> dict[bytes, bytes]:
@@ -89,11 +93,7 @@ class CollectShares(Stage):
 
     def _request(self, agent: bytes) -> bytes:
         solution = self._cohort.solution
-        peers = (self._adverts[peer] for peer in self._cohort.neighbours(agent))
-        neighbours = tuple(
-            messages.Neighbour(peer.agent_id, peer.channel_key, peer.mask_key, peer.signature)
-            for peer in peers
-        )
+        neighbours = tuple(self._forwarded[peer] for peer in self._cohort.neighbours(agent))
         return messages.ShareRequest(
             self._listed, neighbours, solution.k, solution.t, solution.h or 0, solution.quorum
         ).encode()
