@@ -1,5 +1,7 @@
 """The same small exchange over stock Flower: SuperLink, SuperNodes and a ServerApp as its manual starts them.
 
+    python scripts/bench_transport_flower.py 2 10 30     # with so many nodes; default 2
+
 No TLS, which only helps it. Everything Flower starts here is in the Python environment already, so
 nothing is downloaded; on a machine where it does not come up, the row says so.
 """
@@ -152,5 +154,6 @@ def _resident(group: int) -> int:
 
 
 if __name__ == "__main__":
-    for row in stock():
-        print(*row, sep=" | ")
+    for count in [int(word) for word in sys.argv[1:]] or [2]:
+        for row in stock(count):
+            print(*row, sep=" | ", flush=True)
