@@ -83,7 +83,7 @@ def prepare(path: Path, assignments: Sequence[str]) -> Change:
 
 
 def apply(path: Path, change: Change, clock: Clock, *, accept_looser: bool) -> tuple[str, ...]:
-    """Chain the new policy in every ledger, then write the file; the names of the data sets.
+    """Chain the new policy in every ledger, then write the file; the data sets whose ledger it changed.
 
     A crash in between leaves a tighter file than the ledger's, which is safe.
 
@@ -100,7 +100,7 @@ def apply(path: Path, change: Change, clock: Clock, *, accept_looser: bool) -> t
     with home.lock():
         for folder, _ in _chained(home):
             state = read_ledger(folder, home.identity().public)
-            LedgerStore.open(
+            with LedgerStore.open(
                 folder,
                 signer=home.identity(),
                 dataset_id=folder.name,
@@ -109,8 +109,9 @@ def apply(path: Path, change: Change, clock: Clock, *, accept_looser: bool) -> t
                 policy=change.after,
                 clock=clock,
                 accept_looser=accept_looser,
-            ).close()
-            done.append(folder.name)
+            ) as store:
+                if store.state.seq > state.seq:
+                    done.append(folder.name)
         write_atomic(home.policy_path, change.after.to_toml().encode())
     return tuple(done)
 
@@ -151,9 +152,14 @@ def _value(text: str) -> Any:
     if BARE.fullmatch(text) and text not in {"true", "false", "inf", "nan"}:
         return text
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{text!r} is not a TOML value ({error})") from error
+        found = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{text[:60]!r} is not a TOML value ({error})") from error
+    if set(found) != {"value"}:  # a second line would be a second key
+        raise ConfigError(
+            f"{text[:60]!r} is more than one value; give each key as its own KEY=VALUE"
+        )
+    return found["value"]
 
 
 def _flat(policy: Policy) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: this file does not exist") from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read ({error})") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
 
 

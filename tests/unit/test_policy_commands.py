@@ -131,3 +131,84 @@ def test_what_makes_no_policy_is_refused_and_changes_nothing(device, text):
     assert isinstance(result.exception, ConfigError), result.output
     assert device.home.policy_path.read_bytes() == before
     assert changes(device) == []
+
+
+@pytest.mark.parametrize(
+    ("assignment", "why"),
+    [
+        ("epsilon_max=1e309", "epsilon_max"),
+        ("epsilon_max=nan", "epsilon_max"),
+        ("epsilon_max=-0.0", "epsilon_max"),
+        ("q_max=1e-400", "q_max"),
+        ("steps_max=true", "steps_max"),
+        ("epsilon_max=8\nsigma_min=0.01", "more than one value"),
+        ("epsilon_max=7\n[secagg]\nn_min=3", "more than one value"),
+        ("epsilon_max=" + "9" * 5000, "not a TOML value"),
+        ("epsilon_max=" + "[" * 5000, "not a TOML value"),
+        ('"epsilon_max"=9', "write KEY=VALUE"),
+        ("EPSILON_MAX=9", "write KEY=VALUE"),
+        ("secagg.n_min.x=2", "write KEY=VALUE"),
+        ("unknown=1", "unknown"),
+        ("secagg.unknown=1", "secagg.unknown"),
+        ("secagg=1", "secagg"),
+        ("dp_required=false", "dp_required"),
+        ("metrics=dp", "metrics"),
+    ],
+)
+def test_a_spelling_made_to_slip_through_changes_nothing_even_with_the_owners_word(
+    device, assignment, why
+):
+    before, ledger = device.home.policy_path.read_bytes(), device.ledger.read_bytes()
+    result = run(device, "set", assignment, "--yes")
+    assert isinstance(result.exception, ConfigError), result.output
+    assert why in str(result.exception)
+    assert (device.home.policy_path.read_bytes(), device.ledger.read_bytes()) == (before, ledger)
+
+
+@pytest.mark.parametrize(
+    "assignments",
+    [
+        ("epsilon_max=8.000000000000002",),
+        ("epsilon_max=0x9",),
+        ("epsilon_max= 9 # only a little",),
+        ("epsilon_max=7", "epsilon_max=9"),
+        ("coordinators=[]",),
+        ("clip_norm={least=0.0001,most=1e300}",),
+        ("secagg.allow_two=true",),
+    ],
+)
+def test_no_spelling_of_a_looser_value_is_taken_without_the_owners_word(device, assignments):
+    result = run(device, "set", *assignments)
+    assert isinstance(result.exception, ConfigError), result.output
+    assert "allows more than before" in str(result.exception)
+    assert changes(device) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "epsilon_max = 9.0",
+        "# epsilon_max = 8.0\nepsilon_max = 9.0",
+        "delta = 1e-5\nepsilon_max = 0x9",
+        "epsilon_max = 8.000000000000002",
+    ],
+)
+def test_a_file_loosened_by_hand_does_not_open_the_ledger(device, text):
+    before = device.ledger.read_bytes()
+    device.home.policy_path.write_text(text)
+    with pytest.raises(ConfigError, match="allows more than the policy chained"):
+        device.device.open(policy=Policy.load(device.home.policy_path))
+    assert device.ledger.read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["epsilon_max = " + "9" * 5000, "tasks = " + "[" * 5000])
+def test_a_file_that_breaks_the_parser_is_a_configuration_error(device, text):
+    device.home.policy_path.write_text(text)
+    assert isinstance(run(device, "show").exception, ConfigError)
+
+
+def test_what_changes_no_ledger_is_not_said_to_be_recorded(device):
+    result = run(device, "set", "epsilon_max=8.0")
+    assert result.exit_code == 0
+    assert "Changed: nothing" in result.stderr
+    assert "Recorded" not in result.stderr
