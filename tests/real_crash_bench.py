@@ -41,6 +41,7 @@ from crash_bench import (  # noqa: E402
 import agent.run as agent_run  # noqa: E402
 import coordinator.execution as execution_module  # noqa: E402
 import coordinator.serve as serve_module  # noqa: E402
+from agent.condition import Conditions  # noqa: E402
 from agent.device import Device  # noqa: E402
 from agent.flower_link import FlowerLink  # noqa: E402, F401 - imported before the forks
 from agent.state import AgentHome, Pinned  # noqa: E402
@@ -192,7 +193,7 @@ class Bench:
                 ),
                 load_task=lambda _spec: self.task,
             )
-            agent_run._answer_rounds(device, stop)
+            agent_run._answer_rounds(device, stop, Conditions(device.policy.when))
 
     # The campaign
 
