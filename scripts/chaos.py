@@ -27,8 +27,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from crash_bench import Trial  # noqa: E402
 from faults_bench import FSYNCS, MEMORY, Seed, can_mount, power_trials  # noqa: E402
+from trials_bench import Trial  # noqa: E402
 
 from shared.failpoints import Failpoint  # noqa: E402
 

@@ -11,18 +11,10 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from crash_bench import (
-    Scenario,
-    Trial,
-    World,
-    in_child,
-    kill_trial,
-    live,
-    passages,
-    single_trial,
-    violations,
-)
+from crash_bench import Scenario, World
 from power_bench import make_images, recover
+from promises_bench import violations
+from trials_bench import Trial, in_child, kill_trial, live, passages, single_trial
 
 from shared import failpoints
 from shared.failpoints import Failpoint

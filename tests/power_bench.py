@@ -11,7 +11,8 @@ import random
 import shutil
 from pathlib import Path
 
-from crash_bench import in_child, live, violations
+from promises_bench import violations
+from trials_bench import in_child, live
 
 from shared import failpoints
 from shared.failpoints import Failpoint

@@ -25,18 +25,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from shared import flower_environment  # noqa: E402, F401 - first: Flower reads its switches
 
 # isort: split
-from crash_bench import (  # noqa: E402
-    POLICY,
-    SPEC,
-    Scenario,
-    ThinShelf,
-    ThinTask,
-    ThinTrainer,
-    World,
-    tap,
-    thin_plan,
-    violations,
-)
+from crash_bench import Scenario, World  # noqa: E402
+from promises_bench import violations  # noqa: E402
+from thin_bench import POLICY, SPEC, ThinShelf, ThinTask, ThinTrainer, thin_plan  # noqa: E402
+from trials_bench import tap  # noqa: E402
 
 import agent.run as agent_run  # noqa: E402
 import coordinator.execution as execution_module  # noqa: E402

@@ -16,8 +16,8 @@ from shared import flower_environment  # noqa: F401 - first: Flower reads its sw
 
 # isort: split
 import numpy as np
-from crash_bench import SPEC, ThinShelf, ThinTask, ThinTrainer, thin_plan
 from processes_bench import free_port
+from thin_bench import SPEC, ThinShelf, ThinTask, ThinTrainer, thin_plan
 
 import coordinator.execution as execution_module
 import coordinator.serve as serve_module

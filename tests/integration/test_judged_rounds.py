@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from crash_bench import POLICY, Scenario, World, thin_plan
+from crash_bench import Scenario, World
+from thin_bench import POLICY, thin_plan
 
 import coordinator.driver as driver_module
 from coordinator import checkpoint

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from crash_bench import Scenario, World, thin_plan
+from crash_bench import Scenario, World
+from thin_bench import thin_plan
 
 import agent.session as session_module
 import coordinator.driver as driver_module

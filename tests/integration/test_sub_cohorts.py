@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from crash_bench import POLICY, Scenario, World, thin_plan
+from crash_bench import Scenario, World
+from thin_bench import POLICY, thin_plan
 
 from coordinator.config import Plan
 from shared.errors import RunFailed

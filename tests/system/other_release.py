@@ -31,8 +31,8 @@ def main() -> None:
     role, folder, oldest, newest, size = sys.argv[1:]
     speak(int(oldest), int(newest))
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from crash_bench import ThinTask
     from scale_bench import Members, TlsFederation
+    from thin_bench import ThinTask
 
     from agent.state import AgentHome
     from coordinator.config import Plan

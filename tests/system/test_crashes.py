@@ -8,9 +8,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from crash_bench import Scenario, World, in_child
+from crash_bench import Scenario, World
 from faults_bench import FSYNCS, Seed, can_mount, power_trials, quick_folder
 from transport_bench import federation
+from trials_bench import in_child
 
 from agent.state import AgentHome
 from coordinator.config import CoordinatorConfig

@@ -7,7 +7,8 @@ import sqlite3
 from dataclasses import replace
 
 import pytest
-from crash_bench import Scenario, World, thin_plan
+from crash_bench import Scenario, World
+from thin_bench import thin_plan
 
 from coordinator.backup import back_up, read_backup, restore
 from coordinator.records import Outcome, RoundRecord, RunState
