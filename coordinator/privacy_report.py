@@ -6,7 +6,6 @@ over all runs: signed by them, not checkable by anybody else.
 """
 
 import hashlib
-import math
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -16,20 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.look_commands import run_facts
+from coordinator.privacy_guarantee import colluders, guarantee
 from coordinator.records import RoundRecord
 from coordinator.reports.facts import RunFacts
 from shared.clock import Clock
 from shared.errors import RefusalCode
 from shared.privacy import words
-from shared.privacy.facts import MOST_POINTS
 from shared.privacy.rdp import HIGHEST_ORDER, LOWEST_ORDER, Segment, epsilon
 
 KIND = "edgeveil coordinator privacy report"
-NEARLY = 0.8  # of its limit: a device near its budget
-ATTESTED_NOTE = (
-    "each device's own signed word, over all its runs, as of its newest answer; nobody else can check "
-    "it, and it is told only where the owner allows it (policy.toml: tell_budget)"
-)
 OVER_BUDGET = {RefusalCode.BUDGET_EXHAUSTED, RefusalCode.BUDGET_WOULD_EXCEED}
 
 
@@ -50,7 +44,7 @@ def build(found: RunFacts, clock: Clock) -> dict[str, Any]:
         "kind": KIND,
         "run": found.run.run_id,
         "identity": _identity(found, now),
-        "guarantee": _guarantee(found, most),
+        "guarantee": guarantee(found, most),
         "privacy_unit": _unit(),
         "trust_model": _trust(found),
         "mechanism": _mechanism(found),
@@ -92,99 +86,6 @@ def _task_hash(found: RunFacts) -> str | None:
     return next((str(value) for value in told if value), None)
 
 
-def _guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
-    training = found.plan.training
-    spent = list(most.values())
-    asked = found.epsilon_if_always_asked
-    return {
-        "epsilon_planned": training.epsilon,
-        "delta": training.delta,
-        "delta_why": "the plan's; each agent insists on one below one over its own number of records",
-        "epsilon_at_most_by_agent": most,
-        "epsilon_at_most": max(spent, default=0.0),
-        "epsilon_median": statistics.median(spent) if spent else 0.0,
-        "epsilon_left": max(0.0, training.epsilon - max(spent, default=0.0)),
-        "share_spent": min(1.0, max(spent, default=0.0) / training.epsilon),
-        "best_order": epsilon(found.history, training.delta)[1] if found.history else None,
-        "gaussian_mu": words.gaussian_mu(found.history),
-        "rounds_left": max(0, found.plan.rounds.count - len(found.committed)),
-        "epsilon_enforced": None,
-        "epsilon_prv": None,
-        "not_here": "the enforced epsilon, its order and PRV stand in each device's own report",
-        "epsilon_if_always_asked": asked,
-        "epsilon_attested": _attested(found),
-        "epsilon_attested_note": ATTESTED_NOTE,
-        "sums_only": _sums_only(found),
-        "curve": _curve(found),
-        "in_words": words.meaning(
-            max(spent, default=0.0), training.delta, "a device sent in this run"
-        ),
-    }
-
-
-def _attested(found: RunFacts) -> dict[str, Any]:
-    """What agents of this run say their ledgers have charged, at their newest answer to any run."""
-    told = {agent: found.told[agent] for agent in found.agents if agent in found.told}
-    spent = [budget.epsilon for budget in told.values()]
-    used = {agent: budget.epsilon / budget.epsilon_max for agent, budget in told.items()}
-    return {
-        "by_agent": {
-            agent: {
-                "epsilon": budget.epsilon,
-                "epsilon_limit": budget.epsilon_max,
-                "delta": budget.delta,
-                "resets": budget.resets,
-            }
-            for agent, budget in told.items()
-        },
-        "agents_that_do_not_tell": len(found.agents) - len(told),
-        "max": max(spent, default=None),
-        "median": statistics.median(spent) if spent else None,
-        "near_budget": [agent for agent, share in used.items() if NEARLY <= share < 1],
-        "at_or_over_budget": [agent for agent, share in used.items() if share >= 1],
-    }
-
-
-def _curve(found: RunFacts) -> list[dict[str, float]]:
-    """After each attempt, the most that the run can have charged any agent."""
-    tops = found.paid.max(axis=0, initial=0)
-    every = max(1, math.ceil(len(tops) / MOST_POINTS))
-    kept = [index for index in range(len(tops)) if index % every == 0 or index == len(tops) - 1]
-    return [
-        {"attempt": index + 1, "epsilon_at_most": found.epsilon_after(int(tops[index]))}
-        for index in kept
-    ]
-
-
-def _sums_only(found: RunFacts) -> dict[str, Any]:
-    """ε towards somebody who sees sums only; information, never a promise."""
-    proposal = found.proposal
-    smallest = min((_smallest_sum(found, record) for record in found.committed), default=0)
-    honest = max(0, smallest - _colluders(found, smallest))
-    steps = proposal.steps * len(found.records)
-    value = None
-    if steps:
-        history = [Segment(proposal.noise_multiplier, proposal.sample_rate, steps)]
-        value = words.sums_only(
-            history, proposal.delta, honest=honest, steps_per_round=proposal.steps
-        )
-    note = f"with {honest} honest agents in the smallest sum, equal noise and n_ref; not enforced"
-    if value is None:
-        note = "only defined for one local step per round"
-    return {"epsilon": value, "note": note}
-
-
-def _smallest_sum(found: RunFacts, record: RoundRecord) -> int:
-    """Agents in the smallest sum of a round: of several shards at least n_min, as each agent insists."""
-    alone = int(record.extra.get("shards", 1)) == 1
-    return len(record.survived) if alone else found.plan.secagg.n_min
-
-
-def _colluders(found: RunFacts, size: int) -> int:
-    secagg = found.plan.secagg
-    return max(secagg.c_min, math.floor(size * secagg.gamma_ppm / 1_000_000))
-
-
 def _unit() -> dict[str, Any]:
     return {
         "unit": "record",
@@ -199,7 +100,7 @@ def _unit() -> dict[str, Any]:
 
 def _trust(found: RunFacts) -> dict[str, Any]:
     secagg = found.plan.secagg
-    colluders = _colluders(found, secagg.n_min)
+    assumed = colluders(found, secagg.n_min)
     return {
         "coordinator_sees": f"the sum of at least {secagg.n_min} devices' updates, each update hidden in "
         "it, who takes part, when, and why somebody refuses (a code)",
@@ -209,8 +110,8 @@ def _trust(found: RunFacts) -> dict[str, Any]:
             "protocol": "secagg-v1",
             "n_min": secagg.n_min,
             "threshold": secagg.threshold(secagg.n_min),
-            "assumed_colluders": colluders,
-            "honest_floor": secagg.n_min - colluders,
+            "assumed_colluders": assumed,
+            "honest_floor": secagg.n_min - assumed,
             "statistical_bits": secagg.sigma,
         },
         "secagg_lowers_epsilon": False,

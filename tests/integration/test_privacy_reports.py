@@ -73,8 +73,12 @@ def test_the_coordinator_states_the_most_that_its_run_can_have_cost(trained):
     assert found["guarantee"]["epsilon_at_most"] == epsilon([segment], 1e-5)[0]
     spent = max(read_budget(home.path).epsilon_spent for home in federation.homes)
     assert found["guarantee"]["epsilon_at_most"] == pytest.approx(spent)
+    enforced = max(read_budget(home.path).epsilon_enforced for home in federation.homes)
+    assert found["guarantee"]["epsilon_enforced"] == pytest.approx(enforced)
+    assert found["guarantee"]["epsilon_enforced"] >= spent
     assert found["accounting"]["within_epsilon_planned"]
-    assert coordinators(trained, 1)["guarantee"]["epsilon_at_most"] == 0
+    untrained = coordinators(trained, 1)["guarantee"]
+    assert untrained["epsilon_at_most"] == untrained["epsilon_enforced"] == 0
 
 
 def test_the_coordinators_report_has_every_field(trained):
@@ -84,7 +88,7 @@ def test_the_coordinators_report_has_every_field(trained):
         "guarantee": (
             "epsilon_planned", "epsilon_at_most", "epsilon_median", "epsilon_attested", "delta",
             "delta_why", "sums_only", "curve", "in_words", "epsilon_left", "share_spent", "best_order",
-            "gaussian_mu", "rounds_left", "epsilon_enforced", "epsilon_prv",
+            "gaussian_mu", "rounds_left", "epsilon_enforced", "alpha", "epsilon_prv",
         ),
         "privacy_unit": ("unit", "neighbours", "person_level", "treated_as_public"),
         "trust_model": ("coordinator_sees", "secure_aggregation"),
