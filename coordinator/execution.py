@@ -1,6 +1,5 @@
 """One run to its end: opened, driven, its state and report written, whatever ended it."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from shared.errors import EdgeveilError, RunLost, TransportError
 from shared.event_log import Event, EventLine, EventLog, Level
 from shared.files import private_directory, write_atomic
 from shared.identity import Signer
+from shared.json_text import pieces
 from shared.privacy.heads import SignedHead
 from shared.telling import say
 
@@ -94,7 +94,7 @@ class Execution:
 
     def _save_report(self, run_id: str, folder: Path) -> None:
         report = build(self._store.run(run_id), self._store.rounds(run_id), folder)
-        write_atomic(folder / "report.json", json.dumps(report, indent=2).encode())
+        write_atomic(folder / "report.json", "".join(pieces(report)).encode())
 
 
 def keep_newest_head(store: Store, agent: bytes, head: SignedHead) -> None:

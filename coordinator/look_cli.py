@@ -18,6 +18,7 @@ from shared.console import (
     stdout,
     table,
 )
+from shared.json_text import pieces
 
 app = typer.Typer()
 ROLE = "coordinator"
@@ -226,7 +227,7 @@ def print_report(found: dict[str, Any], *, as_json: bool) -> None:
     from coordinator.reports import rounds_tables, summary_table
 
     if as_json:
-        print_json(found)
+        sys.stdout.writelines(pieces(found))
         return
     rows = [RoundRecord.from_json(row) for row in found["rounds"][-SHOWN:]]
     for made in rounds_tables(rows):
