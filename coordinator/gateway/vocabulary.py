@@ -89,7 +89,7 @@ class GatewaySettings:
     edge_store: bool = True
     hold_s: float = 20.0  # stays under the client's read timeout of 30 s
     body_deadline_s: float = 30.0
-    header_deadline_s: float = 8.0  # with the handshake, half-open connections live under 10 s
+    header_deadline_s: float = 7.0  # with the handshake, half-open connections live under 10 s
     handshake_deadline_s: float = 5.0
     keep_alive_s: int = 75
     most_strangers: int = 512  # connections that have not authenticated
