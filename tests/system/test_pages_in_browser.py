@@ -173,7 +173,7 @@ def test_the_live_page_follows_a_running_federation(browser, machine):
     delays = [shown[row["round"]] - row["finished"] for row in machine.rounds() if row["round"] in shown]  # fmt: skip
     assert len(delays) >= 3
     assert sorted(delays)[len(delays) // 2] < 1.0, delays
-    wait_until(lambda: "finished" in still.page.content(), 20, "the page without JavaScript")
+    still.page.locator("#now", has_text="finished").wait_for(timeout=20_000)
     still.check(url)
     pages[1].page.click("#runs a")
     assert "Report of a run" in pages[1].page.inner_text("header")
