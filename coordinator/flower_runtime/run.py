@@ -19,6 +19,7 @@ from flwr.cli.build import build_fab_from_files
 from flwr.common.serde import fab_to_proto
 from flwr.proto.control_pb2 import (
     ListNodesRequest,
+    ListRunsRequest,
     RegisterNodeRequest,
     StartRunRequest,
     StopRunRequest,
@@ -139,6 +140,10 @@ class Registry:
 
     def stop_run(self, run_id: int) -> None:
         guarded("stop a run", lambda: self._control.StopRun(StopRunRequest(run_id=run_id)))
+
+    def sweep(self, run_id: int) -> None:
+        """Let SuperLink free what a finished run left: about 2 KB a message, kept until it is listed."""
+        guarded("free a run", lambda: self._control.ListRuns(ListRunsRequest(run_id=run_id)))
 
     def close(self) -> None:
         self._control.close()

@@ -217,6 +217,8 @@ class FlowerRuntime:
         old = self._running()
         old.close()
         self._begin_run()
+        if self._registry is not None:
+            self._registry.sweep(old.run_id)
         return self._running()
 
     def _records(self, request: Request) -> RecordDict:

@@ -106,8 +106,10 @@ class Authenticator:
             raise Rejected(Reason.SIGNATURE) from error
         if not aside:
             self._check_session(node, session)
-        if session == node.session and signed <= node.forgotten:
-            raise Rejected(Reason.CLOCK_SKEW)  # our clock went back, past nonces we gave up
+        if session == node.session:
+            session = node.session  # one object, for it is kept beside every nonce
+            if signed <= node.forgotten:
+                raise Rejected(Reason.CLOCK_SKEW)  # our clock went back, past nonces we gave up
         return Claim(node, session, signed, headers)
 
     def check_time(self, timestamp: str) -> float:

@@ -139,15 +139,19 @@ def test_a_run_that_ends_under_us_is_an_error_and_the_next_attempt_gets_a_new_on
     runtime.forget()
 
 
-def test_a_long_run_is_rotated_between_attempts(manual):
+def test_a_long_run_is_rotated_between_attempts_and_superlink_frees_it(manual, monkeypatch):
     agent = next_session(manual)
     agent.activate()
     old = manual.runtime.run_id
     manual.runtime.forget()
     assert manual.runtime.run_id == old
+    registry, freed = manual.runtime._registry, []
+    sweep = registry.sweep
+    monkeypatch.setattr(registry, "sweep", lambda run_id: (sweep(run_id), freed.append(run_id)))
     manual.runtime._sent = 3001
     manual.runtime.forget()
     assert manual.runtime.run_id != old
+    assert freed == [old]
     manual.runtime.send(one(manual), ttl_s=30)
     assert agent.receive().metadata.run_id == manual.runtime.run_id
     manual.runtime.forget()
