@@ -50,6 +50,7 @@ class Trainer(Protocol):
         *,
         modes: "Collection[GradientMode]",
         progress: Callable[[int, int], None],
+        bend: NDArray[np.float32] | None = None,
     ) -> "TrainingResult": ...
 
 

@@ -35,6 +35,7 @@ class CheckedOffer:
     options: Options
     tensors: tuple[Tensor, ...]
     model: NDArray[np.float32] = field(repr=False)
+    variate: NDArray[np.float32] | None = field(repr=False)  # like the model, if the plan has one
     params: Params
     roster: Roster
     ctx: bytes
@@ -63,9 +64,15 @@ def check_offer(
     params, plan = _parameters(offer, policy)
     task = load_task(spec := _task(offer))
     options = _options(task, plan)
-    model = _model(request, offer, task, options)
+    bulk = _bulk(request, offer, task, options)
+    half = bulk.nbytes // 2 if plan.control_variates else bulk.nbytes
+    model = check_vector(bulk[:half], offer.tensors)
     _check_vector_layout(params, model.size)
-    hashed = model_hash(model, offer.tensors)
+    variate = None
+    if plan.control_variates:
+        variate = check_vector(bulk[half:], offer.tensors)
+        _check_within_reach(variate, params)
+    hashed = model_hash(model, offer.tensors, variate)
     ctx = context.context(
         federation_id=roster.federation_id,
         run_id=request.attempt.run_id,
@@ -101,6 +108,7 @@ def check_offer(
         options,
         offer.tensors,
         model,
+        variate,
         params,
         roster,
         ctx,
@@ -142,17 +150,25 @@ def _options(task: Task, plan: TrainingPlan) -> Options:
         ) from error
 
 
-def _model(
-    request: Request, offer: RoundOffer, task: Task, options: Options
-) -> NDArray[np.float32]:
-    """The global model, accepted only in the shape this device's own task has."""
+def _bulk(request: Request, offer: RoundOffer, task: Task, options: Options) -> memoryview:
+    """The bytes of the global model, whose shape must be that of this device's own task."""
     if offer.tensors != task.tensors(options):
         raise ProtocolError(
             RefusalCode.MODEL_INVALID, "the model's tensors are not those of the installed task"
         )
     if request.bulk is None:
         raise ProtocolError(RefusalCode.MODEL_INVALID, "the offer came without a model")
-    return check_vector(request.bulk, offer.tensors)
+    return memoryview(request.bulk).cast("B")
+
+
+def _check_within_reach(variate: NDArray[np.float32], params: Params) -> None:
+    """A global control variate is a mean of updates, so no place of it lies beyond one's reach."""
+    values = params.segments[1]
+    most = values.bound * values.step * (1 + 1e-6)  # rounded to float32 on its way
+    if float(np.abs(variate).max()) > most:
+        raise ProtocolError(
+            RefusalCode.MODEL_INVALID, "the control variate lies beyond the reach of any update"
+        )
 
 
 def _check_vector_layout(params: Params, parameters: int) -> None:

@@ -9,6 +9,9 @@ import errno
 import logging
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agent.device import Device
 from agent.dp.guard import Reservation, precheck
 from agent.dp.ledger_reading import LEDGER, check_never_opened
@@ -17,6 +20,7 @@ from agent.notices import clipped, consent, small_cohort
 from agent.offer import CheckedOffer, check_offer
 from agent.refusals import RefusalCounts
 from agent.upload import from_blob, saturated, to_blob, vector_lanes
+from agent.variates import Variates
 from shared.data.images import MAX_VALUES
 from shared.errors import (
     Busy,
@@ -74,6 +78,7 @@ class Session:
         self._device = device
         self._ledger: LedgerStore | None = None
         self._open: _Open | None = None
+        self._variates = Variates(device.ledger_folder)
         self._refusals = RefusalCounts(device.home.path)
         self._noted = ""  # the run whose small cohorts the owner has been told about
         for notice in consent(device.policy.secagg.allow_two):
@@ -179,6 +184,8 @@ class Session:
         )
         self._note_cohort(offer)
         blob = self._update(offer, reservation, examples, ledger)
+        if offer.variate is not None:
+            self._variates.keep(request.attempt.run_id, blob)
         failpoint(Failpoint.AGENT_ADVANCE_BEFORE)
         device.home.advance(request.attempt)
         failpoint(Failpoint.AGENT_ADVANCE_AFTER)
@@ -232,6 +239,7 @@ class Session:
                 ledger.state.n_ref,
                 modes=self._device.policy.gradient_modes,
                 progress=lambda _done, _planned: step(1),
+                bend=self._bend(offer),
             )
         failpoint(Failpoint.AGENT_TRAIN_AFTER)
         took = round((self._device.clock.monotonic() - started) * 1000)
@@ -239,6 +247,12 @@ class Session:
         blob = to_blob(result.update)
         ledger.seal(attempt, blob, steps_done=result.steps, gradient_mode=result.gradient_mode)
         return blob
+
+    def _bend(self, offer: CheckedOffer) -> NDArray[np.float32] | None:
+        """What this agent's control variate makes of the offered one, if the plan has them."""
+        if offer.variate is None:
+            return None
+        return self._variates.bend(offer.proposal.attempt.run_id, offer.variate)
 
     def _lanes(self, offer: CheckedOffer, blob: bytes) -> Lanes:
         """The integers to mask; how many values were clipped is told to the owner and to nobody else."""

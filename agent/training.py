@@ -21,6 +21,7 @@ from agent.dp.gradients import ENGINES, Engine, GradientMode
 from agent.dp.validate import Probe, out_of_place
 from shared.errors import DataError, ProtocolError, RefusalCode
 from shared.messages import Tensor
+from shared.parameters import unflatten
 from shared.plan import TrainingPlan
 from shared.tasks.modules import read_vector, trainable, write_vector
 from shared.tasks.spec import Examples, Options, Task
@@ -56,10 +57,12 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
     *,
     modes: Collection[GradientMode] = ALL_MODES,
     progress: Progress | None = None,
+    bend: NDArray[np.float32] | None = None,
 ) -> TrainingResult:
     """Run exactly plan.steps steps from `start`, float32 (d,).
 
-    The caller has reserved them in the ledger; nothing here looks at the budget.
+    `bend`, float32 (d,), moves the model by an equal share after every step and is left out of the
+    update: the correction by control variates, which is made of public and noisy values alone. The caller has reserved them in the ledger; nothing here looks at the budget.
 
     Raises:
         PolicyRefusal: SELF_TEST_FAILED, or MODEL_NOT_INDEPENDENT.
@@ -76,6 +79,7 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
     write_vector(module, start, tensors)
     optimizer = _optimizer(module, plan)
     average = _Average(plan.average)
+    bent = _Bent(module, bend, tensors, plan.steps)
     engine = ENGINES[choice.mode](module, task.criterion("none"))
     with engine.attach(
         optimizer,
@@ -87,11 +91,14 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
     ):
         for step in range(plan.steps):
             _step(engine, examples, plan.sample_rate, choice.chunk)
+            bent.move()
             if plan.average or step + 1 == plan.steps:
                 average.add(read_vector(module, tensors))
             if progress is not None:
                 progress(step + 1, plan.steps)
     update = average.value() - start
+    if bend is not None:
+        update -= bend
     if not np.isfinite(update).all():
         raise ProtocolError(
             RefusalCode.UPDATE_NON_FINITE, "the plan's learning_rate drives the model to infinity"
@@ -105,6 +112,26 @@ def _optimizer(module: torch.nn.Module, plan: TrainingPlan) -> torch.optim.Optim
     if plan.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=plan.learning_rate)
     return torch.optim.SGD(parameters, lr=plan.learning_rate, momentum=plan.momentum)
+
+
+class _Bent:
+    """Moves the parameters of `module` by one of so many equal parts of a vector; None moves nothing."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        bend: NDArray[np.float32] | None,
+        tensors: tuple[Tensor, ...],
+        parts: int,
+    ) -> None:
+        named = dict(module.named_parameters())
+        arrays = {} if bend is None else unflatten(bend / np.float32(parts), tensors)
+        self._moves = [(named[name], torch.tensor(array)) for name, array in arrays.items()]
+
+    def move(self) -> None:
+        with torch.no_grad():
+            for parameter, part in self._moves:
+                parameter.add_(part)
 
 
 class _Average:

@@ -15,7 +15,14 @@ from shared.condition import Flag
 from shared.config import Settings, load, read_toml, validate
 from shared.errors import ConfigError
 from shared.names import NAME
-from shared.plan import MOST_DECAY, OptimizerName, Option, check_momentum, check_proximal
+from shared.plan import (
+    MOST_DECAY,
+    OptimizerName,
+    Option,
+    check_control_variates,
+    check_momentum,
+    check_proximal,
+)
 from shared.secagg.errors import Infeasible
 from shared.secagg.policy import small_cohort_notices
 from shared.secagg.sharding import shard_size
@@ -245,6 +252,18 @@ class Plan(Settings):
     secagg: SecaggSection = SecaggSection()
     server: ServerSection = ServerSection()
     evaluation: EvaluationSection = EvaluationSection()
+
+    @model_validator(mode="after")
+    def _scaffold_steps_are_plain(self) -> Self:
+        training = self.training
+        if self.server.strategy == "scaffold":
+            check_control_variates(
+                optimizer=training.optimizer,
+                momentum=training.momentum,
+                average=training.average,
+                proximal=training.proximal,
+            )
+        return self
 
     @model_validator(mode="after")
     def _cohorts_fit(self) -> Self:

@@ -145,6 +145,7 @@ class Driver:
             model=self.model,
             signer=self._signer,
             deadline_s=self.run.plan.rounds.deadline_s,
+            variate=self.learned.variate if self._training.control_variates else None,
         )
 
     def _machine(self, proposal: Proposal) -> Machine:

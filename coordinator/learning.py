@@ -11,6 +11,7 @@ from coordinator.config import Plan
 from coordinator.robust import robust_mean
 from coordinator.schedules import averaged, factor
 from coordinator.strategies import MeanUpdate, Model, Settings, State
+from shared.parameters import VARIATE
 
 AVERAGE = "average"
 
@@ -26,6 +27,11 @@ class Learned:
     def published(self) -> Model:
         """What is evaluated and kept as best or last: the average where the plan wants one."""
         return self.state.get(AVERAGE, self.model)
+
+    @property
+    def variate(self) -> Model:
+        """The global control variate in units of an update; zeros before the first round."""
+        return self.state.get(VARIATE, np.zeros_like(self.model))
 
 
 class Learner:

@@ -49,6 +49,7 @@ def training_plan(plan: Plan) -> TrainingPlan:
         momentum=training.momentum,
         average=training.average,
         proximal=training.proximal,
+        control_variates=plan.server.strategy == "scaffold",
         noise_multiplier=math.ceil(exact * 1e4) / 1e4,
         delta=training.delta,
         rounds=rounds.count,
@@ -133,10 +134,11 @@ class Proposal:
     model: NDArray[np.float32] = field(repr=False)
     signer: Signer
     deadline_s: float
+    variate: NDArray[np.float32] | None = field(default=None, repr=False)
 
     @cached_property
     def model_hash(self) -> bytes:
-        return model_hash(self.model, self.tensors)
+        return model_hash(self.model, self.tensors, self.variate)
 
     @cached_property
     def contexts(self) -> tuple[bytes, ...]:
@@ -173,8 +175,11 @@ class Proposal:
 
     @cached_property
     def bulk(self) -> bytes:
-        """The model as one little-endian vector, shared by all requests of the attempt."""
-        return self.model.astype("<f4", copy=False).tobytes()
+        """The model as one little-endian vector, and the control variate if there is one, shared by
+        all requests of the attempt.
+        """
+        vectors = [self.model] if self.variate is None else [self.model, self.variate]
+        return b"".join(vector.astype("<f4", copy=False).tobytes() for vector in vectors)
 
     @cached_property
     def _open_signatures(self) -> tuple[bytes, ...]:

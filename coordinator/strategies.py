@@ -3,7 +3,8 @@
 Everything here is post-processing of a sum that is already private, so it costs no budget. The
 device's update Δ is `trained − start`. Rules and symbols: McMahan et al. 2017 (FedAvg), Hsu et al.
 2019, arXiv 1909.06335 (FedAvgM), Reddi et al. 2021, arXiv 2003.00295, algorithm 2 (FedAdam, FedYogi,
-FedAdagrad), with Flower's bias correction for FedAdam. State is float32, so that a resumed run goes
+FedAdagrad), with Flower's bias correction for FedAdam; Karimireddy et al. 2020, arXiv 1910.06378,
+algorithm 1 (SCAFFOLD), whose other half is agent.variates. State is float32, so that a resumed run goes
 on bit by bit as if it had not stopped.
 """
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ConfigError, ProtocolError, RefusalCode
+from shared.parameters import VARIATE
 
 Model = NDArray[np.float32]
 MeanUpdate = NDArray[np.float64]
@@ -92,6 +94,13 @@ def _fedadagrad(
     return step, {"second": second}
 
 
+def _scaffold(
+    update: MeanUpdate, _state: Mapping[str, MeanUpdate], of: Settings, _number: int
+) -> Step:
+    """The agents' updates hold no correction, so their mean is −steps · learning_rate · c⁺."""
+    return of.learning_rate * update, {VARIATE: update}
+
+
 def _first(update: MeanUpdate, state: Mapping[str, MeanUpdate], beta: float) -> MeanUpdate:
     return beta * state["first"] + (1 - beta) * update
 
@@ -108,6 +117,7 @@ STRATEGIES: Mapping[str, tuple[Rule, tuple[str, ...]]] = MappingProxyType(
         "fedadam": (_fedadam, ("first", "second")),
         "fedyogi": (_fedyogi, ("first", "second")),
         "fedadagrad": (_fedadagrad, ("second",)),
+        "scaffold": (_scaffold, ()),
     }
 )
 

@@ -44,6 +44,7 @@ class Gate:
     clip_norm: float
     learning_rate: float
     least: float  # mean test accuracy over the seeds
+    strategy: str = "fedavg"
 
 
 GATES = (
@@ -130,6 +131,7 @@ def plan(gate: Gate, test: Path) -> Any:
         rounds__spare=0,
         rounds__minimum=AGENTS,
         secagg__c_min=1,
+        server__strategy=gate.strategy,
         evaluation__data=str(test),
         evaluation__every=gate.rounds,
     )

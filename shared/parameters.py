@@ -17,6 +17,7 @@ from shared.secagg import context
 
 MAX_PARAMETERS = 1 << 26  # 256 MiB of float32, far above any task of the catalogue
 DTYPE = "float32"
+VARIATE = "variate"
 
 Vector = NDArray[np.float32]
 
@@ -86,11 +87,18 @@ def unflatten(vector: Vector, tensors: Sequence[Tensor]) -> dict[str, Vector]:
     return arrays
 
 
-def model_hash(vector: Vector, tensors: Sequence[Tensor]) -> bytes:
-    """H("model", …) over name, dtype, shape and raw bytes of each tensor; 32 bytes."""
+def model_hash(vector: Vector, tensors: Sequence[Tensor], variate: Vector | None = None) -> bytes:
+    """H("model", …) over name, dtype, shape and raw bytes of each tensor; 32 bytes.
+
+    A global control variate counts as further tensors, named "variate/…".
+    """
+    arrays = unflatten(vector, tensors)
+    if variate is not None:
+        found = unflatten(variate, tensors).items()
+        arrays |= {f"{VARIATE}/{name}": array for name, array in found}
     return context.model_hash(
         (name, DTYPE, array.shape, np.ascontiguousarray(array, dtype="<f4").tobytes())
-        for name, array in unflatten(vector, tensors).items()
+        for name, array in arrays.items()
     )
 
 

@@ -54,6 +54,14 @@ def check_proximal(proximal: float, *, optimizer: str, momentum: float, rate: fl
         raise ValueError(f"learning_rate {rate} times proximal {proximal} must be at most 1")
 
 
+def check_control_variates(
+    *, optimizer: str, momentum: float, average: float, proximal: float
+) -> None:
+    """Raise ValueError: the algorithm is defined for plain steps alone."""
+    if optimizer != "sgd" or momentum or average or proximal:
+        raise ValueError("scaffold belongs to sgd without momentum, average and proximal")
+
+
 class TrainingPlan(BaseModel):
     """Hyper-parameters of one attempt. The device checks each against its own policy.
 
@@ -63,7 +71,8 @@ class TrainingPlan(BaseModel):
     `average` is the decay of the mean over the steps of one round that becomes the update, 0 for
     the last step alone. `proximal` is μ of FedProx (Li et al. 2020, arXiv 1812.06127): each noisy
     gradient is increased by μ · (model − global model), which depends on no record but through
-    earlier noisy steps and so costs no budget either.
+    earlier noisy steps and so costs no budget either. With `control_variates` (SCAFFOLD) the offer
+    holds a second vector, see agent.variates; a plan without them does not name them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -78,6 +87,7 @@ class TrainingPlan(BaseModel):
     momentum: Decimal = Field(default=0.0, ge=0, le=MOST_DECAY)
     average: Decimal = Field(default=0.0, ge=0, le=MOST_DECAY)
     proximal: Decimal = Field(default=0.0, ge=0)
+    control_variates: bool = False
     noise_multiplier: Decimal = Field(gt=0)
     delta: Decimal = Field(gt=0, lt=1)
     rounds: int = Field(ge=1, le=1_000_000)
@@ -91,10 +101,19 @@ class TrainingPlan(BaseModel):
             momentum=self.momentum,
             rate=self.learning_rate,
         )
+        if self.control_variates:
+            check_control_variates(
+                optimizer=self.optimizer,
+                momentum=self.momentum,
+                average=self.average,
+                proximal=self.proximal,
+            )
         return self
 
     def to_json(self) -> bytes:
         fields = self.model_dump(mode="json")
+        if not self.control_variates:
+            del fields["control_variates"]
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode(
             "ascii"
         )

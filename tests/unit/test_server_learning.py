@@ -13,6 +13,7 @@ from coordinator.learning import Learned, Learner, same
 from coordinator.records import Outcome, RoundRecord
 from coordinator.robust import robust_mean
 from coordinator.schedules import averaged, factor
+from coordinator.strategies import STRATEGIES
 from shared.errors import StateDamaged
 from shared.messages import Tensor
 
@@ -117,7 +118,7 @@ def test_equal_means_are_left_as_they_are(kind):
     assert np.array_equal(robust_mean(kind, [same_mean] * 4, trim=0.25), same_mean)
 
 
-@pytest.mark.parametrize("strategy", ["fedavg", "fedavgm", "fedadam", "fedyogi", "fedadagrad"])
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 @pytest.mark.parametrize("average", ["none", "ema", "tail"])
 def test_a_run_stopped_after_any_round_goes_on_bit_by_bit(tmp_path, strategy, average):
     learner = Learner(

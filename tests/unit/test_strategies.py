@@ -138,4 +138,4 @@ def test_refuses_a_learning_rate_that_is_not_positive_and_finite(rate):
 def test_an_unknown_strategy_names_the_known_ones():
     with pytest.raises(ConfigError, match=r"'fedsgd' is unknown.*fedavg"):
         apply("fedsgd", MODEL, np.zeros(3))
-    assert set(STRATEGIES) == {"fedavg", *FLOWER}
+    assert set(STRATEGIES) == {"fedavg", "scaffold", *FLOWER}  # Flower has no scaffold
