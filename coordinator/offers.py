@@ -4,7 +4,9 @@ Composed once per attempt; the bodies of two agents differ only in the ledger he
 """
 
 import math
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -26,6 +28,7 @@ from shared.tasks.spec import TaskSpec
 
 ADAM_REACH = (1 - 0.9) / math.sqrt(1 - 0.999)  # at torch's default moments
 PRG = {"aes-256-ctr": 1, "chacha20": 2}
+CORES = os.cpu_count() or 1
 
 
 def training_plan(plan: Plan) -> TrainingPlan:
@@ -120,6 +123,12 @@ def assumed_corrupt(plan: Plan) -> int:
     return max(plan.cohort_max * plan.secagg.gamma_ppm // 1_000_000, plan.secagg.c_min)
 
 
+def _side_by_side(work: Callable[[range], None], ranges: Iterable[range]) -> Iterator[None]:
+    """Masks come off in as many threads as there are cores: keystreams run outside Python's lock."""
+    with ThreadPoolExecutor(CORES) as pool:
+        yield from pool.map(work, ranges)
+
+
 @dataclass(frozen=True)
 class Proposal:
     """Everything that is the same for all agents of one attempt, and how they are sharded."""
@@ -169,7 +178,13 @@ class Proposal:
         """What the aggregation of each shard starts from."""
         members = self.roster.roster.members
         return tuple(
-            ServerSetup(ctx, self.params, {agent: members[agent] for agent in shard})
+            ServerSetup(
+                ctx,
+                self.params,
+                {agent: members[agent] for agent in shard},
+                parts=CORES,
+                spread=_side_by_side,
+            )
             for ctx, shard in zip(self.contexts, self.shards, strict=True)
         )
 

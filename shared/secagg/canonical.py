@@ -10,6 +10,7 @@ import hashlib
 import struct
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 PREFIX = "edgeveil/secagg-v1/"
 
@@ -114,6 +115,23 @@ def list_bytes(items: Iterable[bytes]) -> bytes:
         parts.append(len(item).to_bytes(4, "big"))
         parts.append(item)
     return b"".join(parts)
+
+
+def parse_rows(data: bytes, form: str, *, most: int) -> list[tuple[Any, ...]]:
+    """A list whose items are the columns of `form` side by side (struct's letters, big-endian).
+
+    Raises:
+        Malformed: more than `most` items, an item of another length, trailing bytes.
+    """
+    size = struct.calcsize(">" + form)
+    count = uint(data[:4], 4)
+    if count > most:
+        raise Malformed(f"a list of {count} items where {most} are allowed")
+    entries = memoryview(data)[4:]
+    fits = len(entries) == count * (4 + size)
+    if not fits or not set(struct.iter_unpack(f">I{size}x", entries)) <= {(size,)}:
+        raise Malformed(f"not a list of {count} items of {size} bytes each")
+    return list(struct.iter_unpack(f">4x{form}", entries))
 
 
 def parse_list(data: bytes, *, most: int, size: int | None = None) -> list[bytes]:

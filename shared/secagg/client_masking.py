@@ -99,6 +99,5 @@ class Shared:
         self_key = keys.self_mask_key(
             self.seed, ctx=self.cohort.ctx, u1_hash=self.cohort.u1_hash, agent_id=own
         )
-        mask.add_into(self.vector, self_key, cipher=cipher)
-        for peer, key in pair_keys.items():
-            mask.add_into(self.vector, key, cipher=cipher, subtract=peer < own)
+        pairs = [(key, peer < own) for peer, key in pair_keys.items()]
+        mask.add_all_into(self.vector, [(self_key, False), *pairs], cipher=cipher)

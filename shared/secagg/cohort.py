@@ -36,7 +36,7 @@ class Cohort:
     `adverts` are (id, advert hash), strictly ascending. Raises Infeasible.
     """
 
-    __slots__ = ("_rank", "ctx", "graph", "ids", "solution", "u1_hash")
+    __slots__ = ("_near", "_rank", "ctx", "graph", "ids", "solution", "u1_hash")
 
     def __init__(self, ctx: bytes, adverts: Sequence[tuple[bytes, bytes]], params: Params) -> None:
         self.ctx = ctx
@@ -45,6 +45,7 @@ class Cohort:
         self.solution = params.solve(len(self.ids))
         self.graph = Graph(self.ids, ctx, self.u1_hash, self.solution.k)
         self._rank = {agent: rank for rank, agent in enumerate(self.ids)}
+        self._near: dict[bytes, tuple[bytes, ...]] = {}
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -53,8 +54,11 @@ class Cohort:
         return self._rank[agent]
 
     def neighbours(self, agent: bytes) -> tuple[bytes, ...]:
-        """N_i in ascending order."""
-        return tuple(map(self.ids.__getitem__, self.graph.neighbours(self._rank[agent])))
+        """N_i in ascending order; kept, for the server asks at every stage."""
+        if agent not in self._near:
+            ranks = self.graph.neighbours(self._rank[agent])
+            self._near[agent] = tuple(map(self.ids.__getitem__, ranks))
+        return self._near[agent]
 
     def share_index(self, owner: bytes, holder: bytes) -> int:
         """x_{owner→holder} = 1 + rank of the holder among the owner's neighbours; 1..255."""

@@ -6,6 +6,7 @@ with different views of the attempt or the cohort derive different keys.
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
@@ -17,6 +18,15 @@ from shared.secagg.canonical import canon
 
 SALT = b"edgeveil/secagg-v1"
 _PRIME = (1 << 255) - 19
+_ORDER_8 = (
+    0x00B8495F16056286FDB1329CEB8D09DA6AC49FF1FAE35616AEB8413B7C7AEBE0,
+    0x57119FD0DD4E22D8868E1C58C45C44045BEF839C55B1D0B1248C50A3BC959C5F,
+)
+SMALL_ORDER = frozenset(
+    x.to_bytes(32, "little")
+    for x in (0, 1, _PRIME - 1, *_ORDER_8)  # of order 2, 4, 4 (on the twist) and 8: no others
+)  # whatever the secret, an exchange with one of these gives zero (RFC 7748, section 6.1)
+_identity = lru_cache(maxsize=4096)(Ed25519PublicKey.from_public_bytes)  # each signs all stages
 
 
 class BadKey(ValueError):
@@ -54,9 +64,6 @@ class KeyPair:
         raise TypeError("a key pair cannot be pickled")
 
 
-_PROBE = KeyPair(bytes(range(32)))  # public on purpose: only whether the exchange fails matters
-
-
 def check_spelling(public: bytes) -> None:
     """Raise BadKey for a second spelling of a point (≥ 2^255 − 19, or the unused bit set)."""
     if len(public) != 32 or int.from_bytes(public, "little") >= _PRIME:
@@ -66,13 +73,14 @@ def check_spelling(public: bytes) -> None:
 def check_public(public: bytes) -> None:
     """check_spelling, and raise BadKey for a point of small order as well."""
     check_spelling(public)
-    _PROBE.exchange(public)
+    if public in SMALL_ORDER:
+        raise BadKey("a public key of small order")
 
 
 def verifies(public: bytes, signature: bytes, message: bytes) -> None:
     """Raise InvalidSignature unless `signature` is `public`'s (Ed25519) over `message`."""
     try:
-        key = Ed25519PublicKey.from_public_bytes(public)
+        key = _identity(public)
     except ValueError as error:
         raise InvalidSignature from error
     key.verify(signature, message)

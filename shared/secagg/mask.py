@@ -55,8 +55,8 @@ def add_all_into(
         (_open(key, cipher, start * width).update_into, np.subtract if subtract else np.add)
         for key, subtract in keys
     ]
-    out = bytearray(CHUNK + 16)
-    keystream = np.frombuffer(out, accumulator.dtype, lanes)
+    keystream = ring.zeros(lanes + 16 // width, 8 * width)  # the cipher asks for a block to spare
+    out = keystream.data.cast("B")
     for first in range(0, len(accumulator), lanes):
         part = accumulator[first : first + lanes]
         zeros, fresh = _ZEROS[: part.nbytes], keystream[: len(part)]

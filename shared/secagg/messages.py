@@ -6,14 +6,15 @@ checked here, meaning is checked by the states. The packed vector of M3 travels 
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import starmap
+from typing import Any
 
 from shared.secagg.canonical import (
     Malformed,
     canon,
     list_bytes,
     parse,
-    parse_list,
+    parse_rows,
     u8,
     u16,
     u32,
@@ -59,10 +60,6 @@ class Neighbour:
     def encode(self) -> bytes:
         return self.agent_id + self.channel_key + self.mask_key + self.signature
 
-    @classmethod
-    def decode(cls, data: bytes) -> "Neighbour":
-        return cls(data[:16], data[16:48], data[48:80], data[80:])
-
 
 @dataclass(frozen=True, slots=True)
 class ShareRequest:
@@ -81,7 +78,7 @@ class ShareRequest:
     def encode(self) -> bytes:
         return canon(
             "m2-request",
-            list_bytes(agent + advert for agent, advert in self.cohort),
+            list_bytes(map(b"".join, self.cohort)),
             list_bytes(neighbour.encode() for neighbour in self.neighbours),
             u16(self.k),
             u16(self.t),
@@ -92,13 +89,10 @@ class ShareRequest:
     @classmethod
     def decode(cls, data: bytes, n_max: int) -> "ShareRequest":
         cohort, neighbours, k, t, h, quorum = parse("m2-request", data, 6)
-        entries = parse_list(cohort, most=n_max, size=ID + HASH)
-        adverts = parse_list(neighbours, most=n_max, size=ID + 2 * KEY + SIGNATURE)
-        _ascending(entries, ID)
-        _ascending(adverts, ID)
+        adverts = _rows(neighbours, f"{ID}s{KEY}s{KEY}s{SIGNATURE}s", n_max)
         return cls(
-            tuple((entry[:ID], entry[ID:]) for entry in entries),
-            tuple(Neighbour.decode(advert) for advert in adverts),
+            _rows(cohort, f"{ID}s{HASH}s", n_max),
+            tuple(starmap(Neighbour, adverts)),
             uint(k, 2),
             uint(t, 2),
             uint(h, 2),
@@ -107,13 +101,11 @@ class ShareRequest:
 
 
 def sealed_list(sealed: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    return list_bytes(agent + ciphertext for agent, ciphertext in sealed)
+    return list_bytes(map(b"".join, sealed))
 
 
 def _parse_sealed(data: bytes, n_max: int) -> tuple[tuple[bytes, bytes], ...]:
-    entries = parse_list(data, most=n_max, size=ID + SEALED_BYTES)
-    _ascending(entries, ID)
-    return tuple((entry[:ID], entry[ID:]) for entry in entries)
+    return _rows(data, f"{ID}s{SEALED_BYTES}s", n_max)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +203,7 @@ class UnmaskRequest:
     @classmethod
     def decode(cls, data: bytes, n_max: int) -> "UnmaskRequest":
         (signatures,) = parse("m5-request", data, 1)
-        entries = parse_list(signatures, most=n_max, size=2 + SIGNATURE)
-        _ascending(entries, 2)
-        return cls(tuple((uint(entry[:2], 2), entry[2:]) for entry in entries))
+        return cls(_rows(signatures, f"H{SIGNATURE}s", n_max))
 
 
 def share_list(shares: tuple[tuple[bytes, int, bytes], ...]) -> bytes:
@@ -234,9 +224,7 @@ class UnmaskReply:
     def decode(cls, data: bytes, n_max: int) -> "UnmaskReply":
         shares, signature = parse("m5-reply", data, 2)
         _sizes([signature], SIGNATURE)
-        entries = parse_list(shares, most=n_max, size=ID + 1 + KEY)
-        _ascending(entries, ID)
-        return cls(tuple((entry[:ID], entry[ID], entry[ID + 1 :]) for entry in entries), signature)
+        return cls(_rows(shares, f"{ID}sB{KEY}s", n_max), signature)
 
 
 def _sizes(fields: list[bytes], *sizes: int) -> None:
@@ -244,6 +232,10 @@ def _sizes(fields: list[bytes], *sizes: int) -> None:
         raise Malformed(f"fields of {[len(field) for field in fields]} bytes, due are {sizes}")
 
 
-def _ascending(entries: list[bytes], size: int) -> None:
-    if any(a[:size] >= b[:size] for a, b in pairwise(entries)):
+def _rows(data: bytes, form: str, n_max: int) -> tuple[tuple[Any, ...], ...]:
+    """The rows of a list that is strictly ascending by its first column."""
+    rows = parse_rows(data, form, most=n_max)
+    firsts = [row[0] for row in rows]
+    if firsts != sorted(set(firsts)):
         raise Malformed("a list is not strictly ascending")
+    return tuple(rows)

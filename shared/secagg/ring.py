@@ -13,6 +13,7 @@ from shared.secagg.parameters import LANE_BITS, SIGNED, Params, Segment
 
 Ring = NDArray[np.uint16] | NDArray[np.uint32]
 Lanes = NDArray[np.int64]
+LINE = 64  # bytes of a cache line
 
 
 def dtype(bits: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
@@ -23,7 +24,11 @@ def dtype(bits: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
 
 
 def zeros(count: int, bits: int) -> Ring:
-    return np.zeros(count, dtype(bits))
+    """A vector that starts at a cache line, which the processor adds to without splitting loads."""
+    kind = dtype(bits)
+    room = np.zeros(count * kind.itemsize + LINE, np.uint8)
+    start = -room.ctypes.data % LINE
+    return room[start : start + count * kind.itemsize].view(kind)
 
 
 def to_ring(values: Lanes, params: Params) -> Ring:
@@ -37,13 +42,15 @@ def to_ring(values: Lanes, params: Params) -> Ring:
             Code.POLICY_VECTOR,
             f"expected {params.lanes} lanes of int64, got {values.shape} of {values.dtype}",
         )
-    for segment, lanes in segments(values, params):
+    for segment, part in segments(values, params):
         least = -segment.bound if segment.kind == SIGNED else 0
-        if lanes.min() < least or lanes.max() > segment.bound:
+        if part.min() < least or part.max() > segment.bound:
             raise Refused(
                 Code.POLICY_VECTOR, f"segment {segment.name} holds a lane beyond {segment.bound}"
             )
-    return values.astype(np.uint16) if params.bits == 16 else values.astype(np.uint32)
+    lanes = zeros(params.lanes, params.bits)
+    lanes[:] = values  # modulo 2^16 or 2^32
+    return lanes
 
 
 def segments(values: Lanes, params: Params) -> list[tuple[Segment, Lanes]]:

@@ -8,6 +8,7 @@ unnoticed here: recovery.py checks the result. Table look-ups are not constant-t
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,10 +64,16 @@ def combine(shares: Mapping[int, bytes], *, at: int = 0) -> bytes:
     """The polynomial through all of `shares` evaluated at `at`; the secret for at = 0."""
     if at in shares:
         return shares[at]
-    xs = np.fromiter(shares, np.int64, len(shares))
-    rows = np.frombuffer(b"".join(shares.values()), np.uint8).reshape(len(xs), -1)
-    apart = _LOG[xs[:, None] ^ xs[None, :]]  # log(x_i ⊕ x_j); the diagonal holds log 0 := 0
-    distance = _LOG[xs ^ at]
-    weights = _EXP[(distance.sum() - distance - apart.sum(axis=1)) % 255]
-    total: Bytes2D = np.bitwise_xor.reduce(PRODUCT[weights[:, None], rows], axis=0)
+    rows = np.frombuffer(b"".join(shares.values()), np.uint8).reshape(len(shares), -1)
+    total: Bytes2D = np.bitwise_xor.reduce(PRODUCT[_weights(tuple(shares), at), rows], axis=0)
     return total.tobytes()
+
+
+@lru_cache(maxsize=256)
+def _weights(xs: tuple[int, ...], at: int) -> Bytes2D:
+    """Lagrange's Π_{j≠i} (at ⊕ x_j) / (x_i ⊕ x_j) by i; (shares, 1). Owners mostly share their holders."""
+    points = np.array(xs, np.int64)
+    apart = _LOG[points[:, None] ^ points[None, :]]  # log(x_i ⊕ x_j); the diagonal holds log 0 := 0
+    distance = _LOG[points ^ at]
+    weights: Bytes2D = _EXP[(distance.sum() - distance - apart.sum(axis=1)) % 255]
+    return weights[:, None]

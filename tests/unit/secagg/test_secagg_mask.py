@@ -71,18 +71,18 @@ def test_unmasking_in_parts_gives_the_same_sum(parts):
 def test_every_mask_key_is_expanded_once_per_vector(monkeypatch):
     """The slip of other systems: one keystream for several vectors, or one mask for all lanes."""
     used = []
-    real = mask.add_into
+    real = mask.add_all_into
 
-    def recording(accumulator, key, **options):
-        used.append((key, options.get("subtract", False)))
-        real(accumulator, key, **options)
+    def recording(accumulator, signed, **options):
+        used.extend(signed)
+        real(accumulator, signed, **options)
 
     bench = Bench.of(5)
     stage = bench.stage()
     for name in ("advert", "share"):
         bench.exchange(name, stage)
         stage = stage.close()
-    monkeypatch.setattr(mask, "add_into", recording)
+    monkeypatch.setattr(mask, "add_all_into", recording)
     bench.exchange("masked", stage)
     signs = {}
     for key, subtract in used:

@@ -115,3 +115,11 @@ def test_half_of_the_ring_counts_as_negative(bits):
 def test_digits_and_sums_are_64_bit_integers():
     assert ring.split_limbs(np.array([5, 6, 7]), LIMBS).dtype == np.int64
     assert ring.decode_sum(ring.zeros(6, 16), params(5)).dtype == np.int64
+
+
+@pytest.mark.parametrize("bits", [16, 24, 32])
+def test_vectors_start_at_a_cache_line(bits):
+    for count in (0, 1, 1000, 100_001):
+        lanes = ring.zeros(count, bits)
+        assert (len(lanes), lanes.dtype, lanes.any()) == (count, ring.dtype(bits), False)
+        assert lanes.ctypes.data % ring.LINE == 0

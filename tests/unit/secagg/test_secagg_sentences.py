@@ -399,12 +399,15 @@ def test_the_limits_themselves_are_allowed():
 
 ENTRY = bytes(15) + b"\x05"
 WRONG_ITEMS = [
-    lambda size: ShareRequest.decode(_share_request(_list(bytes(48 + size)), _list()), 9),
-    lambda size: ShareRequest.decode(_share_request(_list(), _list(bytes(144 + size))), 9),
-    lambda size: ShareReply.decode(_body("m2-reply", Z, _list(bytes(97 + size)), bytes(64)), 9),
-    lambda size: MaskedRequest.decode(_body("m3-request", b"", _list(bytes(97 + size))), 9),
-    lambda size: UnmaskRequest.decode(_body("m5-request", _list(bytes(66 + size))), 9),
-    lambda size: UnmaskReply.decode(_body("m5-reply", _list(bytes(49 + size)), bytes(64)), 9),
+    (lambda size: ShareRequest.decode(_share_request(_list(bytes(48 + size)), _list()), 9), 48),
+    (lambda size: ShareRequest.decode(_share_request(_list(), _list(bytes(144 + size))), 9), 144),
+    (
+        lambda size: ShareReply.decode(_body("m2-reply", Z, _list(bytes(97 + size)), bytes(64)), 9),
+        97,
+    ),
+    (lambda size: MaskedRequest.decode(_body("m3-request", b"", _list(bytes(97 + size))), 9), 97),
+    (lambda size: UnmaskRequest.decode(_body("m5-request", _list(bytes(66 + size))), 9), 66),
+    (lambda size: UnmaskReply.decode(_body("m5-reply", _list(bytes(49 + size)), bytes(64)), 9), 49),
 ]
 
 
@@ -413,12 +416,29 @@ def _share_request(cohort: bytes, neighbours: bytes, *numbers: bytes) -> bytes:
     return _body("m2-request", cohort, neighbours, k, t, h, quorum)
 
 
-@pytest.mark.parametrize("decode", WRONG_ITEMS)
-def test_list_items_have_one_length(decode):
+@pytest.mark.parametrize(("decode", "size"), WRONG_ITEMS)
+def test_list_items_have_one_length(decode, size):
     decode(0)
     for wrong in (-1, 1):
-        with pytest.raises(Malformed, match="a list item is not"):
+        with pytest.raises(Malformed, match=f"^not a list of 1 items of {size} bytes each$"):
             decode(wrong)
+
+
+@pytest.mark.parametrize(
+    ("spelling", "count"),
+    [
+        (_list(b"ab", b"c", b"def"), 3),  # the sum of the lengths is right
+        (_list(b"ab") + b"c", 1),
+        (_list(b"ab")[:-1], 1),
+        (_list(b"ab")[:4], 1),
+        (_list() + bytes(6), 0),
+    ],
+)
+def test_a_list_of_rows_has_one_spelling(spelling, count):
+    assert canonical.parse_rows(_list(b"ab", b"cd"), "ss", most=2) == [(b"a", b"b"), (b"c", b"d")]
+    assert canonical.parse_rows(_list(), "ss", most=0) == []
+    with pytest.raises(Malformed, match=f"^not a list of {count} items of 2 bytes each$"):
+        canonical.parse_rows(spelling, "ss", most=3)
 
 
 TWICE = [

@@ -75,5 +75,24 @@ def test_a_public_key_has_one_spelling(public):
         keys.check_public(public)
 
 
+def test_the_keys_of_small_order_are_those_whose_exchanges_give_zero():
+    """Of order 8, 4 and 2, so that their doubles are of order 4, 2 or 1."""
+    prime, a = (1 << 255) - 19, 486_662
+
+    def double(u: int) -> int:  # RFC 7748 in affine form; 0 stands for the neutral element too
+        below = 4 * u * (u * u + a * u + 1)
+        return (u * u - 1) ** 2 * pow(below, -1, prime) % prime if below % prime else 0
+
+    points = {int.from_bytes(one, "little") for one in keys.SMALL_ORDER}
+    assert {double(u) for u in points} == {0, 1}
+    assert len(points) == 5
+    for public in keys.SMALL_ORDER:
+        with pytest.raises(keys.BadKey, match="a public key of small order"):
+            keys.check_public(public)
+        for secret in (bytes(range(32)), b"\xa5" * 32):
+            with pytest.raises(keys.BadKey, match="a public key of small order"):
+                keys.KeyPair(secret).exchange(public)
+
+
 def test_an_honest_key_passes():
     keys.check_public(keys.KeyPair(bytes(range(32))).public)
