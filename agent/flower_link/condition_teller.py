@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 
-import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from agent.flower_link.fleet_client import public_pem, server_address
+from agent.flower_link.fleet_client import http_client, public_pem, server_address
 from agent.flower_link.retry import Caller, Dropped
 from agent.signed_post import signed_headers
 from shared.condition import PATH, Condition
@@ -27,7 +26,7 @@ class ConditionTeller:
         session: Session,
         condition: Callable[[], Condition | None],
     ) -> None:
-        self._client = client
+        self._http = http_client(client)
         self._url = f"https://{server_address(url)}{PATH}"
         self._node_key = node_key
         self._signer = signer
@@ -61,5 +60,4 @@ class ConditionTeller:
             PATH,
             body,
         )
-        http: httpx.Client = self._client._client  # noqa: SLF001 - the pinned, bounded one
-        http.post(self._url, content=body, headers=headers).raise_for_status()
+        self._http.post(self._url, content=body, headers=headers).raise_for_status()

@@ -118,6 +118,12 @@ def make_client(
     return client
 
 
+def http_client(client: FleetHttpClient) -> httpx.Client:
+    """The pinned and bounded connections under it, for what Flower's own calls can't say."""
+    http: httpx.Client = client._client  # noqa: SLF001
+    return http
+
+
 def public_pem(node_key: EllipticCurvePrivateKey) -> bytes:
     """The transport key as the roster's operator registered it, byte for byte."""
     return bytes(public_key_to_bytes(node_key.public_key()))

@@ -31,7 +31,7 @@ from flwr.proto.node_pb2 import Node
 from agent.client_app import AGENT_FAILED
 from agent.flower_link.condition_teller import ConditionTeller
 from agent.flower_link.exchange import Exchange
-from agent.flower_link.fleet_client import make_client, public_pem, server_address
+from agent.flower_link.fleet_client import http_client, make_client, public_pem, server_address
 from agent.flower_link.heartbeat import wait_for_beat
 from agent.flower_link.retry import ActivateFirst, Caller, Dropped, Stopped
 from shared.condition import Condition
@@ -226,7 +226,7 @@ class FlowerLink:
         if self._node is None:
             return
         request = DeactivateNodeRequest(node_id=self._node.node_id)
-        self._client._client.timeout = httpx.Timeout(_DEACTIVATE_S)  # noqa: SLF001
+        http_client(self._client).timeout = httpx.Timeout(_DEACTIVATE_S)
         try:
             self._client.DeactivateNode(request)
         except (httpx.HTTPError, ValueError, RuntimeError):

@@ -148,7 +148,7 @@ def test_a_long_run_is_rotated_between_attempts_and_superlink_frees_it(manual, m
     registry, freed = manual.runtime._registry, []
     sweep = registry.sweep
     monkeypatch.setattr(registry, "sweep", lambda run_id: (sweep(run_id), freed.append(run_id)))
-    manual.runtime._sent = 3001
+    manual.runtime._mailbox.sent = 3001
     manual.runtime.forget()
     assert manual.runtime.run_id != old
     assert freed == [old]
