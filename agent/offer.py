@@ -64,14 +64,7 @@ def check_offer(
     params, plan = _parameters(offer, policy)
     task = load_task(spec := _task(offer))
     options = _options(task, plan)
-    bulk = _bulk(request, offer, task, options)
-    half = bulk.nbytes // 2 if plan.control_variates else bulk.nbytes
-    model = check_vector(bulk[:half], offer.tensors)
-    _check_vector_layout(params, model.size)
-    variate = None
-    if plan.control_variates:
-        variate = check_vector(bulk[half:], offer.tensors)
-        _check_within_reach(variate, params)
+    model, variate = _vectors(_bulk(request, offer, task, options), offer.tensors, params, plan)
     hashed = model_hash(model, offer.tensors, variate)
     ctx = context.context(
         federation_id=roster.federation_id,
@@ -159,6 +152,20 @@ def _bulk(request: Request, offer: RoundOffer, task: Task, options: Options) -> 
     if request.bulk is None:
         raise ProtocolError(RefusalCode.MODEL_INVALID, "the offer came without a model")
     return memoryview(request.bulk).cast("B")
+
+
+def _vectors(
+    bulk: memoryview, tensors: tuple[Tensor, ...], params: Params, plan: TrainingPlan
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """The global model, and the global control variate if the plan has one; each (d,)."""
+    half = bulk.nbytes // 2 if plan.control_variates else bulk.nbytes
+    model = check_vector(bulk[:half], tensors)
+    _check_vector_layout(params, model.size)
+    if not plan.control_variates:
+        return model, None
+    variate = check_vector(bulk[half:], tensors)
+    _check_within_reach(variate, params)
+    return model, variate
 
 
 def _check_within_reach(variate: NDArray[np.float32], params: Params) -> None:
