@@ -21,6 +21,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from forks_bench import end_with
 from namespaces_bench import ip, no_ipv6
 
 KINDS = ("partition", "one-way", "flapping", "reset", "loss", "latency", "slow")
@@ -87,8 +88,9 @@ class Nemesis:
             taps = {name: self._machine(name) for name in self.names}
             commands, self._commands = os.pipe()
             self._counts, counts = os.pipe()
-            self._pid = os.fork()
+            parent, self._pid = os.getpid(), os.fork()
             if self._pid == 0:
+                end_with(parent)
                 os.close(self._commands)
                 _Switch(taps, commands, counts).run()
                 os._exit(0)

@@ -26,6 +26,7 @@ from shared import flower_environment  # noqa: E402, F401 - first: Flower reads 
 
 # isort: split
 from crash_bench import Scenario, World  # noqa: E402
+from forks_bench import end_with  # noqa: E402
 from promises_bench import violations  # noqa: E402
 from thin_bench import POLICY, SPEC, ThinShelf, ThinTask, ThinTrainer, thin_plan  # noqa: E402
 from trials_bench import tap  # noqa: E402
@@ -124,12 +125,13 @@ class Bench:
     # Processes
 
     def fork(self, name, action, point=None, passage=1):
-        pid = os.fork()
+        parent, pid = os.getpid(), os.fork()
         if pid:
             self.pids[name] = pid
             return
         code = 70
         try:
+            end_with(parent)
             handle = os.open(
                 self.folder / "side" / f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600
             )
@@ -350,6 +352,10 @@ def main():
     parser.add_argument(
         "--points", type=int, default=0, help="only so many of each side, drawn by the seed"
     )
+    memory = Path("/dev/shm")
+    parser.add_argument(
+        "--folder", type=Path, default=memory if memory.is_dir() else None, help="where to work"
+    )
     options = parser.parse_args()
     points = set(Failpoint)
     if options.points:
@@ -358,8 +364,7 @@ def main():
         some = chance.sample([p for p in COORDINATOR_POINTS if p != abort], options.points)
         points = {*some, *chance.sample(AGENT_POINTS, options.points), abort}
     began = time.monotonic()
-    base = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
-    with tempfile.TemporaryDirectory(dir=base, prefix="edgeveil-real-") as name:
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="edgeveil-real-") as name:
         bench = Bench(name, options.seed)
         bench.campaign(points)
         revival = bench.kill_superlink()

@@ -16,6 +16,7 @@ from shared import flower_environment  # noqa: F401 - first: Flower reads its sw
 
 # isort: split
 import numpy as np
+from forks_bench import end_with
 from processes_bench import free_port
 from thin_bench import SPEC, ThinShelf, ThinTask, ThinTrainer, thin_plan
 
@@ -277,12 +278,13 @@ class TlsFederation:
                     os.kill(pid, signal.SIGKILL)
 
     def _fork(self, name, action):
-        pid = os.fork()
+        parent, pid = os.getpid(), os.fork()
         if pid:
             self.pids[name] = pid
             return
         code = 70
         try:
+            end_with(parent)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             handle = os.open(self.members.folder / f"{name}.log", flags, 0o600)
             os.dup2(handle, 1)

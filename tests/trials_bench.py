@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from crash_bench import World
+from forks_bench import end_with
 from promises_bench import violations
 
 import agent.session as session_module
@@ -68,11 +69,12 @@ def tap(world):
 
 def in_child(action, seconds=RUN_SECONDS, log=None):
     """Fork, run `action`, return (exit code or −signal, seconds)."""
-    began = time.monotonic()
+    began, parent = time.monotonic(), os.getpid()
     pid = os.fork()
     if pid == 0:
         code = 3
         try:
+            end_with(parent)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(int(seconds))
             if log is not None:

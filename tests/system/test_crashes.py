@@ -67,10 +67,28 @@ def killed_at(point, action, folder):
     assert in_child(armed, log=folder / "log")[0] == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("point", [Failpoint.AGENT_KEYS_BEFORE, Failpoint.AGENT_KEYS_AFTER])
+KEYS = [Failpoint.AGENT_KEYS_BEFORE, Failpoint.AGENT_KEYS_AFTER]
+ROSTER = [Failpoint.COORDINATOR_ROSTER_BEFORE, Failpoint.COORDINATOR_ROSTER_AFTER]
+LIVES = 200  # of the long campaign, each with keys of its own
+
+
+@pytest.mark.parametrize("point", KEYS)
 def test_a_device_killed_while_it_makes_its_keys_has_whole_ones_at_the_next_start(tmp_path, point):
-    home = tmp_path / "agent"
-    killed_at(point, lambda: AgentHome(home).ensure_keys(), tmp_path)
+    kill_while_keys_are_made(tmp_path, point)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", KEYS)
+def test_two_hundred_devices_killed_while_they_make_their_keys(tmp_path, point):
+    for number in range(LIVES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        kill_while_keys_are_made(folder, point)
+
+
+def kill_while_keys_are_made(folder, point):
+    home = folder / "agent"
+    killed_at(point, lambda: AgentHome(home).ensure_keys(), folder)
     found = sorted(path.name for path in home.glob("*.key"))
     assert found == ([] if point is Failpoint.AGENT_KEYS_BEFORE else ["identity.key", "node.key"])
     before = {name: (home / name).read_bytes() for name in found}
@@ -82,14 +100,25 @@ def test_a_device_killed_while_it_makes_its_keys_has_whole_ones_at_the_next_star
     assert not list(home.glob("*.tmp*"))
 
 
-@pytest.mark.parametrize(
-    "point", [Failpoint.COORDINATOR_ROSTER_BEFORE, Failpoint.COORDINATOR_ROSTER_AFTER]
-)
+@pytest.mark.parametrize("point", ROSTER)
 def test_a_coordinator_killed_while_a_revocation_takes_effect_knows_it_at_the_next_start(
     tmp_path, point
 ):
-    home = tmp_path / "coordinator"
-    device = AgentHome(tmp_path / "agent")
+    kill_while_one_is_revoked(tmp_path, point)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", ROSTER)
+def test_two_hundred_coordinators_killed_while_a_revocation_takes_effect(tmp_path, point):
+    for number in range(LIVES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        kill_while_one_is_revoked(folder, point)
+
+
+def kill_while_one_is_revoked(folder, point):
+    home = folder / "coordinator"
+    device = AgentHome(folder / "agent")
     device.ensure_keys()
     serving = coordinator(home)
     public = device.identity().public
@@ -102,7 +131,7 @@ def test_a_coordinator_killed_while_a_revocation_takes_effect_knows_it_at_the_ne
         dying = coordinator(home)
         dying.roster.change({"change": "revoke", "names": ["cam-1"], "new": ""}, dying.gateway)
 
-    killed_at(point, revoke, tmp_path)
+    killed_at(point, revoke, folder)
     again = coordinator(home)
     again.roster.apply(again.gateway)
     nodes = again.gateway._nodes

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes_bench import Machine, alive, run
+from forks_bench import descendants
+from processes_bench import Machine, alive, run, wait_until
 
 pytestmark = pytest.mark.system
 BENCH = Path(__file__).resolve().parents[1] / "real_crash_bench.py"
+PARTIES = 6  # coordinator, SuperLink, four agents
 
 
 def campaign(seed, points):
@@ -38,6 +40,21 @@ def check(found, kills):
 
 def test_both_sides_are_killed_again_and_again_and_the_run_goes_on():
     check(campaign(seed=3, points=8), kills=16)
+
+
+def test_a_bench_that_is_killed_leaves_no_process_behind(tmp_path):
+    """Coordinator, SuperLink and agents were forked by a process that could tell nobody it died."""
+    bench = subprocess.Popen(
+        [sys.executable, str(BENCH), "--points", "1", "--folder", str(tmp_path)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_until(lambda: len(descendants(bench.pid)) >= PARTIES, 60, "every party to start")
+        parties = descendants(bench.pid)
+    finally:
+        bench.kill()
+        bench.wait()
+    wait_until(lambda: not any(map(alive, parties)), 30, "every party to end")
 
 
 def test_a_backup_of_a_serving_coordinator_is_restored_and_stop_stops_it(tmp_path):
