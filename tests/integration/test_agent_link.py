@@ -107,7 +107,7 @@ def test_a_wrong_clock_is_explained_and_not_fatal(bench):
         members = [agent.member for agent in bench.agents]
         bench.runtime.set_members([*members, agent.member])
         agent.start(bench.url, bench.certificate)
-        await_true(lambda: any("clock" in line for line in agent.status), 5, "not a word")
+        await_true(lambda: any("clock" in line for line in agent.status), 20, "not a word")
         assert agent.error is None
         agent.stop()
     finally:
@@ -121,7 +121,7 @@ def test_waits_for_a_coordinator_that_is_not_there():
         port = probe.getsockname()[1]
     agent = BenchAgent("patient")
     agent.start(f"https://127.0.0.1:{port}", self_signed()[0])
-    await_true(lambda: "no connection" in "".join(agent.status[-1:]), 5, "not a word")
+    await_true(lambda: "no connection" in "".join(agent.status[-1:]), 20, "not a word")
     time.sleep(1)
     assert agent.error is None
     agent.stop()
@@ -180,7 +180,7 @@ def test_does_not_follow_a_redirect(tmp_path):
     decoy = Decoy(tmp_path, 307, {"location": "/elsewhere", "content-length": "0"}, b"")
     agent = BenchAgent("straight")
     agent.start(decoy.url, decoy.certificate)
-    await_true(lambda: decoy.paths, 5, "it never asked")
+    await_true(lambda: decoy.paths, 20, "it never asked")
     time.sleep(0.5)
     agent.stop()
     decoy.stop()

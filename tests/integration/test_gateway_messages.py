@@ -242,7 +242,7 @@ def test_a_held_poll_returns_when_work_comes_and_a_newer_poll_ends_it(bench, pai
 
     first = threading.Thread(target=poll)
     first.start()
-    await_true(lambda: bench.gateway.presence()[honest.agent.agent_id].connected, 5, "no poll")
+    await_true(lambda: bench.gateway.presence()[honest.agent.agent_id].connected, 20, "no poll")
     time.sleep(0.3)
     second = threading.Thread(target=poll)
     second.start()

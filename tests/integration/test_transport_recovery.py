@@ -176,19 +176,21 @@ def test_a_handler_that_raises_costs_one_reply_and_says_nothing(bench):
 
 
 def test_a_slow_handler_is_waited_for_and_its_reply_comes(bench):
-    slow = bench.agents[0]
+    slow, go_on = bench.agents[0], threading.Event()
 
     def wait(request):
-        time.sleep(1.5)
+        go_on.wait(30)
         return slow.echo(request)
 
     slow.handle = wait
     try:
         assert bench.runtime.send(bench.requests(Stage.ROUND), ttl_s=30)
-        assert len(bench.collect(1, 1.2)) == 1
+        assert [found.agent_id for found in bench.collect(1)] == [bench.agents[1].agent_id]
         assert bench.runtime.presence()[slow.agent_id].connected
+        go_on.set()
         (late,) = bench.collect(1)
     finally:
+        go_on.set()
         slow.handle = slow.echo
     assert late.reply is not None
     bench.runtime.forget()
@@ -217,7 +219,7 @@ def test_stopping_an_agent_at_work_takes_less_than_ten_seconds(bench):
 
     agent.handle = stuck
     bench.runtime.send({agent.agent_id: bench.requests(Stage.ROUND)[agent.agent_id]}, ttl_s=30)
-    await_true(lambda: agent.status[-1].startswith("working"), 5, "it got no work")
+    await_true(lambda: agent.status[-1].startswith("working"), 20, "it got no work")
     began = time.monotonic()
     agent.stop()
     assert time.monotonic() - began < 10
@@ -279,7 +281,7 @@ def test_a_dead_superlink_is_noticed_and_never_hidden():
     with federation(1) as bench:
         assert bench.runtime.alive()
         os.kill(bench.runtime.superlink_pid, signal.SIGKILL)
-        await_true(lambda: not bench.runtime.alive(), 5, "nobody noticed")
+        await_true(lambda: not bench.runtime.alive(), 20, "nobody noticed")
         with pytest.raises(TransportError, match="restart the coordinator"):
             bench.runtime.receive(1)
         with pytest.raises(TransportError, match="restart the coordinator"):
@@ -304,8 +306,8 @@ def test_superlink_dies_with_its_coordinator(tmp_path):
     pid = int(parent.stdout.readline())
     os.kill(pid, 0)
     parent.kill()
-    parent.wait(5)
-    await_true(lambda: not Path(f"/proc/{pid}").exists() or zombie(pid), 5, "an orphan is left")
+    parent.wait(20)
+    await_true(lambda: not Path(f"/proc/{pid}").exists() or zombie(pid), 20, "an orphan is left")
 
 
 def zombie(pid: int) -> bool:

@@ -162,7 +162,7 @@ def test_certificates_are_rotated_in_a_run_without_a_failed_round(joined):
 def test_a_revoked_agent_is_told_why_at_once_and_its_name_is_free(joined):
     process = joined.processes.pop("agent-5")
     run("coordinator", "agents", "revoke", "agent-5", home=joined.home)
-    assert process.wait(timeout=5) == 77
+    assert process.wait(timeout=20) == 77
     assert "has been revoked" in joined.log("agent-5")
     again = run("agent", "run", home=joined.agent_home("agent-5"), check=False)
     assert again.returncode == 77

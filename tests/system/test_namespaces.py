@@ -90,4 +90,4 @@ def test_the_server_talks_to_its_devices_and_to_itself_only(network, trained):
 def test_the_sniffers_would_have_seen_a_stray_packet(network, trained, name):
     """Control: last, since it leaves a trace."""
     subprocess.run([*network.inside(name), sys.executable, "-c", STRAY], check=True)
-    wait_until(lambda: any("198.51.100.9" in flow for flow in network.flows(name)), 5, "the stray")
+    wait_until(lambda: any("198.51.100.9" in flow for flow in network.flows(name)), 20, "the stray")

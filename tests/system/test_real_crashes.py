@@ -64,7 +64,7 @@ def test_a_backup_of_a_serving_coordinator_is_restored_and_stop_stops_it(tmp_pat
         pid = machine.status()["superlink_pid"]
         run("coordinator", "backup", tmp_path / "copy", home=machine.home)
         run("coordinator", "stop", home=machine.home)
-        assert machine.processes["coordinator"].wait(5) == 0
+        assert machine.processes["coordinator"].wait(10) == 0
         assert not alive(pid)
     finally:
         machine.close()
