@@ -255,8 +255,10 @@ class TlsFederation:
         return self.pids | {"superlink": self.superlink()}
 
     def committed(self):
-        path = self.members.events
-        return path.read_bytes().count(b'"round.commit"') if path.exists() else 0
+        log = self.members.events  # and what it was rotated to
+        return sum(
+            path.read_bytes().count(b'"round.commit"') for path in log.parent.glob(f"{log.name}*")
+        )
 
     def wait_for(self, rounds, seconds):
         until = time.monotonic() + seconds
