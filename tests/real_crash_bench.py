@@ -212,7 +212,7 @@ class Bench:
             [p for p in COORDINATOR_POINTS if p in points],
             [p for p in AGENT_POINTS if p in points],
         )
-        coordinator.remove(Failpoint.COORDINATOR_ABORT_BEFORE)
+        coordinator.remove(Failpoint.COORDINATOR_ABORT_BEFORE)  # needs a round that fails
         chance.shuffle(coordinator)
         chance.shuffle(agents)
         for number in range(1, AGENTS):
@@ -231,7 +231,36 @@ class Bench:
             thread.start()
         for thread in threads:
             thread.join()
+        if Failpoint.COORDINATOR_ABORT_BEFORE in points:
+            self._die_aborting()
         self._one_more_round()
+
+    def _die_aborting(self):
+        """Half of the agents freeze in a round, so that it is aborted, and with it the coordinator ends."""
+        point, frozen = (
+            Failpoint.COORDINATOR_ABORT_BEFORE,
+            [self.pids["agent-2"], self.pids["agent-3"]],
+        )
+        self.await_rounds(1, 60)
+        self._end("coordinator")
+        before = self._count("round.start")
+        self.fork("coordinator", self.serve, point)
+        until = time.monotonic() + 60
+        while self._count("round.start") == before and time.monotonic() < until:
+            time.sleep(0.01)
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        self._await_death("coordinator", point)
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+        began, before = time.monotonic(), self._count("round.start")
+        self.fork("coordinator", self.serve)
+        self._note_restart(None, began, before)
+
+    def _end(self, name):
+        os.kill(self.pids[name], signal.SIGKILL)
+        while not self._ended(name):
+            time.sleep(0.01)
 
     def _side(self, name, points, action, chance):
         for point in [*points, None]:
@@ -268,8 +297,7 @@ class Bench:
                 self.deaths[str(point)] = self.codes[name]
                 return
             time.sleep(0.01)
-        os.kill(self.pids[name], signal.SIGKILL)
-        os.waitpid(self.pids[name], 0)
+        self._end(name)
         self.deaths[str(point)] = "never reached"
 
     def _ended(self, name):

@@ -1,6 +1,7 @@
 """SIGKILL of real processes over TLS: the same run goes on by itself, nothing is lost or left behind."""
 
 import json
+import signal
 import statistics
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from forks_bench import descendants
 from processes_bench import Machine, alive, run, wait_until
+
+from shared.failpoints import Failpoint
 
 pytestmark = pytest.mark.system
 BENCH = Path(__file__).resolve().parents[1] / "real_crash_bench.py"
@@ -39,7 +42,32 @@ def check(found, kills):
 
 
 def test_both_sides_are_killed_again_and_again_and_the_run_goes_on():
-    check(campaign(seed=3, points=8), kills=16)
+    check(campaign(seed=3, points=8), kills=17)
+
+
+@pytest.mark.parametrize("lives", [1, pytest.param(5, marks=pytest.mark.long)])
+def test_a_device_killed_while_it_makes_its_keys_joins_at_the_next_try(tmp_path, lives):
+    machine = Machine(tmp_path, agents=2 * lives)
+    points = (Failpoint.AGENT_KEYS_BEFORE, Failpoint.AGENT_KEYS_AFTER)
+    try:
+        machine.serve()
+        tokens = json.loads(
+            run("coordinator", "invite", "--json", *machine.names, home=machine.home).stdout
+        )
+        for entry, data, point in zip(tokens, machine.pieces, points * lives, strict=True):
+            name = entry["name"]
+            join = ("join", entry["token"], "--data", data, "--policy", tmp_path / "policy.toml")
+            dying = machine.spawn(name, "agent", *join, EDGEVEIL_FAILPOINTS=f"{point}=kill")
+            assert dying.wait(60) == -signal.SIGKILL
+            made = {path.name: path.read_bytes() for path in (tmp_path / name).glob("*.key")}
+            assert len(made) == (0 if point is Failpoint.AGENT_KEYS_BEFORE else 2)
+            assert machine.spawn(name, "agent", *join).wait(60) == 0, machine.log(name)
+            for file, content in made.items():
+                assert (tmp_path / name / file).read_bytes() == content
+        states = {agent["name"]: agent["state"] for agent in machine.status()["agents"]}
+        assert states == dict.fromkeys(machine.names, "pending")
+    finally:
+        machine.close()
 
 
 def test_a_bench_that_is_killed_leaves_no_process_behind(tmp_path):
@@ -81,4 +109,4 @@ def test_a_backup_of_a_serving_coordinator_is_restored_and_stop_stops_it(tmp_pat
 def test_every_failpoint_of_real_processes(seed):
     found = campaign(seed, points=0)
     check(found, kills=found["kills"])
-    assert found["kills"] >= 45
+    assert found["kills"] >= 46
