@@ -21,7 +21,7 @@ PARTIES = 6  # coordinator, SuperLink, four agents
 def campaign(seed, points):
     found = subprocess.run(
         [sys.executable, str(BENCH), "--seed", str(seed), "--points", str(points)],
-        capture_output=True, text=True, timeout=280, check=False,
+        capture_output=True, text=True, timeout=400, check=False,
     )  # fmt: skip
     assert found.stdout, found.stderr
     return json.loads(found.stdout)
@@ -41,8 +41,8 @@ def check(found, kills):
         assert seconds <= 10
 
 
-def test_both_sides_are_killed_again_and_again_and_the_run_goes_on():
-    check(campaign(seed=3, points=8), kills=17)
+def test_both_sides_are_killed_at_every_failpoint_and_the_run_goes_on():
+    check(campaign(seed=3, points=0), kills=46)
 
 
 @pytest.mark.parametrize("lives", [1, pytest.param(5, marks=pytest.mark.long)])
