@@ -62,7 +62,8 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
     """Run exactly plan.steps steps from `start`, float32 (d,).
 
     `bend`, float32 (d,), moves the model by an equal share after every step and is left out of the
-    update: the correction by control variates, which is made of public and noisy values alone. The caller has reserved them in the ledger; nothing here looks at the budget.
+    update: the correction by control variates, which is made of public and noisy values alone. The
+    caller has reserved the steps in the ledger; nothing here looks at the budget.
 
     Raises:
         PolicyRefusal: SELF_TEST_FAILED, or MODEL_NOT_INDEPENDENT.
