@@ -80,13 +80,13 @@ def main() -> int:
     return 0 if met else 1
 
 
-def train(gate: Gate, seed: int, quiet: bool) -> dict[str, Any]:
+def train(gate: Gate, seed: int, quiet: bool, mix: float | None = None) -> dict[str, Any]:
     """One federation from enrolled agents to a tested model, its ledgers verified afterwards."""
     began, cpu = time.monotonic(), time.process_time()
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
         folder = Path(name)
         policy = Policy(epsilon_max=gate.epsilon)
-        federation = Federation(folder, AGENTS, policy=policy, pieces=deal(folder, seed))
+        federation = Federation(folder, AGENTS, policy=policy, pieces=deal(folder, seed, mix))
         for home in federation.homes:
             home.policy_path.write_text(policy.to_toml())
         try:
@@ -137,14 +137,21 @@ def plan(gate: Gate, test: Path) -> Any:
     )
 
 
-def deal(folder: Path, seed: int) -> list[Path]:
-    """143 digits for each agent, and the file with the 367 held out."""
+def deal(folder: Path, seed: int, mix: float | None) -> list[Path]:
+    """143 digits for each agent, and the file with the 367 held out.
+
+    With `mix` the agents' are sorted by class plus up to so many, so that each holds few classes.
+    """
     data, labels = load_digits(return_X_y=True)
     pixels = (data / 16).astype(np.float32).reshape(-1, 8, 8)  # 0..16 is the public range
     targets = labels.astype(np.int64)
     order = stratified_order(targets, seed)
+    train, test = order[:TRAIN], order[TRAIN:]
+    if mix is not None:
+        places = targets[train] + np.random.default_rng(seed).uniform(0, mix, TRAIN)
+        train = train[np.argsort(places, kind="stable")]
     paths = []
-    for index, rows in enumerate([*np.array_split(order[:TRAIN], AGENTS), order[TRAIN:]]):
+    for index, rows in enumerate([*np.array_split(train, AGENTS), test]):
         path = folder / f"digits-{index}.npz"
         path.write_bytes(encode_arrays({"X": pixels[rows], "y": targets[rows]}))
         paths.append(path)

@@ -7,15 +7,9 @@ several. python scripts/bench_scaffold.py [--seeds 3] [--rounds 20] [--steps 5] 
 import argparse
 import logging
 import sys
-from pathlib import Path
 
-import bench_digits
 import numpy as np
-from bench_digits import AGENTS, TRAIN, Gate
-from sklearn.datasets import load_digits
-
-from shared.data.arrays import encode_arrays
-from shared.data.public import stratified_order
+from bench_digits import Gate, train
 
 CLIP_NORM, EPSILON = 0.4, 8.0
 
@@ -30,11 +24,10 @@ def main() -> int:
     chosen = parser.parse_args()
     logging.disable(logging.WARNING)
     for mix in chosen.mix:
-        bench_digits.deal = lambda folder, seed, mix=mix: deal(folder, seed, mix)
         for strategy in ("fedavg", "scaffold"):
             for rate in chosen.rates:
                 gate = Gate(EPSILON, chosen.rounds, chosen.steps, CLIP_NORM, rate, 0.0, strategy)
-                found = [bench_digits.train(gate, 1 + n, True) for n in range(chosen.seeds)]
+                found = [train(gate, 1 + n, True, mix) for n in range(chosen.seeds)]
                 scores = [row["accuracy"] for row in found]
                 print(
                     f"mix {mix:g}, {chosen.rounds} rounds of {chosen.steps} steps, {strategy}, rate "
@@ -42,23 +35,6 @@ def main() -> int:
                     flush=True,
                 )
     return 0
-
-
-def deal(folder: Path, seed: int, mix: float) -> list[Path]:
-    """143 digits for each agent, sorted by class plus up to `mix`, and the file with the 367 held out."""
-    data, labels = load_digits(return_X_y=True)
-    pixels = (data / 16).astype(np.float32).reshape(-1, 8, 8)
-    targets = labels.astype(np.int64)
-    order = stratified_order(targets, seed)
-    train, test = order[:TRAIN], order[TRAIN:]
-    places = targets[train] + np.random.default_rng(seed).uniform(0, mix, TRAIN)
-    ranked = train[np.argsort(places, kind="stable")]
-    paths = []
-    for index, rows in enumerate([*np.array_split(ranked, AGENTS), test]):
-        path = folder / f"digits-{index}.npz"
-        path.write_bytes(encode_arrays({"X": pixels[rows], "y": targets[rows]}))
-        paths.append(path)
-    return paths
 
 
 if __name__ == "__main__":
