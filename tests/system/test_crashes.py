@@ -77,15 +77,6 @@ def test_a_device_killed_while_it_makes_its_keys_has_whole_ones_at_the_next_star
     kill_while_keys_are_made(tmp_path, point)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("point", KEYS)
-def test_two_hundred_devices_killed_while_they_make_their_keys(tmp_path, point):
-    for number in range(LIVES):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        kill_while_keys_are_made(folder, point)
-
-
 def kill_while_keys_are_made(folder, point):
     home = folder / "agent"
     killed_at(point, lambda: AgentHome(home).ensure_keys(), folder)
@@ -105,15 +96,6 @@ def test_a_coordinator_killed_while_a_revocation_takes_effect_knows_it_at_the_ne
     tmp_path, point
 ):
     kill_while_one_is_revoked(tmp_path, point)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("point", ROSTER)
-def test_two_hundred_coordinators_killed_while_a_revocation_takes_effect(tmp_path, point):
-    for number in range(LIVES):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        kill_while_one_is_revoked(folder, point)
 
 
 def kill_while_one_is_revoked(folder, point):
@@ -218,3 +200,13 @@ def test_a_production_process_refuses_armed_failpoints(monkeypatch):
     monkeypatch.setenv(failpoints.PRODUCTION, "1")
     with pytest.raises(ConfigError, match="remove one of them"):
         failpoints.arm_from_environment()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("point", [*KEYS, *ROSTER])
+def test_two_hundred_lives_end_while_keys_are_made_or_one_is_revoked(tmp_path, point):
+    kill = kill_while_keys_are_made if point in KEYS else kill_while_one_is_revoked
+    for number in range(LIVES):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        kill(folder, point)
