@@ -7,6 +7,14 @@ prepare_environment
 export PATH="$PWD/.venv/bin:$PATH"
 
 step() { printf '\n== %s\n' "$*"; }
+
+# Real processes, sockets and clocks share the machine with whatever else it does. What fails there is
+# shown, then tried once more, alone: a defect fails twice, and one that does not is still in the output.
+with_clocks() {
+  pytest -q -rs "$@" && return  # with the reason of every test that is left out
+  step "once more, alone: what failed"
+  pytest -q --last-failed --last-failed-no-failures none "$@"
+}
 step "format";            ruff format --check .
 step "lint";              ruff check .
 step "types";             mypy
@@ -16,7 +24,7 @@ pytest -q tests/unit tests/property tests/protocol tests/architecture
 step "branch coverage of secure aggregation: 100 %"
 ./scripts/coverage.sh
 step "documentation and integration"
-pytest -q tests/docs tests/integration
+with_clocks tests/docs tests/integration
 if [ "${1:-}" != "--fast" ]; then
   step "system: real processes over TLS, pages in a browser"
   if [ ! -x "${EDGEVEIL_CHROMIUM:-/usr/bin/chromium}" ]; then
@@ -25,7 +33,7 @@ if [ "${1:-}" != "--fast" ]; then
   if [ "$(id -u)" != 0 ] || ! command -v ip >/dev/null; then
     echo "the tests with network namespaces are left out: they need root and \`ip\` (Debian: iproute2)"
   fi
-  pytest -q -rs tests/system  # with the reason of every test that is left out
+  with_clocks tests/system
   step "wheel: clean environment, another folder"
   python scripts/check_wheel.py
 fi

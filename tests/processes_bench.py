@@ -47,9 +47,13 @@ def alive(pid):
 
 
 def wait_until(reached, seconds, what):
+    """`what` is said when it never comes: a sentence, or a function that looks then."""
     until = time.monotonic() + seconds
     while not reached():
-        assert time.monotonic() < until, f"waited {seconds} s in vain for {what}"
+        if time.monotonic() >= until:
+            raise AssertionError(
+                f"waited {seconds} s in vain for {what() if callable(what) else what}"
+            )
         time.sleep(0.1)
 
 
@@ -90,7 +94,7 @@ class Machine:
 
     def serve(self):
         self.spawn("coordinator", "coordinator", "serve")
-        wait_until(lambda: self.status()["pid"], 60, f"serve: {self.log('coordinator')}")
+        wait_until(lambda: self.status()["pid"], 60, lambda: f"serve: {self.log('coordinator')}")
 
     def start_agent(self, name, *arguments, **environment):
         return self.spawn(name, "agent", "run", *arguments, **environment)
@@ -128,7 +132,7 @@ class Machine:
             found = {agent["name"]: agent["state"] for agent in self.status()["agents"]}
             return all(found.get(name) == state for name in names or self.names)
 
-        wait_until(reached, seconds, f"{state}: {self.status()['agents']}")
+        wait_until(reached, seconds, lambda: f"{state}: {self.status()['agents']}")
 
     def plan(self, name="plan.toml", *, count, epsilon=8.0, deadline_s=60.0, **more):
         path = self.folder / name

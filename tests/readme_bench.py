@@ -111,4 +111,4 @@ def await_rounds(machines, wanted):
         found = json.loads(machines.run("server", "coordinator rounds --json"))
         return [row["round"] for row in found if row["outcome"] == "committed"][: len(wanted)]
 
-    wait_until(lambda: committed() == wanted, 180, f"rounds {wanted}: {committed()}")
+    wait_until(lambda: committed() == wanted, 180, lambda: f"rounds {wanted}: {committed()}")

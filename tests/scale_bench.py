@@ -41,6 +41,7 @@ from coordinator.store import Store
 from coordinator.transport import Incoming, Presence
 from coordinator.underway import OpenRun, Progress
 from shared.clock import SystemClock
+from shared.errors import EdgeveilError
 from shared.event_log import EventLog, read_events
 from shared.files import private_directory
 from shared.identity import Identity
@@ -329,6 +330,10 @@ class TlsFederation:
         )
         try:
             link.run(stop)
+        except (
+            EdgeveilError
+        ) as error:  # in one write: threads' tracebacks mix in the middle of a line
+            os.write(2, f"{type(error).__name__}: {error}\n".encode())
         finally:
             session.close()
 

@@ -56,7 +56,9 @@ def test_the_key_stays_offline_when_the_readme_s_second_way_is_followed(tmp_path
         machines.start("server", serve)
         wait_until(lambda: serving(machines, status), 60, "serve")
         start_devices(machines, names, tokens, write_digits(tmp_path, 3, 60), run_agent)
-        wait_until(lambda: states(machines) == ["pending"] * 3, 60, f"joins: {states(machines)}")
+        wait_until(
+            lambda: states(machines) == ["pending"] * 3, 60, lambda: f"joins: {states(machines)}"
+        )
         roster = tmp_path / "roster.json"
         machines.run("server", export.replace("roster.json", str(roster)))
         sign = sign.replace("roster.json", str(roster)).replace("/media/key/federation", str(key))
