@@ -1,10 +1,12 @@
 """Real processes, real TLS, a real SuperLink: kill the coordinator and one agent again and again.
 
     python tests/real_crash_bench.py --seed 1 [--points N]
+    python tests/real_crash_bench.py --seed 1 --only agent.push.before coordinator.flower.after --times 200
 
 One run that never stops; every death arms the next failpoint on the side that died. Agents are thin:
 training is one line of numpy, so that a process is forked in milliseconds. Prints JSON: deaths per
 failpoint, seconds from each restart of the coordinator to its next round, and broken promises.
+With --only, Flower's run is renewed every few rounds, so that it dies in the middle of ours as well.
 """
 
 import argparse
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +36,7 @@ from trials_bench import tap  # noqa: E402
 
 import agent.run as agent_run  # noqa: E402
 import coordinator.execution as execution_module  # noqa: E402
+import coordinator.flower_runtime.runtime as runtime_module  # noqa: E402
 import coordinator.serve as serve_module  # noqa: E402
 from agent.condition import Conditions  # noqa: E402
 from agent.device import Device  # noqa: E402
@@ -58,6 +62,9 @@ AGENT_POINTS = [p for p in Failpoint if p.startswith(("agent.", "ledger.")) and 
 COORDINATOR_POINTS = [
     p for p in Failpoint if p.startswith(("coordinator.", "database.", "events.", "file."))
 ]
+OFTEN = ("file.", "events.", "database.")  # passed many times in a round
+FLOWER_POINTS = (Failpoint.COORDINATOR_FLOWER_BEFORE, Failpoint.COORDINATOR_FLOWER_AFTER)
+FEW_MESSAGES = 60  # three rounds' worth
 MOST_S = 45.0  # an armed process that lives longer was not reached by its failpoint
 
 
@@ -77,7 +84,7 @@ class Bench:
         self.task = ThinTask(SIZE)
         self.pids = {}
         self.restarts = []
-        self.deaths = {}
+        self.deaths = []  # (failpoint, exit code), in their order
         self.codes = {}
         self._make()
 
@@ -206,13 +213,12 @@ class Bench:
             time.sleep(0.05)
         return round(time.monotonic() - began, 2)
 
-    def campaign(self, points):
+    def campaign(self, points, times=1):
         chance = random.Random(self.seed)
-        coordinator, agents = (
-            [p for p in COORDINATOR_POINTS if p in points],
-            [p for p in AGENT_POINTS if p in points],
-        )
-        coordinator.remove(Failpoint.COORDINATOR_ABORT_BEFORE)  # needs a round that fails
+        self.often = OFTEN if times == 1 else (*OFTEN, *FLOWER_POINTS, "agent.push")
+        aborting = Failpoint.COORDINATOR_ABORT_BEFORE  # needs a round that fails
+        coordinator = [p for p in COORDINATOR_POINTS if p in points and p != aborting] * times
+        agents = [p for p in AGENT_POINTS if p in points] * times
         chance.shuffle(coordinator)
         chance.shuffle(agents)
         for number in range(1, AGENTS):
@@ -231,7 +237,7 @@ class Bench:
             thread.start()
         for thread in threads:
             thread.join()
-        if Failpoint.COORDINATOR_ABORT_BEFORE in points:
+        if aborting in points:
             self._die_aborting()
         self._one_more_round()
 
@@ -264,11 +270,8 @@ class Bench:
 
     def _side(self, name, points, action, chance):
         for point in [*points, None]:
-            passage = (
-                chance.randint(1, 4)
-                if point is not None and point.startswith(("file.", "events.", "database."))
-                else 1
-            )
+            often = point is not None and point.startswith(self.often)
+            passage = chance.randint(1, 4) if often else 1
             with self._forking:
                 began = time.monotonic()
                 before = self._count("round.start")
@@ -294,11 +297,11 @@ class Bench:
         until = time.monotonic() + MOST_S
         while time.monotonic() < until:
             if self._ended(name):
-                self.deaths[str(point)] = self.codes[name]
+                self.deaths.append((str(point), self.codes[name]))
                 return
             time.sleep(0.01)
         self._end(name)
-        self.deaths[str(point)] = "never reached"
+        self.deaths.append((str(point), "never reached"))
 
     def _ended(self, name):
         if name in self.codes and self.codes[name + "/pid"] == self.pids[name]:
@@ -380,6 +383,8 @@ def main():
     parser.add_argument(
         "--points", type=int, default=0, help="only so many of each side, drawn by the seed"
     )
+    parser.add_argument("--only", nargs="+", type=Failpoint, metavar="NAME", help="only these")
+    parser.add_argument("--times", type=int, default=1, help="deaths at each of --only")
     memory = Path("/dev/shm")
     parser.add_argument(
         "--folder", type=Path, default=memory if memory.is_dir() else None, help="where to work"
@@ -391,14 +396,17 @@ def main():
         abort = Failpoint.COORDINATOR_ABORT_BEFORE
         some = chance.sample([p for p in COORDINATOR_POINTS if p != abort], options.points)
         points = {*some, *chance.sample(AGENT_POINTS, options.points), abort}
+    if options.only:
+        points = set(options.only)
+        runtime_module._MESSAGES_PER_RUN = FEW_MESSAGES
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="edgeveil-real-") as name:
         bench = Bench(name, options.seed)
-        bench.campaign(points)
+        bench.campaign(points, options.times)
         revival = bench.kill_superlink()
         stopped = bench.stop()
         counts, found = bench.verdict()
-        unreached = [p for p, code in bench.deaths.items() if code != -signal.SIGKILL]
+        unreached = [point for point, code in bench.deaths if code != -signal.SIGKILL]
         left = orphans(name)
         logs = {}
         if found or unreached or left:
@@ -407,10 +415,11 @@ def main():
         json.dumps(
             {
                 "seed": options.seed, "seconds": round(time.monotonic() - began, 1),
-                "kills": len(bench.deaths) - len(unreached), "unreached": unreached, **counts,
+                "kills": len(bench.deaths) - len(unreached), "unreached": unreached,
+                "deaths": Counter(point for point, _ in bench.deaths), **counts,
                 "restart_s": sorted(bench.restarts), "superlink_revival_s": revival, "stopped": stopped, "orphans": left,
                 "violations": found, "logs": logs,
-                "replay": f"python tests/real_crash_bench.py --seed {options.seed} --points {options.points}",
+                "replay": "python tests/real_crash_bench.py " + " ".join(sys.argv[1:]),
             },
             indent=2,
         )
