@@ -2,12 +2,13 @@
 
     python scripts/soak_rounds.py --rounds 10000                 # one process, in-memory link
     python scripts/soak_rounds.py --rounds 1000 --link tls       # serve, SuperLink and agents over TLS
+    python scripts/soak_rounds.py --rounds 1800 --link tls --pace 2
 
 Real driver, sessions, ledgers, store and checkpoints; thin agents (no torch). After the first tenth
-(over TLS also after 400 s: the gateway remembers the nonces of the last 365 s, which is a level, not
-a growth) memory is fitted by a straight line over the rounds; prints JSON with its slope in MB per
-1,000 rounds per process, the file descriptors at the first and last sample, and the sizes of what
-was written.
+memory is fitted by a straight line over the rounds; over TLS also only after 400 s: the gateway
+remembers the nonces of the last 365 s, which is a level and no growth while rounds come at one pace
+(give --pace on a machine that does other things too). Prints JSON with the slope in MB per 1,000 rounds
+per process, the file descriptors at the first and last sample, and the sizes of what was written.
 Ends with 1 when a slope reaches 1 MB per 1,000 rounds or descriptors grow.
 """
 
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +90,10 @@ def memory_link(members: Members, rounds: int, watch: Watch, tell: Callable[[int
         federation.close()
 
 
-def tls_link(members: Members, rounds: int, watch: Watch, tell: Callable[[int], None]) -> None:
-    federation = TlsFederation(members, processes=1)
+def tls_link(
+    members: Members, rounds: int, watch: Watch, tell: Callable[[int], None], pace_s: float
+) -> None:
+    federation = TlsFederation(members, processes=1, pace_s=pace_s)
     federation.start()
     every = max(1, rounds // SAMPLES)
     try:
@@ -107,13 +111,16 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=10_000)
     parser.add_argument("--link", choices=("memory", "tls"), default="memory")
+    parser.add_argument(
+        "--pace", type=float, default=0.0, help="over TLS: seconds from round to round"
+    )
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     parser.add_argument("--json", type=Path, help="write the result here as well")
     given = parser.parse_args()
     logging.disable(logging.CRITICAL)
     began, spent = time.monotonic(), time.process_time()
     watch = Watch(SETTLE_S[given.link])
-    run = memory_link if given.link == "memory" else tls_link
+    run = memory_link if given.link == "memory" else partial(tls_link, pace_s=given.pace)
     with contextlib.ExitStack() as stack:
         folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         members = Members(folder / "soak", AGENTS, SIZE, plan_of(AGENTS, given.rounds))
@@ -142,6 +149,7 @@ def main() -> int:
             "aborted": sum(record.outcome == "aborted" for record in records),
             "agents": AGENTS,
             "parameters": SIZE,
+            "pace_s": given.pace,
             "seconds": round(time.monotonic() - began),
             "cpu_s_of_this_process": round(time.process_time() - spent),
             "processes": processes,

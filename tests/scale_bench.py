@@ -237,8 +237,9 @@ def verify_once():
 class TlsFederation:
     """`serve` in a process of its own (and SuperLink in another), the agents in `processes` more."""
 
-    def __init__(self, members, processes=2):
-        self.members, self.processes = members, processes
+    def __init__(self, members, processes=2, pace_s=0.0):
+        """`pace_s`: a round begins that long after the one before it, if that took less."""
+        self.members, self.processes, self.pace_s = members, processes, pace_s
         self.pids = {}
 
     def start(self):
@@ -303,6 +304,7 @@ class TlsFederation:
 
     def _serve(self):
         execution_module.open_run = self.members.open_run
+        Driver._complete = _paced(Driver._complete, self.pace_s)
         serve_module.serve(self.members.home, None, quiet=True)
 
     def _work(self, numbers):
@@ -369,6 +371,18 @@ def stage_seconds(path):
         if line.event == "round.commit":
             rounds.append(current | {"whole": line.dur_ms / 1000})
     return rounds
+
+
+def _paced(complete, pace_s):
+    began = time.monotonic() - pace_s
+
+    def completing(driver, number):
+        nonlocal began
+        time.sleep(max(0.0, began + pace_s - time.monotonic()))
+        began = time.monotonic()
+        complete(driver, number)
+
+    return completing
 
 
 def _lives(pid):
