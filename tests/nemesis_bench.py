@@ -293,11 +293,12 @@ def why_not():
         return "needs root"
     if not Path("/dev/net/tun").exists():
         return "needs /dev/net/tun"
+    probe = f"ev-probe-{os.getpid()}"  # several campaigns may start at once
     try:
-        made = subprocess.run(["ip", "netns", "add", "ev-probe"], capture_output=True, check=False)
+        made = subprocess.run(["ip", "netns", "add", probe], capture_output=True, check=False)
     except FileNotFoundError:
         return "needs `ip` (Debian: iproute2)"
     if made.returncode:
         return "this system does not let root make network namespaces"
-    subprocess.run(["ip", "netns", "del", "ev-probe"], check=True)
+    subprocess.run(["ip", "netns", "del", probe], check=True)
     return ""

@@ -53,6 +53,7 @@ _TASK = "flwr-serverapp"
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 _HEARTBEAT_S = 15.0  # a token dies after 60 s without one
 _ACQUIRE_TRIES = 20
+_SWEPT_RUNS = 20
 # The bundle names modules that do not exist: nobody is meant to run it.
 _BUNDLE = b"""[project]
 name = "edgeveil"
@@ -141,9 +142,13 @@ class Registry:
     def stop_run(self, run_id: int) -> None:
         guarded("stop a run", lambda: self._control.StopRun(StopRunRequest(run_id=run_id)))
 
-    def sweep(self, run_id: int) -> None:
-        """Let SuperLink free what a finished run left: about 2 KB a message, kept until it is listed."""
-        guarded("free a run", lambda: self._control.ListRuns(ListRunsRequest(run_id=run_id)))
+    def sweep(self) -> None:
+        """Let SuperLink free what finished runs left: about 2 KB a message, kept until they are listed.
+
+        It lists the twenty newest, so a run that was missed once is freed by a later sweep.
+        """
+        request = ListRunsRequest(limit=_SWEPT_RUNS)
+        guarded("free finished runs", lambda: self._control.ListRuns(request))
 
     def close(self) -> None:
         self._control.close()

@@ -146,6 +146,14 @@ class FlowerRuntime:
         old = self._running()
         old.close()
         self._begin_run()
-        if self._registry is not None:
-            self._registry.sweep(old.run_id)
+        self._sweep()
         return self._running()
+
+    def _sweep(self) -> None:
+        """Housekeeping that a failure may put off: the next renewal sweeps this run too."""
+        if self._registry is None:
+            return
+        try:
+            self._registry.sweep()
+        except TransportError:
+            self._log(Event.SUPERLINK_ERROR, level="warning", reason="not_swept")

@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import httpx
 import pytest
 from fleet_raw_bench import RawAgent, code, nonsense
 from transport_bench import Bench, await_true, federation
@@ -139,22 +140,63 @@ def test_a_run_that_ends_under_us_is_an_error_and_the_next_attempt_gets_a_new_on
     runtime.forget()
 
 
+def rotate(bench: Bench) -> int:
+    """Let the attempt end after more messages than a Flower run takes; the number of the old one."""
+    old = bench.runtime.run_id
+    bench.runtime._mailbox.sent = 3001
+    bench.runtime.forget()
+    assert bench.runtime.run_id != old
+    return old
+
+
 def test_a_long_run_is_rotated_between_attempts_and_superlink_frees_it(manual, monkeypatch):
     agent = next_session(manual)
     agent.activate()
     old = manual.runtime.run_id
     manual.runtime.forget()
     assert manual.runtime.run_id == old
-    registry, freed = manual.runtime._registry, []
-    sweep = registry.sweep
-    monkeypatch.setattr(registry, "sweep", lambda run_id: (sweep(run_id), freed.append(run_id)))
-    manual.runtime._mailbox.sent = 3001
-    manual.runtime.forget()
-    assert manual.runtime.run_id != old
-    assert freed == [old]
+    listed = listed_runs(manual, monkeypatch)
+    assert rotate(manual) == old
+    assert old in listed.pop()
     manual.runtime.send(one(manual), ttl_s=30)
     assert agent.receive().metadata.run_id == manual.runtime.run_id
     manual.runtime.forget()
+
+
+def test_a_run_that_could_not_be_freed_costs_no_attempt_and_is_freed_with_the_next(
+    manual, monkeypatch
+):
+    agent = next_session(manual)
+    agent.activate()
+    with monkeypatch.context() as broken:
+        broken.setattr(manual.runtime._registry._control, "ListRuns", fails)
+        missed = rotate(manual)
+    assert ("superlink.error", "", "not_swept") in manual.events.seen
+    requests = one(manual)
+    assert manual.runtime.send(requests, ttl_s=30) == frozenset(requests)
+    manual.runtime.forget()
+    listed = listed_runs(manual, monkeypatch)
+    last = rotate(manual)
+    assert {missed, last} <= listed.pop()
+
+
+def fails(request):
+    raise httpx.ConnectError("no answer")
+
+
+def listed_runs(bench: Bench, monkeypatch) -> list[set[int]]:
+    """Of every sweep from now on, the finished runs that SuperLink listed and so freed."""
+    control, found = bench.runtime._registry._control, []
+    real = control.ListRuns
+
+    def listing(request):
+        answer = real(request)
+        runs = answer.run_dict.items()
+        found.append({number for number, run in runs if run.status.status == "finished"})
+        return answer
+
+    monkeypatch.setattr(control, "ListRuns", listing)
+    return found
 
 
 def test_a_handler_that_raises_costs_one_reply_and_says_nothing(bench):
