@@ -254,3 +254,12 @@ def test_queued_runs_and_runs_of_every_state_can_be_exported(tmp_path, database)
             store.set_run_state(run_id, state)
         run(home, "export", run_id, "--mlflow", f"sqlite:///{database}")
         assert ": 0 new values" in run(home, "export", "--tensorboard", tmp_path / "b").stdout
+
+
+def test_mlflow_itself_prints_nothing_beside_our_answer():
+    """With a server, and only then, it would write two links to standard output, before our JSON."""
+    from mlflow.environment_variables import MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT
+
+    from coordinator.exports import mlflow_store  # noqa: F401 - sets it at import
+
+    assert MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get() is True
