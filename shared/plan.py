@@ -120,15 +120,45 @@ class TrainingPlan(BaseModel):
 
     @classmethod
     def from_json(cls, data: bytes) -> "TrainingPlan":
-        """Parse and insist on the canonical spelling; raises ProtocolError(MALFORMED)."""
+        """Parse and insist on the canonical spelling.
+
+        Raises:
+            ProtocolError: MALFORMED, or (VERSION) when a newer release asks for something that this
+                one does not know: an agent must not train without it.
+        """
         if len(data) > MAX_PLAN:
             raise ProtocolError(
                 RefusalCode.MALFORMED, f"plan of {len(data)} bytes, at most {MAX_PLAN}"
             )
         try:
-            plan = cls.model_validate(json.loads(data))
-        except (ValidationError, ValueError, RecursionError) as error:
+            fields = json.loads(data)
+            cls._check_known(fields)
+            plan = cls.model_validate(fields)
+        except ValidationError as error:
+            raise ProtocolError(RefusalCode.MALFORMED, f"plan: {_sentence(error)}") from error
+        except (ValueError, RecursionError) as error:
             raise ProtocolError(RefusalCode.MALFORMED, f"plan: {error}") from error
         if plan.to_json() != data:
             raise ProtocolError(RefusalCode.MALFORMED, "plan: not in its canonical spelling")
         return plan
+
+    @classmethod
+    def _check_known(cls, fields: object) -> None:
+        names = fields if isinstance(fields, dict) else {}
+        if unknown := sorted(set(names) - cls.model_fields.keys()):
+            raise ProtocolError(
+                RefusalCode.VERSION,
+                f"the plan asks for {_quoted(unknown[0])}, which this agent's release does not know; "
+                "update this agent",
+            )
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first rule that was broken, on one line and without the value."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{_quoted('.'.join(map(str, first['loc'])) or 'all')}: {first['msg']}"
+
+
+def _quoted(name: str) -> str:
+    """A name from the network, fit for a log."""
+    return ascii(name[:40])

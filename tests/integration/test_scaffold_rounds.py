@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fakes_federation import Federation, plan_for
+from pydantic import create_model
 
+from agent import offer as offer_module
 from agent import training
 from agent.budget import read_budget
 from agent.dp.ledger_store import LedgerStore
@@ -14,6 +16,7 @@ from agent.variates import VARIATE_FILE, Variates
 from coordinator.runs import open_run
 from shared.messages import Attempt, RoundOffer, Stage, make_request
 from shared.parameters import model_hash
+from shared.plan import TrainingPlan
 
 
 @pytest.fixture
@@ -114,6 +117,42 @@ def test_another_strategy_keeps_nothing_and_sends_one_vector(federation):
     (size,) = {len(r.bulk) for _, r in federation.wire.requests if r.stage is Stage.ROUND}
     assert size == driver.model.nbytes
     assert not any((folder_of(home) / VARIATE_FILE).exists() for home in federation.homes)
+
+
+def older_plan():
+    """The plan as a release reads it that knows everything but SCAFFOLD."""
+    known = {name: (item.annotation, item) for name, item in TrainingPlan.model_fields.items()}
+    del known["control_variates"]
+    older = create_model("TrainingPlan", __config__=TrainingPlan.model_config, **known)
+    for name in ("from_json", "_check_known"):
+        setattr(older, name, classmethod(getattr(TrainingPlan, name).__func__))
+    return older
+
+
+def test_an_agent_of_an_older_release_refuses_in_one_sentence_and_rests(federation, monkeypatch):
+    """It must not train on without the correction, whose update would be another one."""
+    victim = federation.id_of("agent-1")
+    session, home = federation.sessions[victim], federation.homes[0]
+    handle = session.handle
+
+    def of_the_older_release(request):
+        with monkeypatch.context() as older:
+            older.setattr(offer_module, "TrainingPlan", older_plan())
+            return handle(request)
+
+    monkeypatch.setattr(session, "handle", of_the_older_release)
+    driver, _ = federation.driver(plan(rounds__goal=3))
+    driver._complete(1)
+    driver._complete(2)
+    first, second = federation.store.rounds(driver.run.run_id)
+    assert first.dropped_reasons == {"agent-1": "refused:VERSION:agent-1-1:coordinator-1-1"}
+    assert first.survived == second.selected == ("agent-2", "agent-3", "agent-4")
+    assert federation.statuses.count(
+        "round 1: refused (VERSION): the plan asks for 'control_variates', which this agent's "
+        "release does not know; update this agent"
+    ) == 1  # fmt: skip
+    assert not (folder_of(home) / "ledger.jsonl").exists()
+    assert not (folder_of(home) / VARIATE_FILE).exists()
 
 
 class Lie:

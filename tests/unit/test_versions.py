@@ -1,7 +1,11 @@
+import json
+
+import dp_bench as bench
 import pytest
 
 from shared.errors import ProtocolError
 from shared.messages import VERSIONS, RoundAccept, RoundOffer
+from shared.plan import TrainingPlan
 from shared.secagg.canonical import Malformed
 from shared.versions import Versions
 
@@ -92,3 +96,32 @@ def test_an_agent_may_only_choose_an_offered_version():
         RoundAccept.decode(RoundAccept(b"a", b"h", 9).encode())
     with pytest.raises(ProtocolError):
         RoundAccept.decode(RoundAccept(b"a", b"h").encode()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "sentence"),
+    [
+        (
+            {"kind\x1b[2J\nok": "train"},
+            "VERSION",
+            (
+                "the plan asks for 'kind\\x1b[2J\\nok', which this agent's release does not know; "
+                "update this agent"
+            ),
+        ),
+        ({"optimizer": "lion"}, "MALFORMED", "plan: 'optimizer': Input should be 'sgd' or 'adam'"),
+        ({"steps": 0}, "MALFORMED", "plan: 'steps': Input should be greater than or equal to 1"),
+        (
+            {"proximal": "0.1", "momentum": "0.5"},
+            "MALFORMED",
+            "plan: 'all': Value error, proximal belongs to sgd without momentum",
+        ),
+    ],
+    ids=["an unknown key", "an unknown value", "out of range", "a combination"],
+)
+def test_a_plan_that_is_not_understood_is_refused_in_one_line(changes, code, sentence):
+    fields = json.loads(bench.plan().to_json()) | changes
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()
+    with pytest.raises(ProtocolError) as error:
+        TrainingPlan.from_json(text)
+    assert (error.value.code, error.value.message) == (code, sentence)
