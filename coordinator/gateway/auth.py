@@ -7,17 +7,16 @@ advances the session, so nobody without the identity key can push a real agent o
 
 import base64
 import binascii
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from coordinator.gateway.nodes import Node, Nodes
+from coordinator.gateway.nonces import Nonces
 from coordinator.gateway.vocabulary import GatewaySettings, Reason, Rejected
 from coordinator.rate_limit import RateLimiter
 from coordinator.transport import Log
@@ -39,6 +38,7 @@ TRIPLE_HEADER = "flwr-signature"
 FORWARDED = (KEY_HEADER, TIME_HEADER, TRIPLE_HEADER)
 _HEADERS = (*FORWARDED, SESSION_HEADER, SIGNATURE_HEADER, PROTOCOL_HEADER)
 _MOST_HEADER_BYTES = 1024
+_SPARE_S = 60.0  # nonces are kept longer than their window
 _SPOKEN = frozenset(str(number) for number in range(VERSIONS.oldest, VERSIONS.newest + 1))
 
 
@@ -56,16 +56,6 @@ class Claim:
         return {name: self.headers[name] for name in FORWARDED}
 
 
-class _Used(NamedTuple):
-    """A nonce that may not come again before `until` (monotonic)."""
-
-    until: float
-    nonce: bytes
-    node: Node
-    session: Session
-    signed: float
-
-
 class Authenticator:
     """Used in the gateway's thread only."""
 
@@ -76,8 +66,8 @@ class Authenticator:
         self._log = log
         self._agents = RateLimiter(settings.rate_per_agent, settings.burst_per_agent, clock)
         self._addresses = RateLimiter(settings.rate_per_address, settings.burst_per_address, clock)
-        self._nonces: set[bytes] = set()
-        self._used: deque[_Used] = deque()
+        window = settings.oldest_s + settings.newest_s
+        self._nonces = Nonces(window + _SPARE_S, clock)
 
     def claim(
         self, raw: Iterable[tuple[bytes, bytes]], address: str, *, aside: bool = False
@@ -107,7 +97,7 @@ class Authenticator:
         if not aside:
             self._check_session(node, session)
         if session == node.session:
-            session = node.session  # one object, for it is kept beside every nonce
+            session = node.session  # one object, for it is kept beside nonces
             if signed <= node.forgotten:
                 raise Rejected(Reason.CLOCK_SKEW)  # our clock went back, past nonces we gave up
         return Claim(node, session, signed, headers)
@@ -148,7 +138,8 @@ class Authenticator:
 
     def admit_aside(self, claim: Claim, nonce: bytes) -> None:
         """As admit(), but for the session."""
-        self._remember(nonce, claim)
+        if not self._nonces.use(nonce, claim.node, claim.session, claim.signed):
+            raise Rejected(Reason.SIGNATURE)
         if claim.node.revoked:
             raise Rejected(Reason.REVOKED)
 
@@ -176,23 +167,6 @@ class Authenticator:
             node.alarmed = session.counter  # one alarm each, or the copy could flood the log
             self._log(Event.SESSION_CLONE, level="alarm", agent=node.member.name)
         raise Rejected(Reason.SUPERSEDED)
-
-    def _remember(self, nonce: bytes, claim: Claim) -> None:
-        now = self._clock.monotonic()
-        while self._used and self._used[0].until < now:
-            self._forget(self._used.popleft())
-        if nonce in self._nonces:
-            raise Rejected(Reason.SIGNATURE)
-        self._nonces.add(nonce)
-        window = self._settings.oldest_s + self._settings.newest_s
-        until = now + window + 60.0
-        self._used.append(_Used(until, nonce, claim.node, claim.session, claim.signed))
-
-    def _forget(self, used: _Used) -> None:
-        """Its time is out of the window; should our clock go back, nothing so old is taken again."""
-        self._nonces.discard(used.nonce)
-        if used.session == used.node.session:
-            used.node.forgotten = max(used.node.forgotten, used.signed)
 
 
 def _auth_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
