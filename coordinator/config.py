@@ -1,5 +1,6 @@
 """What an operator writes: coordinator.toml (where to listen) and plan.toml (what to train)."""
 
+import ipaddress
 import re
 from pathlib import Path
 from typing import Literal, Self
@@ -72,6 +73,8 @@ class CoordinatorConfig(Settings):
         host, _, port = value.rpartition(":")
         if not host or not port.isdigit() or int(port) > 65535:
             raise ValueError("must be host:port with a port of 0 to 65535")
+        if re.fullmatch(r"[0-9.]+|\[.*\]", host):
+            ipaddress.ip_address(host.strip("[]"))  # its ValueError names what is wrong
         return value
 
     @property

@@ -2,8 +2,6 @@
 
 import io
 import json
-import os
-import pty
 import random
 import re
 import subprocess
@@ -15,6 +13,7 @@ from unittest.mock import patch
 import sqlalchemy as sa
 from fakes_federation import plan_for
 from reports_bench import a_record
+from terminal_bench import shown_on_a_terminal
 
 import shared.console
 from coordinator.cli import main
@@ -82,17 +81,5 @@ def run(home, *arguments, check=True, columns=80, terminal=False, program=main):
 
 def on_a_terminal(home, *arguments, columns=80, **environment):
     """What the command writes to a terminal of that width."""
-    mine, theirs = pty.openpty()
-    variables = os.environ | {"COLUMNS": str(columns), "TERM": "xterm-256color"} | environment
     command = [COORDINATOR, *map(str, arguments), "--home", str(home)]
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=variables)
-    os.close(theirs)
-    seen = b""
-    try:
-        while chunk := os.read(mine, 65536):
-            seen += chunk
-    except OSError:
-        pass  # the other end was closed
-    os.close(mine)
-    assert process.wait() == 0, seen
-    return seen.decode()
+    return shown_on_a_terminal(command, columns=columns, **environment)

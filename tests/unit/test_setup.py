@@ -1,5 +1,7 @@
 """What `coordinator init` accepts, and what it says when it is given something else the next time."""
 
+import re
+
 import pytest
 from typer.testing import CliRunner
 
@@ -50,6 +52,14 @@ def test_a_bad_address_is_told_before_a_passphrase_is_asked_for(tmp_path):
 )
 def test_it_listens_at_the_port_of_its_address_unless_told_otherwise(url, listen, expected):
     assert wanted(url, listen, ()).listen == expected
+
+
+@pytest.mark.parametrize("listen", ["999.1.1.1:8443", "1.2.3:8443", "[::z]:8443"])
+def test_an_address_that_nobody_can_listen_on_is_refused_before_anything_is_made(tmp_path, listen):
+    host = listen.rpartition(":")[0].strip("[]")
+    with pytest.raises(ConfigError, match=re.escape(host)):
+        init(tmp_path, listen=listen)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_address_to_listen_on_is_not_silently_ignored(tmp_path):

@@ -1,10 +1,10 @@
 """What processes say on standard error: text with colour on a terminal, JSON lines elsewhere."""
 
 import json
-import os
-import pty
 import subprocess
 import sys
+
+from terminal_bench import shown_on_a_terminal
 
 CODE = """
 from shared.event_log import EventLine
@@ -22,19 +22,8 @@ def in_a_pipe():
 
 
 def on_a_terminal(**environment):
-    mine, theirs = pty.openpty()
-    variables = os.environ | {"COLUMNS": "100", "TERM": "xterm-256color"} | environment
-    with subprocess.Popen([sys.executable, "-c", CODE], stderr=theirs, env=variables) as process:
-        os.close(theirs)
-        seen = b""
-        try:
-            while chunk := os.read(mine, 65536):
-                seen += chunk
-        except OSError:
-            pass  # the other end was closed
-        os.close(mine)
-    assert process.returncode == 0
-    return seen.decode()
+    command = [sys.executable, "-c", CODE]
+    return shown_on_a_terminal(command, columns=100, streams=["stderr"], **environment)
 
 
 def test_elsewhere_every_line_is_json_with_fixed_fields():
