@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.admin_client import call
-from coordinator.config import CoordinatorConfig, Plan, load_config, load_plan
+from coordinator.config import CoordinatorConfig, load_config
 from coordinator.membership import agents_of
+from coordinator.plan import Plan, load_plan
 from coordinator.records import Outcome
 from coordinator.setup import identity_path
 from coordinator.store import Store

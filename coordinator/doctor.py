@@ -10,7 +10,8 @@ from pathlib import Path
 
 from coordinator.admin_client import call
 from coordinator.certificates import expiry as certificate_end
-from coordinator.config import CoordinatorConfig, load_config, load_plan
+from coordinator.config import CoordinatorConfig, load_config
+from coordinator.plan import load_plan
 from coordinator.roster_files import FEDERATION_KEY, is_due, is_encrypted
 from coordinator.setup import identity_path
 from coordinator.store import Store

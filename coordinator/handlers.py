@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from coordinator.commands import tokens_of
-from coordinator.config import CoordinatorConfig, Plan
+from coordinator.config import CoordinatorConfig
 from coordinator.follow import size
+from coordinator.plan import Plan
 from coordinator.records import Run
 from coordinator.runs import submit
 from coordinator.store import Store

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from coordinator import strategies
-from coordinator.config import Plan
+from coordinator.plan import Plan
 from coordinator.robust import robust_mean
 from coordinator.schedules import averaged, factor
 from coordinator.strategies import MeanUpdate, Model, Settings, State

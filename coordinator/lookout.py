@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from coordinator.certificates import expiry
-from coordinator.config import CoordinatorConfig, Plan
+from coordinator.config import CoordinatorConfig
 from coordinator.dashboard import PageAddress, dashboard
 from coordinator.dashboard.view import Pages
 from coordinator.gateway import Gateway
 from coordinator.live import Live
 from coordinator.membership import agents_of
 from coordinator.metrics import Metrics, Readings
+from coordinator.plan import Plan
 from coordinator.records import RunState
 from coordinator.store import Store
 from coordinator.tls import authority_path

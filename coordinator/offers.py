@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinator.config import Plan
+from coordinator.plan import Plan
 from shared.identity import Signer
 from shared.messages import Attempt, Request, RoundOffer, Stage, Tensor, make_request
 from shared.parameters import model_hash

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 from coordinator import pacing
-from coordinator.config import Plan
 from coordinator.offers import Proposal
+from coordinator.plan import Plan
 from coordinator.records import RoundRecord
 from coordinator.rounds import RoundMachine
 from coordinator.shards import ShardedMachine

@@ -5,9 +5,9 @@ from typing import Any
 
 from coordinator import judgement, pacing
 from coordinator.complaints import Complaints
-from coordinator.config import Plan
 from coordinator.judgement import Scored
 from coordinator.offers import assumed_corrupt
+from coordinator.plan import Plan
 from coordinator.records import RoundRecord
 from coordinator.restored import Restored
 from shared.errors import RunFailed, RunLost

@@ -11,9 +11,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from coordinator import checkpoint, judgement, run_files
-from coordinator.config import Plan
 from coordinator.learning import Learned
 from coordinator.offers import secagg_params, training_plan
+from coordinator.plan import Plan
 from coordinator.records import Run, RunState
 from coordinator.store import Store
 from coordinator.underway import Evaluate, OpenRun

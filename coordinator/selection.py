@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from coordinator import cohort, pacing
 from coordinator.attempt import Surroundings
-from coordinator.config import Plan
 from coordinator.eligibility import RESTING, ineligible
+from coordinator.plan import Plan
 from coordinator.run_memory import RunMemory
 from coordinator.store import Store
 from shared.event_log import Event

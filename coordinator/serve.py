@@ -23,13 +23,14 @@ from coordinator.attempt import Surroundings
 from coordinator.certificate_keeper import CertificateKeeper
 from coordinator.child_process import raise_file_limit
 from coordinator.commands import keys_of, status_of
-from coordinator.config import CoordinatorConfig, load_config, load_plan
+from coordinator.config import CoordinatorConfig, load_config
 from coordinator.enrollment import JoinDesk
 from coordinator.execution import Execution, keep_newest_head
 from coordinator.flower_runtime import FlowerRuntime
 from coordinator.gateway import Gateway
 from coordinator.lookout import Lookout
 from coordinator.membership import agents_of
+from coordinator.plan import load_plan
 from coordinator.roster_keeper import RosterKeeper
 from coordinator.runs import submit
 from coordinator.setup import identity_path

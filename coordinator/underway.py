@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinator.config import Plan
+from coordinator.plan import Plan
 from coordinator.records import Evaluation
 from shared.messages import Tensor
 from shared.tasks.spec import TaskSpec

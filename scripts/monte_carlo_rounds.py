@@ -19,8 +19,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from toy_machine_bench import lost_agents, play, toy_stages  # noqa: E402
 
-from coordinator.config import SecaggSection  # noqa: E402
 from coordinator.pacing import Rates  # noqa: E402
+from coordinator.plan_sections import SecaggSection  # noqa: E402
 
 
 def success(  # noqa: PLR0917 - the six numbers of one row

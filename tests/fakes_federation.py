@@ -17,8 +17,8 @@ from agent.policy import Policy, SecaggPolicy
 from agent.session import Session
 from agent.state import AgentHome, Pinned
 from coordinator.attempt import Surroundings
-from coordinator.config import Plan
 from coordinator.driver import Driver
+from coordinator.plan import Plan
 from coordinator.records import EnrolledAgent, RunState
 from coordinator.runs import open_run, submit
 from coordinator.store import Store

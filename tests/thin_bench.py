@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from agent.policy import Policy, SecaggPolicy
-from coordinator.config import Plan
+from coordinator.plan import Plan
 from shared.messages import Tensor
 from shared.tasks import registry
 from shared.tasks.spec import Examples, Options

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from coordinator.config import Plan
+from coordinator.plan import Plan
 from coordinator.records import Outcome, RoundRecord
 from coordinator.reports.facts import RunFacts
 

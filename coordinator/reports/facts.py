@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from coordinator.config import Plan
 from coordinator.offers import training_plan
+from coordinator.plan import Plan
 from coordinator.records import Outcome, RoundRecord, Run
 from shared.metrics import Scores, scores
 from shared.plan import TrainingPlan

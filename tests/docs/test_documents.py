@@ -12,8 +12,9 @@ import agent.cli
 import coordinator.cli
 from agent.config import AgentConfig
 from agent.policy import Policy
-from coordinator.config import CoordinatorConfig, Plan, load_plan
+from coordinator.config import CoordinatorConfig
 from coordinator.offers import secagg_params, training_plan
+from coordinator.plan import Plan, load_plan
 from shared.config import load
 from shared.errors import RefusalCode
 from shared.event_log import Event

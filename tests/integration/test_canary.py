@@ -16,13 +16,13 @@ from agent.dp.ledger_store import LedgerStore
 from agent.own_metrics import OwnMetrics
 from agent.page_view import JOURNAL, own_state, page
 from coordinator import checkpoint
-from coordinator.config import Plan
 from coordinator.evaluation import Evaluator
 from coordinator.exports.points import points
 from coordinator.gateway.counts import Counts
 from coordinator.live import Live
 from coordinator.look_commands import one_round
 from coordinator.metrics import Metrics, Readings
+from coordinator.plan import Plan
 from coordinator.reports import build, round_tables, rounds_csv
 from coordinator.reports.facts import RunFacts
 from coordinator.reports.live_page import View, live_page, run_sections

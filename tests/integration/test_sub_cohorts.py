@@ -6,7 +6,7 @@ import pytest
 from crash_bench import Scenario, World
 from thin_bench import POLICY, thin_plan
 
-from coordinator.config import Plan
+from coordinator.plan import Plan
 from shared.errors import RunFailed
 from shared.secagg.sharding import partition
 

@@ -35,7 +35,7 @@ def main() -> None:
     from thin_bench import ThinTask
 
     from agent.state import AgentHome
-    from coordinator.config import Plan
+    from coordinator.plan import Plan
     from coordinator.store import Store
     from shared import messages
 

@@ -7,7 +7,7 @@ from pydantic import ValidationError
 from secagg_bench import CTX, LENIENT, identities, one_hot, params
 
 from coordinator.complaints import Complaints
-from coordinator.config import Plan
+from coordinator.plan import Plan
 from coordinator.rounds import Abort, Deadlines, Finish, RoundMachine, Send
 from coordinator.shards import ShardedMachine
 from shared.errors import RefusalCode

@@ -7,8 +7,9 @@ import pytest
 from toy_machine_bench import lost_agents, play, toy_stages
 
 from coordinator.cohort import needed, needed_for_quorum, select, survival
-from coordinator.config import Plan, SecaggSection
 from coordinator.pacing import KEPT, WAVE, deadlines, rates, resting, waves
+from coordinator.plan import Plan
+from coordinator.plan_sections import SecaggSection
 from coordinator.records import Outcome, RoundRecord
 from shared.messages import Stage
 

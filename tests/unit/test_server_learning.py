@@ -7,9 +7,9 @@ import pytest
 from pydantic import ValidationError
 
 from coordinator import run_files
-from coordinator.config import Plan
 from coordinator.judgement import Scored, best, converged, harmful, score, scored
 from coordinator.learning import Learned, Learner, same
+from coordinator.plan import Plan
 from coordinator.records import Outcome, RoundRecord
 from coordinator.robust import robust_mean
 from coordinator.schedules import averaged, factor
