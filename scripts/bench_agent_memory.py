@@ -20,7 +20,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from processes_bench import BIN, free_port, run, wait_until  # noqa: E402
+from ports_bench import free_port  # noqa: E402
+from processes_bench import BIN, run, wait_until  # noqa: E402
 
 from agent.doctor_standing import needed_memory  # noqa: E402
 from shared.parameters import count  # noqa: E402

@@ -27,7 +27,8 @@ from typing import Self
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
 
-from processes_bench import BIN, free_port, run, wait_until  # noqa: E402
+from ports_bench import free_port  # noqa: E402
+from processes_bench import BIN, run, wait_until  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from transport_bench import Bench  # noqa: E402

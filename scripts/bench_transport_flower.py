@@ -20,7 +20,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from processes_bench import BIN, free_port  # noqa: E402
+from ports_bench import free_port  # noqa: E402
+from processes_bench import BIN  # noqa: E402
 
 from shared import flower_environment  # noqa: E402, F401 - before flwr: no telemetry
 

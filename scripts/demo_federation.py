@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import json
 import os
+import random
 import shlex
 import signal
 import socket
@@ -226,7 +227,7 @@ class Demo:
                 name, "agent", "run", "--join", f"@{path}", "--data", str(self.home / "data" / name),
                 "--policy", str(self.home / "policy.toml"),
             )  # fmt: skip
-        self._wait_for("pending", 60)
+        self._wait_for("pending", 180)
         for name in self.names:
             (self.home / f"{name}.token").unlink()
 
@@ -401,10 +402,12 @@ def run(command: list[str], env: dict[str, str] | None = None) -> str:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Below those the kernel hands out by itself, one of which somebody could be given meanwhile."""
+    for port in random.sample(range(10_240, 32_768), 100):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise DemoError("a hundred ports of 127.0.0.1 between 10240 and 32767 are in use")
 
 
 def die_with_parent() -> None:

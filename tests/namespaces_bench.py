@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Self
 
@@ -109,8 +110,9 @@ class Network:
 
     def flows(self, name: str) -> list[tuple[object, ...]]:
         """Every different packet flow seen on that machine so far: interface, protocol, from, to."""
-        lines = (self.folder / f"{name}.flows").read_text().splitlines()[1:]
-        return [tuple(json.loads(line)) for line in lines]
+        text = (self.folder / f"{name}.flows").read_text()
+        whole = text[: text.rfind("\n") + 1]  # the sniffer may be in the middle of a line
+        return [tuple(json.loads(line)) for line in whole.splitlines()[1:]]
 
     def _build(self) -> None:
         ip("netns", "add", self.switch)
@@ -134,7 +136,7 @@ class Network:
             ip("-n", space, "link", "set", device, "up")
         ip("-n", space, "route", "add", "default", "via", "10.77.0.254")
         files = Path("/etc/netns") / space
-        files.mkdir(parents=True)
+        files.mkdir(parents=True, exist_ok=True)
         (files / "hosts").write_text(f"127.0.0.1 localhost\n{self.addresses['server']} {HOST}\n")
         (files / "resolv.conf").write_text("nameserver 192.0.2.53\n")
         self._sniff(name)
@@ -147,3 +149,4 @@ class Network:
             )
         while not path.read_text().startswith("ready"):
             assert self.sniffers[name].poll() is None, "the sniffer did not start"
+            time.sleep(0.02)

@@ -3,23 +3,17 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 from fakes_federation import write_digits
+from ports_bench import free_port
 
 BIN = Path(sys.executable).parent
 WIRETAP = Path(__file__).parent / "system" / "wiretap.py"
 POLICY = "epsilon_max = 8.0\ndelta = 1e-5\n[secagg]\nn_min = 3\nc_min = 0\n"
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def run(*command, home=None, check=True, text=None, timeout=120):
@@ -68,6 +62,7 @@ class Machine:
         *self.pieces, self.test = write_digits(self.folder, agents, records)
         self.names = [f"agent-{number}" for number in range(1, agents + 1)]
         self.processes = {}
+        self._spawned = []
         self.port = free_port()
         (self.folder / "policy.toml").write_text(POLICY)
         run("coordinator", "init", "--url", f"https://127.0.0.1:{self.port}", "--listen", f"127.0.0.1:{self.port}",
@@ -90,11 +85,16 @@ class Machine:
                 env=os.environ | variables | environment,
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
+        self._spawned.append(self.processes[name])
         return self.processes[name]
 
     def serve(self):
-        self.spawn("coordinator", "coordinator", "serve")
-        wait_until(lambda: self.status()["pid"], 60, lambda: f"serve: {self.log('coordinator')}")
+        serving = self.spawn("coordinator", "coordinator", "serve")
+        wait_until(
+            lambda: self.status()["pid"] == serving.pid,
+            120,
+            lambda: f"serve: {self.log('coordinator')}",
+        )
 
     def start_agent(self, name, *arguments, **environment):
         return self.spawn(name, "agent", "run", *arguments, **environment)
@@ -114,7 +114,7 @@ class Machine:
                 "--policy",
                 self.folder / "policy.toml",
             )
-        self.wait_for("pending", 60)
+        self.wait_for("pending", 120)
         run("coordinator", "roster", "sign", "--yes", home=self.home)
         self.wait_for("connected", 120)
 
@@ -146,19 +146,19 @@ class Machine:
         return path
 
     def train(self, plan, **options):
-        return run("coordinator", "run", "--json", plan, home=self.home, timeout=240, **options)
+        return run("coordinator", "run", "--json", plan, home=self.home, timeout=600, **options)
 
     def log(self, name):
         path = self.folder / name / "out.log"
-        return path.read_text() if path.exists() else ""
+        return path.read_text(errors="replace") if path.exists() else ""
 
-    def stop(self, name, number=signal.SIGTERM, seconds=12):
+    def stop(self, name, number=signal.SIGTERM, seconds=60):
         process = self.processes.pop(name)
         process.send_signal(number)
         return process.wait(timeout=seconds)
 
     def close(self):
-        for process in self.processes.values():
+        for process in self._spawned:
             if process.poll() is None:
                 process.kill()
                 process.wait()

@@ -86,7 +86,7 @@ class Machines:
         for process in self.started:
             process.terminate()
         for process in self.started:
-            process.wait(timeout=15)
+            process.wait(timeout=120)
 
 
 def start_devices(machines, names, tokens, pieces, command):
@@ -111,4 +111,4 @@ def await_rounds(machines, wanted):
         found = json.loads(machines.run("server", "coordinator rounds --json"))
         return [row["round"] for row in found if row["outcome"] == "committed"][: len(wanted)]
 
-    wait_until(lambda: committed() == wanted, 180, lambda: f"rounds {wanted}: {committed()}")
+    wait_until(lambda: committed() == wanted, 400, lambda: f"rounds {wanted}: {committed()}")

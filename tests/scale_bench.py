@@ -17,7 +17,7 @@ from shared import flower_environment  # noqa: F401 - first: Flower reads its sw
 # isort: split
 import numpy as np
 from forks_bench import end_with
-from processes_bench import free_port
+from ports_bench import free_port
 from thin_bench import SPEC, ThinShelf, ThinTask, ThinTrainer, thin_plan
 
 import coordinator.execution as execution_module

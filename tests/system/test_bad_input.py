@@ -7,7 +7,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from processes_bench import POLICY, Machine, free_port, run
+from ports_bench import free_port
+from processes_bench import POLICY, Machine, run
 
 pytestmark = pytest.mark.system
 GOOD_PLAN = """[task]
@@ -26,6 +27,10 @@ count = 1
 def machine(tmp_path_factory):
     made = Machine(tmp_path_factory.mktemp("mistakes"), agents=3)
     try:
+        made.serve()
+        made.stop("coordinator")
+        made.still = made.folder / "still"  # as it is when nobody serves, to be copied and broken
+        shutil.copytree(made.home, made.still)
         made.serve()
         yield made
     finally:
@@ -221,9 +226,7 @@ def test_a_homeless_command_says_how_to_begin(tmp_path):
 
 def test_a_lost_database_is_damage_and_not_a_fresh_start(machine, tmp_path):
     home = tmp_path / "c"
-    shutil.copytree(
-        machine.home, home, ignore=shutil.ignore_patterns("admin.sock", "runtime", "state.db*")
-    )
+    shutil.copytree(machine.still, home, ignore=shutil.ignore_patterns("state.db*"))
     for command in (["rounds"], ["serve"], ["invite", "a"]):
         fails("coordinator", *command, home=home, code=65, says=["state.db", "missing", "backup"])
     url = f"https://127.0.0.1:{machine.port}"
@@ -269,7 +272,7 @@ def test_wrong_options_of_a_task_and_broken_test_data_are_told_at_submission(mac
 
 def test_a_key_that_others_can_read_stops_everything(machine, tmp_path):
     home = tmp_path / "c"
-    shutil.copytree(machine.home, home, ignore=shutil.ignore_patterns("admin.sock", "runtime"))
+    shutil.copytree(machine.still, home)
     (home / "identity.key").chmod(0o644)
     fails("coordinator", "serve", home=home, code=65, says=["identity.key", "chmod 600"])
 
@@ -277,7 +280,7 @@ def test_a_key_that_others_can_read_stops_everything(machine, tmp_path):
 @pytest.mark.parametrize("name", ["serve.lock", "state.db", "events.jsonl", "identity.key"])
 def test_a_link_in_the_coordinators_home_is_not_followed(machine, tmp_path, name):
     home, elsewhere = tmp_path / "c", tmp_path / "elsewhere"
-    shutil.copytree(machine.home, home, ignore=shutil.ignore_patterns("admin.sock", "runtime"))
+    shutil.copytree(machine.still, home)
     shutil.copy(home / name, elsewhere)
     before = elsewhere.read_bytes()
     (home / name).unlink()

@@ -38,7 +38,7 @@ def trained(network, tmp_path_factory):
         machines.run("server", init)
         tokens = machines.run("server", invite).split()
         machines.start("server", serve)
-        wait_until(lambda: serving(machines, looks[0]), 60, "serve")
+        wait_until(lambda: serving(machines, looks[0]), 120, "serve")
         start_devices(machines, NAMES[1:], tokens, write_digits(folder, 3, 60), run_agent)
         await_rounds(machines, [1, 2, 3, 4, 5])
         shown = {look: machines.run("server", look) for look in looks if "coordinator" in look}
@@ -90,4 +90,4 @@ def test_the_server_talks_to_its_devices_and_to_itself_only(network, trained):
 def test_the_sniffers_would_have_seen_a_stray_packet(network, trained, name):
     """Control: last, since it leaves a trace."""
     subprocess.run([*network.inside(name), sys.executable, "-c", STRAY], check=True)
-    wait_until(lambda: any("198.51.100.9" in flow for flow in network.flows(name)), 20, "the stray")
+    wait_until(lambda: any("198.51.100.9" in flow for flow in network.flows(name)), 60, "the stray")

@@ -52,7 +52,7 @@ def releases(folder):
             process.terminate()
         for process in made.processes.values():
             try:
-                process.wait(15)
+                process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait(5)
@@ -65,7 +65,7 @@ def test_a_new_coordinator_works_with_agents_of_the_release_before(tmp_path):
             made.start("0,1", 1, 1),
             made.start("2,3", 1, 2),
         ]
-        wait_until(made.committed, 90, lambda: "\n".join(log.read_text()[-1500:] for log in logs))
+        wait_until(made.committed, 240, lambda: "\n".join(log.read_text()[-1500:] for log in logs))
         (record,) = made.members.records()
     assert len(record.survived) == AGENTS
 
@@ -81,7 +81,7 @@ def test_releases_that_share_no_version_say_so_in_one_sentence(tmp_path, coordin
         log = made.start("0,1,2,3", *agents)
         wait_until(
             lambda: len(re.findall(SENTENCE, log.read_text())) >= AGENTS,
-            90,
+            240,
             lambda: log.read_text()[-1500:],
         )
         assert not made.committed()
