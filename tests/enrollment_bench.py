@@ -154,14 +154,14 @@ def free_server(app: Starlette, chain: Path, key: Path, host: str = "127.0.0.1")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
     thread.start()
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 60
     while not server.started and time.monotonic() < give_up:
         time.sleep(0.01)
     try:
         yield listener.getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(60)
         listener.close()
 
 

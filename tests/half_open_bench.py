@@ -2,7 +2,7 @@
 
 Half of them stay silent before TLS, half stop in the middle of a request's headers. Every tenth
 address of 127.0.0.0/8 or so takes part. Prints one JSON line when all are open and one at the end:
-how many are still open ten seconds after the last was opened.
+the age of the oldest when it was closed, and how many were closed within a minute.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ import sys
 import time
 
 HALF = b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\nx-"
-DEADLINE_S = 10.0
+PATIENCE_S = 60.0
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter, float]
 PARALLEL = 64
 
@@ -35,10 +35,10 @@ async def open_one(port: int, number: int, gate: asyncio.Semaphore) -> Opened | 
 
 
 async def lives(opened: Opened) -> float:
-    """Seconds until the other side closed it; infinite when it did not within the deadline."""
+    """Seconds until the other side closed it; infinite when it did not within PATIENCE_S."""
     reader, _writer, began = opened  # a writer nobody holds would close the connection
     try:
-        await asyncio.wait_for(reader.read(), DEADLINE_S + began - time.monotonic() + 2.0)
+        await asyncio.wait_for(reader.read(), PATIENCE_S + began - time.monotonic())
     except TimeoutError:
         return float("inf")
     except OSError:

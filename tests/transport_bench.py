@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
+from ports_bench import free_port
 
 from agent.client_app import build
 from agent.flower_link import FlowerLink
@@ -27,6 +28,7 @@ from shared.messages import Attempt, Reply, Request, Stage, make_reply, make_req
 from shared.roster import agent_id
 
 RUN = "run-1"
+PATIENCE_S = 60.0  # where time is not what a test claims
 
 
 class Events:
@@ -99,19 +101,27 @@ class BenchAgent:
     def stop(self) -> None:
         self.stop_event.set()
         if self.thread is not None:
-            self.thread.join(12)
+            self.thread.join(PATIENCE_S)
             assert not self.thread.is_alive()
 
 
 class SkewedClock:
-    """The system's clock, moved."""
+    """The system's clock, moved, or its monotonic side stopped."""
 
     def __init__(self) -> None:
         self.monotonic_offset = 0.0
         self.wall_offset = 0.0
+        self._stopped: float | None = None
 
     def monotonic(self) -> float:
-        return time.monotonic() + self.monotonic_offset
+        running = time.monotonic() if self._stopped is None else self._stopped
+        return running + self.monotonic_offset
+
+    def stop(self) -> None:
+        self._stopped = time.monotonic()
+
+    def go_on(self) -> None:
+        self._stopped = None
 
     def wall(self) -> float:
         return time.time() + self.wall_offset
@@ -146,7 +156,9 @@ class Bench:
         self.runtime.set_members([agent.member for agent in self.agents])
         self.runtime.start()
         self.gateway.start(
-            "127.0.0.1", port, (self.home / "gateway.crt", self.home / "gateway.key")
+            "127.0.0.1",
+            port or free_port(),
+            (self.home / "gateway.crt", self.home / "gateway.key"),
         )
         if links:
             for agent in self.agents:
@@ -163,7 +175,7 @@ class Bench:
         self.folder.cleanup()
 
     def await_connected(
-        self, agents: list[BenchAgent] | None = None, timeout_s: float = 15
+        self, agents: list[BenchAgent] | None = None, timeout_s: float = PATIENCE_S
     ) -> None:
         wanted = self.agents if agents is None else agents
         await_true(
@@ -171,6 +183,11 @@ class Bench:
             timeout_s,
             "the agents did not connect",
         )
+
+    def await_poll(self, agent: BenchAgent) -> None:
+        """Until its poll is held, and not only its session known."""
+        node = self.gateway._nodes.agent(agent.agent_id)
+        await_true(lambda: node.polls > 0, PATIENCE_S, "no poll is held")
 
     def requests(
         self, stage: Stage, attempt: int = 1, body: bytes = b"hello", bulk: bytes | None = None
@@ -182,14 +199,16 @@ class Bench:
             for agent in self.agents
         }
 
-    def collect(self, expected: int, timeout_s: float = 20) -> list[Incoming]:
+    def collect(self, expected: int, timeout_s: float = PATIENCE_S) -> list[Incoming]:
         end = time.monotonic() + timeout_s
         found: list[Incoming] = []
         while len(found) < expected and time.monotonic() < end:
             found += self.runtime.receive(min(1.0, end - time.monotonic()))
         return found
 
-    def exchange(self, requests: Mapping[bytes, Request], timeout_s: float = 30) -> list[Incoming]:
+    def exchange(
+        self, requests: Mapping[bytes, Request], timeout_s: float = PATIENCE_S
+    ) -> list[Incoming]:
         stored = self.runtime.send(requests, ttl_s=timeout_s)
         assert stored == frozenset(requests)
         return self.collect(len(requests), timeout_s)

@@ -6,12 +6,15 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
 from certificates_bench import Operator
-from transport_bench import Bench, BenchAgent, await_true, federation
+from load_bench import Stopwatch
+from ports_bench import free_port
+from transport_bench import PATIENCE_S, Bench, BenchAgent, await_true, federation
 
 from agent.flower_link.fleet_client import server_address
 from coordinator.flower_runtime.superlink import self_signed
@@ -29,8 +32,8 @@ def bench():
         yield running
 
 
-def await_end(agent: BenchAgent, timeout_s: float = 10) -> BaseException:
-    await_true(lambda: agent.error is not None, timeout_s, f"it still runs: {agent.status}")
+def await_end(agent: BenchAgent) -> BaseException:
+    await_true(lambda: agent.error is not None, PATIENCE_S, f"it still runs: {agent.name}")
     return agent.error
 
 
@@ -49,7 +52,7 @@ def test_stops_when_it_is_revoked(bench):
     agent.start(bench.url, bench.certificate)
     bench.await_connected([agent])
     bench.runtime.set_members(members)
-    error = await_end(agent, 2)
+    error = await_end(agent)
     assert isinstance(error, EnrollmentError)
     assert "revoked" in str(error)
 
@@ -107,7 +110,7 @@ def test_a_wrong_clock_is_explained_and_not_fatal(bench):
         members = [agent.member for agent in bench.agents]
         bench.runtime.set_members([*members, agent.member])
         agent.start(bench.url, bench.certificate)
-        await_true(lambda: any("clock" in line for line in agent.status), 20, "not a word")
+        await_true(lambda: any("clock" in line for line in agent.status), PATIENCE_S, "not a word")
         assert agent.error is None
         agent.stop()
     finally:
@@ -116,12 +119,9 @@ def test_a_wrong_clock_is_explained_and_not_fatal(bench):
 
 
 def test_waits_for_a_coordinator_that_is_not_there():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     agent = BenchAgent("patient")
-    agent.start(f"https://127.0.0.1:{port}", self_signed()[0])
-    await_true(lambda: "no connection" in "".join(agent.status[-1:]), 20, "not a word")
+    agent.start(f"https://127.0.0.1:{free_port()}", self_signed()[0])
+    await_true(lambda: "no connection" in "".join(agent.status[-1:]), PATIENCE_S, "not a word")
     time.sleep(1)
     assert agent.error is None
     agent.stop()
@@ -180,7 +180,7 @@ def test_does_not_follow_a_redirect(tmp_path):
     decoy = Decoy(tmp_path, 307, {"location": "/elsewhere", "content-length": "0"}, b"")
     agent = BenchAgent("straight")
     agent.start(decoy.url, decoy.certificate)
-    await_true(lambda: decoy.paths, 20, "it never asked")
+    await_true(lambda: decoy.paths, PATIENCE_S, "it never asked")
     time.sleep(0.5)
     agent.stop()
     decoy.stop()
@@ -193,7 +193,7 @@ def test_reads_no_answer_longer_than_an_object(tmp_path):
     with Path("/proc/self/statm").open() as file:
         before = int(file.read().split()[1])
     agent.start(decoy.url, decoy.certificate)
-    await_true(lambda: any("no connection" in line for line in agent.status), 10, "no word")
+    await_true(lambda: any("no connection" in line for line in agent.status), PATIENCE_S, "no word")
     agent.stop()
     decoy.stop()
     with Path("/proc/self/statm").open() as file:
@@ -210,23 +210,29 @@ def test_refuses_an_address_that_is_not_https_host_port(url):
 
 
 def connect(bench: Bench, *, tls: bool) -> socket.socket:
-    raw = socket.create_connection(("127.0.0.1", bench.gateway.port), timeout=5)
+    raw = socket.create_connection(("127.0.0.1", bench.gateway.port), timeout=PATIENCE_S)
     if not tls:
         return raw
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=bench.certificate.decode())
-    return context.wrap_socket(raw, server_hostname="127.0.0.1")
-
-
-def closed_after(sock: socket.socket) -> float:
-    began = time.monotonic()
     try:
+        return context.wrap_socket(raw, server_hostname="127.0.0.1")
+    except OSError:  # on a busy machine a handshake may take longer than this gateway allows
+        raw.close()
+        return connect(bench, tls=tls)
+
+
+def say(sock: socket.socket, text: bytes) -> None:
+    """As far as the other side still listens."""
+    with suppress(OSError):
+        sock.sendall(text)
+
+
+def await_close(sock: socket.socket) -> None:
+    with suppress(ConnectionError, ssl.SSLError):
         while sock.recv(4096):
             pass
-    except OSError:
-        pass
     sock.close()
-    return time.monotonic() - began
 
 
 def test_silent_and_half_spoken_connections_are_cut(bench):
@@ -234,22 +240,27 @@ def test_silent_and_half_spoken_connections_are_cut(bench):
     idle = [connect(bench, tls=True) for _ in range(20)]
     half = [connect(bench, tls=True) for _ in range(20)]
     for sock in half:
-        sock.sendall(b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\nx-")
-    assert len(bench.exchange(bench.requests(Stage.SHARE), 5)) == 1
-    bench.runtime.forget()
-    for sock in silent + idle + half:
-        assert closed_after(sock) < 4
+        say(sock, b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\nx-")
+    with Stopwatch() as watch:
+        assert len(bench.exchange(bench.requests(Stage.SHARE))) == 1
+        bench.runtime.forget()
+        for sock in silent + idle + half:
+            await_close(sock)
+    assert watch.within(5), watch
 
 
 def test_a_body_that_comes_too_slowly_is_refused(bench):
-    sock = connect(bench, tls=True)
-    sock.sendall(b"POST /v1/join HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
-    began = time.monotonic()
-    sock.sendall(b"x")
-    answer = sock.recv(4096)
+    answer, until = b"", time.monotonic() + PATIENCE_S
+    while not answer and time.monotonic() < until:  # it is cut when already its head comes too late
+        sock = connect(bench, tls=True)
+        with Stopwatch() as watch:
+            say(sock, b"POST /v1/join HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
+            say(sock, b"x")
+            with suppress(ConnectionError, ssl.SSLError):
+                answer = sock.recv(4096)
+        sock.close()
     assert b" 408 " in answer.splitlines()[0]
-    assert time.monotonic() - began < 3
-    sock.close()
+    assert watch.within(3), watch
 
 
 def test_refuses_tls_below_1_3(bench):
@@ -268,8 +279,8 @@ def test_a_held_poll_times_out_empty_and_costs_superlink_nothing(bench):
     assert bench.runtime.presence()[agent.agent_id].connected
 
 
-def test_forty_megabytes_go_both_ways(bench):
+def test_forty_megabytes_go_both_ways():
     bulk = os.urandom(40 << 20)
-    (incoming,) = bench.exchange(bench.requests(Stage.MASKED, bulk=bulk), 60)
+    with federation(1) as bench:  # with the product's own deadlines, not those of above
+        (incoming,) = bench.exchange(bench.requests(Stage.MASKED, bulk=bulk), 200)
     assert incoming.reply.bulk == bulk[::-1]
-    bench.runtime.forget()

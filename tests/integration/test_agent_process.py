@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from transport_bench import Bench, await_true, federation
+from load_bench import Stopwatch
+from transport_bench import PATIENCE_S, Bench, await_true, federation
 
 from shared.messages import Stage
 
@@ -90,21 +90,21 @@ def connected(bench: Bench) -> bool:
 
 def test_a_killed_agent_is_missed_at_once_and_back_when_its_process_is(bench):
     first = start(bench, 1)
-    await_true(lambda: connected(bench), 20, "it did not come up")
-    time.sleep(1)  # until its poll is held
-    first.kill()
-    killed = time.monotonic()
-    await_true(lambda: not connected(bench), 3, "nobody missed it")
-    assert time.monotonic() - killed < 2
+    await_true(lambda: connected(bench), PATIENCE_S, "it did not come up")
+    bench.await_poll(bench.agents[0])
+    with Stopwatch() as watch:
+        first.kill()
+        await_true(lambda: not connected(bench), PATIENCE_S, "nobody missed it")
+    assert watch.within(2), watch
     first.wait()
-    second = start(bench, 2)
-    began = time.monotonic()
-    await_true(lambda: connected(bench), 20, "it did not come back")
-    assert time.monotonic() - began < 10  # about a second on an idle machine, nearly all imports
+    with Stopwatch() as watch:
+        second = start(bench, 2)
+        await_true(lambda: connected(bench), PATIENCE_S, "it did not come back")
+    assert watch.within(10), watch  # about a second on an idle machine, nearly all imports
     (incoming,) = bench.exchange(bench.requests(Stage.SHARE))
     assert incoming.reply.body == b"done"
     second.terminate()
-    assert second.wait(10) == 0
+    assert second.wait(PATIENCE_S) == 0
     output = second.stdout.read()
     assert "accepted" in output
     assert output.splitlines()[-1] == "False"  # the link needs no torch
@@ -115,17 +115,17 @@ def test_a_killed_agent_is_missed_at_once_and_back_when_its_process_is(bench):
 def test_a_message_that_died_with_its_agent_is_answered_by_the_next_process(bench):
     bulk = os.urandom(20 << 20)
     first = start(bench, 3, delay_s=60)
-    await_true(lambda: connected(bench), 20, "it did not come up")
-    assert bench.runtime.send(bench.requests(Stage.ROUND, 2, bulk=bulk), ttl_s=60)
+    await_true(lambda: connected(bench), PATIENCE_S, "it did not come up")
+    assert bench.runtime.send(bench.requests(Stage.ROUND, 2, bulk=bulk), ttl_s=200)
     for line in first.stdout:
         if line.strip() == "working":
             break
     first.kill()
     first.wait()
     second = start(bench, 4)
-    (incoming,) = bench.collect(1, 30)
+    (incoming,) = bench.collect(1)
     assert incoming.reply.body == b"done"
     second.terminate()
-    assert second.wait(10) == 0
+    assert second.wait(PATIENCE_S) == 0
     bench.runtime.forget()
     assert bench.gateway.store.bytes_held == 0

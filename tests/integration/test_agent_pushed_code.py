@@ -122,7 +122,7 @@ def test_an_agent_never_fetches_imports_or_unpickles_what_it_is_pushed(tmp_path,
     agent = BenchAgent("target")
     with free_server(app, tmp_path / "evil.crt", tmp_path / "evil.key") as port:
         agent.start(f"https://127.0.0.1:{port}", certificate)
-        await_true(lambda: evil.replies or "ended early" in " ".join(agent.status), 10, "no answer")
+        await_true(lambda: evil.replies or "ended early" in " ".join(agent.status), 60, "no answer")
         agent.stop()
     assert agent.error is None
     assert agent.requests == [], "the session was asked"

@@ -31,17 +31,17 @@ def test_a_device_tells_its_condition_before_it_polls_and_again_when_it_changes(
     assert told(bench, agent) is None
     agent.condition = ON_BATTERY
     bench.exchange(bench.requests(Stage.SHARE))  # ends the held poll
-    await_true(lambda: told(bench, agent) == ON_BATTERY, 10, "nothing was told")
+    await_true(lambda: told(bench, agent) == ON_BATTERY, 60, "nothing was told")
     agent.condition = Condition(charging=True, battery=True, idle=True)
     bench.exchange(bench.requests(Stage.SHARE))
-    await_true(lambda: told(bench, agent) == agent.condition, 10, "the change was not told")
+    await_true(lambda: told(bench, agent) == agent.condition, 60, "the change was not told")
 
 
 def test_a_new_session_has_told_nothing_yet(bench):
     (agent,) = bench.agents
     agent.condition = ON_BATTERY
     bench.exchange(bench.requests(Stage.SHARE))
-    await_true(lambda: told(bench, agent) is not None, 10, "nothing was told")
+    await_true(lambda: told(bench, agent) is not None, 60, "nothing was told")
     agent.stop()
     agent.condition = None
     agent.start(bench.url, bench.certificate)

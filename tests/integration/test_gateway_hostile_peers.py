@@ -10,7 +10,8 @@ import httpx
 import pytest
 from certificates_bench import Operator
 from fleet_raw_bench import FLEET, RawAgent, code, connected_pair, pull_body
-from transport_bench import Bench, federation
+from load_bench import Stopwatch
+from transport_bench import PATIENCE_S, Bench, await_true, federation
 
 from coordinator.gateway.vocabulary import GatewaySettings
 from shared.certificates import pinned_context
@@ -32,7 +33,7 @@ def pair(bench):
         yield agents
 
 
-def answers(bench, data, wait_s=1.0):
+def answers(bench, data, wait_s=PATIENCE_S):
     """Everything that comes back for these bytes, and whether the gateway closed the connection."""
     raw = socket.create_connection(("127.0.0.1", bench.gateway.port), timeout=wait_s)
     with pinned_context(bench.certificate).wrap_socket(raw, server_hostname="127.0.0.1") as sock:
@@ -102,7 +103,9 @@ def test_one_agent_holds_few_connections_and_the_oldest_leave_first(bench, pair)
         greedy.append(evil.client)
         assert evil.pull_object(1, "0" * 64).status_code == 403
     assert honest.heartbeat().status_code == 200
-    assert len(bench.gateway._server._state.connections) <= 2 + FEW_CONNECTIONS.most_connections_per_agent  # fmt: skip
+    most = 2 + FEW_CONNECTIONS.most_connections_per_agent
+    held = bench.gateway._server._state.connections
+    await_true(lambda: len(held) <= most, PATIENCE_S, "more connections than are allowed")
     assert code(evil.pull_object(1, "0" * 64)) == (403, "object")
     for client in greedy:
         client.close()
@@ -212,7 +215,7 @@ def test_handshakes_and_held_polls_survive_a_storm_of_new_certificates(tmp_path)
         thread.start()
         trusting = pinned_context(bench.certificate)
         end = time.monotonic() + 4
-        while time.monotonic() < end:
+        while time.monotonic() < end or len(made) <= 20 or len(seen) <= 10:
             with (
                 socket.create_connection(("127.0.0.1", bench.gateway.port)) as raw,
                 trusting.wrap_socket(raw, server_hostname="127.0.0.1") as channel,
@@ -222,7 +225,7 @@ def test_handshakes_and_held_polls_survive_a_storm_of_new_certificates(tmp_path)
         said = [sentence for agent in bench.agents for sentence in agent.status]
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(PATIENCE_S)
         bench.stop()
     assert len(made) > 20
     assert len(seen) > 10
@@ -248,9 +251,9 @@ def test_a_flood_of_joins_from_many_addresses_does_not_slow_an_agents_upload(ben
         thread.start()
     try:
         time.sleep(1)
-        began = time.monotonic()
-        assert code(honest.post("push-object", os.urandom(1 << 20))) == (400, "malformed")
-        assert time.monotonic() - began < 2
+        with Stopwatch() as watch:
+            assert code(honest.post("push-object", os.urandom(1 << 20))) == (400, "malformed")
+        assert watch.within(2), watch
     finally:
         stop.set()
         waiting.release(10_000)

@@ -12,7 +12,8 @@ from flwr.proto.fleet_pb2 import (
     PushMessagesResponse,
 )
 from flwr.proto.message_pb2 import ObjectTree
-from transport_bench import await_true, federation
+from load_bench import Stopwatch
+from transport_bench import PATIENCE_S, federation
 
 from coordinator.gateway.vocabulary import Instruction
 from shared.flower_codec import encode_reply
@@ -167,11 +168,11 @@ def test_a_reply_header_without_objects_does_not_block_the_driver(bench, pair):
     assert response.status_code == 200
     message = honest.receive()
     honest.send(good_reply(honest, message, requests[honest.agent.agent_id]))
-    began = time.monotonic()
-    (incoming,) = bench.collect(1)
-    assert incoming.agent_id == honest.agent.agent_id
-    assert bench.runtime.receive(0.5) == []
-    assert time.monotonic() - began < 3
+    with Stopwatch() as watch:
+        (incoming,) = bench.collect(1)
+        assert incoming.agent_id == honest.agent.agent_id
+        assert bench.runtime.receive(0.5) == []
+    assert watch.within(3), watch
 
 
 def test_what_cannot_be_a_reply_is_reported_as_malformed(bench, pair):
@@ -231,29 +232,28 @@ def test_an_array_that_inflates_to_terabytes_is_refused_unread(bench, pair):
 
 def test_a_held_poll_returns_when_work_comes_and_a_newer_poll_ends_it(bench, pair):
     honest, _ = pair
-    answers: list[float] = []
+    answers: list[int] = []
 
     def poll() -> None:
         client = RawAgent(bench, honest.agent)
         client.session, client.node_id = honest.session, honest.node_id
-        began = time.monotonic()
-        client.poll()
-        answers.append(time.monotonic() - began)
+        answers.append(len(client.poll().messages_list))
 
     first = threading.Thread(target=poll)
     first.start()
-    await_true(lambda: bench.gateway.presence()[honest.agent.agent_id].connected, 20, "no poll")
-    time.sleep(0.3)
+    bench.await_poll(honest.agent)
     second = threading.Thread(target=poll)
     second.start()
-    first.join(5)
-    assert len(answers) == 1
-    bench.runtime.send(
-        {honest.agent.agent_id: bench.requests(Stage.SHARE)[honest.agent.agent_id]}, ttl_s=30
-    )
-    second.join(5)
-    assert len(answers) == 2
-    assert answers[1] < 4
+    first.join(PATIENCE_S)
+    assert answers == [0]
+    bench.await_poll(honest.agent)
+    with Stopwatch() as watch:
+        bench.runtime.send(
+            {honest.agent.agent_id: bench.requests(Stage.SHARE)[honest.agent.agent_id]}, ttl_s=200
+        )
+        second.join(PATIENCE_S)
+    assert answers == [0, 1]
+    assert watch.within(4), watch
 
 
 def test_a_poll_is_not_forwarded_before_the_announced_message_is_stored(bench, pair):
@@ -264,9 +264,10 @@ def test_a_poll_is_not_forwarded_before_the_announced_message_is_stored(bench, p
     before = bench.gateway.forwarded()[agent_id]
     thread = threading.Thread(target=honest.poll)
     thread.start()
+    bench.await_poll(honest.agent)
     time.sleep(0.5)
     assert bench.gateway.forwarded()[agent_id] == before
     bench.gateway.wake([instruction])
-    thread.join(5)
+    thread.join(PATIENCE_S)
     assert bench.gateway.forwarded()[agent_id] == before + 1
     assert bench.runtime.receive(0.1) == []

@@ -13,7 +13,8 @@ from flwr.proto.fleet_pb2 import (
     PullMessagesRequest,
 )
 from flwr.proto.node_pb2 import Node
-from transport_bench import Bench, BenchAgent, federation
+from load_bench import Stopwatch
+from transport_bench import PATIENCE_S, Bench, BenchAgent, federation
 
 from shared.certificates import pinned_context
 
@@ -66,9 +67,10 @@ def test_health_and_readiness_are_answered_without_a_key(bench):
         base_url=bench.url, verify=pinned_context(bench.certificate), trust_env=False
     ) as outside:
         for path in ("/healthz", "/readyz"):
+            asked = time.time()
             found = outside.get(path).json()
             assert found["status"] == "ok"
-            assert abs(found["time"] - time.time()) < 5
+            assert asked - 1 <= found["time"] <= time.time() + 1
         assert outside.post("/v1/join", content=b"x" * 100).json() == {"length": 100}
         assert code(outside.post("/v1/join", content=b"x" * 20000)) == (413, "oversize")
 
@@ -123,12 +125,13 @@ def test_refuses_a_missing_or_mangled_auth_header(pair, name):
         assert code(answer) == (401, "signature")
 
 
-@pytest.mark.parametrize("age_s", [-6, 310, 90_000, -90_000])
+@pytest.mark.parametrize("age_s", [-60, 310, 90_000, -90_000])
 def test_refuses_a_stale_or_early_time_and_says_its_own(pair, age_s):
     honest, _ = pair
+    asked = time.time()
     answer = honest.post("pull-messages", pull_body(honest), age_s=age_s)
     assert code(answer) == (401, "clock_skew")
-    assert abs(answer.json()["server_time"] - time.time()) < 5
+    assert asked - 1 <= answer.json()["server_time"] <= time.time() + 1
 
 
 def test_a_request_near_the_edge_of_the_window_is_served(pair):
@@ -173,12 +176,16 @@ def test_an_unsigned_claim_cannot_push_the_real_session_out(pair):
     assert honest.heartbeat().status_code == 200
 
 
-def test_activation_and_heartbeat_are_limited(pair):
+def test_activation_and_heartbeat_are_limited(bench, pair):
     honest, _ = pair
-    assert honest.heartbeat(10).status_code == 400
-    assert honest.heartbeat().status_code == 200
-    assert code(honest.heartbeat()) == (429, "rate")
-    codes = [honest.activate().status_code for _ in range(6)]
+    bench.clock.stop()
+    try:
+        assert honest.heartbeat(10).status_code == 400
+        assert honest.heartbeat().status_code == 200
+        assert code(honest.heartbeat()) == (429, "rate")
+        codes = [honest.activate().status_code for _ in range(6)]
+    finally:
+        bench.clock.go_on()
     assert codes == [200] * 5 + [429]
 
 
@@ -199,7 +206,7 @@ def test_refuses_bodies_above_the_cap_by_length_and_in_chunks(bench, pair):
     try:
         answer = honest.client.post(path, content=endless(), headers=honest.headers(path, b""))
         assert code(answer) == (413, "oversize")
-    except httpx.WriteError:
+    except (httpx.NetworkError, httpx.RemoteProtocolError):
         pass  # the gateway hung up while we were still sending
     assert resident() - before < 64 << 20
 
@@ -219,11 +226,11 @@ def test_revocation_ends_a_held_poll_within_a_second(bench, pair):
         target=lambda: result.append(code(evil.post("pull-messages", pull_body(evil))))
     )
     thread.start()
-    time.sleep(0.5)
-    began = time.monotonic()
-    bench.runtime.set_members([honest.agent.member])
-    thread.join(5)
-    assert time.monotonic() - began < 1
+    bench.await_poll(evil.agent)
+    with Stopwatch() as watch:
+        bench.runtime.set_members([honest.agent.member])
+        thread.join(PATIENCE_S)
+    assert watch.within(1), watch
     assert result == [(401, "revoked")]
     assert code(evil.activate()) == (401, "revoked")
     assert honest.heartbeat().status_code == 200

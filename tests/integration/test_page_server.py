@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import httpx
 import pytest
+from load_bench import slowed
 from processes_bench import wait_until
 
 from agent.own_metrics import OwnMetrics
@@ -52,12 +53,13 @@ def page(tmp_path, store):
 
 
 def wait_for(client, path="/metrics"):
-    for _ in range(100):
+    until = time.monotonic() + 60
+    while True:
         try:
             return client.get(path)
         except httpx.ConnectError:
+            assert time.monotonic() < until, "the page's server did not start"
             time.sleep(0.05)
-    raise AssertionError("the page's server did not start")
 
 
 def test_the_front_page_is_html_that_nobody_may_frame_or_keep(page):
@@ -107,8 +109,8 @@ def test_there_is_nothing_else(page, path):
 
 def test_whoever_watches_is_told_within_a_second(page):
     made, live, client = page
-    heard = []
-    with client.stream("GET", "/events", timeout=10) as stream:
+    heard, busy = [], slowed()
+    with client.stream("GET", "/events", timeout=60) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
         lines = stream.iter_lines()
         assert next(lines) == "data: 1"
@@ -122,7 +124,8 @@ def test_whoever_watches_is_told_within_a_second(page):
 
         threading.Thread(target=speak).start()
         assert next(lines) == "data: 2"
-        assert 0 <= time.monotonic() - heard[0] < 1
+        took = time.monotonic() - heard[0]
+    assert 0 <= took < max(busy, slowed())  # a second on an idle machine
     assert "4" in client.get("/").text
 
 
@@ -154,7 +157,7 @@ def test_requests_that_come_together_do_not_get_more_places_than_there_are(page)
         told = sorted(watcher.recv(100).split(b" ")[1] for watcher in watchers)
         assert told == [b"200"] * MOST_LISTENERS + [b"503"] * (60 - MOST_LISTENERS)
         assert len(made._bell._listeners) == MOST_LISTENERS
-    wait_until(lambda: not made._bell._listeners, 10, "the places given back")
+    wait_until(lambda: not made._bell._listeners, 60, "the places given back")
     assert client.get("/metrics").status_code == 200
 
 

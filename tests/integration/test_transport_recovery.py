@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import httpx
 import pytest
 from fleet_raw_bench import RawAgent, code, nonsense
-from transport_bench import Bench, await_true, federation
+from load_bench import Stopwatch
+from processes_bench import alive
+from transport_bench import PATIENCE_S, Bench, await_true, federation
 
 from coordinator.transport import Lost
 from shared.errors import TransportError
@@ -56,10 +57,10 @@ def test_a_restarted_agent_gets_the_same_request_again_at_once(manual):
     first = dead.receive()
     reborn = next_session(manual)
     assert reborn.activate().status_code == 200
-    began = time.monotonic()
-    assert manual.runtime.receive(0.3) == []  # the driver's thread re-sends
-    again = reborn.receive()
-    assert time.monotonic() - began < 2
+    with Stopwatch() as watch:
+        assert manual.runtime.receive(0.3) == []  # the driver's thread re-sends
+        again = reborn.receive()
+    assert watch.within(2), watch
     assert again.content["secagg"] == first.content["secagg"]
     assert code(dead.announce(nonsense(first, a=b"b"))[0]) == (409, "superseded")
     manual.runtime.forget()
@@ -79,10 +80,10 @@ def test_an_agent_that_asks_again_without_answering_is_given_up_after_three_time
 
     thread = threading.Thread(target=ask)
     thread.start()
-    found = manual.collect(1, 10)
+    found = manual.collect(1)
     assert [item.lost for item in found] == [Lost.FAILED]
     manual.runtime.set_members([])
-    thread.join(5)
+    thread.join(PATIENCE_S)
     manual.runtime.set_members([manual.agents[0].member])
     manual.runtime.forget()
     stop.set()
@@ -118,7 +119,7 @@ def test_an_agent_not_heard_of_for_two_heartbeats_is_reported(manual):
     agent.receive()
     assert manual.runtime.receive(0.1) == []
     manual.clock.monotonic_offset += 70
-    (incoming,) = manual.collect(1, 5)
+    (incoming,) = manual.collect(1)
     assert incoming.lost is Lost.UNAVAILABLE
     assert not manual.runtime.presence()[incoming.agent_id].connected
     manual.runtime.forget()
@@ -221,12 +222,12 @@ def test_a_slow_handler_is_waited_for_and_its_reply_comes(bench):
     slow, go_on = bench.agents[0], threading.Event()
 
     def wait(request):
-        go_on.wait(30)
+        go_on.wait(2 * PATIENCE_S)
         return slow.echo(request)
 
     slow.handle = wait
     try:
-        assert bench.runtime.send(bench.requests(Stage.ROUND), ttl_s=30)
+        assert bench.runtime.send(bench.requests(Stage.ROUND), ttl_s=200)
         assert [found.agent_id for found in bench.collect(1)] == [bench.agents[1].agent_id]
         assert bench.runtime.presence()[slow.agent_id].connected
         go_on.set()
@@ -240,9 +241,9 @@ def test_a_slow_handler_is_waited_for_and_its_reply_comes(bench):
 
 def test_stopping_a_waiting_agent_takes_a_second_and_is_noticed(bench):
     agent = bench.agents[1]
-    began = time.monotonic()
-    agent.stop()
-    assert time.monotonic() - began < 2
+    with Stopwatch() as watch:
+        agent.stop()
+    assert watch.within(2), watch
     assert agent.error is None
     assert not bench.runtime.presence()[agent.agent_id].connected
     agent.start(bench.url, bench.certificate)
@@ -256,15 +257,15 @@ def test_stopping_an_agent_at_work_takes_less_than_ten_seconds(bench):
     hold = threading.Event()
 
     def stuck(request):
-        hold.wait(30)
+        hold.wait(2 * PATIENCE_S)
         return agent.echo(request)
 
     agent.handle = stuck
     bench.runtime.send({agent.agent_id: bench.requests(Stage.ROUND)[agent.agent_id]}, ttl_s=30)
-    await_true(lambda: agent.status[-1].startswith("working"), 20, "it got no work")
-    began = time.monotonic()
-    agent.stop()
-    assert time.monotonic() - began < 10
+    await_true(lambda: agent.status[-1].startswith("working"), PATIENCE_S, "it got no work")
+    with Stopwatch() as watch:
+        agent.stop()
+    assert watch.within(10), watch
     hold.set()
     agent.handle = agent.echo
     bench.runtime.forget()
@@ -303,7 +304,9 @@ def test_agents_come_back_after_the_coordinator_restarts_on_the_same_port():
         bench.gateway.stop()
         bench.runtime.stop()
         for agent in bench.agents:
-            await_true(lambda a=agent: "no connection" in a.status[-1], 10, "nobody noticed")
+            await_true(
+                lambda a=agent: "no connection" in a.status[-1], PATIENCE_S, "nobody noticed"
+            )
         successor = Bench(0)
         successor.agents, successor.by_id = bench.agents, bench.by_id
         (successor.home / "gateway.crt").write_bytes(bench.certificate)
@@ -311,9 +314,9 @@ def test_agents_come_back_after_the_coordinator_restarts_on_the_same_port():
         successor.certificate = bench.certificate
         try:
             successor.start(links=False, port=port)
-            began = time.monotonic()
-            successor.await_connected()
-            assert time.monotonic() - began < 10
+            with Stopwatch() as watch:
+                successor.await_connected()
+            assert watch.within(10), watch
             assert len(successor.exchange(successor.requests(Stage.SHARE))) == 3
         finally:
             successor.stop()
@@ -323,7 +326,7 @@ def test_a_dead_superlink_is_noticed_and_never_hidden():
     with federation(1) as bench:
         assert bench.runtime.alive()
         os.kill(bench.runtime.superlink_pid, signal.SIGKILL)
-        await_true(lambda: not bench.runtime.alive(), 20, "nobody noticed")
+        await_true(lambda: not bench.runtime.alive(), PATIENCE_S, "nobody noticed")
         with pytest.raises(TransportError, match="restart the coordinator"):
             bench.runtime.receive(1)
         with pytest.raises(TransportError, match="restart the coordinator"):
@@ -349,8 +352,4 @@ def test_superlink_dies_with_its_coordinator(tmp_path):
     os.kill(pid, 0)
     parent.kill()
     parent.wait(20)
-    await_true(lambda: not Path(f"/proc/{pid}").exists() or zombie(pid), 20, "an orphan is left")
-
-
-def zombie(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    await_true(lambda: not alive(pid), PATIENCE_S, "an orphan is left")
