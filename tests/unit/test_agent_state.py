@@ -123,7 +123,7 @@ def test_a_damaged_node_key_is_named(joined):
 def _hold(path, ready, release):
     with AgentHome(path).lock():
         ready.set()
-        release.wait(10)
+        release.wait(120)
 
 
 def test_a_second_agent_on_one_home_is_turned_away(joined):
@@ -132,12 +132,12 @@ def test_a_second_agent_on_one_home_is_turned_away(joined):
     holder = context.Process(target=_hold, args=(joined.path, ready, release))
     holder.start()
     try:
-        assert ready.wait(10)
+        assert ready.wait(60)
         with pytest.raises(Busy, match="agent run"), joined.lock():
             pass
     finally:
         release.set()
-        holder.join(10)
+        holder.join(60)
     with joined.lock():
         pass
 

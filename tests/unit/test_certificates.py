@@ -140,8 +140,8 @@ def test_a_client_that_trusts_the_authority_verifies_the_server(tmp_path, name, 
     server.load_cert_chain(chain, key)
     client = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
     left, right = socket.socketpair()
-    left.settimeout(5)
-    right.settimeout(5)
+    left.settimeout(60)
+    right.settimeout(60)
 
     def serve():
         try:
@@ -159,4 +159,4 @@ def test_a_client_that_trusts_the_authority_verifies_the_server(tmp_path, name, 
                 client.wrap_socket(right, server_hostname=name)
     finally:
         right.close()
-        thread.join(5)
+        thread.join(60)

@@ -158,7 +158,7 @@ def test_several_processes_may_create_the_database_at_once(tmp_path):
     for process in processes:
         process.start()
     for process in processes:
-        process.join(30)
+        process.join(120)
     assert [process.exitcode for process in processes] == [0] * 4
 
 

@@ -9,7 +9,7 @@ from coordinator import offers
 
 def test_ranges_of_lanes_run_at_the_same_time(monkeypatch):
     monkeypatch.setattr(offers, "CORES", 2)
-    together = threading.Barrier(2, timeout=20)  # one thread alone would break it
+    together = threading.Barrier(2, timeout=60)  # one thread alone would break it
     done = []
 
     def work(lanes):
