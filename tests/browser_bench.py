@@ -2,6 +2,7 @@
 
 import io
 import os
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -35,6 +36,9 @@ TEXTS = """() => {
   return found;
 }"""
 FOCUSABLE = "a[href], summary, [tabindex='0']"
+PATIENCE_MS = (
+    120_000.0  # of whoever waits for the browser, which may share two cores with much else
+)
 
 
 def needs_chromium():
@@ -49,7 +53,9 @@ def browsing():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=FLAGS, timeout=PATIENCE_MS
+        )
         try:
             yield browser
         finally:
@@ -64,6 +70,7 @@ class Watched:
             viewport={"width": width, "height": 800}, color_scheme=scheme,
             java_script_enabled=javascript, ignore_https_errors=not tls,
         )  # fmt: skip
+        self.context.set_default_timeout(PATIENCE_MS)
         self.page = self.context.new_page()
         self.width = width
         self.errors, self.requests = [], []
@@ -71,12 +78,28 @@ class Watched:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("request", lambda request: self.requests.append(request.url))
 
+    def ask(self, expression):
+        """What it evaluates to; asked again when the page was being replaced by itself, reloaded."""
+        from playwright.sync_api import Error
+
+        until = time.monotonic() + PATIENCE_MS / 1000
+        while True:
+            try:
+                return self.page.evaluate(expression)
+            except Error as error:
+                if "context was destroyed" not in str(error) or time.monotonic() > until:
+                    raise
+
+    def await_text(self, selector, text):
+        """Wait until that part of the page says so, whether or not it is reloaded or replaced meanwhile."""
+        self.page.locator(selector, has_text=text).first.wait_for()
+
     def check(self, origin):
         """Nothing went wrong, nothing came from elsewhere, nothing sticks out sideways."""
         assert self.errors == []
         foreign = [url for url in self.requests if not url.startswith((origin, "data:,"))]
         assert foreign == []
-        assert self.page.evaluate("document.documentElement.scrollWidth") <= self.width
+        assert self.ask("document.documentElement.scrollWidth") <= self.width
 
     def photograph(self, name):
         """The whole page as a picture, kept where EDGEVEIL_SCREENSHOTS says; a blank one is a failure."""
@@ -89,7 +112,7 @@ class Watched:
 
     def check_contrast(self):
         """WCAG 2.2 AA: 4.5 to 1, or 3 to 1 for large text."""
-        texts = self.page.evaluate(TEXTS)
+        texts = self.ask(TEXTS)
         assert len(texts) > 10
         for text, colour, behind, size, weight in texts:
             large = size >= 24 or (size >= 18.66 and int(weight) >= 700)
@@ -98,7 +121,7 @@ class Watched:
 
     def check_keyboard(self):
         """Tab reaches everything that can be used or scrolled, and shows where it is."""
-        wanted = self.page.evaluate(
+        wanted = self.ask(
             f'[...document.querySelectorAll("{FOCUSABLE}")].filter((e) => e.checkVisibility()).length'
         )
         self.page.evaluate("document.body.focus()")

@@ -14,7 +14,6 @@ import json
 import os
 import random
 import signal
-import socket
 import sys
 import tempfile
 import threading
@@ -30,6 +29,8 @@ from shared import flower_environment  # noqa: E402, F401 - first: Flower reads 
 # isort: split
 from crash_bench import Scenario, World  # noqa: E402
 from forks_bench import end_with  # noqa: E402
+from load_bench import slowed  # noqa: E402
+from ports_bench import free_port  # noqa: E402
 from promises_bench import violations  # noqa: E402
 from thin_bench import POLICY, SPEC, ThinShelf, ThinTask, ThinTrainer, thin_plan  # noqa: E402
 from trials_bench import tap  # noqa: E402
@@ -65,7 +66,8 @@ COORDINATOR_POINTS = [
 OFTEN = ("file.", "events.", "database.")  # passed many times in a round
 FLOWER_POINTS = (Failpoint.COORDINATOR_FLOWER_BEFORE, Failpoint.COORDINATOR_FLOWER_AFTER)
 FEW_MESSAGES = 20  # a round's worth
-MOST_S = 90.0  # an armed process that lives longer was not reached by its failpoint
+MOST_S = 90.0  # an armed process that lives longer on an idle machine was not reached
+FREEZES = 5
 
 
 class Bench:
@@ -89,9 +91,7 @@ class Bench:
         self._make()
 
     def _make(self):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         keys = self.folder / "federation"
         initialise(
             self.home, keys, url=f"https://{self.address}:{port}", listen=f"{self.address}:{port}",
@@ -251,17 +251,27 @@ class Bench:
         self._end("coordinator")
         before = self._count("round.start")
         self.fork("coordinator", self.serve, point)
-        until = time.monotonic() + 60
-        while self._count("round.start") == before and time.monotonic() < until:
-            time.sleep(0.01)
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+        for _ in range(
+            FREEZES
+        ):  # a round may end before they do, and the next wait for more agents
+            self._await_start(before)
+            before = self._count("round.start")
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+            dead = self._dies("coordinator", 2 * self.plan.rounds.deadline_s)
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+            if dead:
+                break
         self._await_death("coordinator", point)
-        for pid in frozen:
-            os.kill(pid, signal.SIGCONT)
         began, before = time.monotonic(), self._count("round.start")
         self.fork("coordinator", self.serve)
         self._note_restart(None, began, before)
+
+    def _await_start(self, before):
+        until = time.monotonic() + 60
+        while self._count("round.start") == before and time.monotonic() < until:
+            time.sleep(0.01)
 
     def _end(self, name):
         os.kill(self.pids[name], signal.SIGKILL)
@@ -284,24 +294,30 @@ class Bench:
 
     def _note_restart(self, point, began, before):
         """Seconds from this start to the first round it opens; None if it is killed before that."""
-        while time.monotonic() - began < 30:
+        limit_s = 30 * slowed()
+        while time.monotonic() - began < limit_s:
             if self._count("round.start") > before:
                 self.restarts.append(round(time.monotonic() - began, 2))
                 return
             if self._ended("coordinator"):
                 return
             time.sleep(0.02)
-        self.restarts.append(30.0)
+        self.restarts.append(limit_s)
 
     def _await_death(self, name, point):
-        until = time.monotonic() + MOST_S
-        while time.monotonic() < until:
-            if self._ended(name):
-                self.deaths.append((str(point), self.codes[name]))
-                return
-            time.sleep(0.01)
+        if self._dies(name, MOST_S * slowed()):
+            self.deaths.append((str(point), self.codes[name]))
+            return
         self._end(name)
         self.deaths.append((str(point), "never reached"))
+
+    def _dies(self, name, seconds):
+        until = time.monotonic() + seconds
+        while not self._ended(name):
+            if time.monotonic() > until:
+                return False
+            time.sleep(0.01)
+        return True
 
     def _ended(self, name):
         if name in self.codes and self.codes[name + "/pid"] == self.pids[name]:
@@ -317,7 +333,7 @@ class Bench:
         pid = int((self.home / "runtime" / "superlink.pid").read_text())
         began, before = time.monotonic(), self._count("round.commit")
         os.kill(pid, signal.SIGKILL)
-        while self._count("round.commit") <= before and time.monotonic() - began < 60:
+        while self._count("round.commit") <= before and time.monotonic() - began < 120:
             time.sleep(0.02)
         return round(time.monotonic() - began, 2)
 
@@ -340,7 +356,7 @@ class Bench:
             except ProcessLookupError:
                 found[name] = ("gone", 0.0)
                 continue
-            while time.monotonic() - began < 12 and not self._ended(name):
+            while time.monotonic() - began < 60 and not self._ended(name):
                 time.sleep(0.02)
             if not self._ended(name):
                 os.kill(pid, signal.SIGKILL)
@@ -363,8 +379,15 @@ def _zeros():
     return np.zeros(SIZE, np.float32)
 
 
-def orphans(folder):
-    """Processes that still have our folder on their command line."""
+def orphans(folder, seconds=20):
+    """Processes that still have our folder on their command line, after so long to end."""
+    until = time.monotonic() + seconds
+    while (left := _with_words(folder)) and time.monotonic() < until:
+        time.sleep(0.1)
+    return left
+
+
+def _with_words(folder):
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -399,7 +422,7 @@ def main():
     if options.only:
         points = set(options.only)
         runtime_module._MESSAGES_PER_RUN = FEW_MESSAGES
-    began = time.monotonic()
+    began, busy = time.monotonic(), slowed()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="edgeveil-real-") as name:
         bench = Bench(name, options.seed)
         bench.campaign(points, options.times)
@@ -414,7 +437,7 @@ def main():
     sys.stdout.write(
         json.dumps(
             {
-                "seed": options.seed, "seconds": round(time.monotonic() - began, 1),
+                "seed": options.seed, "slowed": max(busy, slowed()), "seconds": round(time.monotonic() - began, 1),
                 "kills": len(bench.deaths) - len(unreached), "unreached": unreached,
                 "deaths": Counter(point for point, _ in bench.deaths), **counts,
                 "restart_s": sorted(bench.restarts), "superlink_revival_s": revival, "stopped": stopped, "orphans": left,

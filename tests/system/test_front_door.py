@@ -1,6 +1,7 @@
 """Real processes in one-machine mode with the operator's own certificate: who gets in, stays in, is put out."""
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -40,9 +41,7 @@ def joined(machine):
         options = ("--data", data, "--policy", machine.folder / "policy.toml")
         machine.start_agent(name, "--join", machine.tokens[name], *options)
     wait_for(machine, "connected", *machine.names[:4])
-    machine.cmdlines = b"".join(
-        Path(f"/proc/{pid}/cmdline").read_bytes() for pid in processes_of(machine)
-    )
+    machine.cmdlines = b"".join(map(command_line, processes_of(machine)))
     return machine
 
 
@@ -56,9 +55,11 @@ def agents(machine):
     return {agent["name"]: agent["state"] for agent in found if agent["state"] != "revoked"}
 
 
-def wait_for(machine, state, *names, seconds=60):
+def wait_for(machine, state, *names, seconds=120):
     wait_until(
-        lambda: all(agents(machine).get(name) == state for name in names), seconds, f"{names}"
+        lambda: all(agents(machine).get(name) == state for name in names),
+        seconds,
+        lambda: f"{names}: {agents(machine)}",
     )
 
 
@@ -74,11 +75,28 @@ def processes_of(machine):
     return found - {os.getpid()}
 
 
+def command_line(pid):
+    """Nothing when it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def signer_pid(machine):
-    for pid in processes_of(machine):
-        if b"--watch" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            return pid
-    return None
+    return next((pid for pid in processes_of(machine) if b"--watch" in command_line(pid)), None)
+
+
+def files_of(folder):
+    """Every file below, but those that come and go meanwhile: {path: content}."""
+    found = {}
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file():
+                found[path] = path.read_bytes()
+        except FileNotFoundError:
+            continue
+    return found
 
 
 def test_whoever_joins_with_a_token_is_admitted_by_a_process_that_is_not_serve(joined):
@@ -90,32 +108,43 @@ def test_whoever_joins_with_a_token_is_admitted_by_a_process_that_is_not_serve(j
 
 
 def test_the_signer_comes_back_when_it_was_killed(joined):
+    wait_until(lambda: signer_pid(joined), 60, "the signer")
     first = signer_pid(joined)
     os.kill(first, signal.SIGKILL)
-    wait_until(lambda: signer_pid(joined) not in {None, first}, 30, "the signer to come back")
+    wait_until(lambda: signer_pid(joined) not in {None, first}, 60, "the signer to come back")
 
 
 def test_a_killed_agent_is_polling_again_within_seconds_of_its_start(joined):
     joined.stop("agent-1", signal.SIGKILL)
-    wait_until(lambda: agents(joined)["agent-1"] == "offline", 20, "the loss to be seen")
-    began = time.monotonic()
-    joined.start_agent("agent-1")
+    wait_until(lambda: agents(joined)["agent-1"] == "offline", 60, "the loss to be seen")
     log = joined.folder / "agent-1" / "out.log"
     before = log.stat().st_size
-    wait_until(lambda: "connected to" in log.read_text()[before:], 20, "the connection")
-    took = time.monotonic() - began
-    assert took < 8  # 3 s on an idle machine; scripts/bench_transport.py measures it
+    process = joined.start_agent("agent-1")
+    wait_until(lambda: b"connected to" in log.read_bytes()[before:], 120, "the connection")
+    ran, kept_waiting, lived = times_of(process.pid)
+    # 3 s on an idle machine, nearly all of it imports; scripts/bench_transport.py measures it.
+    assert lived - ran - kept_waiting < 5, "it waited for something that was not a processor"
     wait_for(joined, "connected", "agent-1")
+
+
+def times_of(pid):
+    """Seconds in which its main thread ran, waited for a processor (as far as the kernel tells), and was alive."""
+    main, ticks = Path(f"/proc/{pid}/task/{pid}"), os.sysconf("SC_CLK_TCK")
+    fields = (main / "stat").read_text().rpartition(")")[2].split()
+    ran, started = (int(fields[11]) + int(fields[12])) / ticks, int(fields[19]) / ticks
+    told = main / "schedstat"
+    queued = int(told.read_text().split()[1]) / 1e9 if told.exists() else 0.0
+    return ran, queued, time.clock_gettime(time.CLOCK_BOOTTIME) - started
 
 
 def test_a_held_device_waits_for_the_operators_yes(joined):
     token = invite(joined, "agent-5", hold=["--hold"])["agent-5"]
     options = ("--data", joined.pieces[4], "--policy", joined.folder / "policy.toml")
     joined.start_agent("agent-5", "--join", token, *options)
-    wait_for(joined, "held", "agent-5", seconds=30)
-    wait_until(lambda: "to approve this device" in joined.log("agent-5"), 10, "the sentence")
+    wait_for(joined, "held", "agent-5")
+    wait_until(lambda: "to approve this device" in joined.log("agent-5"), 60, "the sentence")
     run("coordinator", "agents", "approve", "agent-5", home=joined.home)
-    wait_for(joined, "connected", "agent-5", seconds=30)
+    wait_for(joined, "connected", "agent-5")
 
 
 def test_a_renamed_agent_stays_connected(joined):
@@ -131,7 +160,7 @@ def served_leaf(machine):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
-        socket.create_connection(("127.0.0.1", machine.port), timeout=5) as plain,
+        socket.create_connection(("127.0.0.1", machine.port), timeout=60) as plain,
         context.wrap_socket(plain) as channel,
     ):
         return channel.getpeercert(binary_form=True)
@@ -147,10 +176,10 @@ def test_certificates_are_rotated_in_a_run_without_a_failed_round(joined):
     def rows():
         return [row for row in joined.rounds() if row["run"] == name]
 
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while len(rows()) < 3 and time.monotonic() < deadline:
         leaf = ssl.PEM_cert_to_DER_cert(joined.operator.deploy().decode())
-        wait_until(lambda leaf=leaf: served_leaf(joined) == leaf, 30, "the new leaf to be served")
+        wait_until(lambda leaf=leaf: served_leaf(joined) == leaf, 60, "the new leaf to be served")
         rotated += 1
     assert served_leaf(joined) != before
     assert rotated >= 1
@@ -162,7 +191,7 @@ def test_certificates_are_rotated_in_a_run_without_a_failed_round(joined):
 def test_a_revoked_agent_is_told_why_at_once_and_its_name_is_free(joined):
     process = joined.processes.pop("agent-5")
     run("coordinator", "agents", "revoke", "agent-5", home=joined.home)
-    assert process.wait(timeout=20) == 77
+    assert process.wait(timeout=60) == 77
     assert "has been revoked" in joined.log("agent-5")
     again = run("agent", "run", home=joined.agent_home("agent-5"), check=False)
     assert again.returncode == 77
@@ -170,7 +199,7 @@ def test_a_revoked_agent_is_told_why_at_once_and_its_name_is_free(joined):
     token = invite(joined, "agent-5")["agent-5"]
     other = joined.folder / "other"
     run("agent", "join", token, "--data", joined.pieces[4], home=other)
-    wait_until(lambda: agents(joined).get("agent-5") == "offline", 20, "the other device")
+    wait_until(lambda: agents(joined).get("agent-5") == "offline", 60, "the other device")
     run("coordinator", "agents", "revoke", "agent-5", home=joined.home)
 
 
@@ -180,14 +209,24 @@ def test_a_copied_device_is_fenced_with_an_alarm(joined):
     clone = joined.spawn("copy", "agent", "run")
     original = joined.processes["agent-4"]
     # Equal counters are told apart by the tag; whoever is fenced ends with 77.
-    wait_until(lambda: original.poll() is not None or clone.poll() is not None, 40, "a fenced one")
+    wait_until(lambda: original.poll() is not None or clone.poll() is not None, 120, "a fenced one")
     fenced = original if original.poll() is not None else clone
     assert fenced.wait() == 77
     assert "newer process of this agent" in joined.log("agent-4") + joined.log("copy")
     joined.stop("copy", signal.SIGKILL)
     joined.stop("agent-4", signal.SIGKILL)
-    joined.start_agent("agent-4")
-    joined.start_agent("agent-4")
+    log = joined.folder / "agent-4" / "out.log"
+    before = log.stat().st_size
+    again = joined.start_agent("agent-4")
+    wait_until(
+        lambda: again.poll() is not None or b"connected to" in log.read_bytes()[before:],
+        120,
+        "the original's next start",
+    )
+    if again.poll() is not None:  # it had the number of the copy's
+        assert again.poll() == 77
+        joined.start_agent("agent-4")
+    wait_for(joined, "connected", "agent-4")
 
 
 def secrets_of(machine):
@@ -218,10 +257,10 @@ def test_no_secret_is_in_a_log_database_argument_or_report(joined):
     run("coordinator", "report", home=joined.home)
     skip = {"identity.key", "node.key", "ca.key", "federation.key", "operator.key", "server.key"}
     texts = {"argv": joined.cmdlines}
-    for path in joined.folder.rglob("*"):
+    for path, content in files_of(joined.folder).items():
         hidden = "tap" in path.parts or "operator" in path.parts or "runtime" in path.parts
-        if path.is_file() and path.name not in skip and not hidden:
-            texts[str(path.relative_to(joined.folder))] = path.read_bytes()
+        if path.name not in skip and not hidden:
+            texts[str(path.relative_to(joined.folder))] = content
     assert any(name.endswith("state.db") for name in texts)
     assert any(name.endswith("report.json") for name in texts)
     assert any(name.endswith("agent.log") for name in texts)
@@ -237,9 +276,10 @@ def test_no_key_file_and_no_folder_is_open_to_others(joined):
         *map(joined.agent_home, joined.names[:4]),
     ):
         assert folder.stat().st_mode & 0o077 == 0
-        for path in folder.rglob("*"):
+        for path in files_of(folder):
             public = path.suffix == ".pem" or path.name in {"federation.pub", "out.log"}
-            assert public or path.is_dir() or path.stat().st_mode & 0o077 == 0, path
+            with contextlib.suppress(FileNotFoundError):
+                assert public or path.stat().st_mode & 0o077 == 0, path
 
 
 def test_only_the_signing_command_opens_the_federation_key():

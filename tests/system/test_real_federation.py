@@ -5,6 +5,7 @@ import signal
 
 import numpy as np
 import pytest
+from load_bench import Stopwatch, slowed
 from processes_bench import Machine, alive, run, wait_until
 
 pytestmark = pytest.mark.system
@@ -103,7 +104,7 @@ def test_what_the_coordinator_process_received_is_uniform_and_holds_no_update(ma
         "control: an unmasked vector is far from uniform"
     )
     for vector in vectors:
-        assert deviation(vector) < 4.5
+        assert deviation(vector) < 8  # uniform bytes exceed this once in 7e10 vectors
         lanes = signed(vector, width)
         for each in kept:
             control = correlation(
@@ -125,21 +126,23 @@ def test_no_plain_vector_is_among_the_received_bytes(machine, first_run):
 def test_killing_one_agent_in_the_middle_of_a_round_still_completes_it(machine, first_run):
     machine.stop("agent-4")
     machine.start_agent("agent-4", EDGEVEIL_DIE="masked@1")
-    machine.wait_for("connected", 90)
+    machine.wait_for("connected", 120)
     spent = machine.budget("agent-4")["epsilon_spent"]
-    machine.train(machine.plan("killed.toml", count=1, epsilon=1.0, deadline_s=8.0))
+    # A stage waits for the dead until its deadline, so that is short; a cold start must fit in it.
+    deadline_s = min(20 * slowed(), 200)
+    machine.train(machine.plan("killed.toml", count=1, epsilon=1.0, deadline_s=deadline_s))
     row = machine.rounds()[-1]
     assert row["outcome"] == "committed"
     assert row["survived"] == ["agent-1", "agent-2", "agent-3"]
     assert row["dropped"] == ["agent-4"]
-    assert machine.processes.pop("agent-4").wait(timeout=20) == -signal.SIGKILL
+    assert machine.processes.pop("agent-4").wait(timeout=60) == -signal.SIGKILL
     assert machine.budget("agent-4")["epsilon_spent"] > spent, "what was reserved stays charged"
 
 
 def test_a_budget_survives_the_restart_and_the_agent_takes_part_again(machine, first_run):
     before = machine.budget("agent-4")
     machine.start_agent("agent-4")
-    machine.wait_for("connected", 90)
+    machine.wait_for("connected", 120)
     assert machine.budget("agent-4")["epsilon_spent"] == before["epsilon_spent"]
     machine.train(machine.plan("again.toml", count=1, epsilon=0.9))
     assert machine.rounds()[-1]["survived"] == machine.names
@@ -172,15 +175,15 @@ def test_the_same_records_under_another_name_get_no_second_budget(machine, first
     assert other.returncode == 77
     assert "already covered by the ledger of dataset 'data'" in other.stderr
     machine.start_agent("agent-1")
-    machine.wait_for("connected", 90)
+    machine.wait_for("connected", 120)
 
 
 def test_kill_9_of_the_coordinator_takes_superlink_along_and_agents_come_back(machine, first_run):
     status = machine.status()
     machine.stop("coordinator", signal.SIGKILL)
-    wait_until(lambda: not alive(status["superlink_pid"]), 20, "SuperLink to end with its parent")
+    wait_until(lambda: not alive(status["superlink_pid"]), 60, "SuperLink to end with its parent")
     machine.serve()
-    machine.wait_for("connected", 30)
+    machine.wait_for("connected", 120)
     assert len([row for row in machine.rounds() if row["outcome"] == "committed"]) == 4
 
 
@@ -188,7 +191,9 @@ def test_sigterm_ends_everything_within_ten_seconds_and_leaves_no_process(machin
     status = machine.status()
     pids = [process.pid for process in machine.processes.values()] + [status["superlink_pid"]]
     for name in list(machine.processes):
-        assert machine.stop(name, seconds=10) == 0, machine.log(name)
+        with Stopwatch() as watch:
+            assert machine.stop(name) == 0, machine.log(name)
+        assert watch.within(10), f"{name}: {watch}"
     assert not any(alive(pid) for pid in pids)
     assert not (machine.home / "admin.sock").exists()
     assert (machine.home / "state.db").stat().st_mode & 0o077 == 0
