@@ -251,9 +251,8 @@ class Bench:
         self._end("coordinator")
         before = self._count("round.start")
         self.fork("coordinator", self.serve, point)
-        for _ in range(
-            FREEZES
-        ):  # a round may end before they do, and the next wait for more agents
+        for _ in range(FREEZES):
+            # A round may end before they are frozen, and the next one waits for more agents.
             self._await_start(before)
             before = self._count("round.start")
             for pid in frozen:

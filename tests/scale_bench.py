@@ -332,9 +332,8 @@ class TlsFederation:
         )
         try:
             link.run(stop)
-        except (
-            EdgeveilError
-        ) as error:  # in one write: threads' tracebacks mix in the middle of a line
+        except EdgeveilError as error:
+            # In one write: threads' tracebacks mix in the middle of a line.
             os.write(2, f"{type(error).__name__}: {error}\n".encode())
         finally:
             session.close()
