@@ -33,6 +33,7 @@ LOOPBACK = "127.0.0.1"
 _START_S = 30.0
 _STOP_S = 5.0
 _TAIL_LINES = 20
+_PORTS = 3  # one that was free is tried, and seldom taken by somebody until SuperLink has started
 _DAYS = 3650  # the certificate lives as long as the process
 
 
@@ -57,24 +58,42 @@ class SuperLink:
         return self._child is not None and self._child.poll() is None
 
     def start(self) -> None:
-        """Spawn and wait until it is healthy; raises TransportError after 30 s or when it ends."""
+        """Spawn and wait until it is healthy; raises TransportError after 30 s or when it ends.
+
+        One that found its port taken is spawned again with another.
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.secret = secrets.token_bytes(32)
         write_secret(self._folder / "superexec.secret", self.secret)
         self.certificate, key = self_signed()
         write_secret(self._folder / "superlink.crt", self.certificate)
         write_secret(self._folder / "superlink.key", key)
-        port = _free_port()
+        ports_left = _PORTS
+        while not self._is_up_on(_free_port()):
+            ports_left -= 1
+            if not ports_left or not any("already in use" in line for line in self._tail):
+                raise TransportError(
+                    f"Flower's SuperLink did not come up on {self.address} within {_START_S:.0f} s; "
+                    f"its last words: {' | '.join(self._tail) or 'none'}"
+                )
+        self._log(Event.SUPERLINK_START)
+
+    def _is_up_on(self, port: int) -> bool:
+        """Spawn it there; when it does not become healthy, it is stopped and its last words are read."""
+        self._tail.clear()
         self.address = f"{LOOPBACK}:{port}"
         self._child = self._spawn(port)
         write_secret(self._folder / "superlink.pid", f"{self._child.pid}\n".encode("ascii"))
-        threading.Thread(target=self._read_output, name="superlink-log", daemon=True).start()
+        reader = threading.Thread(target=self._read_output, name="superlink-log", daemon=True)
+        reader.start()
+        healthy = False
         try:
-            self._await_health()
-        except BaseException:
-            self.stop()
-            raise
-        self._log(Event.SUPERLINK_START)
+            healthy = self._becomes_healthy()
+        finally:
+            if not healthy:
+                self.stop()
+                reader.join(_STOP_S)
+        return healthy
 
     def stop(self) -> None:
         """SIGTERM, five seconds, SIGKILL. Close every connection to it first."""
@@ -112,22 +131,19 @@ class SuperLink:
             start_new_session=True,  # Ctrl-C reaches us first, and we end it in order
         )
 
-    def _await_health(self) -> None:
+    def _becomes_healthy(self) -> bool:
         end = time.monotonic() + _START_S
         with httpx.Client(verify=self.tls(), trust_env=False, timeout=2.0) as client:
             while time.monotonic() < end:
                 if not self.alive():
-                    break
+                    return False
                 try:
                     if client.get(f"https://{self.address}/health").status_code == httpx.codes.OK:
-                        return
+                        return True
                 except httpx.TransportError:
                     pass
                 time.sleep(0.05)
-        raise TransportError(
-            f"Flower's SuperLink did not come up on {self.address} within {_START_S:.0f} s; "
-            f"its last words: {' | '.join(self._tail) or 'none'}"
-        )
+        return False
 
     def _read_output(self) -> None:
         child = self._child

@@ -3,6 +3,7 @@ silently. Real SuperLink, real links; times are bounds for a busy two-core machi
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,9 +13,11 @@ import httpx
 import pytest
 from fleet_raw_bench import RawAgent, code, nonsense
 from load_bench import Stopwatch
+from ports_bench import free_port
 from processes_bench import alive
 from transport_bench import PATIENCE_S, Bench, await_true, federation
 
+from coordinator.flower_runtime import superlink
 from coordinator.transport import Lost
 from shared.errors import TransportError
 from shared.messages import Stage
@@ -333,6 +336,29 @@ def test_a_dead_superlink_is_noticed_and_never_hidden():
             bench.runtime.send(bench.requests(Stage.SHARE), ttl_s=5)
         assert "superlink.stop" in bench.events.names()
         assert bench.agents[0].error is None
+
+
+def started_on(folder, monkeypatch, *ports):
+    """A SuperLink that is given these ports one after another, and what it logged."""
+    events, given = [], iter(ports)
+    monkeypatch.setattr(superlink, "_free_port", lambda: next(given))
+    made = superlink.SuperLink(folder, lambda event, **_more: events.append(str(event)))
+    try:
+        made.start()
+    finally:
+        made.stop()
+    return made.address, events
+
+
+def test_a_port_that_was_taken_meanwhile_costs_superlink_one_more_start(tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        taken, free = busy.getsockname()[1], free_port()
+        address, events = started_on(tmp_path, monkeypatch, taken, free)
+        assert address == f"127.0.0.1:{free}"
+        assert events[-1] == "superlink.start"
+        with pytest.raises(TransportError, match="already in use"):
+            started_on(tmp_path, monkeypatch, *[taken] * 3)
+    assert not (tmp_path / "superlink.pid").exists()
 
 
 def test_superlink_dies_with_its_coordinator(tmp_path):
