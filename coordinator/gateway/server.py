@@ -5,61 +5,27 @@ It runs in a thread of its own with its own event loop. The driver's side talks 
 """
 
 import asyncio
-import logging
 import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from starlette.types import Receive, Scope, Send
-
-from coordinator.gateway.auth import Authenticator, Claim
 from coordinator.gateway.counts import Counts
 from coordinator.gateway.edge_store import EdgeStore
-from coordinator.gateway.fleet import FleetDoor
-from coordinator.gateway.nodes import Node, Nodes
+from coordinator.gateway.nodes import Nodes
+from coordinator.gateway.routes import About, Join, Routes
 from coordinator.gateway.upstream import UpstreamClient
-from coordinator.gateway.vocabulary import (
-    BODY_CAPS,
-    FLEET,
-    JOIN_CAP,
-    GatewaySettings,
-    Instruction,
-    Operation,
-    Reason,
-    Rejected,
-    Upstream,
-)
-from coordinator.gateway.web import (
-    Body,
-    ClientGone,
-    HttpServer,
-    check_request,
-    client_address,
-    send_json,
-    send_pieces,
-    trust,
-)
-from coordinator.rate_limit import RateLimiter
+from coordinator.gateway.vocabulary import GatewaySettings, Instruction, Upstream
+from coordinator.gateway.web import HttpServer
 from coordinator.transport import Log, Member, Presence
-from shared import condition
 from shared.clock import Clock, SystemClock
-from shared.condition import Condition
-from shared.errors import ConfigError, ProtocolError
-from shared.event_log import Event
-from shared.standing import PATH
+from shared.errors import ConfigError
 
 _STOP_GRACE_S = 2.0
-_log = logging.getLogger("edgeveil.gateway")
 _START_S = 10.0
-_THREAD_BYTES = 64 << 10
-_EVERYBODY = ""  # the one key of a limiter for all addresses together
-
-Join = Callable[[bytes, str], tuple[int, dict[str, object]]]
-About = Callable[[], dict[str, object]]
 
 
 class Gateway:
@@ -80,26 +46,20 @@ class Gateway:
         self.settings = settings or GatewaySettings()
         self._clock = clock or SystemClock()
         self.store = EdgeStore()
-        self._join = join
-        self._ready = ready
-        self._about = about
-        self._log = log
         self._nodes = Nodes()
-        self._authenticator = Authenticator(self._nodes, self.settings, self._clock, log)
-        self._door = FleetDoor(self._nodes, self.store, self.settings, self._clock)
-        self._joins = RateLimiter(
-            self.settings.join_rate_per_address, self.settings.join_burst_per_address, self._clock
+        self._routes = Routes(
+            self._nodes,
+            self.store,
+            self.settings,
+            self._clock,
+            log,
+            join=join,
+            ready=ready,
+            about=about,
         )
-        self._all_joins = RateLimiter(
-            self.settings.join_rate, self.settings.join_burst, self._clock
-        )
-        # Not the loop's own threads, which check agents' uploads: joins wait for the database.
-        self._joiners = ThreadPoolExecutor(2, "join")
         self._forwarded: Counter[bytes] = Counter()
-        self._counts = Counts()
-        self._traffic = [0, 0]
-        self._counting = threading.Lock()
-        self._server = HttpServer(self._serve, self.settings)
+        self._taken = (0, 0)  # body bytes, up and down, that take_traffic() has told
+        self._server = HttpServer(self._routes.serve, self.settings)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="gateway", daemon=True)
 
@@ -137,7 +97,7 @@ class Gateway:
         self._call(self._close()).result(_STOP_GRACE_S + 5.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_STOP_GRACE_S + 5.0)
-        self._joiners.shutdown(wait=False, cancel_futures=True)
+        self._routes.close()
 
     def set_members(
         self, members: Iterable[Member], revoked: frozenset[bytes] = frozenset()
@@ -167,18 +127,17 @@ class Gateway:
 
     def rejected(self) -> dict[str, int]:
         """Refused requests so far, by reason."""
-        return self._counts.by_reason()
+        return self._routes.counts.by_reason()
 
     def counts(self) -> Counts:
         """Everything that was counted since the start, as it is now."""
-        return self._counts.copy()
+        return self._routes.counts.copy()
 
     def take_traffic(self) -> tuple[int, int]:
-        """Body bytes (up, down) of Fleet requests since the last call."""
-        with self._counting:
-            up, down = self._traffic
-            self._traffic[:] = (0, 0)
-            return up, down
+        """Body bytes (up, down) of Fleet requests since the last call; used by one thread."""
+        counts, (up, down) = self.counts(), self._taken
+        self._taken = counts.up, counts.down
+        return counts.up - up, counts.down - down
 
     def attach(self, upstream: Upstream) -> None:
         self._call(self._attach(upstream)).result(_START_S)
@@ -238,8 +197,9 @@ class Gateway:
         self._loop.run_forever()
 
     async def _attach(self, upstream: Upstream | None) -> None:
-        old = self._door.client
-        self._door.client = None if upstream is None else UpstreamClient(upstream, self._forwarded)
+        door = self._routes.door
+        old = door.client
+        door.client = None if upstream is None else UpstreamClient(upstream, self._forwarded)
         for node in self._nodes.all():
             node.wake.set()
         if old is not None:
@@ -248,122 +208,3 @@ class Gateway:
     async def _close(self) -> None:
         await self._attach(None)
         await self._server.stop(_STOP_GRACE_S)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = Body(scope, receive)
-        try:
-            check_request(scope)
-            path = scope["path"]
-            if path.startswith(FLEET) and scope["method"] == "POST":
-                await self._fleet(scope, body, send)
-            elif path == "/v1/join" and scope["method"] == "POST":
-                await self._answer_join(scope, body, send)
-            elif path == PATH and scope["method"] == "POST":
-                await self._answer_whoami(scope, body, send)
-            elif path == condition.PATH and scope["method"] == "POST":
-                await self._take_condition(scope, body, send)
-            elif path in {"/healthz", "/readyz"} and scope["method"] == "GET":
-                await self._answer_health(path, send)
-            else:
-                raise Rejected(Reason.NOT_FOUND)
-        except Rejected as rejected:
-            await self._refuse(scope["path"], rejected, body, send)
-        except ClientGone:
-            return
-        except Exception:
-            _log.exception("a request could not be answered")
-            self._log(Event.GATEWAY_ERROR, level="error", reason="internal")
-            raise
-
-    async def _fleet(self, scope: Scope, body: Body, send: Send) -> None:
-        path: str = scope["path"]
-        try:
-            operation = Operation(path.removeprefix(FLEET))
-        except ValueError as error:
-            raise Rejected(Reason.NOT_FOUND) from error
-        claim = self._authenticator.claim(scope["headers"], client_address(scope))
-        if claim.node.requests >= self.settings.most_parallel_per_agent:
-            raise Rejected(Reason.RATE)
-        claim.node.requests += 1
-        try:
-            await self._authenticated(scope, operation, claim, body, send)
-        finally:
-            claim.node.requests -= 1
-
-    async def _authenticated(
-        self, scope: Scope, operation: Operation, claim: Claim, body: Body, send: Send
-    ) -> None:
-        path: str = scope["path"]
-        data = await body.read(BODY_CAPS[operation], self.settings.body_deadline_s)
-        if len(data) < _THREAD_BYTES:
-            nonce = self._authenticator.verify(claim, path, data)
-        else:
-            nonce = await asyncio.to_thread(self._authenticator.verify, claim, path, data)
-        if self._authenticator.admit(claim, nonce):
-            claim.node.active = False  # a new process of this agent: it has to activate
-        trust(scope, claim.node.member.agent_id)
-        self._counts.moved(up=len(data))
-        with self._counting:
-            self._traffic[0] += len(data)
-        answer = await self._door.serve(operation, claim, data, body.gone)
-        self._counts.moved(down=answer.size())
-        self._counts.answered(path, answer.status)
-        with self._counting:
-            self._traffic[1] += answer.size()
-        await send_pieces(send, answer.status, answer.pieces, answer.media_type)
-
-    async def _answer_join(self, scope: Scope, body: Body, send: Send) -> None:
-        address = client_address(scope)
-        if not self._joins.allow(address) or not self._all_joins.allow(_EVERYBODY):
-            raise Rejected(Reason.RATE)
-        data = await body.read(JOIN_CAP, self.settings.body_deadline_s)
-        status, fields = await self._loop.run_in_executor(self._joiners, self._join, data, address)
-        self._counts.answered(scope["path"], status)
-        await send_json(send, status, fields)
-
-    async def _answer_whoami(self, scope: Scope, body: Body, send: Send) -> None:
-        """For `agent doctor`: authenticated like every Fleet request, beside the agent's session."""
-        claim = self._authenticator.claim(scope["headers"], client_address(scope), aside=True)
-        data = await body.read(0, self.settings.body_deadline_s)
-        self._authenticator.admit_aside(claim, self._authenticator.verify(claim, PATH, data))
-        about = await self._loop.run_in_executor(self._joiners, self._about)
-        self._counts.answered(PATH, 200)
-        await send_json(send, 200, self._standing(claim.node) | about)
-
-    async def _take_condition(self, scope: Scope, body: Body, send: Send) -> None:
-        """How an agent stands; authenticated like every Fleet request, within its session."""
-        claim = self._authenticator.claim(scope["headers"], client_address(scope))
-        data = await body.read(condition.MOST_BYTES, self.settings.body_deadline_s)
-        nonce = self._authenticator.verify(claim, condition.PATH, data)
-        if self._authenticator.admit(claim, nonce):
-            claim.node.active = False
-        trust(scope, claim.node.member.agent_id)
-        try:
-            told = Condition.decode(data)
-        except ProtocolError as error:
-            raise Rejected(Reason.MALFORMED) from error
-        with self._nodes.lock:
-            claim.node.condition = told
-        self._counts.answered(condition.PATH, 200)
-        await send_json(send, 200, {})
-
-    def _standing(self, node: Node) -> dict[str, object]:
-        with self._nodes.lock:
-            return {
-                "name": node.member.name,
-                "connected": node.presence(self._clock.monotonic()).connected,
-                "session": 0 if node.session is None else node.session.counter,
-            }
-
-    async def _answer_health(self, path: str, send: Send) -> None:
-        well = path == "/healthz" or (self._door.client is not None and self._ready())
-        self._counts.answered(path, 200 if well else 503)
-        fields = {"status": "ok" if well else "not ready", "time": self._clock.wall()}
-        await send_json(send, 200 if well else 503, fields)
-
-    async def _refuse(self, path: str, rejected: Rejected, body: Body, send: Send) -> None:
-        self._counts.refused(path, rejected.reason, rejected.status)
-        fields: dict[str, object] = {"code": rejected.reason, "detail": rejected.detail}
-        if rejected.reason is Reason.CLOCK_SKEW:
-            fields["server_time"] = self._clock.wall()
-        await send_json(send, rejected.status, fields, close=not body.complete)

@@ -58,7 +58,7 @@ def member(home, **changes):
 
 def tell(bench, **changes):
     about = {"epoch": 1, "tasks": [task.model_dump() for task in installed_tasks()], "plan": None}
-    bench.gateway._about = lambda: about | changes
+    bench.gateway._routes._about = lambda: about | changes
 
 
 def findings(home):

@@ -95,7 +95,7 @@ def test_an_older_coordinator_that_does_not_listen_is_left_in_peace(bench, monke
 
         raise Rejected(Reason.NOT_FOUND)
 
-    monkeypatch.setattr(type(bench.gateway), "_take_condition", not_found)
+    monkeypatch.setattr(type(bench.gateway._routes), "_take_condition", not_found)
     agent.condition = ON_BATTERY
     for _turn in range(2):
         assert len(bench.exchange(bench.requests(Stage.SHARE))) == 1

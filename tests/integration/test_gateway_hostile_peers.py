@@ -237,7 +237,7 @@ def test_a_flood_of_joins_from_many_addresses_does_not_slow_an_agents_upload(ben
     """Each join waits for the database; uploads are checked by other threads."""
     honest, _ = pair
     waiting = threading.Semaphore(0)
-    monkeypatch.setattr(bench.gateway, "_join", lambda *_: (waiting.acquire(timeout=20), (200, {}))[1])  # fmt: skip
+    monkeypatch.setattr(bench.gateway._routes, "_join", lambda *_: (waiting.acquire(timeout=20), (200, {}))[1])  # fmt: skip
     stop = threading.Event()
 
     def knock(number):
