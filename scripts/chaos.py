@@ -2,6 +2,7 @@
 
     python scripts/chaos.py --minutes 10 --seed 1              # every family, failpoint by failpoint
     python scripts/chaos.py --minutes 60 --families kill,single
+    python scripts/chaos.py --families kill --strategy scaffold
     python scripts/chaos.py --replay kill:7:agent.seal.before:3
 
 Families: kill (SIGKILL of both sides), single (one side crashes, the other lives on), eio (a failing
@@ -32,6 +33,11 @@ from trials_bench import Trial  # noqa: E402
 
 from shared.failpoints import Failpoint  # noqa: E402
 
+# With SCAFFOLD the third round is the first whose devices have bent by variates of two rounds.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "fedavg": {"strategy": "fedavg"},
+    "scaffold": {"strategy": "scaffold", "rounds": 3},
+}
 FAMILIES = ("kill", "single", "eio", "full", "power", "real", "network", "jumps", "memory")
 # Those that need real processes are scripts of their own; all of them print what they found as JSON.
 SCRIPTS = {
@@ -73,7 +79,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=base, prefix="edgeveil-chaos-") as name:
         folder = Path(name)
         if options.replay:
-            _replay(options.replay, folder, counts)
+            _replay(options, folder, counts)
         else:
             _run(options, folder, counts)
     print(json.dumps(vars(counts), indent=2))
@@ -92,8 +98,9 @@ def _run(options: argparse.Namespace, folder: Path, counts: Counts) -> None:
     number = options.seed
     while time.monotonic() < until and counts.seeds < options.seeds:
         place = folder / str(number)
-        for family, found, replay in _trials(Seed(number, place), families, points, number):
-            counts.add(family, found, replay)
+        seed = Seed(number, place, **SETTINGS[options.strategy])
+        for family, found, replay in _trials(seed, families, points):
+            counts.add(family, found, f"{replay} --strategy {seed.strategy}")
             if time.monotonic() >= until:
                 return
         shutil.rmtree(place)
@@ -101,16 +108,15 @@ def _run(options: argparse.Namespace, folder: Path, counts: Counts) -> None:
         number += 1
 
 
-def _trials(
-    seed: Seed, families: list[str], points: list[str], number: int
-) -> Iterator[tuple[str, Any, str]]:
+def _trials(seed: Seed, families: list[str], points: list[str]) -> Iterator[tuple[str, Any, str]]:
+    number = seed.number
     for family in families:
         if family == "power":
             for name, found in power_trials(seed):
                 yield family, found, f"power:{number}:{name}"
             continue
         if family in SCRIPTS:
-            yield family, _script(family, number), f"{family}:{number}"
+            yield family, _script(family, seed), f"{family}:{number}"
             continue
         for point in FSYNCS if family == "eio" else seed.passages:
             if points and point not in points:
@@ -119,11 +125,12 @@ def _trials(
             yield family, seed.trial(family, point), f"{family}:{number}:{point}:{passage}"
 
 
-def _script(family: str, number: int) -> Any:
+def _script(family: str, seed: Seed) -> Any:
     """One campaign of real processes, whose figures go to stderr."""
     name, *option = SCRIPTS[family]
     command = [sys.executable, str(ROOT / "tests" / name), *option]
-    command += [str(number)] * len(option)
+    command += [str(seed.number)] * len(option)
+    command += ["--strategy", seed.strategy] if family == "real" else []
     ran = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
     if not ran.stdout:
         return Trial(violations=[ran.stderr[-2000:] or f"{name} ended with {ran.returncode}"])
@@ -133,13 +140,14 @@ def _script(family: str, number: int) -> Any:
     return Trial(kills, found["committed"], 0.0, found["violations"])
 
 
-def _replay(text: str, folder: Path, counts: Counts) -> None:
+def _replay(options: argparse.Namespace, folder: Path, counts: Counts) -> None:
+    text = options.replay
     family, number, *rest = text.split(":")
+    seed = Seed(int(number), folder / number, **SETTINGS[options.strategy])
     if family in SCRIPTS:
-        counts.add(family, _script(family, int(number)), text)
+        counts.add(family, _script(family, seed), text)
         return
     point, *passage = rest
-    seed = Seed(int(number), folder / number)
     if family == "power":
         for name, found in power_trials(seed):
             if name == point:
@@ -155,6 +163,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=1, help="the first seed; the next ones follow")
     parser.add_argument("--seeds", type=int, default=1_000_000, help="stop after so many")
+    parser.add_argument("--strategy", choices=SETTINGS, default="fedavg", help="of the plan")
     parser.add_argument("--families", default="kill,single,eio,full,power")
     parser.add_argument("--points", default="", help="only these failpoints, with commas")
     parser.add_argument("--folder", type=Path, help="where to work; default: in memory")

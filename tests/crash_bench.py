@@ -50,6 +50,7 @@ class Scenario:
     rounds: int = 2
     attempts: int = 100
     quiet: bool = False  # nobody falls silent
+    strategy: str = "fedavg"
 
     def silent(self, attempt):
         chance = random.Random(f"{self.seed}/{attempt.round}/{attempt.attempt}")
@@ -127,7 +128,10 @@ class World:
         self.size = size
         self.task = ThinTask(size)
         self.plan = thin_plan(
-            scenario.agents, rounds=scenario.rounds, rounds__attempts=scenario.attempts
+            scenario.agents,
+            rounds=scenario.rounds,
+            rounds__attempts=scenario.attempts,
+            server__strategy=scenario.strategy,
         )
         self.side = self.folder / "side"  # what the product does not know
         self.home = self.folder / "coordinator"
@@ -246,6 +250,10 @@ class World:
         os.write(handle, line.encode())
         os.close(handle)
 
+    def trainer(self, number):
+        unlike = self.scenario.strategy == "scaffold"
+        return ThinTrainer(number, lambda _plan: self.witness("train", agent=number), unlike=unlike)
+
     def _session(self, number):
         home = AgentHome(self.folder / f"agent-{number}")
         device = Device(
@@ -257,7 +265,7 @@ class World:
             shelf=ThinShelf(),
             clock=self.clock,
             on_status=lambda _sentence: None,
-            trainer=lambda: ThinTrainer(number, lambda _plan: self.witness("train", agent=number)),
+            trainer=lambda: self.trainer(number),
             load_task=lambda _spec: self.task,
         )
         return Session(device)

@@ -8,7 +8,7 @@ import random
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crash_bench import Scenario, World
@@ -30,11 +30,12 @@ class Seed:
     number: int
     folder: Path
     rounds: int = 2
+    strategy: str = "fedavg"
     scenario: Scenario = field(init=False)
 
     def __post_init__(self):
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.scenario = Scenario(self.number, rounds=self.rounds)
+        self.scenario = Scenario(self.number, rounds=self.rounds, strategy=self.strategy)
         self.template = self.folder / "template"
         World.make(self.template, self.scenario)
         self.passages = passages(self.template, self.folder / "undisturbed", self.scenario)
@@ -75,7 +76,7 @@ def _full(seed, place, point, passage):
     Needs root for its own small tmpfs.
     """
     place.mkdir()
-    scenario = Scenario(seed.number, rounds=seed.rounds, attempts=3)
+    scenario = replace(seed.scenario, attempts=3)
     mount(place, "4m")
     try:
         shutil.copytree(seed.template, place, dirs_exist_ok=True)

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import scaffold_bench
 from crash_bench import World
 
 from agent.dp.ledger_file import ledger_records, read_ledger
@@ -39,7 +40,11 @@ def violations(folder, scenario, *, size=16, plan=None):
     if len(set(attempts)) != len(attempts):
         found.append("an attempt was recorded twice")
     found += _lost_commits(witness, committed)
-    found += _wrong_sums(World(folder, scenario, size=size), plan, run.run_id, committed)
+    world = World(folder, scenario, size=size)
+    means, wrong = _sums(world, plan, run.run_id, committed)
+    found += wrong
+    if scenario.strategy == "scaffold":
+        found += scaffold_bench.faults(world, run.run_id, witness, committed, means)
     found += _event_faults(folder / "coordinator" / "runs" / run.run_id / "events.jsonl", committed)
     for number in range(scenario.agents):
         found += _ledger_faults(folder, number, witness)
@@ -53,25 +58,31 @@ def _lost_commits(witness, committed):
             yield f"round {line['round']} was acknowledged as {line['sha256'][:8]} and is {row}"
 
 
-def _wrong_sums(world, plan, run_id, committed):
-    """Each checkpoint is the one before plus the mean of exactly the survivors' vectors."""
+def _sums(world, plan, run_id, committed):
+    """Each checkpoint is the one before plus the mean of exactly the survivors' vectors.
+
+    The mean by round, and broken promises.
+    """
     folder, plan = world.folder, plan or world.plan
     params = secagg_params(plan, training_plan(plan), world.size)
     segment = next(item for item in params.segments if item.name == "params")
     model = np.zeros(world.size, np.float32)
+    means, found = {}, []
     for number, row in sorted(committed.items()):
         vectors = [
             np.load(folder / "side" / f"{number}-{row.attempt}-{name}.npy") for name in row.survived
         ]
         total = np.sum(vectors, axis=0)
         if total[0] != len(row.survived) or len(row.survived) < 3:
-            yield f"round {number}: weight {total[0]} of {len(row.survived)} survivors"
+            found.append(f"round {number}: weight {total[0]} of {len(row.survived)} survivors")
         mean = dequantise(total[1:], segment) / int(total[0])
+        means[number] = mean.astype(np.float32)
         model = (model.astype(np.float64) + mean).astype(np.float32)
         path = folder / "coordinator" / "runs" / run_id / f"round-{number:04d}.safetensors"
         saved = checkpoint.load(path, sha256=row.model_sha256).vector
         if not np.array_equal(saved, model):
-            yield f"round {number}: the checkpoint is not the sum of its survivors"
+            found.append(f"round {number}: the checkpoint is not the sum of its survivors")
+    return means, found
 
 
 def _event_faults(path, committed):

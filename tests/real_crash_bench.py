@@ -1,6 +1,6 @@
 """Real processes, real TLS, a real SuperLink: kill the coordinator and one agent again and again.
 
-    python tests/real_crash_bench.py --seed 1 [--points N]
+    python tests/real_crash_bench.py --seed 1 [--points N] [--strategy scaffold]
     python tests/real_crash_bench.py --seed 1 --only agent.push.before coordinator.flower.after --times 200
 
 One run that never stops; every death arms the next failpoint on the side that died. Agents are thin:
@@ -32,7 +32,7 @@ from forks_bench import end_with  # noqa: E402
 from load_bench import slowed  # noqa: E402
 from ports_bench import free_port  # noqa: E402
 from promises_bench import violations  # noqa: E402
-from thin_bench import POLICY, SPEC, ThinShelf, ThinTask, ThinTrainer, thin_plan  # noqa: E402
+from thin_bench import POLICY, SPEC, ThinShelf, ThinTask, thin_plan  # noqa: E402
 from trials_bench import tap  # noqa: E402
 
 import agent.run as agent_run  # noqa: E402
@@ -73,15 +73,17 @@ FREEZES = 5
 class Bench:
     """`address` is the coordinator's; `enter(name)` moves a forked process to its machine."""
 
-    def __init__(self, folder, seed, *, address="127.0.0.1", enter=lambda _name: None):
+    def __init__(
+        self, folder, seed, *, address="127.0.0.1", enter=lambda _name: None, strategy="fedavg"
+    ):
         self.folder = private_directory(Path(folder) / "federation")
         self.seed = seed
         self.address, self.enter = address, enter
         self.home = self.folder / "coordinator"
-        self.scenario = Scenario(seed, agents=AGENTS, rounds=1)
+        self.scenario = Scenario(seed, agents=AGENTS, rounds=1, strategy=strategy)
         self.plan = thin_plan(
             AGENTS, rounds=400, rounds__attempts=100, rounds__deadline_s=15.0,
-            training__epsilon=50.0, training__steps=1, rounds__spare=400,
+            training__epsilon=50.0, training__steps=1, rounds__spare=400, server__strategy=strategy,
         )  # fmt: skip
         self.task = ThinTask(SIZE)
         self.pids = {}
@@ -189,9 +191,7 @@ class Bench:
                 shelf=ThinShelf(),
                 clock=SystemClock(),
                 on_status=print,
-                trainer=lambda: ThinTrainer(
-                    number, lambda _p: world.witness("train", agent=number)
-                ),
+                trainer=lambda: world.trainer(number),
                 load_task=lambda _spec: self.task,
             )
             agent_run._answer_rounds(device, stop, Conditions(device.policy.when))
@@ -405,6 +405,7 @@ def main():
     parser.add_argument(
         "--points", type=int, default=0, help="only so many of each side, drawn by the seed"
     )
+    parser.add_argument("--strategy", choices=("fedavg", "scaffold"), default="fedavg")
     parser.add_argument("--only", nargs="+", type=Failpoint, metavar="NAME", help="only these")
     parser.add_argument("--times", type=int, default=1, help="deaths at each of --only")
     memory = Path("/dev/shm")
@@ -423,7 +424,7 @@ def main():
         runtime_module._MESSAGES_PER_RUN = FEW_MESSAGES
     began, busy = time.monotonic(), slowed()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="edgeveil-real-") as name:
-        bench = Bench(name, options.seed)
+        bench = Bench(name, options.seed, strategy=options.strategy)
         bench.campaign(points, options.times)
         revival = bench.kill_superlink()
         stopped = bench.stop()

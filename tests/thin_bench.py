@@ -1,5 +1,6 @@
 """Agents without torch: training is one line of numpy, everything around it is the product's."""
 
+import random
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,10 +31,14 @@ class ThinTask:
 
 
 class ThinTrainer:
-    """The update of agent i is i + 1 in every place, times a thousandth; `seen` hears of each."""
+    """The update of agent i is i + 1 in every place, times a thousandth; `seen` hears of each.
 
-    def __init__(self, number, seen=None):
+    With `unlike` no two updates are the same, so that one in the place of another is noticed.
+    """
+
+    def __init__(self, number, seen=None, *, unlike=False):
         self.number = number
+        self.unlike = unlike
         self.seen = seen or (lambda _plan: None)
 
     def check_trainable(self, *_arguments, **_options):
@@ -41,7 +46,8 @@ class ThinTrainer:
 
     def train(self, _task, _options, _examples, start, _tensors, plan, _n_ref, **_more):
         self.seen(plan)
-        update = np.full(start.size, (self.number + 1) / 1000, np.float32)
+        more = random.SystemRandom().random() if self.unlike else 0
+        update = np.full(start.size, (self.number + 1 + more) / 1000, np.float32)
         return SimpleNamespace(update=update, steps=plan.steps, gradient_mode="hooks")
 
 

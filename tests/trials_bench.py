@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import scaffold_bench
 from crash_bench import World
 from forks_bench import end_with
 from promises_bench import violations
@@ -59,8 +60,10 @@ def tap(world):
         return stored
 
     Store.record_round = keep_record
+    unwatch = scaffold_bench.watch(world)
 
     def undo():
+        unwatch()
         session_module.vector_lanes, driver_module.mean_update = lanes, averaged
         AgentHome.advance, Store.record_round = advance, record
 

@@ -4,6 +4,7 @@ One seed each; scripts/chaos.py runs as many as one has time for.
 """
 
 import collections
+import copy
 import signal
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from transport_bench import federation
 from trials_bench import in_child
 
 from agent.state import AgentHome
+from agent.variates import Variates
+from coordinator import strategies
 from coordinator.config import CoordinatorConfig
+from coordinator.learning import Learned
 from coordinator.records import EnrolledAgent
 from coordinator.serve import Coordinator
 from coordinator.setup import initialise
@@ -145,6 +149,81 @@ def test_no_failpoint_loses_a_round_a_record_or_a_sum(seed, family):
         trial = seed.trial(family, point)
         assert trial.kills == 1, f"{family} {point}: nothing happened"
         assert not trial.violations, f"{family} {point}@{seed.passage(point)}: {trial.violations}"
+
+
+VARIATE_POINTS = (
+    Failpoint.AGENT_SEAL_AFTER,
+    Failpoint.FILE_RENAME_BEFORE,
+    Failpoint.AGENT_ADVANCE_BEFORE,
+    Failpoint.AGENT_SUBMIT_AFTER,
+    Failpoint.COORDINATOR_CHECKPOINT_AFTER,
+    Failpoint.COORDINATOR_RECORD_AFTER,
+)
+
+
+@pytest.fixture(scope="module")
+def scaffold(seed):
+    return Seed(12, seed.folder / "scaffold", rounds=3, strategy="scaffold")
+
+
+@pytest.mark.parametrize("family", ["kill", "single"])
+def test_no_failpoint_leaves_a_wrong_control_variate(scaffold, family):
+    """The places around it on either side; scripts/chaos.py --strategy scaffold kills at all."""
+    for point in VARIATE_POINTS:
+        trial = scaffold.trial(family, point)
+        assert trial.kills == 1, f"{family} {point}: nothing happened"
+        assert not trial.violations, (
+            f"{family} {point}@{scaffold.passage(point)}: {trial.violations}"
+        )
+
+
+def keeps_its_first_for_ever(patch):
+    keep = Variates.keep
+    patch.setattr(Variates, "keep", lambda own, *what: own._path.exists() or keep(own, *what))
+
+
+def never_keeps_any(patch):
+    patch.setattr(Variates, "keep", lambda *_: None)
+
+
+def bends_the_wrong_way(patch):
+    bend = Variates.bend
+    patch.setattr(
+        Variates, "bend", lambda *given: None if (found := bend(*given)) is None else -found
+    )
+
+
+def offers_the_model(patch):
+    patch.setattr(Learned, "variate", property(lambda learned: learned.model))
+
+
+def learns_half(patch):
+    rule = strategies._scaffold
+
+    def half(*given):
+        step, parts = rule(*given)
+        return step, {name: part / 2 for name, part in parts.items()}
+
+    patch.setattr(strategies, "STRATEGIES", strategies.STRATEGIES | {"scaffold": (half, ())})
+
+
+@pytest.mark.parametrize(
+    ("plant", "sentence"),
+    [
+        (keeps_its_first_for_ever, "the file is not the newest variate"),
+        (never_keeps_any, "the file is not the newest variate"),
+        (bends_the_wrong_way, "trained in round 2 with"),
+        (offers_the_model, "trained in round 3 with"),
+        (learns_half, "is not the mean of its survivors"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_rules_notice_a_wrong_control_variate(scaffold, monkeypatch, plant, sentence):
+    plant(monkeypatch)
+    broken = copy.copy(scaffold)
+    broken.folder = scaffold.folder / plant.__name__
+    found = broken.trial("kill", Failpoint.AGENT_ACK_AFTER, 1).violations
+    assert any(sentence in said for said in found), found
 
 
 def test_a_power_cut_loses_nothing_that_was_acknowledged(seed):
