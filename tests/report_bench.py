@@ -1,11 +1,14 @@
 """A device that has joined and trained, for the tests of reports, verification and policy commands."""
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import privacy_bench as bench
+from typer.testing import CliRunner
 
+from agent.cli import app
 from agent.policy import Policy
 from agent.state import AgentHome, Pinned
 from shared.roster import agent_id
@@ -57,3 +60,26 @@ def joined_device(folder, policy=None):
     made = JoinedDevice(home, device)
     made.set_policy(policy or Policy())
     return made
+
+
+def trained_device(tmp_path):
+    """Five rounds, and a policy that was changed after two."""
+    made = joined_device(tmp_path)
+    made.train(2)
+    made.set_policy(Policy(epsilon_max=7.0))
+    made.train(3, noise_multiplier=80.0)
+    return made
+
+
+def run(device, *arguments):
+    return CliRunner().invoke(app, [*arguments, "--home", str(device.path)])
+
+
+def report(device, tmp_path):
+    """(the JSON report, its file, the page's file)."""
+    page = tmp_path / "report.html"
+    result = run(device, "budget", "--json", "--no-prv", "--html", str(page))
+    assert result.exit_code == 0, result.output
+    path = tmp_path / "report.json"
+    path.write_text(result.stdout)
+    return json.loads(result.stdout), path, page

@@ -1,48 +1,27 @@
 """`agent verify` accepts honest ledgers and reports, and names what is wrong with any other."""
 
 import json
-import os
 import re
 import shutil
-from html.parser import HTMLParser
 
 import privacy_bench as bench
 import pytest
-from report_bench import joined_device
+import report_bench
+from report_bench import joined_device, report, run
 from typer.testing import CliRunner
 
 from agent.cli import app
-from agent.policy import Policy, SecaggPolicy
+from agent.policy import Policy
 from agent.report import sign
 from agent.verify import Verdict, check
 from shared.errors import ConfigError, EnrollmentError, StateDamaged
-from shared.identity import Identity
 from shared.messages import Attempt
 from shared.privacy.records import START, LedgerDamaged, Record
-from shared.secagg.solver import solve
 
 
 @pytest.fixture
 def device(tmp_path):
-    made = joined_device(tmp_path)
-    made.train(2)
-    made.set_policy(Policy(epsilon_max=7.0))
-    made.train(3, noise_multiplier=80.0)
-    return made
-
-
-def run(device, *arguments):
-    return CliRunner().invoke(app, [*arguments, "--home", str(device.path)])
-
-
-def report(device, tmp_path):
-    """(the JSON report, its file, the page's file)."""
-    page = tmp_path / "report.html"
-    result = run(device, "budget", "--json", "--no-prv", "--html", str(page))
-    assert result.exit_code == 0, result.output
-    path = tmp_path / "report.json"
-    path.write_text(result.stdout)
-    return json.loads(result.stdout), path, page
+    return report_bench.trained_device(tmp_path)
 
 
 def rewrite(device, change):
@@ -185,146 +164,6 @@ def test_verifying_never_uses_the_bookmark(device):
     assert run(device, "verify").exit_code == 0
 
 
-class Outside(HTMLParser):
-    """Everything in a page that could load, run or send something."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-        self.open = []
-
-    def handle_starttag(self, tag, attributes):
-        named = dict(attributes)
-        self.open.append(tag)
-        if tag in {"img", "link", "iframe", "object", "embed", "form", "video", "audio"}:
-            self.found.append(tag)
-        if tag == "script" and named.get("type") != "application/json":
-            self.found.append(tag)
-        self.found += [n for n in named if n in {"src", "href", "style"} or n.startswith("on")]
-
-
-def test_the_page_is_self_contained_and_lets_nothing_in_or_out(device, tmp_path):
-    _, _, page = report(device, tmp_path)
-    text = page.read_text()
-    parser = Outside()
-    parser.feed(text)
-    assert parser.found == []
-    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', text)[1]
-    assert policy.startswith("default-src 'none'; style-src 'sha256-")
-    assert "unsafe" not in policy
-    assert not re.search(r"https?://", text)
-    assert page.stat().st_mode & 0o077 == 0
-
-
-def test_the_first_page_speaks_to_people(device, tmp_path):
-    _, _, page = report(device, tmp_path)
-    first = page.read_text().split("The figures behind it")[0]
-    for words in (
-        "privacy budget is used",
-        "right 50 times in 100",
-        "What is NOT covered",
-        "Who sees",
-    ):
-        assert words in first
-    assert "<svg" in first
-
-
-@pytest.mark.parametrize(("rounds", "drawn"), [(1, False), (40, True)])
-def test_the_caption_speaks_of_a_dashed_line_only_where_there_is_one(tmp_path, rounds, drawn):
-    device = joined_device(tmp_path)
-    device.train(rounds, noise_multiplier=14.0)
-    _, _, page = report(device, tmp_path)
-    text = page.read_text()
-    assert ('class="ahead"' in text) is drawn
-    assert ("dashed line shows" in text) is drawn
-    assert "left at the newest plan" in text
-
-
-def test_names_cannot_become_markup(tmp_path):
-    from agent.report_page import page as render
-
-    device = joined_device(tmp_path)
-    device.train(1)
-    made, _, _ = report(device, tmp_path)
-    made["identity"]["tasks"][0]["id"] = "</script><script>alert(1)</script>"
-    made["after_rounds"][0]["run"] = "<img src=x>"
-    text = render(made)
-    assert "<img" not in text
-    assert "<script>alert" not in text
-
-
-EVERY_FIELD = {
-    "identity": ("agent", "dataset", "tasks", "software", "time"),
-    "guarantee": (
-        "epsilon_spent", "epsilon_enforced", "epsilon_prv", "delta", "delta_why", "gaussian_mu",
-        "alpha", "best_order", "epsilon_limit", "epsilon_left", "share_spent", "curve", "rounds_left",
-        "epsilon_since_opening", "rdp_spent", "cap", "in_words",
-    ),
-    "privacy_unit": ("unit", "neighbours", "records_per_person", "person_level", "treated_as_public"),
-    "trust_model": (
-        "coordinator_sees", "other_agents_see", "users_of_the_model_see", "secure_aggregation",
-    ),
-    "mechanism": (
-        "segments", "gradient_modes", "sampling", "sampling_self_test", "noise_generator",
-        "arithmetic", "empty_draws",
-    ),
-    "accounting": (
-        "accountant", "version", "composition", "orders", "prv_eps_error", "cross_check",
-        "fate_unknown", "never_finished",
-    ),
-    "integrity": (
-        "ledger_head", "ledger_records", "ledger_signature", "previous_report_sha256", "refusals",
-        "resets",
-    ),
-    "utility": ("metrics_mode", "metrics_charge", "scores", "sentence"),
-}  # fmt: skip
-IN_A_SEGMENT = (
-    "noise_multiplier", "sample_rate", "steps", "rounds", "steps_per_round", "clip_norms", "optimizers",
-    "epsilon_alone",
-)  # fmt: skip
-
-
-def test_a_report_has_every_field_and_names_the_one_before_it(device, tmp_path):
-    first, _, _ = report(device, tmp_path)
-    second, _, _ = report(device, tmp_path)
-    assert first["integrity"]["previous_report_sha256"] is None
-    assert re.fullmatch(r"[0-9a-f]{64}", second["integrity"]["previous_report_sha256"])
-    for section, names in EVERY_FIELD.items():
-        assert set(names) <= set(second[section]), section
-    secagg = second["trust_model"]["secure_aggregation"]
-    assert {"n_min", "threshold", "assumed_colluders", "honest_floor"} <= set(secagg)
-    assert set(IN_A_SEGMENT) <= set(second["mechanism"]["segments"][0])
-    assert {"id", "version", "hash"} <= set(second["identity"]["tasks"][0])
-    gaps = " ".join(second["not_covered"])
-    for gap in ("hyper-param", "preprocessing", "model", "validation", "How many records", "takes part",
-                "how long", "pretrained", "outside this ledger"):  # fmt: skip
-        assert gap in gaps
-    assert len(second["after_rounds"]) == second["rounds"] == 5
-    assert second["after_rounds"][-1]["epsilon_spent"] == pytest.approx(second["epsilon_spent"])
-    assert [p["share_spent"] for p in second["guarantee"]["curve"]] == sorted(
-        p["share_spent"] for p in second["guarantee"]["curve"]
-    )
-
-
-def test_a_reset_stays_visible_in_the_report(device, tmp_path):
-    with device.device.open() as store:
-        store.reset("owner")
-    made, path, _ = report(device, tmp_path)
-    assert made["epsilon_spent"] == 0
-    assert len(made["integrity"]["resets"]) == 1
-    assert "count anew" in made["not_covered"][0]
-    assert run(device, "verify", str(path)).exit_code == 0
-
-
-def test_the_trust_model_follows_the_policy_in_force(tmp_path):
-    device = joined_device(tmp_path, Policy(secagg=SecaggPolicy(n_min=10, gamma_ppm=200_000)))
-    device.train(1)
-    made, _, _ = report(device, tmp_path)
-    secagg = made["trust_model"]["secure_aggregation"]
-    assert (secagg["n_min"], secagg["assumed_colluders"], secagg["honest_floor"]) == (10, 2, 8)
-    assert secagg["threshold"] == solve(10, 200_000, 100_000, sigma=80, eta=20, c_min=1).t
-
-
 @pytest.mark.parametrize("look", ["budget", "verify"])
 def test_a_data_set_that_was_never_used_is_named_and_not_shown_as_unspent(device, look):
     result = run(device, look, "--dataset", "no-such-data")
@@ -350,107 +189,6 @@ def test_a_deleted_ledger_is_damage_and_never_nothing_spent(device, gone):
         assert "gone" in str(result.exception)
     assert run(device, "verify").exit_code == Verdict.CHAIN
     assert not device.ledger.exists()
-
-
-def signed(device, made):
-    made.pop("signature", None)
-    return json.dumps(sign(made, device.home.identity()))
-
-
-def with_segment(name, value):
-    def change(made):
-        made["mechanism"]["segments"][0][name] = value
-
-    return change
-
-
-HOSTILE = {
-    "steps beyond any float": with_segment("steps", 10**400),
-    "σ below any float's square": with_segment("noise_multiplier", 1e-320),
-    "σ of nothing": with_segment("noise_multiplier", 0),
-    "q below zero": with_segment("sample_rate", -3),
-    "q that is a truth value": with_segment("sample_rate", True),
-    "an order beyond all": lambda r: r["guarantee"].update(alpha=10**9),
-    "δ of zero": lambda r: r["guarantee"].update(delta=0),
-    "a negative number of records": lambda r: r["integrity"].update(ledger_records=-1),
-    "a number of records in words": lambda r: r["integrity"].update(ledger_records="all"),
-    "no records": lambda r: r["integrity"].update(ledger_records=0),
-    "a key that is none": lambda r: r["identity"].update(public_key="zz"),
-    "a key of low order": lambda r: r["identity"].update(public_key="00" * 32),
-    "a section too many": lambda r: r.update(extra={"epsilon_spent": 0}),
-    "segments told twice": lambda r: r["mechanism"].update(segments=r["mechanism"]["segments"] * 2),
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_numbers_made_to_break_the_arithmetic_are_a_false_report_and_no_bug(device, tmp_path, name):
-    made, path, _ = report(device, tmp_path)
-    HOSTILE[name](made)
-    path.write_text(signed(device, made))
-    result = run(device, "verify", str(path))
-    assert result.exit_code == Verdict.REPORT, (result.output, result.exception)
-
-
-@pytest.mark.parametrize(
-    "dataset", ["../../etc", "data/../data", "", None, 5.5, "x" * 5000, "\ud800"]
-)
-def test_a_data_set_that_is_no_name_never_becomes_a_path(device, tmp_path, dataset):
-    made, path, _ = report(device, tmp_path)
-    path.write_text(signed(device, made | {"dataset": dataset}))
-    with pytest.raises(ConfigError, match="names no data set"):
-        check(device.path, None, path)
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "why"),
-    [
-        ("{", '{"epsilon_spent": 0.0,', "a key stands twice"),
-        ('"share_spent":', '"share_spent": NaN, "other":', "NaN is not a finite number"),
-        ('"share_spent":', '"share_spent": -Infinity, "other":', "-Infinity is not a finite number"),
-        ('"share_spent":', '"share_spent": 1e309, "other":', "1e309 is not a finite number"),
-    ],
-)  # fmt: skip
-def test_json_that_two_readers_could_read_differently_is_no_report(device, tmp_path, old, new, why):
-    made, path, page = report(device, tmp_path)
-    path.write_text(json.dumps(made).replace(old, new, 1))
-    with pytest.raises(ConfigError, match=why):
-        check(device.path, None, path)
-    before, data = page.read_text().split('id="report">')
-    page.write_text(before + 'id="report">' + data.replace(old, new, 1))
-    with pytest.raises(ConfigError, match=why):
-        check(device.path, None, page)
-
-
-def test_a_report_that_never_ends_never_begins_or_is_too_deep_is_refused_at_once(device, tmp_path):
-    pipe, folder, endless = tmp_path / "pipe", tmp_path / "folder", tmp_path / "endless"
-    os.mkfifo(pipe)
-    folder.mkdir()
-    endless.symlink_to("/dev/zero")
-    for path in (pipe, folder, endless):
-        with pytest.raises(ConfigError, match="cannot be read"):
-            check(device.path, None, path)
-    for text in ("[" * 100_000, '{"a":' * 100_000, '{"kind":' + "9" * 100_000 + "}"):
-        endless.unlink()
-        endless.write_text(text)
-        with pytest.raises(ConfigError, match="cannot be read as a report"):
-            check(device.path, None, endless)
-    with endless.open("wb") as file:
-        file.truncate(65 << 20)
-    with pytest.raises(ConfigError, match="more than 64 MB"):
-        check(device.path, None, endless)
-
-
-def test_a_report_of_another_key_is_never_taken_for_this_devices(device, tmp_path):
-    made, path, _ = report(device, tmp_path)
-    stranger = Identity.generate()
-    made.pop("signature")
-    path.write_text(json.dumps(sign(made, stranger)))
-    assert run(device, "verify", str(path)).exit_code == Verdict.REPORT
-    made["identity"]["public_key"] = stranger.public.hex()
-    path.write_text(json.dumps(sign(made, stranger)))
-    result = run(device, "verify", str(path))
-    assert "whose key that is cannot be told here" in " ".join(result.stdout.split())
-    assert "equals the ledger" not in result.stdout
 
 
 def test_the_ledger_of_another_data_set_in_its_place_is_damage(device):
