@@ -14,6 +14,8 @@ from secagg_bench import STAGES, Bench, Identity, params
 
 from shared.secagg import keys
 
+pytestmark = pytest.mark.timeout(900)  # tens of seconds of work, on however busy a machine
+
 
 @pytest.fixture
 def _reused(monkeypatch):

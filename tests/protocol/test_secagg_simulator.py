@@ -11,6 +11,7 @@ from shared.secagg.client_masking import Shared
 from shared.secagg.server_masking import CollectMasked
 
 SCHEDULES = 2000
+pytestmark = pytest.mark.timeout(900)  # tens of seconds of work, on however busy a machine
 
 
 def test_no_schedule_breaks_a_rule():
