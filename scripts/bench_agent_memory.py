@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "tests/benches")]
 
 from ports_bench import free_port  # noqa: E402
 from processes_bench import BIN, run, wait_until  # noqa: E402
 
-from agent.doctor_standing import needed_memory  # noqa: E402
-from shared.parameters import count  # noqa: E402
-from shared.tasks.registry import find, load  # noqa: E402
+from edgeveil.agent.cli.doctor_standing import needed_memory  # noqa: E402
+from edgeveil.shared.tasks.registry import find, load  # noqa: E402
+from edgeveil.shared.vector.model_vector import count  # noqa: E402
 
 MIB = 1 << 20
 NAMES = ("a", "b", "c")

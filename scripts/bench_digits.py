@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "tests/benches")]
 
 try:
     from fakes_federation import Federation, plan_for
     from sklearn.datasets import load_digits
 
-    from agent.budget import read_budget
-    from agent.policy import Policy
-    from agent.verify import check
-    from shared.data.arrays import encode_arrays
-    from shared.data.public import stratified_order
+    from edgeveil.agent.home.policy import Policy
+    from edgeveil.agent.ledger.budget import read_budget
+    from edgeveil.agent.reports.verify import check
+    from edgeveil.shared.data.arrays import encode_arrays
+    from edgeveil.shared.data.public import stratified_order
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
 

@@ -19,20 +19,20 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT / "scripts")]
 
 from simulate import Setting, Trainer  # noqa: E402
 
-from coordinator import judgement, strategies  # noqa: E402
-from coordinator.evaluation import Evaluator, initial_model  # noqa: E402
-from coordinator.judgement import Scored  # noqa: E402
-from coordinator.robust import robust_mean  # noqa: E402
-from shared.data.public import mnist_5000, stratified_order  # noqa: E402
-from shared.errors import EdgeveilError  # noqa: E402
-from shared.quantization import quantise  # noqa: E402
-from shared.secagg.parameters import SIGNED, Segment  # noqa: E402
-from shared.tasks.registry import find, load  # noqa: E402
-from shared.tasks.spec import Examples  # noqa: E402
+from edgeveil.coordinator.learning import judgement, strategies  # noqa: E402
+from edgeveil.coordinator.learning.judgement import Scored  # noqa: E402
+from edgeveil.coordinator.learning.robust import robust_mean  # noqa: E402
+from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model  # noqa: E402
+from edgeveil.shared.base.errors import EdgeveilError  # noqa: E402
+from edgeveil.shared.data.public import mnist_5000, stratified_order  # noqa: E402
+from edgeveil.shared.secagg.primitives.parameters import SIGNED, Segment  # noqa: E402
+from edgeveil.shared.tasks.registry import find, load  # noqa: E402
+from edgeveil.shared.tasks.spec import Examples  # noqa: E402
+from edgeveil.shared.vector.quantization import quantise  # noqa: E402
 
 AGENTS, RECORDS, SHARD = 24, 160, 3
 ATTACKS = ("none", "flip", "scaled", "labels", "nan")

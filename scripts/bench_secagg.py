@@ -29,18 +29,20 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT / "tests/benches"), str(ROOT / "scripts")]
 
 from bench_secagg_flower import flower_costs  # noqa: E402 - the path is set just above
 from secagg_bench import LENIENT, STAGES, ask, identities  # noqa: E402
 
-from shared.secagg import keys, mask, messages, ring, unmasking  # noqa: E402
-from shared.secagg.client import ClientSession  # noqa: E402
-from shared.secagg.client_masking import Shared  # noqa: E402
-from shared.secagg.errors import Aborted  # noqa: E402
-from shared.secagg.parameters import SIGNED, UNSIGNED, Params, Segment  # noqa: E402
-from shared.secagg.recovery import Recovered  # noqa: E402
-from shared.secagg.server import CollectAdverts, ServerSetup  # noqa: E402
+from edgeveil.shared.secagg.agreement import messages  # noqa: E402
+from edgeveil.shared.secagg.client.masking import Shared  # noqa: E402
+from edgeveil.shared.secagg.client.session import ClientSession  # noqa: E402
+from edgeveil.shared.secagg.primitives import keys, mask, ring  # noqa: E402
+from edgeveil.shared.secagg.primitives.errors import Aborted  # noqa: E402
+from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, Params, Segment  # noqa: E402
+from edgeveil.shared.secagg.server import mask_removal as unmasking  # noqa: E402
+from edgeveil.shared.secagg.server.recovery import Recovered  # noqa: E402
+from edgeveil.shared.secagg.server.stages import CollectAdverts, ServerSetup  # noqa: E402
 
 CTX = bytes(range(32))
 T = TypeVar("T")
@@ -250,9 +252,7 @@ def measure(n: int, d: int, drop: float, given: argparse.Namespace) -> dict[str,
         n
         - lost
         + lost
-        * len(
-            [1 for peer in one._cohort.neighbours(one.people[-1].id) if peer not in one.gone]  # noqa: SLF001
-        )
+        * len([1 for peer in one._cohort.neighbours(one.people[-1].id) if peer not in one.gone])  # noqa: SLF001
     )
     row = {
         "n": n,

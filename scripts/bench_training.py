@@ -23,10 +23,10 @@ try:
     from opacus.layers import DPLSTM
     from torch import Tensor, nn
 
-    from agent.dp.engine_choice import choose
-    from agent.dp.gradients import ENGINES
-    from agent.dp.noise import gaussian
-    from agent.dp.validate import Probe
+    from edgeveil.agent.training.engine_choice import choose
+    from edgeveil.agent.training.engines.gradients import ENGINES
+    from edgeveil.agent.training.noise import gaussian
+    from edgeveil.agent.training.validate import Probe
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
 

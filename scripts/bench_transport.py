@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Self
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT / "tests/benches"), str(ROOT / "scripts")]
 
 from ports_bench import free_port  # noqa: E402
 from processes_bench import BIN, run, wait_until  # noqa: E402
@@ -33,9 +33,9 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from transport_bench import Bench  # noqa: E402
 
-from coordinator.admin_client import call  # noqa: E402
-from coordinator.transport import Member  # noqa: E402
-from shared.messages import Attempt, Request, Stage, make_request  # noqa: E402
+from edgeveil.coordinator.machine.transport import Member  # noqa: E402
+from edgeveil.coordinator.serving.admin_client import call  # noqa: E402
+from edgeveil.shared.wire.messages import Attempt, Request, Stage, make_request  # noqa: E402
 
 MIB = 1 << 20
 SMALL = b"q" * 3000

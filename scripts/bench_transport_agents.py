@@ -9,11 +9,11 @@ import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "tests/benches")]
 
 from transport_bench import BenchAgent  # noqa: E402 - the path is set just above
 
-from shared.messages import Reply, Request, make_reply  # noqa: E402
+from edgeveil.shared.wire.messages import Reply, Request, make_reply  # noqa: E402
 
 SMALL = b"r" * 3000
 

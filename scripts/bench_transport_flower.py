@@ -18,12 +18,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "tests/benches")]
 
 from ports_bench import free_port  # noqa: E402
 from processes_bench import BIN  # noqa: E402
 
-from shared import flower_environment  # noqa: E402, F401 - before flwr: no telemetry
+from edgeveil.shared.flower import environment as flower_environment  # noqa: E402, F401 - before flwr: no telemetry
 
 # isort: split
 from flwr.cli.build import build_fab_from_files  # noqa: E402

@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "tests/benches")]
 
 from faults_bench import FSYNCS, MEMORY, Seed, can_mount, power_trials  # noqa: E402
 from trials_bench import Trial  # noqa: E402
 
-from shared.failpoints import Failpoint  # noqa: E402
+from edgeveil.shared.base.failpoints import Failpoint  # noqa: E402
 
 # With SCAFFOLD the third round is the first whose devices have bent by variates of two rounds.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -128,7 +128,7 @@ def _trials(seed: Seed, families: list[str], points: list[str]) -> Iterator[tupl
 def _script(family: str, seed: Seed) -> Any:
     """One campaign of real processes, whose figures go to stderr."""
     name, *option = SCRIPTS[family]
-    command = [sys.executable, str(ROOT / "tests" / name), *option]
+    command = [sys.executable, str(ROOT / "tests" / "benches" / name), *option]
     command += [str(seed.number)] * len(option)
     command += ["--strategy", seed.strategy] if family == "real" else []
     ran = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)

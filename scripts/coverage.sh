@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export PATH="$PWD/.venv/bin:$PATH" COVERAGE_FILE="${TMPDIR:-/tmp}/edgeveil-coverage.$$"
 trap 'rm -f "$COVERAGE_FILE"' EXIT
-coverage run --branch --source=shared/secagg -m pytest -q tests/unit/secagg tests/protocol \
+coverage run --branch --source=shared/secagg -m pytest -q tests/unit/shared/secagg tests/protocol \
   --ignore=tests/protocol/test_secagg_dropouts.py --ignore=tests/protocol/test_secagg_simulator.py \
   -k "not emptied_windows and not honest_coordinator_stops"
 coverage report --fail-under=100 --precision=2 --skip-covered --show-missing

@@ -14,10 +14,15 @@ from pathlib import Path
 import numpy as np
 
 try:
-    from shared.data.arrays import encode_arrays
-    from shared.data.public import PublicImages, fashion_mnist, mnist_5000, stratified_order
-    from shared.errors import ConfigError, EdgeveilError
-    from shared.files import write_atomic
+    from edgeveil.shared.base.errors import ConfigError, EdgeveilError
+    from edgeveil.shared.base.files import write_atomic
+    from edgeveil.shared.data.arrays import encode_arrays
+    from edgeveil.shared.data.public import (
+        PublicImages,
+        fashion_mnist,
+        mnist_5000,
+        stratified_order,
+    )
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
 

@@ -23,8 +23,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from coordinator.reports import human_bytes
-from shared.console import table
+from edgeveil.shared.pages.text import human_bytes
+from edgeveil.shared.terminal.console import table
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent

@@ -11,24 +11,20 @@ import argparse
 import hashlib
 import json
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from edgeveil.shared.privacy.ledger.heads import SignedHead, ToldBudget
+from edgeveil.shared.secagg.agreement import messages
+from edgeveil.shared.secagg.primitives.canonical import canon, f64, list_bytes, u8, u16, u32, u64
+from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, Params, Segment
+from edgeveil.shared.secagg.primitives.sealing import SharePair, seal
+from edgeveil.shared.wire.canonical import canon as app
+from edgeveil.shared.wire.messages import MaskedAccept, RoundAccept, RoundOffer, Tensor
 
-from shared.canonical import canon as app  # noqa: E402 - the path is set just above
-from shared.messages import MaskedAccept, RoundAccept, RoundOffer, Tensor  # noqa: E402
-from shared.privacy.heads import SignedHead, ToldBudget  # noqa: E402
-from shared.secagg import messages  # noqa: E402
-from shared.secagg.canonical import canon, f64, list_bytes, u8, u16, u32, u64  # noqa: E402
-from shared.secagg.parameters import SIGNED, UNSIGNED, Params, Segment  # noqa: E402
-from shared.secagg.sealing import SharePair, seal  # noqa: E402
-
-FOLDER = ROOT / "tests" / "vectors" / "v1"
+FOLDER = Path(__file__).resolve().parents[1] / "tests" / "vectors" / "v1"
 N_MAX = 4
 Case = tuple[str, bytes]
 

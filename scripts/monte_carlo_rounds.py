@@ -15,12 +15,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / "tests/benches")]
 
 from toy_machine_bench import lost_agents, play, toy_stages  # noqa: E402
 
-from coordinator.pacing import Rates  # noqa: E402
-from coordinator.plan_sections import SecaggSection  # noqa: E402
+from edgeveil.coordinator.plan.sections import SecaggSection  # noqa: E402
+from edgeveil.coordinator.rounds.pacing import Rates  # noqa: E402
 
 
 def success(  # noqa: PLR0917 - the six numbers of one row

@@ -27,9 +27,15 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ("shared", "tests/secagg_bench.py", "tests/protocol", "tests/vectors", "tests/unit/secagg")
+SOURCE = Path("edgeveil/shared")  # in the copy, where its parent is on the path
+PARTS = (
+    "tests/benches/secagg_bench.py",
+    "tests/protocol",
+    "tests/vectors",
+    "tests/unit/shared/secagg",
+)
 # The simulator repeats what faster tests see; two tests compare files that the copy changes.
-LEFT_OUT = ("protocol/test_secagg_simulator.py", "unit/secagg/test_secagg_readme.py")
+LEFT_OUT = ("protocol/test_secagg_simulator.py", "unit/shared/secagg/test_secagg_readme.py")
 SLOW = (
     "test_the_files_are_what_the_script_writes",
     "test_every_p",  # the patterns of losses
@@ -47,6 +53,7 @@ KILLED, SURVIVED, TIMEOUT, UNTESTED = "killed", "survived", "timeout", "no test"
 def prepare(folder: Path) -> None:
     """The packages and their tests in FOLDER, every module of secagg with all its mutants inside."""
     ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "shared", folder / SOURCE, ignore=ignore)
     for part in PARTS:
         target = folder / part
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -56,12 +63,12 @@ def prepare(folder: Path) -> None:
             shutil.copy(ROOT / part, target)
     for name in LEFT_OUT:
         (folder / "tests" / name).unlink()
-    (folder / "setup.cfg").write_text("[mutmut]\nsource_paths=shared\n")
+    (folder / "setup.cfg").write_text("[mutmut]\nsource_paths=edgeveil\n")
     os.chdir(folder)
     from mutmut.mutation.file_mutation import mutate_file_contents  # noqa: PLC0415
 
     names: dict[str, list[str]] = {}
-    for path in sorted(Path("shared/secagg").glob("*.py")):
+    for path in sorted((SOURCE / "secagg").rglob("*.py")):
         made = mutate_file_contents(str(path), path.read_text())
         module = ".".join(path.with_suffix("").parts)
         names[module] = list(made.mutant_names)
@@ -80,7 +87,9 @@ class Judge:
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         reached = self._reach(session.items)
         # its tables are made at import, when no test runs yet, and anew before each mutant
-        reached["shared.secagg.shamir.x__tables"] = reached["shared.secagg.shamir.x_combine"]
+        reached["edgeveil.shared.secagg.primitives.shamir.x__tables"] = reached[
+            "edgeveil.shared.secagg.primitives.shamir.x_combine"
+        ]
         known = {entry["mutant"] for entry in judged(self.log)}
         mutants = [f"{module}.{name}" for module, names in self.names.items() for name in names]
         random.Random(self.given.seed).shuffle(mutants)  # noqa: S311 - a sample, not a secret
@@ -140,7 +149,7 @@ def _forget_what_was_computed() -> None:
             for value in vars(module).values():
                 if hasattr(value, "cache_clear"):
                     value.cache_clear()
-    shamir = sys.modules["shared.secagg.shamir"]
+    shamir = sys.modules["edgeveil.shared.secagg.primitives.shamir"]
     shamir._EXP, shamir._LOG, shamir.PRODUCT = shamir._tables()  # type: ignore[attr-defined] # noqa: SLF001
 
 
@@ -187,7 +196,7 @@ def main() -> int:
     log = folder / "judged.jsonl"
     if not given.show:
         os.chdir(folder)
-        sys.path[:0] = [str(folder), str(folder / "tests")]
+        sys.path[:0] = [str(folder), str(folder / "tests/benches")]
         importlib.invalidate_caches()
         chosen = ["--import-mode=importlib", "-q", "--tb=line", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:timeout", "-W", "ignore",
                   "-m", "not long", "-o", "markers=long: not part of this run", "-k", " and ".join(f"not {name}" for name in SLOW), "tests"]  # fmt: skip

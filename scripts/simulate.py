@@ -20,13 +20,13 @@ try:
     from demo_data import split, write
     from torch.func import functional_call, grad, vmap
 
-    from coordinator import strategies
-    from coordinator.evaluation import Evaluator, initial_model
-    from shared.errors import EdgeveilError
-    from shared.parameters import Vector, unflatten
-    from shared.privacy.filter import noise_multiplier_for
-    from shared.tasks.registry import catalogue, load
-    from shared.tasks.spec import Examples, Options, Task
+    from edgeveil.coordinator.learning import strategies
+    from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model
+    from edgeveil.shared.base.errors import EdgeveilError
+    from edgeveil.shared.privacy.filter import noise_multiplier_for
+    from edgeveil.shared.tasks.registry import catalogue, load
+    from edgeveil.shared.tasks.spec import Examples, Options, Task
+    from edgeveil.shared.vector.model_vector import Vector, unflatten
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
 

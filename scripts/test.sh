@@ -34,7 +34,5 @@ if [ "${1:-}" != "--fast" ]; then
     echo "the tests with network namespaces are left out: they need root and \`ip\` (Debian: iproute2)"
   fi
   with_clocks tests/system
-  step "wheel: clean environment, another folder"
-  python scripts/check_wheel.py
 fi
 printf '\nall checks passed\n'

@@ -1,6 +1,3 @@
-"""The agent's adapter to Flower, private modules included; only agent.client_app imports flwr beside it."""
+"""The agent's adapter to Flower, private modules included; nothing else here imports flwr."""
 
-from agent.flower_link.link import FlowerLink
-from agent.flower_link.retry import SessionOver
-
-__all__ = ["FlowerLink", "SessionOver"]
+__all__ = ["client_app", "link", "retry"]

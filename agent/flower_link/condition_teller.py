@@ -5,12 +5,12 @@ from collections.abc import Callable
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from agent.flower_link.fleet_client import http_client, public_pem, server_address
-from agent.flower_link.retry import Caller, Dropped
-from agent.signed_post import signed_headers
-from shared.condition import PATH, Condition
-from shared.identity import Signer
-from shared.request_signature import Session
+from edgeveil.agent.flower_link.fleet_client import http_client, public_pem, server_address
+from edgeveil.agent.flower_link.retry import Caller, Dropped
+from edgeveil.agent.joining.signed_post import signed_headers
+from edgeveil.shared.wire.condition import PATH, Condition
+from edgeveil.shared.wire.identity import Signer
+from edgeveil.shared.wire.request_signature import Session
 
 
 class ConditionTeller:

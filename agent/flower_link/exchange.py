@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-from shared import flower_environment  # noqa: F401 - first: Flower reads its switches at import
+from edgeveil.shared.flower import environment as flower_environment  # noqa: F401 - first: Flower reads its switches at import
 
 # isort: split
 from flwr.app import Message
@@ -30,10 +30,10 @@ from flwr.supercore.inflatable.inflatable_object import (
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
-from agent.flower_link.retry import Caller, Dropped
-from shared.errors import ProtocolError
-from shared.failpoints import Failpoint, failpoint
-from shared.flower_objects import check_objects, most_objects
+from edgeveil.agent.flower_link.retry import Caller, Dropped
+from edgeveil.shared.base.errors import ProtocolError
+from edgeveil.shared.base.failpoints import Failpoint, failpoint
+from edgeveil.shared.flower.objects import check_objects, most_objects
 
 MOST_DOWNLOAD_BYTES = 1 << 30
 _PARALLEL = 2

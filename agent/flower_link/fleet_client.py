@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-from shared import flower_environment  # noqa: F401 - first: Flower reads its switches at import
+from edgeveil.shared.flower import environment as flower_environment  # noqa: F401 - first: Flower reads its switches at import
 
 # isort: split
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
@@ -19,12 +19,12 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
-from shared.certificates import pinned_context
-from shared.errors import ConfigError
-from shared.flower_objects import MAX_OBJECT_BYTES
-from shared.identity import Signer
-from shared.messages import PROTOCOL
-from shared.request_signature import (
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.flower.objects import MAX_OBJECT_BYTES
+from edgeveil.shared.wire.certificates import pinned_context
+from edgeveil.shared.wire.identity import Signer
+from edgeveil.shared.wire.messages import PROTOCOL
+from edgeveil.shared.wire.request_signature import (
     NONCE_BYTES,
     PROTOCOL_HEADER,
     SESSION_HEADER,

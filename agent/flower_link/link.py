@@ -14,7 +14,7 @@ from dataclasses import replace
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
-from shared import flower_environment  # noqa: F401 - first: Flower reads its switches at import
+from edgeveil.shared.flower import environment as flower_environment  # noqa: F401 - first: Flower reads its switches at import
 
 # isort: split
 from flwr.app import Context, Error, Message, RecordDict
@@ -28,18 +28,23 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
 
-from agent.client_app import AGENT_FAILED
-from agent.flower_link.condition_teller import ConditionTeller
-from agent.flower_link.exchange import Exchange
-from agent.flower_link.fleet_client import http_client, make_client, public_pem, server_address
-from agent.flower_link.heartbeat import wait_for_beat
-from agent.flower_link.retry import ActivateFirst, Caller, Dropped, Stopped
-from shared.condition import Condition
-from shared.errors import EdgeveilError
-from shared.flower_codec import decode_reply
-from shared.identity import Signer
-from shared.messages import Reply
-from shared.request_signature import Session
+from edgeveil.agent.flower_link.client_app import AGENT_FAILED
+from edgeveil.agent.flower_link.condition_teller import ConditionTeller
+from edgeveil.agent.flower_link.exchange import Exchange
+from edgeveil.agent.flower_link.fleet_client import (
+    http_client,
+    make_client,
+    public_pem,
+    server_address,
+)
+from edgeveil.agent.flower_link.heartbeat import wait_for_beat
+from edgeveil.agent.flower_link.retry import ActivateFirst, Caller, Dropped, Stopped
+from edgeveil.shared.base.errors import EdgeveilError
+from edgeveil.shared.flower.codec import decode_reply
+from edgeveil.shared.wire.condition import Condition
+from edgeveil.shared.wire.identity import Signer
+from edgeveil.shared.wire.messages import Reply
+from edgeveil.shared.wire.request_signature import Session
 
 _INTERVAL_S = 30.0  # what the gateway insists on; offline is twice that
 _DEACTIVATE_S = 3.0

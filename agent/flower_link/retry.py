@@ -9,8 +9,8 @@ from typing import TypeVar
 
 import httpx
 
-from shared.certificates import find_refusal, why_refused
-from shared.errors import EnrollmentError, TransportError
+from edgeveil.shared.base.errors import EnrollmentError, TransportError
+from edgeveil.shared.wire.certificates import find_refusal, why_refused
 
 _FIRST_S = 0.1
 _MOST_S = 2.0

@@ -1,5 +1,3 @@
 """The coordinator's adapter to Flower, private modules included; nothing else here imports flwr."""
 
-from coordinator.flower_runtime.runtime import FlowerRuntime
-
-__all__ = ["FlowerRuntime"]
+__all__ = ["child_process", "runtime"]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from shared import flower_environment  # noqa: F401 - first: Flower reads its switches at import
+from edgeveil.shared.flower import environment as flower_environment  # noqa: F401 - first: Flower reads its switches at import
 
 # isort: split
 from flwr.app import ArrayRecord, RecordDict
@@ -24,15 +24,15 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
 )
 from flwr.supercore.inflatable.inflatable_utils import pull_objects, push_objects
 
-from coordinator.flower_runtime.messages import Outgoing, build, group_id, read_reply
-from coordinator.flower_runtime.run import FlowerRun
-from coordinator.flower_runtime.wire import flatten
-from coordinator.gateway import Gateway
-from coordinator.gateway.vocabulary import SERVER_NODE, Instruction
-from coordinator.transport import Incoming, Lost
-from shared.errors import TransportError
-from shared.flower_codec import MODEL, bulk_record, encode_request
-from shared.messages import Request
+from edgeveil.coordinator.flower_runtime.messages import Outgoing, build, group_id, read_reply
+from edgeveil.coordinator.flower_runtime.run import FlowerRun
+from edgeveil.coordinator.flower_runtime.wire import flatten
+from edgeveil.coordinator.gateway.server import Gateway
+from edgeveil.coordinator.gateway.vocabulary import SERVER_NODE, Instruction
+from edgeveil.coordinator.machine.transport import Incoming, Lost
+from edgeveil.shared.base.errors import TransportError
+from edgeveil.shared.flower.codec import MODEL, bulk_record, encode_request
+from edgeveil.shared.wire.messages import Request
 
 _SILENT_S = 65.0  # an agent sends a heartbeat every 24 s
 _SPARE_TTL_S = 30.0

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shared import flower_environment  # noqa: F401 - first: Flower reads its switches at import
+from edgeveil.shared.flower import environment as flower_environment  # noqa: F401 - first: Flower reads its switches at import
 
 # isort: split
 from flwr.app import Message, RecordDict
@@ -18,10 +18,10 @@ from flwr.supercore.inflatable.inflatable_object import (
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
-from coordinator.transport import Lost
-from shared.flower_codec import decode_reply
-from shared.flower_objects import check_objects
-from shared.messages import Attempt, Reply, Request, Stage
+from edgeveil.coordinator.machine.transport import Lost
+from edgeveil.shared.flower.codec import decode_reply
+from edgeveil.shared.flower.objects import check_objects
+from edgeveil.shared.wire.messages import Attempt, Reply, Request, Stage
 
 _SMALL = 64 << 10  # heads and records beside the bulk data
 _LOST = {3: Lost.FAILED, 4: Lost.UNAVAILABLE, 5: Lost.UNAVAILABLE}  # Flower's ErrorCode

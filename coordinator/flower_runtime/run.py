@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import httpx
 
-from shared import flower_environment  # noqa: F401 - first: Flower reads its switches at import
+from edgeveil.shared.flower import environment as flower_environment  # noqa: F401 - first: Flower reads its switches at import
 
 # isort: split
 from flwr.cli.build import build_fab_from_files
@@ -43,11 +43,11 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
 from flwr.supercore.task_identity import TaskIdentity
 
-from coordinator.flower_runtime.superlink import SuperLink
-from coordinator.gateway.vocabulary import SERVER_NODE
-from coordinator.transport import Member
-from shared.errors import TransportError
-from shared.failpoints import Failpoint, failpoint
+from edgeveil.coordinator.flower_runtime.superlink import SuperLink
+from edgeveil.coordinator.gateway.vocabulary import SERVER_NODE
+from edgeveil.coordinator.machine.transport import Member
+from edgeveil.shared.base.errors import TransportError
+from edgeveil.shared.base.failpoints import Failpoint, failpoint
 
 _TASK = "flwr-serverapp"
 _ACQUIRE = "/flwr.proto.Runtime/AcquireTask"

@@ -1,6 +1,6 @@
 """The coordinator's Flower side: SuperLink, its run, and the exchange of requests and replies.
 
-Implements coordinator.transport.Transport (docs/transport.md).
+Implements coordinator.machine.transport.Transport (docs/transport.md).
 """
 
 import threading
@@ -8,16 +8,16 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from coordinator.flower_runtime.mailbox import Mailbox
-from coordinator.flower_runtime.run import FlowerRun, Registry
-from coordinator.flower_runtime.superlink import SuperLink
-from coordinator.flower_runtime.wire import FlowerCodec
-from coordinator.gateway import Gateway
-from coordinator.gateway.vocabulary import Upstream
-from coordinator.transport import Incoming, Log, Member, Presence
-from shared.errors import TransportError
-from shared.event_log import Event
-from shared.messages import Request
+from edgeveil.coordinator.flower_runtime.mailbox import Mailbox
+from edgeveil.coordinator.flower_runtime.run import FlowerRun, Registry
+from edgeveil.coordinator.flower_runtime.superlink import SuperLink
+from edgeveil.coordinator.flower_runtime.wire import FlowerCodec
+from edgeveil.coordinator.gateway.server import Gateway
+from edgeveil.coordinator.gateway.vocabulary import Upstream
+from edgeveil.coordinator.machine.transport import Incoming, Log, Member, Presence
+from edgeveil.shared.base.errors import TransportError
+from edgeveil.shared.events.log import Event
+from edgeveil.shared.wire.messages import Request
 
 _TICK_S = 1.0
 _MESSAGES_PER_RUN = 3000  # SuperLink keeps about 2 KB of each until the run is over and swept

@@ -22,12 +22,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from coordinator.child_process import guarded
-from coordinator.transport import Log
-from shared.errors import TransportError
-from shared.event_log import Event
-from shared.files import write_secret
-from shared.flower_environment import child_environment
+from edgeveil.coordinator.flower_runtime.child_process import guarded
+from edgeveil.coordinator.machine.transport import Log
+from edgeveil.shared.base.errors import TransportError
+from edgeveil.shared.base.files import write_secret
+from edgeveil.shared.events.log import Event
+from edgeveil.shared.flower.environment import child_environment
 
 LOOPBACK = "127.0.0.1"
 _START_S = 30.0

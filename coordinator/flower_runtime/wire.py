@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from shared import flower_environment  # noqa: F401 - first: Flower reads its switches at import
+from edgeveil.shared.flower import environment as flower_environment  # noqa: F401 - first: Flower reads its switches at import
 
 # isort: split
 from flwr.proto.fleet_pb2 import (
@@ -24,7 +24,7 @@ from flwr.proto.message_pb2 import (
 )
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from coordinator.gateway.vocabulary import Delivered, FleetCall, Operation, PushedMessage
+from edgeveil.coordinator.gateway.vocabulary import Delivered, FleetCall, Operation, PushedMessage
 
 _CONTENT_TAG = b"\x1a"  # field 3 of PullObjectResponse, length-delimited
 

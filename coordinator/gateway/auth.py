@@ -15,15 +15,15 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from coordinator.gateway.nodes import Node, Nodes
-from coordinator.gateway.nonces import Nonces
-from coordinator.gateway.vocabulary import GatewaySettings, Reason, Rejected
-from coordinator.rate_limit import RateLimiter
-from coordinator.transport import Log
-from shared.clock import Clock
-from shared.event_log import Event
-from shared.messages import VERSIONS
-from shared.request_signature import (
+from edgeveil.coordinator.federation.rate_limit import RateLimiter
+from edgeveil.coordinator.gateway.nodes import Node, Nodes
+from edgeveil.coordinator.gateway.nonces import Nonces
+from edgeveil.coordinator.gateway.vocabulary import GatewaySettings, Reason, Rejected
+from edgeveil.coordinator.machine.transport import Log
+from edgeveil.shared.base.clock import Clock
+from edgeveil.shared.events.log import Event
+from edgeveil.shared.wire.messages import VERSIONS
+from edgeveil.shared.wire.request_signature import (
     PROTOCOL_HEADER,
     SESSION_HEADER,
     SIGNATURE_HEADER,

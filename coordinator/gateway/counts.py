@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 
-from coordinator.gateway.vocabulary import FLEET, Operation, Reason
+from edgeveil.coordinator.gateway.vocabulary import FLEET, Operation, Reason
 
 JOIN, HEALTH, WHOAMI, CONDITION, OTHER = "join", "health", "whoami", "condition", "other"
 _PATHS = {"/v1/join": JOIN, "/v1/whoami": WHOAMI, "/healthz": HEALTH, "/readyz": HEALTH}

@@ -8,11 +8,12 @@ heartbeat, and per exchange one poll, one confirmation and one reply.
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 
-from coordinator.gateway.auth import Claim
-from coordinator.gateway.edge_store import EdgeStore, Refused
-from coordinator.gateway.nodes import Node, Nodes
-from coordinator.gateway.upstream import Answer, UpstreamClient
-from coordinator.gateway.vocabulary import (
+from edgeveil.coordinator.federation.rate_limit import RateLimiter
+from edgeveil.coordinator.gateway.auth import Claim
+from edgeveil.coordinator.gateway.edge_store import EdgeStore, Refused
+from edgeveil.coordinator.gateway.nodes import Node, Nodes
+from edgeveil.coordinator.gateway.upstream import Answer, UpstreamClient
+from edgeveil.coordinator.gateway.vocabulary import (
     HEARTBEAT_S,
     SERVER_NODE,
     Delivered,
@@ -25,9 +26,8 @@ from coordinator.gateway.vocabulary import (
     Rejected,
     Upstream,
 )
-from coordinator.rate_limit import RateLimiter
-from shared.clock import Clock
-from shared.flower_objects import most_objects
+from edgeveil.shared.base.clock import Clock
+from edgeveil.shared.flower.objects import most_objects
 
 MOST_DEPTH = 6
 ACTIVATIONS_PER_S, ACTIVATIONS_AT_ONCE = 0.1, 6.0  # each costs SuperLink two requests

@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from coordinator.gateway.vocabulary import Instruction
-from coordinator.transport import Member, Presence
-from shared.clock import Clock
-from shared.condition import Condition
-from shared.errors import ConfigError
-from shared.request_signature import Session
+from edgeveil.coordinator.gateway.vocabulary import Instruction
+from edgeveil.coordinator.machine.transport import Member, Presence
+from edgeveil.shared.base.clock import Clock
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.wire.condition import Condition
+from edgeveil.shared.wire.request_signature import Session
 
 FRESH_S = 5.0  # between two polls
 BUSY_S = 65.0  # at work, with a heartbeat every 24 s

@@ -6,9 +6,9 @@ They are kept in buckets of some seconds, each given up whole: about 100 bytes f
 from collections import deque
 from dataclasses import dataclass, field
 
-from coordinator.gateway.nodes import Node
-from shared.clock import Clock
-from shared.request_signature import Session
+from edgeveil.coordinator.gateway.nodes import Node
+from edgeveil.shared.base.clock import Clock
+from edgeveil.shared.wire.request_signature import Session
 
 BUCKET_S = 10.0
 

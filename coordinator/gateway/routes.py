@@ -7,21 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 from starlette.types import Receive, Scope, Send
 
-from coordinator.gateway.auth import Authenticator, Claim
-from coordinator.gateway.counts import Counts
-from coordinator.gateway.edge_store import EdgeStore
-from coordinator.gateway.fleet import FleetDoor
-from coordinator.gateway.nodes import Node, Nodes
-from coordinator.gateway.vocabulary import (
-    BODY_CAPS,
-    FLEET,
-    JOIN_CAP,
-    GatewaySettings,
-    Operation,
-    Reason,
-    Rejected,
-)
-from coordinator.gateway.web import (
+from edgeveil.coordinator.federation.rate_limit import RateLimiter
+from edgeveil.coordinator.gateway.auth import Authenticator, Claim
+from edgeveil.coordinator.gateway.counts import Counts
+from edgeveil.coordinator.gateway.edge_store import EdgeStore
+from edgeveil.coordinator.gateway.fleet import FleetDoor
+from edgeveil.coordinator.gateway.http.web import (
     Body,
     ClientGone,
     check_request,
@@ -30,14 +21,23 @@ from coordinator.gateway.web import (
     send_pieces,
     trust,
 )
-from coordinator.rate_limit import RateLimiter
-from coordinator.transport import Log
-from shared import condition
-from shared.clock import Clock
-from shared.condition import Condition
-from shared.errors import ProtocolError
-from shared.event_log import Event
-from shared.standing import PATH
+from edgeveil.coordinator.gateway.nodes import Node, Nodes
+from edgeveil.coordinator.gateway.vocabulary import (
+    BODY_CAPS,
+    FLEET,
+    JOIN_CAP,
+    GatewaySettings,
+    Operation,
+    Reason,
+    Rejected,
+)
+from edgeveil.coordinator.machine.transport import Log
+from edgeveil.shared.base.clock import Clock
+from edgeveil.shared.base.errors import ProtocolError
+from edgeveil.shared.events.log import Event
+from edgeveil.shared.wire import condition
+from edgeveil.shared.wire.condition import Condition
+from edgeveil.shared.wire.standing import PATH
 
 _log = logging.getLogger("edgeveil.gateway")
 _THREAD_BYTES = 64 << 10

@@ -13,16 +13,16 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from coordinator.gateway.counts import Counts
-from coordinator.gateway.edge_store import EdgeStore
-from coordinator.gateway.nodes import Nodes
-from coordinator.gateway.routes import About, Join, Routes
-from coordinator.gateway.upstream import UpstreamClient
-from coordinator.gateway.vocabulary import GatewaySettings, Instruction, Upstream
-from coordinator.gateway.web import HttpServer
-from coordinator.transport import Log, Member, Presence
-from shared.clock import Clock, SystemClock
-from shared.errors import ConfigError
+from edgeveil.coordinator.gateway.counts import Counts
+from edgeveil.coordinator.gateway.edge_store import EdgeStore
+from edgeveil.coordinator.gateway.http.web import HttpServer
+from edgeveil.coordinator.gateway.nodes import Nodes
+from edgeveil.coordinator.gateway.routes import About, Join, Routes
+from edgeveil.coordinator.gateway.upstream import UpstreamClient
+from edgeveil.coordinator.gateway.vocabulary import GatewaySettings, Instruction, Upstream
+from edgeveil.coordinator.machine.transport import Log, Member, Presence
+from edgeveil.shared.base.clock import Clock, SystemClock
+from edgeveil.shared.base.errors import ConfigError
 
 _STOP_GRACE_S = 2.0
 _START_S = 10.0

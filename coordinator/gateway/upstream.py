@@ -3,9 +3,9 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from coordinator.gateway.auth import Claim
-from coordinator.gateway.loopback_http import LoopbackClient, NoAnswer
-from coordinator.gateway.vocabulary import FLEET, Operation, Reason, Rejected, Upstream
+from edgeveil.coordinator.gateway.auth import Claim
+from edgeveil.coordinator.gateway.http.loopback_http import LoopbackClient, NoAnswer
+from edgeveil.coordinator.gateway.vocabulary import FLEET, Operation, Reason, Rejected, Upstream
 
 MEDIA_TYPE = "application/protobuf"
 

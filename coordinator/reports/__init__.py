@@ -4,23 +4,14 @@ Reads records, draws no conclusions. Of a single agent it shows taking part, sta
 the plan charged, never a value that depends on its data.
 """
 
-from coordinator.reports.summary import SCHEMA, build
-from coordinator.reports.tables import (
-    compare_table,
-    round_tables,
-    rounds_csv,
-    rounds_tables,
-    summary_table,
-)
-from shared.pages.text import human_bytes
-
 __all__ = [
-    "SCHEMA",
-    "build",
-    "compare_table",
-    "human_bytes",
-    "round_tables",
-    "rounds_csv",
-    "rounds_tables",
-    "summary_table",
+    "exports",
+    "facts",
+    "history",
+    "page",
+    "privacy",
+    "reading",
+    "summary",
+    "tables",
+    "words",
 ]

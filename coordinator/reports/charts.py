@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from coordinator.records import RoundRecord
-from coordinator.reports.facts import STAGES, RunFacts
-from coordinator.reports.words import Words
-from shared.pages.charts import (
+from edgeveil.coordinator.records.records import RoundRecord
+from edgeveil.coordinator.reports.facts import STAGES, RunFacts
+from edgeveil.coordinator.reports.words import Words
+from edgeveil.shared.pages.charts import (
     DASHES,
     Line,
     bar_key,
@@ -14,7 +14,7 @@ from shared.pages.charts import (
     shown_places,
     stacked_bars,
 )
-from shared.pages.markup import figure
+from edgeveil.shared.pages.markup import figure
 
 MOST_CURVES = 40  # curves that differ, in one chart
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from coordinator.offers import training_plan
-from coordinator.plan import Plan
-from coordinator.records import Outcome, RoundRecord, Run
-from shared.metrics import Scores, scores
-from shared.plan import TrainingPlan
-from shared.privacy.heads import ToldBudget
-from shared.privacy.rdp import Segment, epsilon
+from edgeveil.coordinator.plan.derived import training_plan
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run
+from edgeveil.shared.privacy.ledger.heads import ToldBudget
+from edgeveil.shared.privacy.rdp import Segment, epsilon
+from edgeveil.shared.scores.classification import Scores, scores
+from edgeveil.shared.wire.plan import TrainingPlan
 
 STAGES = ("round", "share", "masked", "agree", "unmask")
 

@@ -2,17 +2,22 @@
 
 from datetime import UTC, datetime
 
-from coordinator.reports.charts import bytes_figure, quality_figures, spending_figure, stage_figure
-from coordinator.reports.facts import STAGES, RunFacts, reasons_of
-from coordinator.reports.rows import attempts_table, plan_table, planned_facts
-from coordinator.reports.words import Words
-from shared.installed import installed
-from shared.metrics import Scores
-from shared.pages.charts import strip, strip_key
-from shared.pages.document import Language, document
-from shared.pages.markup import Raw, facts, scrolling, section, table
-from shared.pages.text import escape, human_bytes
-from shared.privacy.heads import ToldBudget
+from edgeveil.coordinator.reports.charts import (
+    bytes_figure,
+    quality_figures,
+    spending_figure,
+    stage_figure,
+)
+from edgeveil.coordinator.reports.facts import STAGES, RunFacts, reasons_of
+from edgeveil.coordinator.reports.rows import attempts_table, plan_table, planned_facts
+from edgeveil.coordinator.reports.words import Words
+from edgeveil.shared.base.installed import installed
+from edgeveil.shared.pages.charts import strip, strip_key
+from edgeveil.shared.pages.document import Language, document
+from edgeveil.shared.pages.markup import Raw, facts, scrolling, section, table
+from edgeveil.shared.pages.text import escape, human_bytes
+from edgeveil.shared.privacy.ledger.heads import ToldBudget
+from edgeveil.shared.scores.classification import Scores
 
 MOST_TITLES = 1500  # cells of a participation map that each get a title of their own
 

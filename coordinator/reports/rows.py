@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 from pathlib import PurePath
 
-from coordinator.records import Outcome, RoundRecord
-from coordinator.reports.facts import RunFacts
-from coordinator.reports.words import Words
-from shared.pages.markup import Raw, facts, folded, table
-from shared.pages.text import escape, human_bytes
+from edgeveil.coordinator.records.records import Outcome, RoundRecord
+from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.reports.words import Words
+from edgeveil.shared.pages.markup import Raw, facts, folded, table
+from edgeveil.shared.pages.text import escape, human_bytes
 
 MOST_ROWS = 1000
 OPEN_ROWS = 40  # more are folded away

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from coordinator.records import RoundRecord, Run, Totals
-from coordinator.reports.facts import RunFacts
-from shared.metrics import Scores
+from edgeveil.coordinator.records.records import RoundRecord, Run, Totals
+from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.shared.scores.classification import Scores
 
 SCHEMA = 1
 

@@ -9,11 +9,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from coordinator.records import Outcome, RoundRecord
-from coordinator.reports.facts import STAGES, natural, part_of
-from shared.console import table
-from shared.event_log import EventLine
-from shared.pages.text import human_bytes, plain
+from edgeveil.coordinator.records.records import Outcome, RoundRecord
+from edgeveil.coordinator.reports.facts import STAGES, natural, part_of
+from edgeveil.shared.events.log import EventLine
+from edgeveil.shared.pages.text import human_bytes, plain
+from edgeveil.shared.terminal.console import table
 
 SHOWN_STAGE = {
     "round": "train",

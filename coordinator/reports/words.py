@@ -1,6 +1,6 @@
 """Every word of the coordinator's pages, in English and Simplified Chinese."""
 
-from shared.pages.document import Language
+from edgeveil.shared.pages.document import Language
 
 _WORDS: dict[str, tuple[str, str]] = {
     "title": ("Run {run}", "训练任务 {run}"),

@@ -7,12 +7,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
-from coordinator.records import EnrolledAgent, Invite, InviteState
-from coordinator.store import schema
-from coordinator.store.database import Tables, as_row
-from shared.errors import ConfigError, EnrollmentError, ProtocolError, StateDamaged
-from shared.privacy.heads import SignedHead, ToldBudget
-from shared.roster import Roster, SignedRoster
+from edgeveil.coordinator.records.records import EnrolledAgent, Invite, InviteState
+from edgeveil.coordinator.store import schema
+from edgeveil.coordinator.store.database import Tables, as_row
+from edgeveil.shared.base.errors import ConfigError, EnrollmentError, ProtocolError, StateDamaged
+from edgeveil.shared.privacy.ledger.heads import SignedHead, ToldBudget
+from edgeveil.shared.wire.roster import Roster, SignedRoster
 
 
 class AgentTables(Tables):

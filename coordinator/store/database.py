@@ -20,11 +20,11 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
-from coordinator.store.schema import HEAD
-from shared.clock import Clock
-from shared.errors import Busy, ConfigError, EdgeveilError, StateDamaged
-from shared.failpoints import Failpoint, failpoint
-from shared.files import fsync_directory
+from edgeveil.coordinator.store.schema import HEAD
+from edgeveil.shared.base.clock import Clock
+from edgeveil.shared.base.errors import Busy, ConfigError, EdgeveilError, StateDamaged
+from edgeveil.shared.base.failpoints import Failpoint, failpoint
+from edgeveil.shared.base.files import fsync_directory
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance

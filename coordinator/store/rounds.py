@@ -14,11 +14,11 @@ from pydantic_core import from_json
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
-from coordinator.records import Outcome, RoundRecord, Run, RunState
-from coordinator.store import schema
-from coordinator.store.database import Tables, as_row
-from shared.errors import ConfigError, StateDamaged
-from shared.progress import Step, counted, silent
+from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run, RunState
+from edgeveil.coordinator.store import schema
+from edgeveil.coordinator.store.database import Tables, as_row
+from edgeveil.shared.base.errors import ConfigError, StateDamaged
+from edgeveil.shared.terminal.progress import Step, counted, silent
 
 OPEN = "open"  # the outcome of an attempt that has begun and not ended
 

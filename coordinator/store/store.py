@@ -1,7 +1,7 @@
 """What the coordinator must not forget: enrolment, roster, runs, rounds and ledger heads.
 
-One SQLite file, home/state.db. Models and events lie beside it (coordinator.checkpoint,
-shared.event_log); a round counts once its checkpoint is on the disk and its record is in here.
+One SQLite file, home/state.db. Models and events lie beside it (coordinator.runs.checkpoint,
+shared.events.log); a round counts once its checkpoint is on the disk and its record is in here.
 """
 
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from typing import Self
 
 import sqlalchemy as sa
 
-from coordinator.store import schema
-from coordinator.store.agents import AgentTables
-from coordinator.store.database import open_database
-from coordinator.store.rounds import RoundTables
-from coordinator.store.sums import SumTables
-from shared.clock import Clock, SystemClock
+from edgeveil.coordinator.store import schema
+from edgeveil.coordinator.store.agents import AgentTables
+from edgeveil.coordinator.store.database import open_database
+from edgeveil.coordinator.store.rounds import RoundTables
+from edgeveil.coordinator.store.sums import SumTables
+from edgeveil.shared.base.clock import Clock, SystemClock
 
 FILE = "state.db"
 

@@ -4,10 +4,10 @@ import json
 
 import sqlalchemy as sa
 
-from coordinator.records import Outcome, Totals
-from coordinator.store import schema
-from coordinator.store.database import Tables
-from coordinator.store.rounds import OPEN
+from edgeveil.coordinator.records.records import Outcome, Totals
+from edgeveil.coordinator.store import schema
+from edgeveil.coordinator.store.database import Tables
+from edgeveil.coordinator.store.rounds import OPEN
 
 SEARCHED = 50  # attempts, for when an agent was last heard
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from shared.errors import DataError
+from edgeveil.shared.base.errors import DataError
 
 MAX_HEADER = 4096  # bytes; an honest one has 128
 KINDS = "buif"  # bool, unsigned, signed, float: plain numbers only

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.data.arrays import open_arrays
-from shared.data.folders import read_folders
-from shared.errors import DataError
+from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.arrays import open_arrays
+from edgeveil.shared.data.folders import read_folders
 
 MAX_VALUES = 1 << 29  # pixels of one data set: 2 GiB of float32
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from shared.data.arrays import open_arrays
-from shared.data.folders import SUFFIXES
-from shared.errors import DataError
+from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.arrays import open_arrays
+from edgeveil.shared.data.folders import SUFFIXES
 
 MOST_BYTES = 16 << 30
 EXPECTED = "expected CLASS/*.png|jpg folders, or one .npz file with X and y"

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.errors import DataError
+from edgeveil.shared.base.errors import DataError
 
 DATA_DIR = "EDGEVEIL_DATA_DIR"
 SIDE = 28

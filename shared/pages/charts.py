@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from shared.pages.svg import (
+from edgeveil.shared.pages.svg import (
     BOTTOM,
     HEIGHT,
     LEFT,
@@ -16,7 +16,7 @@ from shared.pages.svg import (
     nice_ticks,
     number,
 )
-from shared.pages.text import escape
+from edgeveil.shared.pages.text import escape
 
 MOST_POINTS = 240  # of one line; more cannot be told apart on 340 units
 MOST_BARS = 60

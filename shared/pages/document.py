@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Literal
 
-from shared.pages.text import escape
+from edgeveil.shared.pages.text import escape
 
 Language = Literal["en", "zh"]
 TAGS: dict[Language, str] = {"en": "en", "zh": "zh-Hans"}
@@ -62,7 +62,7 @@ def document(language: Language, title: str, body: str, *, live: bool = False) -
 
 
 def _resource(name: str) -> str:
-    return files("shared.pages").joinpath(name).read_text(encoding="utf-8")
+    return files("edgeveil.shared.pages").joinpath(name).read_text(encoding="utf-8")
 
 
 def _digest(content: str) -> str:

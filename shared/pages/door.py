@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from shared.errors import ConfigError
-from shared.files import read_secret, write_secret
-from shared.pages.document import policy
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.files import read_secret, write_secret
+from edgeveil.shared.pages.document import policy
 
 COOKIE = "edgeveil_page"
 LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from shared.pages.text import escape
+from edgeveil.shared.pages.text import escape
 
 
 def section(anchor: str, title: str, body: str, note: str = "") -> str:

@@ -18,11 +18,11 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response, S
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from shared.errors import ConfigError
-from shared.openmetrics import CONTENT_TYPE
-from shared.pages.bell import Bell, TooMany
-from shared.pages.document import Language
-from shared.pages.door import COOKIE, Door, headers, is_loopback
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.pages.bell import Bell, TooMany
+from edgeveil.shared.pages.document import Language
+from edgeveil.shared.pages.door import COOKIE, Door, headers, is_loopback
+from edgeveil.shared.pages.openmetrics import CONTENT_TYPE
 
 STOP_S = 2
 Answer = Callable[[Request], Response]  # may block: it runs in a thread of its own

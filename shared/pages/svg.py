@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.pages.text import escape, short
+from edgeveil.shared.pages.text import escape, short
 
 WIDTH, HEIGHT = 340, 190  # of a chart's own coordinates; at 360 px on screen they are about pixels
 LEFT, RIGHT, TOP, BOTTOM = 46, 18, 10, 34

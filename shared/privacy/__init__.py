@@ -1,1 +1,3 @@
-"""Privacy accounting and the ledger's format: numpy and the standard library, never torch."""
+"""Privacy accounting: Rényi divergence, the budget as a filter, audits. numpy, never torch."""
+
+__all__ = ["audit", "filter", "ledger", "rdp", "report"]

@@ -8,7 +8,14 @@ the minimum over orders, or PRV, is not known to, so only this order ever admits
 import math
 from collections.abc import Iterable
 
-from shared.privacy.rdp import HIGHEST_SIGMA, LOWEST_SIGMA, ORDERS, Segment, rdp_step, rdp_total
+from edgeveil.shared.privacy.rdp import (
+    HIGHEST_SIGMA,
+    LOWEST_SIGMA,
+    ORDERS,
+    Segment,
+    rdp_step,
+    rdp_total,
+)
 
 ROUND_UP = 1 + 1e-12  # relative; the sum of a long history may have lost that much
 MOST_STEPS = 10**12  # more than any ledger will see, and exact in binary64

@@ -2,3 +2,5 @@
 
 Sans-I/O; standard library, numpy and cryptography only. Start with README.md in this folder.
 """
+
+__all__ = ["agreement", "client", "primitives", "server"]

@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from shared.messages import Tensor
-from shared.tasks import images, registry
-from shared.tasks.features import flat_pixels
-from shared.tasks.modules import empty, trainable, zero_linear
-from shared.tasks.spec import Examples, RawOptions, Reduction, TaskSpec
+from edgeveil.shared.tasks import images, registry
+from edgeveil.shared.tasks.features import flat_pixels
+from edgeveil.shared.tasks.modules import empty, trainable, zero_linear
+from edgeveil.shared.tasks.spec import Examples, RawOptions, Reduction, TaskSpec
+from edgeveil.shared.wire.messages import Tensor
 
 WIDTHS = (16, 32)
 GROUPS = 4

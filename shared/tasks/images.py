@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, field_validator, model_validator
 from torch import nn
 
-from shared.data.images import Images, read_images
-from shared.errors import ConfigError
-from shared.metrics import confusion
-from shared.tasks.spec import Options, RawOptions, Reduction
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.data.images import Images, read_images
+from edgeveil.shared.scores.classification import confusion
+from edgeveil.shared.tasks.spec import Options, RawOptions, Reduction
 
 MAX_LABEL = 40  # characters of one class name
 MAX_OUTPUTS = 1 << 23  # classes × pixels; at most 17 million parameters in any variant

@@ -9,8 +9,8 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from shared.messages import Tensor
-from shared.parameters import Vector, flatten, unflatten
+from edgeveil.shared.vector.model_vector import Vector, flatten, unflatten
+from edgeveil.shared.wire.messages import Tensor
 
 ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
 

@@ -2,14 +2,15 @@
 
 import importlib
 
-from shared.errors import ProtocolError, RefusalCode, StateDamaged
-from shared.tasks.spec import Task, TaskSpec
+from edgeveil.shared.base.errors import ProtocolError, RefusalCode, StateDamaged
+from edgeveil.shared.tasks.spec import Task, TaskSpec
+from edgeveil.shared.wire.standing import InstalledTask
 
 _IMAGES = (
     "data/arrays.py",
     "data/folders.py",
     "data/images.py",
-    "metrics.py",
+    "scores/classification.py",
     "tasks/images.py",
     "tasks/modules.py",
 )
@@ -18,13 +19,13 @@ _CATALOGUE = (
     TaskSpec(
         id="feature-head",
         version="1.0.0",
-        module="shared.tasks.feature_head",
+        module="edgeveil.shared.tasks.feature_head",
         files=(*_IMAGES, "tasks/feature_head.py", "tasks/features.py"),
     ),
     TaskSpec(
         id="image-classification",
         version="1.0.0",
-        module="shared.tasks.image_classification",
+        module="edgeveil.shared.tasks.image_classification",
         files=(*_IMAGES, "tasks/features.py", "tasks/image_classification.py"),
     ),
 )
@@ -57,3 +58,11 @@ def load(spec: TaskSpec) -> Task:
             f"{spec.id} {spec.version}; reinstall edgeveil"
         )
     return task
+
+
+def installed_tasks() -> list[InstalledTask]:
+    """This installation's own."""
+    return [
+        InstalledTask(id=spec.id, version=spec.version, code=spec.code_hash().hex())
+        for spec in catalogue()
+    ]

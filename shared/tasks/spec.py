@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from shared.messages import Tensor
-from shared.secagg import context
+from edgeveil.shared.secagg.agreement import context
+from edgeveil.shared.wire.messages import Tensor
 
 if TYPE_CHECKING:
     import torch

@@ -8,19 +8,19 @@ import pytest
 import typer.testing
 from pydantic import BaseModel
 
-import agent.cli
-import coordinator.cli
-from agent.config import AgentConfig
-from agent.policy import Policy
-from coordinator.config import CoordinatorConfig
-from coordinator.offers import secagg_params, training_plan
-from coordinator.plan import Plan, load_plan
-from shared.config import load
-from shared.errors import RefusalCode
-from shared.event_log import Event
-from shared.exit_codes import ExitCode
-from shared.privacy.filter import cap, choose_order, steps_left
-from shared.privacy.rdp import rdp_step
+from edgeveil.agent.cli import app as agent_cli
+from edgeveil.agent.home.config import AgentConfig
+from edgeveil.agent.home.policy import Policy
+from edgeveil.coordinator.cli import app as coordinator_cli
+from edgeveil.coordinator.plan.config import CoordinatorConfig
+from edgeveil.coordinator.plan.derived import secagg_params, training_plan
+from edgeveil.coordinator.plan.plan import Plan, load_plan
+from edgeveil.shared.base.config import load
+from edgeveil.shared.base.errors import RefusalCode
+from edgeveil.shared.base.exit_codes import ExitCode
+from edgeveil.shared.events.log import Event
+from edgeveil.shared.privacy.filter import cap, choose_order, steps_left
+from edgeveil.shared.privacy.rdp import rdp_step
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = sorted((ROOT / "deploy/samples").glob("*.toml"))
@@ -223,7 +223,7 @@ def commands(app, name=""):
     return list(walk(found, name))
 
 
-ALL = [*commands(coordinator.cli.app, "coordinator"), *commands(agent.cli.app, "agent")]
+ALL = [*commands(coordinator_cli.app, "coordinator"), *commands(agent_cli.app, "agent")]
 
 
 @pytest.mark.parametrize(("path", "command"), ALL, ids=[path for path, _ in ALL])
@@ -240,7 +240,7 @@ def test_every_command_is_on_the_operating_page(path, command):
     assert f"| `{path.split(' ', 1)[1]}" in read("docs/operating.md")
 
 
-@pytest.mark.parametrize("app", [coordinator.cli.app, agent.cli.app])
+@pytest.mark.parametrize("app", [coordinator_cli.app, agent_cli.app])
 def test_help_is_printed_without_an_error(app):
     assert typer.testing.CliRunner().invoke(app, ["--help"]).exit_code == 0
 

@@ -2,7 +2,7 @@
 
 from transport_bench import await_true, federation
 
-from agent.flower_link import SessionOver
+from edgeveil.agent.flower_link.retry import SessionOver
 
 
 def test_when_both_clocks_went_back_it_asks_for_a_new_session_instead_of_waiting():

@@ -6,17 +6,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fleet_raw_bench import RawAgent, code
 from transport_bench import Bench, BenchAgent
 
-from agent.doctor_standing import standing
-from agent.flower_link.fleet_client import public_pem
-from agent.state import AgentHome, Pinned
-from agent.whoami import ask
-from coordinator.transport import Member
-from shared import doctor
-from shared.certificates import pinned_context
-from shared.doctor import Level
-from shared.identity import Identity
-from shared.roster import agent_id
-from shared.standing import PATH, Standing, installed_tasks
+from edgeveil.agent.cli.doctor_standing import standing
+from edgeveil.agent.flower_link.fleet_client import public_pem
+from edgeveil.agent.home.home import AgentHome, Pinned
+from edgeveil.agent.joining.whoami import ask
+from edgeveil.coordinator.machine.transport import Member
+from edgeveil.shared.doctor import checks as doctor
+from edgeveil.shared.doctor.checks import Level
+from edgeveil.shared.tasks.registry import installed_tasks
+from edgeveil.shared.wire.certificates import pinned_context
+from edgeveil.shared.wire.identity import Identity
+from edgeveil.shared.wire.roster import agent_id
+from edgeveil.shared.wire.standing import PATH, Standing
 
 
 @pytest.fixture(scope="module")

@@ -16,11 +16,11 @@ from load_bench import Stopwatch
 from ports_bench import free_port
 from transport_bench import PATIENCE_S, Bench, BenchAgent, await_true, federation
 
-from agent.flower_link.fleet_client import server_address
-from coordinator.flower_runtime.superlink import self_signed
-from coordinator.gateway.vocabulary import GatewaySettings
-from shared.errors import ConfigError, EnrollmentError, TransportError
-from shared.messages import Stage
+from edgeveil.agent.flower_link.fleet_client import server_address
+from edgeveil.coordinator.flower_runtime.superlink import self_signed
+from edgeveil.coordinator.gateway.vocabulary import GatewaySettings
+from edgeveil.shared.base.errors import ConfigError, EnrollmentError, TransportError
+from edgeveil.shared.wire.messages import Stage
 
 
 @pytest.fixture(scope="module")

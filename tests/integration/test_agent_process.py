@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 from load_bench import Stopwatch
 from transport_bench import PATIENCE_S, Bench, await_true, federation
 
-from shared.messages import Stage
+from edgeveil.shared.wire.messages import Stage
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,11 +18,11 @@ AGENT = """
 import signal, sys, threading, time
 from pathlib import Path
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from agent.client_app import build
-from agent.flower_link import FlowerLink
-from shared.identity import Identity
-from shared.messages import make_reply
-from shared.roster import agent_id
+from edgeveil.agent.flower_link.client_app import build
+from edgeveil.agent.flower_link import FlowerLink
+from edgeveil.shared.wire.identity import Identity
+from edgeveil.shared.wire.messages import make_reply
+from edgeveil.shared.wire.roster import agent_id
 
 home, url, session, delay = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 identity = Identity.load(home / "identity.key")

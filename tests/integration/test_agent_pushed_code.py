@@ -28,7 +28,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from transport_bench import BenchAgent, await_true
 
-from coordinator.flower_runtime.superlink import self_signed
+from edgeveil.coordinator.flower_runtime.superlink import self_signed
 
 AGENTS_ROUTES = {
     "activate-node",

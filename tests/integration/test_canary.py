@@ -12,26 +12,27 @@ import numpy as np
 import pytest
 from fakes_federation import Federation, plan_for
 
-from agent.dp.ledger_store import LedgerStore
-from agent.own_metrics import OwnMetrics
-from agent.page_view import JOURNAL, own_state, page
-from coordinator import checkpoint
-from coordinator.evaluation import Evaluator
-from coordinator.exports.points import points
-from coordinator.gateway.counts import Counts
-from coordinator.live import Live
-from coordinator.look_commands import one_round
-from coordinator.metrics import Metrics, Readings
-from coordinator.plan import Plan
-from coordinator.reports import build, round_tables, rounds_csv
-from coordinator.reports.facts import RunFacts
-from coordinator.reports.live_page import View, live_page, run_sections
-from coordinator.reports.page import report_page
-from coordinator.reports.words import Words
-from shared.console import stdout
-from shared.errors import DataError
-from shared.event_log import EventLog
-from shared.tasks import registry
+from edgeveil.agent.ledger.store import LedgerStore
+from edgeveil.agent.reports.own_metrics import OwnMetrics
+from edgeveil.agent.reports.page_view import JOURNAL, own_state, page
+from edgeveil.coordinator.gateway.counts import Counts
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.reports.exports.points import points
+from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.reports.page import report_page
+from edgeveil.coordinator.reports.reading import one_round
+from edgeveil.coordinator.reports.summary import build
+from edgeveil.coordinator.reports.tables import round_tables, rounds_csv
+from edgeveil.coordinator.reports.words import Words
+from edgeveil.coordinator.runs import checkpoint
+from edgeveil.coordinator.runs.evaluation import Evaluator
+from edgeveil.coordinator.watching.live import Live
+from edgeveil.coordinator.watching.live_page import View, live_page, run_sections
+from edgeveil.coordinator.watching.metrics import Metrics, Readings
+from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.events.log import EventLog
+from edgeveil.shared.tasks import registry
+from edgeveil.shared.terminal.console import stdout
 
 SENTENCE = "canary-7f3a91 loss was 0.271828182845"
 

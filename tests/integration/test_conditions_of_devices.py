@@ -6,12 +6,12 @@ from fakes_federation import Federation, plan_for
 from fleet_raw_bench import RawAgent, code
 from transport_bench import await_true, federation
 
-from coordinator.membership import agents_of
-from coordinator.reports import round_tables
-from shared.condition import PATH, Condition
-from shared.console import stdout
-from shared.errors import PolicyRefusal, RefusalCode
-from shared.messages import Stage
+from edgeveil.coordinator.federation.membership import agents_of
+from edgeveil.coordinator.reports.tables import round_tables
+from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
+from edgeveil.shared.terminal.console import stdout
+from edgeveil.shared.wire.condition import PATH, Condition
+from edgeveil.shared.wire.messages import Stage
 
 ON_BATTERY = Condition(charging=False, battery=True, idle=True)
 
@@ -91,7 +91,7 @@ def test_an_older_coordinator_that_does_not_listen_is_left_in_peace(bench, monke
 
     async def not_found(_self, scope, *_rest):
         asked.append(scope["path"])
-        from coordinator.gateway.vocabulary import Reason, Rejected
+        from edgeveil.coordinator.gateway.vocabulary import Reason, Rejected
 
         raise Rejected(Reason.NOT_FOUND)
 

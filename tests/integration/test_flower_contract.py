@@ -16,11 +16,11 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from load_bench import Stopwatch
 from transport_bench import federation
 
-from coordinator.flower_runtime.run import connect, guarded
-from coordinator.flower_runtime.wire import FlowerCodec
-from coordinator.gateway.vocabulary import GatewaySettings
-from shared.errors import TransportError
-from shared.messages import Stage, check_reply, make_reply
+from edgeveil.coordinator.flower_runtime.run import connect, guarded
+from edgeveil.coordinator.flower_runtime.wire import FlowerCodec
+from edgeveil.coordinator.gateway.vocabulary import GatewaySettings
+from edgeveil.shared.base.errors import TransportError
+from edgeveil.shared.wire.messages import Stage, check_reply, make_reply
 
 FIELDS = {
     fleet_pb2.ActivateNodeRequest: {"public_key": 1, "heartbeat_interval": 2},

@@ -16,9 +16,9 @@ from flwr.proto.control_pb2 import RegisterNodeRequest
 from load_bench import Stopwatch
 from transport_bench import BenchAgent, federation
 
-from shared.certificates import pinned_context
+from edgeveil.shared.wire.certificates import pinned_context
 
-HALF_OPEN = Path(__file__).resolve().parents[1] / "half_open_bench.py"
+HALF_OPEN = Path(__file__).resolve().parents[1] / "benches" / "half_open_bench.py"
 MIB = 1 << 20
 PIECE = b"z" * (64 << 10)
 

@@ -13,10 +13,10 @@ from fleet_raw_bench import FLEET, RawAgent, code, connected_pair, pull_body
 from load_bench import Stopwatch
 from transport_bench import PATIENCE_S, Bench, await_true, federation
 
-from coordinator.gateway.vocabulary import GatewaySettings
-from shared.certificates import pinned_context
-from shared.flower_codec import encode_reply
-from shared.messages import Stage, make_reply
+from edgeveil.coordinator.gateway.vocabulary import GatewaySettings
+from edgeveil.shared.flower.codec import encode_reply
+from edgeveil.shared.wire.certificates import pinned_context
+from edgeveil.shared.wire.messages import Stage, make_reply
 
 FEW_CONNECTIONS = GatewaySettings(most_connections_per_agent=6)
 

@@ -15,9 +15,9 @@ from flwr.proto.message_pb2 import ObjectTree
 from load_bench import Stopwatch
 from transport_bench import PATIENCE_S, federation
 
-from coordinator.gateway.vocabulary import Instruction
-from shared.flower_codec import encode_reply
-from shared.messages import Stage, make_reply
+from edgeveil.coordinator.gateway.vocabulary import Instruction
+from edgeveil.shared.flower.codec import encode_reply
+from edgeveil.shared.wire.messages import Stage, make_reply
 
 
 @pytest.fixture(scope="module")

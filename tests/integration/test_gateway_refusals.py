@@ -16,7 +16,7 @@ from flwr.proto.node_pb2 import Node
 from load_bench import Stopwatch
 from transport_bench import PATIENCE_S, Bench, BenchAgent, federation
 
-from shared.certificates import pinned_context
+from edgeveil.shared.wire.certificates import pinned_context
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +245,7 @@ def test_rejections_are_counted_by_reason(bench, pair):
 
 def test_a_taken_port_is_named(bench):
     other = Bench(0)
-    from shared.errors import ConfigError
+    from edgeveil.shared.base.errors import ConfigError
 
     with pytest.raises(ConfigError, match=f"127.0.0.1:{bench.gateway.port}"):
         other.gateway.start(

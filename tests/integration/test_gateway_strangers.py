@@ -9,8 +9,8 @@ import pytest
 from load_bench import Stopwatch
 from transport_bench import PATIENCE_S, federation
 
-from coordinator.gateway.vocabulary import GatewaySettings
-from shared.messages import Stage
+from edgeveil.coordinator.gateway.vocabulary import GatewaySettings
+from edgeveil.shared.wire.messages import Stage
 
 FEW = GatewaySettings(
     most_strangers=24, most_strangers_per_address=16, stranger_life_s=4.0, hold_s=2.0

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from fakes_federation import POLICY, Federation, plan_for
 
-from agent.budget import read_budget
-from agent.dp.ledger_store import LedgerStore
-from agent.upload import vector_lanes
-from coordinator import checkpoint
-from shared.errors import RunFailed
-from shared.messages import Stage
-from shared.parameters import count
+from edgeveil.agent.ledger.budget import read_budget
+from edgeveil.agent.ledger.store import LedgerStore
+from edgeveil.agent.rounds.upload import vector_lanes
+from edgeveil.coordinator.runs import checkpoint
+from edgeveil.shared.base.errors import RunFailed
+from edgeveil.shared.vector.model_vector import count
+from edgeveil.shared.wire.messages import Stage
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_two_rounds_train_charge_and_commit(federation):
 
 
 def test_the_sum_is_that_of_the_quantised_plain_updates_bit_for_bit(federation, monkeypatch):
-    import agent.session as session_module
+    import edgeveil.agent.rounds.session as session_module
 
     lanes = []
     original = session_module.vector_lanes
@@ -70,7 +70,7 @@ def test_the_sum_is_that_of_the_quantised_plain_updates_bit_for_bit(federation, 
         return lanes[-1]
 
     sums = []
-    import coordinator.driver as driver_module
+    import edgeveil.coordinator.rounds.driver as driver_module
 
     averaged = driver_module.mean_update
 

@@ -8,11 +8,11 @@ import pytest
 from crash_bench import Scenario, World
 from thin_bench import POLICY, thin_plan
 
-import coordinator.driver as driver_module
-from coordinator import checkpoint
-from coordinator.records import Evaluation
-from shared.errors import RefusalCode, RunFailed
-from shared.exit_codes import ExitCode
+import edgeveil.coordinator.rounds.driver as driver_module
+from edgeveil.coordinator.records.records import Evaluation
+from edgeveil.coordinator.runs import checkpoint
+from edgeveil.shared.base.errors import RefusalCode, RunFailed
+from edgeveil.shared.base.exit_codes import ExitCode
 
 
 def world(folder, *, rounds=3, evaluate=None, attempts=3, **changes):

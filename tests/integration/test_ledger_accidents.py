@@ -8,13 +8,14 @@ from types import SimpleNamespace
 import pytest
 from crash_bench import Scenario, World
 
-from agent import state
-from agent.dp import ledger_file, ledger_store
-from agent.dp.ledger_file import ledger_records
-from agent.state import AgentHome
-from shared.errors import StateDamaged
-from shared.messages import Stage
-from shared.privacy.records import Kind
+from edgeveil.agent.home import home as state
+from edgeveil.agent.home.home import AgentHome
+from edgeveil.agent.ledger import file as ledger_file
+from edgeveil.agent.ledger import store as ledger_store
+from edgeveil.agent.ledger.file import ledger_records
+from edgeveil.shared.base.errors import StateDamaged
+from edgeveil.shared.privacy.ledger.records import Kind
+from edgeveil.shared.wire.messages import Stage
 
 VICTIM = 0
 

@@ -7,14 +7,14 @@ import pytest
 from crash_bench import Scenario, World
 from thin_bench import thin_plan
 
-import agent.session as session_module
-import coordinator.driver as driver_module
-from coordinator.metrics import Metrics
-from shared.errors import RunFailed
-from shared.event_log import read_events
-from shared.exit_codes import ExitCode
-from shared.messages import VERSIONS, RoundOffer, Stage, make_request
-from shared.versions import Versions
+import edgeveil.agent.rounds.session as session_module
+import edgeveil.coordinator.rounds.driver as driver_module
+from edgeveil.coordinator.watching.metrics import Metrics
+from edgeveil.shared.base.errors import RunFailed
+from edgeveil.shared.base.exit_codes import ExitCode
+from edgeveil.shared.events.log import read_events
+from edgeveil.shared.wire.messages import VERSIONS, RoundOffer, Stage, make_request
+from edgeveil.shared.wire.versions import Versions
 
 
 @pytest.fixture

@@ -11,20 +11,20 @@ import pytest
 from load_bench import slowed
 from processes_bench import wait_until
 
-from agent.own_metrics import OwnMetrics
-from agent.page import owners_page
-from coordinator.certificates import ensure_authority, ensure_leaf
-from coordinator.dashboard import PageAddress
-from coordinator.dashboard import dashboard as made_dashboard
-from coordinator.dashboard.view import Pages
-from coordinator.live import Live
-from coordinator.store import Store
-from shared.errors import ConfigError
-from shared.event_log import Event, EventLine, EventLog
-from shared.event_tail import Tail
-from shared.pages.bell import MOST_LISTENERS, Bell, TooMany
-from shared.pages.door import Door, is_loopback, page_token, split_address
-from shared.pages.server import bind
+from edgeveil.agent.reports.own_metrics import OwnMetrics
+from edgeveil.agent.reports.page import owners_page
+from edgeveil.coordinator.federation.certificates import ensure_authority, ensure_leaf
+from edgeveil.coordinator.store.store import Store
+from edgeveil.coordinator.watching.live import Live
+from edgeveil.coordinator.watching.page_server import PageAddress
+from edgeveil.coordinator.watching.page_server import dashboard as made_dashboard
+from edgeveil.coordinator.watching.page_view import Pages
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.events.log import Event, EventLine, EventLog
+from edgeveil.shared.events.tail import Tail
+from edgeveil.shared.pages.bell import MOST_LISTENERS, Bell, TooMany
+from edgeveil.shared.pages.door import Door, is_loopback, page_token, split_address
+from edgeveil.shared.pages.server import bind
 
 AGENTS = [{"name": "cam-1", "state": "connected", "last_seen": time.time()}]
 

@@ -7,19 +7,19 @@ import pytest
 from fakes_federation import POLICY, Federation, plan_for
 from typer.testing import CliRunner
 
-import agent.cli
-import coordinator.cli
-from agent.budget import read_budget
-from agent.refusals import RefusalCounts, read_refusals
-from agent.verify import Verdict, check
-from coordinator.privacy_page import page
-from coordinator.privacy_report import build
-from coordinator.reports.facts import RunFacts
-from coordinator.reports.page import report_page
-from shared.clock import SystemClock
-from shared.errors import RefusalCode, RunFailed
-from shared.privacy.page import read_data
-from shared.privacy.rdp import Segment, epsilon
+from edgeveil.agent.cli import app as agent_cli
+from edgeveil.agent.home.refusals import RefusalCounts, read_refusals
+from edgeveil.agent.ledger.budget import read_budget
+from edgeveil.agent.reports.verify import Verdict, check
+from edgeveil.coordinator.cli import app as coordinator_cli
+from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.reports.page import report_page
+from edgeveil.coordinator.reports.privacy.page import page
+from edgeveil.coordinator.reports.privacy.report import build
+from edgeveil.shared.base.clock import SystemClock
+from edgeveil.shared.base.errors import RefusalCode, RunFailed
+from edgeveil.shared.privacy.rdp import Segment, epsilon
+from edgeveil.shared.privacy.report.page import read_data
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_every_agents_report_is_verified_against_its_ledger(trained, tmp_path):
     for number, home in enumerate(federation.homes):
         page = tmp_path / f"{number}.html"
         flags = ["budget", "--no-prv", "--html", str(page), "--home", str(home.path)]
-        assert CliRunner().invoke(agent.cli.app, flags).exit_code == 0
+        assert CliRunner().invoke(agent_cli.app, flags).exit_code == 0
         found = check(home.path, None, page)
         assert found.verdict is Verdict.OK, found.faults
 
@@ -114,13 +114,13 @@ def test_the_command_prints_writes_and_agrees_with_its_page(trained, tmp_path):
     federation, runs = trained
     page = tmp_path / "privacy.html"
     common = ["privacy", runs[0], "--home", str(federation.home)]
-    result = CliRunner().invoke(coordinator.cli.app, [*common, "--json", "--html", str(page)])
+    result = CliRunner().invoke(coordinator_cli.app, [*common, "--json", "--html", str(page)])
     assert result.exit_code == 0, result.output
     printed, text = json.loads(result.stdout), page.read_text()
     assert read_data(text)["guarantee"] == printed["guarantee"]
     assert "default-src 'none'" in text
     assert "What is NOT covered" in text
-    table = CliRunner().invoke(coordinator.cli.app, common)
+    table = CliRunner().invoke(coordinator_cli.app, common)
     assert "not told by any agent" in table.stdout
 
 

@@ -7,16 +7,16 @@ import pytest
 from fakes_federation import Federation, plan_for
 from pydantic import create_model
 
-from agent import offer as offer_module
-from agent import training
-from agent.budget import read_budget
-from agent.dp.ledger_store import LedgerStore
-from agent.upload import from_blob
-from agent.variates import VARIATE_FILE, Variates
-from coordinator.runs import open_run
-from shared.messages import Attempt, RoundOffer, Stage, make_request
-from shared.parameters import model_hash
-from shared.plan import TrainingPlan
+from edgeveil.agent.ledger.budget import read_budget
+from edgeveil.agent.ledger.store import LedgerStore
+from edgeveil.agent.rounds import offer as offer_module
+from edgeveil.agent.rounds.upload import from_blob
+from edgeveil.agent.rounds.variates import VARIATE_FILE, Variates
+from edgeveil.agent.training import training
+from edgeveil.coordinator.runs.runs import open_run
+from edgeveil.shared.vector.model_vector import model_hash
+from edgeveil.shared.wire.messages import Attempt, RoundOffer, Stage, make_request
+from edgeveil.shared.wire.plan import TrainingPlan
 
 
 @pytest.fixture

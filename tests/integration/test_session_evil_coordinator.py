@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 from fakes_federation import POLICY, Federation, plan_for
 
-from agent.budget import read_budget
-from shared.identity import Identity
-from shared.messages import (
+from edgeveil.agent.ledger.budget import read_budget
+from edgeveil.shared.secagg.agreement import context, messages
+from edgeveil.shared.secagg.primitives.parameters import SIGNED, Params, Segment
+from edgeveil.shared.vector.model_vector import model_hash
+from edgeveil.shared.wire.identity import Identity
+from edgeveil.shared.wire.messages import (
     Attempt,
     MaskedAccept,
     RoundAccept,
@@ -22,11 +25,8 @@ from shared.messages import (
     make_request,
     refusal_fits,
 )
-from shared.parameters import model_hash
-from shared.roster import Roster, SignedRoster, agent_id
-from shared.secagg import context, messages
-from shared.secagg.parameters import SIGNED, Params, Segment
-from shared.versions import Versions
+from edgeveil.shared.wire.roster import Roster, SignedRoster, agent_id
+from edgeveil.shared.wire.versions import Versions
 
 PLAN = plan_for(4, rounds__count=400, training__steps=1, training__epsilon=8.0)
 

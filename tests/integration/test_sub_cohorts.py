@@ -6,9 +6,9 @@ import pytest
 from crash_bench import Scenario, World
 from thin_bench import POLICY, thin_plan
 
-from coordinator.plan import Plan
-from shared.errors import RunFailed
-from shared.secagg.sharding import partition
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.shared.base.errors import RunFailed
+from edgeveil.shared.secagg.agreement.sharding import partition
 
 AGENTS = 18
 

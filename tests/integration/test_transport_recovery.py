@@ -17,10 +17,10 @@ from ports_bench import free_port
 from processes_bench import alive
 from transport_bench import PATIENCE_S, Bench, await_true, federation
 
-from coordinator.flower_runtime import superlink
-from coordinator.transport import Lost
-from shared.errors import TransportError
-from shared.messages import Stage
+from edgeveil.coordinator.flower_runtime import superlink
+from edgeveil.coordinator.machine.transport import Lost
+from edgeveil.shared.base.errors import TransportError
+from edgeveil.shared.wire.messages import Stage
 
 ROOT = Path(__file__).parents[2]
 
@@ -365,7 +365,7 @@ def test_superlink_dies_with_its_coordinator(tmp_path):
     script = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from coordinator.flower_runtime.superlink import SuperLink\n"
+        "from edgeveil.coordinator.flower_runtime.superlink import SuperLink\n"
         "link = SuperLink(Path(sys.argv[1]), lambda *a, **k: None)\n"
         "link.start()\n"
         "print(link.pid, flush=True)\n"

@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from fakes_federation import Federation, plan_for
 
-from shared.messages import MaskedAccept, RoundAccept, Stage
-from shared.privacy.heads import SignedHead
-from shared.secagg.messages import Advert, AgreeReply, MaskedReply, ShareReply, UnmaskReply
+from edgeveil.shared.privacy.ledger.heads import SignedHead
+from edgeveil.shared.secagg.agreement.messages import (
+    Advert,
+    AgreeReply,
+    MaskedReply,
+    ShareReply,
+    UnmaskReply,
+)
+from edgeveil.shared.wire.messages import MaskedAccept, RoundAccept, Stage
 
 KEYS, SIGNATURE = 32, 64
 FIELDS = {

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from agent.policy import Policy
-from shared.errors import BudgetExhausted, PolicyRefusal
-from shared.privacy.filter import admits, cap, choose_order, steps_left
-from shared.privacy.ledger import Phase
-from shared.privacy.rdp import Segment, epsilon, rdp_step, to_epsilon
+from edgeveil.agent.home.policy import Policy
+from edgeveil.shared.base.errors import BudgetExhausted, PolicyRefusal
+from edgeveil.shared.privacy.filter import admits, cap, choose_order, steps_left
+from edgeveil.shared.privacy.ledger.state import Phase
+from edgeveil.shared.privacy.rdp import Segment, epsilon, rdp_step, to_epsilon
 
 SIGMAS = st.floats(0.05, 500.0)
 RATES = st.one_of(st.just(1.0), st.floats(1e-6, 1.0), st.floats(0.0, 1.0, exclude_min=True))

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from secagg_bench import params
 from toy_machine_bench import toy_stages
 
-from coordinator.rounds import Deadlines, Finish, RoundMachine, Send
-from shared.errors import RefusalCode
-from shared.messages import Stage
+from edgeveil.coordinator.machine.attempt import Deadlines, Finish, RoundMachine, Send
+from edgeveil.shared.base.errors import RefusalCode
+from edgeveil.shared.wire.messages import Stage
 
 MOST = 7
 AGENTS = [number.to_bytes(16, "big") for number in range(MOST)]

@@ -5,12 +5,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from secagg_bench import STAGES, Bench, params
 
-from shared.quantization import round_with
-from shared.secagg import ring, shamir
-from shared.secagg.canonical import Malformed
-from shared.secagg.errors import Aborted, Refused
-from shared.secagg.parameters import SIGNED, UNSIGNED, Params, Segment
-from shared.secagg.recovery import search
+from edgeveil.shared.secagg.primitives import ring, shamir
+from edgeveil.shared.secagg.primitives.canonical import Malformed
+from edgeveil.shared.secagg.primitives.errors import Aborted, Refused
+from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, Params, Segment
+from edgeveil.shared.secagg.server.recovery import search
+from edgeveil.shared.vector.quantization import round_with
 
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 MANY = settings(max_examples=200, deadline=None)

@@ -6,7 +6,7 @@ nobody's. Agent i uploads a one-hot vector, so any wrong summand shows.
 
 from secagg_bench import STAGES, Bench, params
 
-from shared.secagg.errors import Aborted
+from edgeveil.shared.secagg.primitives.errors import Aborted
 
 NEVER = len(STAGES)
 

@@ -16,13 +16,14 @@ from functools import lru_cache
 import numpy as np
 from secagg_bench import LENIENT, Identity, ask, identities, params
 
-from coordinator.rounds import Abort, Deadlines, Finish, RoundMachine, Send
-from shared.errors import RefusalCode
-from shared.messages import Stage
-from shared.secagg import keys, messages
-from shared.secagg.client import ClientSession
-from shared.secagg.errors import Infeasible, Refused
-from shared.secagg.server import ServerSetup
+from edgeveil.coordinator.machine.attempt import Abort, Deadlines, Finish, RoundMachine, Send
+from edgeveil.shared.base.errors import RefusalCode
+from edgeveil.shared.secagg.agreement import messages
+from edgeveil.shared.secagg.client.session import ClientSession
+from edgeveil.shared.secagg.primitives import keys
+from edgeveil.shared.secagg.primitives.errors import Infeasible, Refused
+from edgeveil.shared.secagg.server.stages import ServerSetup
+from edgeveil.shared.wire.messages import Stage
 
 CALLS = {
     Stage.ROUND: "advert",

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import ProtocolError
-from shared.messages import MaskedAccept, RoundAccept, RoundOffer
-from shared.privacy.heads import SignedHead
-from shared.secagg import keys, messages
-from shared.secagg.canonical import Malformed
-from shared.secagg.cohort import Cohort
-from shared.secagg.errors import Refused
-from shared.secagg.parameters import SIGNED, UNSIGNED, Params, Segment
-from shared.secagg.sealing import unseal
+from edgeveil.shared.base.errors import ProtocolError
+from edgeveil.shared.privacy.ledger.heads import SignedHead
+from edgeveil.shared.secagg.agreement import messages
+from edgeveil.shared.secagg.agreement.cohort import Cohort
+from edgeveil.shared.secagg.primitives import keys
+from edgeveil.shared.secagg.primitives.canonical import Malformed
+from edgeveil.shared.secagg.primitives.errors import Refused
+from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, Params, Segment
+from edgeveil.shared.secagg.primitives.sealing import unseal
+from edgeveil.shared.wire.messages import MaskedAccept, RoundAccept, RoundOffer
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {path.stem: json.loads(path.read_text()) for path in (ROOT / "tests/vectors/v1").glob("*_bad_*.json")}  # fmt: skip

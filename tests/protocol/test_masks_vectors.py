@@ -8,16 +8,17 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from secagg_bench import vectors
 
-from shared.canonical import canon as app_canon
-from shared.quantization import round_with
-from shared.roster import Roster, SignedRoster
-from shared.secagg import context, keys, mask, ring, shamir
-from shared.secagg.canonical import canon, digest, list_bytes, parse, parse_list
-from shared.secagg.cohort import Cohort, agent_id
-from shared.secagg.errors import Infeasible
-from shared.secagg.graph import Graph
-from shared.secagg.parameters import CIPHERS, Params, Segment
-from shared.secagg.solver import solve
+from edgeveil.shared.secagg.agreement import context
+from edgeveil.shared.secagg.agreement.cohort import Cohort, agent_id
+from edgeveil.shared.secagg.agreement.graph import Graph
+from edgeveil.shared.secagg.primitives import keys, mask, ring, shamir
+from edgeveil.shared.secagg.primitives.canonical import canon, digest, list_bytes, parse, parse_list
+from edgeveil.shared.secagg.primitives.errors import Infeasible
+from edgeveil.shared.secagg.primitives.parameters import CIPHERS, Params, Segment
+from edgeveil.shared.secagg.primitives.solver import solve
+from edgeveil.shared.vector.quantization import round_with
+from edgeveil.shared.wire.canonical import canon as app_canon
+from edgeveil.shared.wire.roster import Roster, SignedRoster
 
 V = vectors()
 CTX = V["ctx"]

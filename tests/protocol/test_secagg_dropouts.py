@@ -12,7 +12,7 @@ from protocol import sim
 from protocol.patterns import NEVER, check
 from secagg_bench import STAGES, Bench, Identity, params
 
-from shared.secagg import keys
+from edgeveil.shared.secagg.primitives import keys
 
 pytestmark = pytest.mark.timeout(900)  # tens of seconds of work, on however busy a machine
 

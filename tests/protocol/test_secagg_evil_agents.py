@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from secagg_bench import STAGES, Bench, Identity, ask, identities, params
 
-from shared.secagg import messages
-from shared.secagg.cohort import Cohort, advert_message
-from shared.secagg.errors import Aborted, PeerFault
-from shared.secagg.keys import KeyPair
-from shared.secagg.server import ServerSetup
+from edgeveil.shared.secagg.agreement import messages
+from edgeveil.shared.secagg.agreement.cohort import Cohort, advert_message
+from edgeveil.shared.secagg.primitives.errors import Aborted, PeerFault
+from edgeveil.shared.secagg.primitives.keys import KeyPair
+from edgeveil.shared.secagg.server.stages import ServerSetup
 
 N = 6
 LIAR = 5

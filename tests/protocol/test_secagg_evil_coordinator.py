@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from secagg_bench import CTX, STAGES, Bench, Identity, identities, params
 
-from shared.secagg import messages
-from shared.secagg.cohort import Cohort, advert_hash, advert_message
-from shared.secagg.errors import Aborted, Refused
-from shared.secagg.keys import KeyPair, channel_keys
-from shared.secagg.sealing import SharePair, seal
+from edgeveil.shared.secagg.agreement import messages
+from edgeveil.shared.secagg.agreement.cohort import Cohort, advert_hash, advert_message
+from edgeveil.shared.secagg.primitives.errors import Aborted, Refused
+from edgeveil.shared.secagg.primitives.keys import KeyPair, channel_keys
+from edgeveil.shared.secagg.primitives.sealing import SharePair, seal
 
 N = 5
 SMALL_ORDER = b"\x01" + bytes(31)

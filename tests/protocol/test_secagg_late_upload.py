@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from secagg_bench import Bench, params
 
-from shared.secagg import keys, mask, messages, ring
-from shared.secagg.errors import PeerFault
-from shared.secagg.recovery import search
+from edgeveil.shared.secagg.agreement import messages
+from edgeveil.shared.secagg.primitives import keys, mask, ring
+from edgeveil.shared.secagg.primitives.errors import PeerFault
+from edgeveil.shared.secagg.server.recovery import search
 
 N, VICTIM = 5, 4
 LANES = 100_000

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from secagg_bench import VECTORS, params
 
-from shared.secagg import context, keys, sealing
-from shared.secagg.cohort import Cohort, advert_hash, advert_message, agent_id
-from shared.secagg.graph import Graph
-from shared.secagg.result import make_result
+from edgeveil.shared.secagg.agreement import context
+from edgeveil.shared.secagg.agreement.cohort import Cohort, advert_hash, advert_message, agent_id
+from edgeveil.shared.secagg.agreement.graph import Graph
+from edgeveil.shared.secagg.agreement.result import make_result
+from edgeveil.shared.secagg.primitives import keys, sealing
 
 PINNED = json.loads((VECTORS.parent / "signed-bytes.json").read_text())
 CTX = bytes(range(32))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from protocol.sim import CALM, Simulation, Violation, simulate
 
-from shared.secagg.client import ClientSession
-from shared.secagg.client_masking import Shared
-from shared.secagg.server_masking import CollectMasked
+from edgeveil.shared.secagg.client.masking import Shared
+from edgeveil.shared.secagg.client.session import ClientSession
+from edgeveil.shared.secagg.server.masking import CollectMasked
 
 SCHEDULES = 2000
 pytestmark = pytest.mark.timeout(900)  # tens of seconds of work, on however busy a machine

@@ -9,10 +9,10 @@ import dataclasses
 import pytest
 from secagg_bench import CTX, STAGES, Bench, Identity, ask, identities, params
 
-from shared.secagg import messages
-from shared.secagg.cohort import advert_hash, advert_message
-from shared.secagg.errors import Aborted, PeerFault, Refused
-from shared.secagg.sealing import SEALED_BYTES
+from edgeveil.shared.secagg.agreement import messages
+from edgeveil.shared.secagg.agreement.cohort import advert_hash, advert_message
+from edgeveil.shared.secagg.primitives.errors import Aborted, PeerFault, Refused
+from edgeveil.shared.secagg.primitives.sealing import SEALED_BYTES
 
 N = 5
 IDS = [agent.id for agent in identities(N)]

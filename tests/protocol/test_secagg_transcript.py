@@ -7,11 +7,11 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from secagg_bench import STAGES, ask, vectors
 
-from shared.secagg import messages
-from shared.secagg.client import ClientPolicy, ClientSession
-from shared.secagg.cohort import agent_id
-from shared.secagg.parameters import Params
-from shared.secagg.server import CollectAdverts, ServerSetup
+from edgeveil.shared.secagg.agreement import messages
+from edgeveil.shared.secagg.agreement.cohort import agent_id
+from edgeveil.shared.secagg.client.session import ClientPolicy, ClientSession
+from edgeveil.shared.secagg.primitives.parameters import Params
+from edgeveil.shared.secagg.server.stages import CollectAdverts, ServerSetup
 
 V = vectors()
 T = V["transcript"]

@@ -1,7 +1,7 @@
 """Run one side of a federation of thin agents as another release: python other_release.py ROLE FOLDER OLDEST NEWEST SIZE
 
 ROLE is `coordinator`, or the numbers of agents such as 0,1. The product is unchanged but for the one line
-of shared/messages.py that says which protocol versions a release speaks, replaced before anything imports it.
+of shared/wire/messages.py that says which protocol versions a release speaks, replaced before anything imports it.
 """
 
 import importlib.util
@@ -9,11 +9,13 @@ import os
 import sys
 from pathlib import Path
 
+from edgeveil.shared import wire
+
 LINES = "PROTOCOL = 1\nVERSIONS = Versions(oldest=1, newest=PROTOCOL)"
 
 
 def speak(oldest: int, newest: int) -> None:
-    spec = importlib.util.find_spec("shared.messages")
+    spec = importlib.util.find_spec("edgeveil.shared.wire.messages")
     assert spec is not None
     assert spec.origin is not None
     text = Path(spec.origin).read_text()
@@ -22,9 +24,8 @@ def speak(oldest: int, newest: int) -> None:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     exec(compile(text, spec.origin, "exec"), module.__dict__)
-    import shared
 
-    shared.messages = module  # type: ignore[attr-defined]
+    wire.messages = module  # type: ignore[attr-defined]
 
 
 def main() -> None:
@@ -34,10 +35,10 @@ def main() -> None:
     from scale_bench import Members, TlsFederation
     from thin_bench import ThinTask
 
-    from agent.state import AgentHome
-    from coordinator.plan import Plan
-    from coordinator.store import Store
-    from shared import messages
+    from edgeveil.agent.home.home import AgentHome
+    from edgeveil.coordinator.plan.plan import Plan
+    from edgeveil.coordinator.store.store import Store
+    from edgeveil.shared.wire import messages
 
     assert (messages.VERSIONS.oldest, messages.VERSIONS.newest) == (int(oldest), int(newest))
     members = object.__new__(Members)  # as it was made by another process

@@ -14,20 +14,20 @@ from faults_bench import FSYNCS, Seed, can_mount, power_trials, quick_folder
 from transport_bench import federation
 from trials_bench import in_child
 
-from agent.state import AgentHome
-from agent.variates import Variates
-from coordinator import strategies
-from coordinator.config import CoordinatorConfig
-from coordinator.learning import Learned
-from coordinator.records import EnrolledAgent
-from coordinator.serve import Coordinator
-from coordinator.setup import initialise
-from shared import failpoints
-from shared.config import load
-from shared.errors import ConfigError
-from shared.failpoints import Failpoint
-from shared.messages import Stage
-from shared.roster import agent_id
+from edgeveil.agent.home.home import AgentHome
+from edgeveil.agent.rounds.variates import Variates
+from edgeveil.coordinator.cli.setup import initialise
+from edgeveil.coordinator.learning import strategies
+from edgeveil.coordinator.plan.config import CoordinatorConfig
+from edgeveil.coordinator.records.records import EnrolledAgent
+from edgeveil.coordinator.runs.learner import Learned
+from edgeveil.coordinator.serving.serve import Coordinator
+from edgeveil.shared.base import failpoints
+from edgeveil.shared.base.config import load
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.failpoints import Failpoint
+from edgeveil.shared.wire.messages import Stage
+from edgeveil.shared.wire.roster import agent_id
 
 pytestmark = pytest.mark.system
 HERE = tuple(

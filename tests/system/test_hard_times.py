@@ -11,12 +11,12 @@ import nemesis_bench
 import pytest
 
 pytestmark = pytest.mark.system
-TESTS = Path(__file__).resolve().parents[1]
+BENCHES = Path(__file__).resolve().parents[1] / "benches"
 
 
 def campaign(script, *options):
     ran = subprocess.run(
-        [sys.executable, str(TESTS / script), *options],
+        [sys.executable, str(BENCHES / script), *options],
         capture_output=True, text=True, timeout=850, check=False,
     )  # fmt: skip
     assert ran.stdout, ran.stderr

@@ -13,7 +13,7 @@ import pytest
 from processes_bench import wait_until
 from scale_bench import Members, plan_of
 
-from shared.event_log import read_events
+from edgeveil.shared.events.log import read_events
 
 SCRIPT = Path(__file__).with_name("other_release.py")
 AGENTS, SIZE = 4, 16

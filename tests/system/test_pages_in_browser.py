@@ -11,8 +11,8 @@ from load_bench import Stopwatch
 from processes_bench import BIN, Machine, wait_until
 from reports_bench import facts_of
 
-from coordinator.records import RunState
-from coordinator.reports.page import report_page
+from edgeveil.coordinator.records.records import RunState
+from edgeveil.coordinator.reports.page import report_page
 
 pytestmark = pytest.mark.system
 WIDTHS = (360, 1440)

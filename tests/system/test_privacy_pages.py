@@ -6,12 +6,12 @@ from report_bench import joined_device
 from reports_bench import facts_of
 from typer.testing import CliRunner
 
-from agent.cli import app
-from agent.refusals import RefusalCounts
-from coordinator.privacy_page import page
-from coordinator.privacy_report import build
-from shared.clock import SystemClock
-from shared.errors import RefusalCode
+from edgeveil.agent.cli.app import app
+from edgeveil.agent.home.refusals import RefusalCounts
+from edgeveil.coordinator.reports.privacy.page import page
+from edgeveil.coordinator.reports.privacy.report import build
+from edgeveil.shared.base.clock import SystemClock
+from edgeveil.shared.base.errors import RefusalCode
 
 pytestmark = pytest.mark.system
 PAPER = 1123 - 2 * 38  # CSS pixels of an A4 page within margins of one centimetre

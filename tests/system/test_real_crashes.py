@@ -11,10 +11,10 @@ import pytest
 from forks_bench import descendants
 from processes_bench import Machine, alive, run, wait_until
 
-from shared.failpoints import Failpoint
+from edgeveil.shared.base.failpoints import Failpoint
 
 pytestmark = pytest.mark.system
-BENCH = Path(__file__).resolve().parents[1] / "real_crash_bench.py"
+BENCH = Path(__file__).resolve().parents[1] / "benches" / "real_crash_bench.py"
 PARTIES = 6  # coordinator, SuperLink, four agents
 
 

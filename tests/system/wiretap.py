@@ -18,8 +18,8 @@ numbers = itertools.count()
 
 
 def tap_coordinator() -> None:
-    from coordinator import driver
-    from coordinator.gateway.edge_store import EdgeStore
+    from edgeveil.coordinator.gateway.edge_store import EdgeStore
+    from edgeveil.coordinator.rounds import driver
 
     accept, averaged = EdgeStore.accept, driver.mean_update
 
@@ -35,7 +35,7 @@ def tap_coordinator() -> None:
 
 
 def tap_agent() -> None:
-    from agent import session, upload
+    from edgeveil.agent.rounds import session, upload
 
     lanes = upload.vector_lanes
 
@@ -61,9 +61,9 @@ if __name__ == "__main__":
     role = sys.argv.pop(1)
     if role == "coordinator":
         tap_coordinator()
-        from coordinator.cli import main
+        from edgeveil.coordinator.cli.app import main
     else:
         tap_agent()
-        from agent.cli import main
+        from edgeveil.agent.cli.app import main
     sys.argv[0] = role
     main()

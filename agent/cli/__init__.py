@@ -1,0 +1,3 @@
+"""The `agent` command: parse, call one function, print. Nothing below imports from here."""
+
+__all__ = ["app"]

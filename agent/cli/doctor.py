@@ -1,0 +1,151 @@
+"""`agent doctor`: would this device join, connect, and be able to train? Nothing is changed.
+
+What the coordinator sees of it is a connection, a question for its health, and from a device that has
+joined one signed question about itself.
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeveil.agent.cli.doctor_standing import BASE_MEMORY, standing
+from edgeveil.agent.home.config import settle
+from edgeveil.agent.home.data import check_folder
+from edgeveil.agent.home.home import AgentHome
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.joining.authority import fetch_authority
+from edgeveil.agent.ledger.budget import known_datasets, read_budget
+from edgeveil.agent.rounds.condition import LEAST_S, Conditions, Load
+from edgeveil.shared.base.errors import EnrollmentError, PolicyRefusal
+from edgeveil.shared.data.probe import count_records
+from edgeveil.shared.doctor import checks as doctor
+from edgeveil.shared.doctor.checks import MIB, Check, Finding, examine, green, red, yellow
+from edgeveil.shared.doctor.network import route
+from edgeveil.shared.wire.tokens import Token
+
+NEEDED_DISK = 512 * MIB
+NEEDED = ("torch", "opacus", "flwr", "PIL", "safetensors")
+ROSTER_WARNING_DAYS = 14
+JOIN = "agent run --join TOKEN --data PATH"
+
+
+def diagnose(
+    path: Path, *, token: Token | None, data: Path | None, dataset: str | None
+) -> list[Finding]:
+    """Everything there is to say about this device; `token` instead of an enrolment, before it."""
+    machine: list[tuple[str, str, Check]] = [
+        ("packages", "reinstall edgeveil", lambda: doctor.installation(NEEDED, "train")),
+        ("cpu", "", doctor.processor),
+        ("memory", "", lambda: doctor.memory(BASE_MEMORY, "training a small model")),
+        ("disk", "", lambda: doctor.disk(path, NEEDED_DISK)),
+        ("tasks", "reinstall edgeveil", doctor.tasks),
+        ("data", "give --data PATH", lambda: _data(path, data, dataset)),
+    ]
+    findings = examine(machine)
+    if token is not None:
+        return findings + examine([("tls", "ask for a new token", lambda: _invited(token))])
+    if not path.is_dir():
+        return [*findings, red("enrolment", f"{path}: no agent lives here", JOIN)]
+    findings.append(doctor.private_folder(path))
+    if not doctor.is_private(path):
+        return findings  # AgentHome would refuse the folder
+    home = AgentHome(path)
+    return findings + examine(
+        [
+            ("keys", "restore them, or enrol again from an empty --home", lambda: _keys(home)),
+            ("policy", "correct policy.toml", lambda: _policy(home)),
+            ("condition", "correct policy.toml", lambda: _condition(home)),
+            (
+                "ledger",
+                "keep it as it is: a new one would be a new budget",
+                lambda: _ledger(path, dataset),
+            ),
+            ("roster", "ask the operator to sign a new one", lambda: _roster(home)),
+            ("network", JOIN, lambda: _network(home)),
+        ]
+    )
+
+
+def _data(path: Path, data: Path | None, dataset: str | None) -> Finding:
+    config = settle(path, data, dataset)
+    check_folder(config.data)
+    return green("data", f"{config.data}: {count_records(config.data)} records")
+
+
+def _keys(home: AgentHome) -> Finding:
+    if home.find_pinned() is None:
+        return red("keys", f"{home.path}: not enrolled yet", JOIN)
+    home.identity()
+    home.node_key()
+    return green("keys", "identity and transport key are there, private, and the ones that joined")
+
+
+def _policy(home: AgentHome) -> Finding:
+    if not home.policy_path.exists():
+        return green("policy", "none yet; the defaults are written at the first start")
+    policy = Policy.load(home.policy_path)
+    return green("policy", f"ε at most {policy.epsilon_max:g}, δ at most {policy.delta:g}")
+
+
+def _condition(home: AgentHome) -> Finding:
+    """How the device stands now, and whether its owner's rule lets it train."""
+    rule = (Policy.load(home.policy_path) if home.policy_path.exists() else Policy()).when
+    load = Load()
+    time.sleep(LEAST_S)
+    conditions = Conditions(rule, load=load)
+    now = conditions.now()
+    flags = {"on outside power": now.charging, "charged": now.battery, "idle": now.idle}
+    words = {True: "yes", False: "no", None: "unknown"}
+    text = ", ".join(f"{name}: {words[value]}" for name, value in flags.items())
+    try:
+        conditions.check()
+    except PolicyRefusal as refusal:
+        return yellow("condition", f"{text}; {refusal}", "nothing, if that is meant")
+    return green("condition", text)
+
+
+def _ledger(path: Path, dataset: str | None) -> Finding:
+    if dataset is not None and dataset not in known_datasets(AgentHome(path)):
+        return green("ledger", f"{dataset}: none yet; it is made with the first round")
+    found = read_budget(path, dataset)
+    text = (
+        f"{found.dataset}: ε {found.epsilon_spent:.3f} of {found.epsilon_limit:g} spent, "
+        f"{found.share_spent:.0%} of the budget"
+    )
+    if found.share_spent >= 0.99:
+        return red("ledger", text, "no round is possible any more; this is what the budget is for")
+    if found.share_spent >= 0.9:
+        return yellow("ledger", text, "few rounds are left: agent budget")
+    return green("ledger", text)
+
+
+def _roster(home: AgentHome) -> Finding:
+    pinned = home.pinned()
+    roster = home.roster()
+    if pinned.state != "member" or roster is None:
+        fix = "the operator approves the device and signs a roster (coordinator agents)"
+        return yellow("roster", f"{pinned.name} has joined and is on no signed roster yet", fix)
+    if pinned.agent_id not in roster.roster.members:
+        return red("roster", f"{pinned.name} is not on the newest roster", "ask the operator")
+    fix = "ask the operator to sign a new one"
+    what = f"roster epoch {roster.roster.epoch} with {len(roster.roster.members)} members"
+    return doctor.expiry("roster", what, roster.roster.expires, fix, warn_days=ROSTER_WARNING_DAYS)
+
+
+def _network(home: AgentHome) -> Iterator[Finding]:
+    pinned = home.find_pinned()
+    if pinned is None:
+        raise EnrollmentError("no coordinator is known yet")
+    found = list(route(pinned.url, pinned.ca_pem))
+    yield from found
+    if all(finding.level is not doctor.Level.RED for finding in found):
+        yield from standing(home, pinned)
+
+
+def _invited(token: Token) -> Iterator[Finding]:
+    left = token.expires - time.time()
+    if left <= 0:
+        yield red("token", "this token has expired by this device's clock", "ask for a new one")
+    else:
+        yield green("token", f"for {token.name} at {token.url}, {left / 60:.0f} minutes left")
+    yield from route(token.url, fetch_authority(token.url, token.authority, timeout_s=5.0))

@@ -1,1 +1,0 @@
-"""Differential privacy on the device; the only importers of Opacus."""

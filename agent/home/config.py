@@ -1,0 +1,53 @@
+"""agent.toml in the agent's home: which data this device trains on. Everything else is policy.toml."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from edgeveil.shared.base.config import Settings, load, validate
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.files import write_atomic
+from edgeveil.shared.base.names import NAME
+
+FILE = "agent.toml"
+
+
+class AgentConfig(Settings):
+    data: Path  # the owner's folder or .npz file, absolute
+    dataset: str = Field(default="data", pattern=f"^{NAME.pattern}$")  # one ledger per data set
+
+
+def settle(home: Path, data: Path | None, dataset: str | None) -> AgentConfig:
+    """The stored configuration with the flags on top; nothing is written yet.
+
+    Raises:
+        ConfigError: no data folder was ever named, or agent.toml is wrong.
+    """
+    path = home / FILE
+    values = load(path, AgentConfig).model_dump() if path.exists() else {}
+    if data is not None:
+        values["data"] = data.expanduser().absolute()
+    if dataset is not None:
+        values["dataset"] = dataset
+    if "data" not in values:
+        raise ConfigError(f"{path}: no data folder is known yet; give --data PATH")
+    return validate(values, AgentConfig, source="agent")
+
+
+def save(home: Path, config: AgentConfig) -> None:
+    write_atomic(home / FILE, _render(config).encode())
+
+
+def known_dataset(home: Path) -> str:
+    """The data set of this home, for commands that only look."""
+    path = home / FILE
+    return load(path, AgentConfig).dataset if path.exists() else "data"
+
+
+def _render(config: AgentConfig) -> str:
+    quoted = str(config.data).replace("\\", "\\\\").replace('"', '\\"')
+    return (
+        "# Written by `agent join` and `agent run`.\n"
+        f'data = "{quoted}"  # folder of CLASS/*.png folders, or an .npz file\n'
+        f'dataset = "{config.dataset}"  # names the ledger; one per logical data set, never reuse it\n'
+    )

@@ -1,0 +1,46 @@
+"""The headers of a signed POST that is none of Flower's: its three and ours (docs/transport.md)."""
+
+import base64
+import os
+from datetime import UTC, datetime
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from edgeveil.shared.wire.identity import Signer
+from edgeveil.shared.wire.messages import PROTOCOL
+from edgeveil.shared.wire.request_signature import (
+    NONCE_BYTES,
+    PROTOCOL_HEADER,
+    SESSION_HEADER,
+    SIGNATURE_HEADER,
+    sign,
+)
+
+
+def signed_headers(  # noqa: PLR0917 - keys, who, what
+    node_key: ec.EllipticCurvePrivateKey,
+    node_public_pem: bytes,
+    signer: Signer,
+    session: str,
+    path: str,
+    body: bytes,
+) -> dict[str, str]:
+    """For one request, now; never used twice."""
+    timestamp = datetime.now(UTC).isoformat()
+    triple = node_key.sign(timestamp.encode("ascii"), ec.ECDSA(hashes.SHA256()))
+    return {
+        "flwr-public-key": base64.b64encode(node_public_pem).decode("ascii"),
+        "flwr-timestamp": timestamp,
+        "flwr-signature": base64.b64encode(triple).decode("ascii"),
+        SESSION_HEADER: session,
+        PROTOCOL_HEADER: str(PROTOCOL),
+        SIGNATURE_HEADER: sign(
+            signer,
+            path,
+            body,
+            timestamp=timestamp,
+            session=session,
+            nonce=os.urandom(NONCE_BYTES),
+        ),
+    }

@@ -1,0 +1,194 @@
+"""`agent budget`: what this device has spent, read from its verified ledger. No torch, no network."""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from edgeveil.agent.home.config import known_dataset
+from edgeveil.agent.home.home import AgentHome
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.ledger.index import opened
+from edgeveil.agent.ledger.reading import (
+    BOOKMARK,
+    LEDGER,
+    Verified,
+    check_belongs,
+    check_never_opened,
+    read_verified,
+)
+from edgeveil.shared.base.errors import ConfigError, EnrollmentError
+from edgeveil.shared.privacy.ledger.records import Kind
+from edgeveil.shared.privacy.ledger.state import LedgerState
+from edgeveil.shared.privacy.rdp import Segment, epsilon
+
+SHOWN_ROUNDS = 200  # of a long ledger, the newest; each costs one minimum over the orders
+
+
+@dataclass(frozen=True)
+class Budget:
+    """`epsilon_spent` is the best bound over the orders, `epsilon_enforced` the one that refuses."""
+
+    dataset: str
+    unit: str
+    epsilon_spent: float
+    epsilon_enforced: float
+    epsilon_limit: float
+    delta: float
+    share_spent: float  # of the budget as the filter counts it, 0..1
+    rounds: int  # charged ever, resets or not
+    resets: int
+    n_ref: int | None
+    ledger_records: int
+    ledger_head: str | None  # SHA-256 in hex; None before the first round
+    rounds_left: int | None  # at the newest plan; None before the first round
+    after_rounds: list[dict[str, Any]]  # run, round, attempt, epsilon_spent after each charge
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def open_home(path: Path) -> AgentHome:
+    """The home of a device that has joined, or wants to; raises EnrollmentError for any other folder."""
+    if not path.is_dir():
+        raise EnrollmentError(f"{path}: no agent lives here; run: agent join TOKEN --home {path}")
+    return AgentHome(path)
+
+
+def find_ledger(path: Path, dataset: str | None = None) -> tuple[AgentHome, str, Verified | None]:
+    """The home, the name of the data set and its verified ledger, None before the first round.
+
+    Raises:
+        ConfigError: a data set that was named and has no ledger here, which may be a slip of the pen.
+        StateDamaged: the ledger cannot be trusted, or is gone although rounds were charged to one.
+        EnrollmentError: this home never joined.
+    """
+    home = open_home(path)
+    check_known(home, dataset)
+    name = dataset or known_dataset(path)
+    ledger = home.ledger_folder / name / LEDGER
+    if not ledger.exists():
+        home.pinned()
+        check_never_opened(ledger, home.identity().public)
+        home.check_ledgers_kept()
+        return home, name, None
+    found = read_verified(ledger, home.identity().public)
+    check_belongs(found.state, ledger.parent)
+    return home, name, found
+
+
+def known_datasets(home: AgentHome) -> set[str]:
+    """The one of agent.toml, and every one that has or had a ledger."""
+    kept = opened(home.ledger_folder, home.identity().public)
+    return (
+        {known_dataset(home.path)}
+        | kept
+        | {
+            path.parent.name
+            for name in (LEDGER, BOOKMARK)  # of a ledger that is gone the bookmark tells
+            for path in home.ledger_folder.glob(f"*/{name}")
+        }
+    )
+
+
+def check_known(home: AgentHome, dataset: str | None) -> None:
+    """Raise ConfigError if a data set was named that was never used here: a slip shows no zero."""
+    known = known_datasets(home)
+    if dataset is not None and dataset not in known:
+        raise ConfigError(
+            f"{home.path}: no data set named {dataset!r} was used here; known: {', '.join(sorted(known))}"
+        )
+
+
+def ledger_of(path: Path, dataset: str | None = None) -> tuple[str, LedgerState | None]:
+    """The state alone; raises as find_ledger."""
+    _, name, found = find_ledger(path, dataset)
+    return name, None if found is None else found.state
+
+
+def read_budget(path: Path, dataset: str | None = None) -> Budget:
+    """The budget of one data set; before the first round, the policy with nothing spent.
+
+    Raises:
+        ConfigError: policy.toml is wrong.
+        LedgerDamaged, EnrollmentError: as find_ledger.
+    """
+    home, name, found = find_ledger(path, dataset)
+    if found is None:
+        return unspent(name, Policy.load(home.policy_path))
+    return budget_of(name, found)
+
+
+def unspent(name: str, policy: Policy) -> Budget:
+    return Budget(
+        dataset=name,
+        unit=policy.unit,
+        epsilon_spent=0.0,
+        epsilon_enforced=0.0,
+        epsilon_limit=policy.epsilon_max,
+        delta=policy.delta,
+        share_spent=0.0,
+        rounds=0,
+        resets=0,
+        n_ref=policy.n_ref,
+        ledger_records=0,
+        ledger_head=None,
+        rounds_left=None,
+        after_rounds=[],
+    )
+
+
+def budget_of(name: str, found: Verified) -> Budget:
+    state = found.state
+    return Budget(
+        dataset=name,
+        unit=state.unit,
+        epsilon_spent=state.epsilon_spent,
+        epsilon_enforced=state.epsilon_enforced,
+        epsilon_limit=state.epsilon_max,
+        delta=state.delta,
+        share_spent=state.share_spent,
+        rounds=state.rounds_charged,
+        resets=state.resets,
+        n_ref=state.n_ref,
+        ledger_records=state.seq,
+        ledger_head=state.hash.hex(),
+        rounds_left=_rounds_left(found),
+        after_rounds=_after_rounds(found),
+    )
+
+
+def _reserves(found: Verified) -> Iterator[dict[str, Any]]:
+    """Reservations since the last reset, newest first."""
+    for body in found.bodies():
+        if body["kind"] == Kind.RESET:
+            return
+        if body["kind"] == Kind.RESERVE:
+            yield body
+
+
+def _segment(body: dict[str, Any]) -> Segment:
+    sigma, rate = float.fromhex(body["sigma"]), float.fromhex(body["q"])
+    return Segment(sigma, rate, body["steps_planned"])
+
+
+def _rounds_left(found: Verified) -> int | None:
+    newest = next(_reserves(found), None)
+    if newest is None:
+        return None
+    sigma, rate, steps = _segment(newest)
+    return found.state.steps_left(sigma, rate) // steps
+
+
+def _after_rounds(found: Verified) -> list[dict[str, Any]]:
+    """What was spent after each of the newest charges, by taking one after the other off the total."""
+    steps = {(s.noise_multiplier, s.sample_rate): s.steps for s in found.state.history}
+    rows = []
+    for body in islice(_reserves(found), SHOWN_ROUNDS):
+        spent = [Segment(*key, count) for key, count in steps.items() if count]
+        where = {"run": body["run_id"], "round": body["round"], "attempt": body["attempt"]}
+        rows.append({**where, "epsilon_spent": epsilon(spent, found.state.delta)[0]})
+        sigma, rate, count = _segment(body)
+        steps[sigma, rate] -= count
+    return rows[::-1]

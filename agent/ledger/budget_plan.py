@@ -1,0 +1,153 @@
+"""`agent budget plan`: what a schedule costs, which noise a target needs, how many rounds are left."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeveil.agent.home.home import AgentHome
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.ledger.budget import ledger_of
+from edgeveil.agent.ledger.prv import epsilon_prv
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.files import read_file
+from edgeveil.shared.privacy.filter import cap, choose_order, noise_multiplier_for, steps_left
+from edgeveil.shared.privacy.rdp import Segment, check_segment, epsilon, rdp_step, rdp_total
+
+SCARCE = 0.2  # of the budget; below, the owner is warned
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a plan begins: what is spent, and the budget around it (None: only the cost is asked)."""
+
+    history: tuple[Segment, ...]
+    delta: float
+    epsilon_max: float | None
+    order: int | None  # of the filter
+
+    @property
+    def room(self) -> float:
+        """Divergence at the filter's order that the whole budget is worth."""
+        if self.epsilon_max is None or self.order is None:
+            raise ConfigError("give --epsilon or --ledger: without a budget there is no target")
+        return cap(self.epsilon_max, self.delta, self.order)
+
+
+def start_from(history: Path | None, epsilon_max: float | None, delta: float) -> Start:
+    """A start from flags alone.
+
+    Raises:
+        ConfigError: the history is not a JSON list of [σ, q, steps], or the budget is impossible.
+    """
+    spent = _read_history(history) if history is not None else ()
+    try:
+        if not 0 < delta < 1:
+            raise ValueError(f"--delta {delta} is outside (0, 1)")
+        order = None if epsilon_max is None else choose_order(epsilon_max, delta)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return Start(spent, delta, epsilon_max, order)
+
+
+def start_from_ledger(home: Path, dataset: str | None) -> Start:
+    """A start from this device's ledger, or from its policy when no round was charged yet."""
+    _, state = ledger_of(home, dataset)
+    if state is not None:
+        return Start(state.history, state.delta, state.epsilon_max, state.alpha)
+    policy = Policy.load(AgentHome(home).policy_path)
+    order = choose_order(policy.epsilon_max, policy.delta, policy.planned)
+    return Start((), policy.delta, policy.epsilon_max, order)
+
+
+def answer(
+    start: Start, *, noise: float | None, rate: float, steps: int, rounds: int, prv: bool
+) -> dict[str, Any]:
+    """The whole answer of the command: the cost, and with a budget the noise or the rounds left.
+
+    Raises:
+        ConfigError: impossible values, no budget to fit into, or it is spent.
+    """
+    if noise is not None:
+        found = cost(start, Segment(noise, rate, steps * rounds), prv=prv)
+        if start.epsilon_max is not None:
+            found |= rounds_left(start, noise=noise, rate=rate, steps=steps)
+        return found
+    sigma = noise_for(start, rate=rate, steps=steps * rounds)
+    return {
+        "noise_multiplier": sigma,
+        **cost(start, Segment(sigma, rate, steps * rounds), prv=prv),
+        **rounds_left(start, noise=sigma, rate=rate, steps=steps),
+    }
+
+
+def cost(start: Start, segment: Segment, *, prv: bool = True) -> dict[str, Any]:
+    """ε of what is spent plus `segment`: {"epsilon_rdp", "alpha", "epsilon_prv"}.
+
+    `alpha` is the order at which the minimum over 2..256 lies.
+    """
+    _check(segment)
+    history = (*start.history, segment)
+    found, order = epsilon(history, start.delta)
+    numeric = epsilon_prv(history, start.delta).epsilon if prv else None
+    return {"epsilon_rdp": found, "alpha": order, "epsilon_prv": numeric}
+
+
+def noise_for(start: Start, *, rate: float, steps: int) -> float:
+    """The least σ for `steps` more steps in all, at the order the filter enforces.
+
+    Raises:
+        ConfigError: the budget is spent.
+    """
+    _check(Segment(1.0, rate, steps))
+    _ = start.room
+    try:
+        return noise_multiplier_for(
+            start.epsilon_max or 0.0, start.delta, steps, rate, start.history, order=start.order
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def rounds_left(start: Start, *, noise: float, rate: float, steps: int) -> dict[str, Any]:
+    """How many rounds of `steps` steps the filter still admits, and the share of the budget left."""
+    _check(Segment(noise, rate, steps))
+    room = start.room
+    order = start.order or 2
+    spent = rdp_total(start.history, order)
+    left = steps_left(spent, rdp_step(noise, rate, order), room) // steps
+    return {
+        "epsilon_limit": start.epsilon_max,
+        "filter_order": order,
+        "rounds_left": left,
+        "share_left": max(0.0, 1 - spent / room) if room > 0 else 0.0,
+    }
+
+
+def _check(segment: Segment) -> None:
+    try:
+        check_segment(segment)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _read_history(path: Path) -> tuple[Segment, ...]:
+    try:
+        raw = json.loads(read_file(path))
+        if not isinstance(raw, list):
+            raise TypeError("not a list")
+        return tuple(_segment(entry) for entry in raw)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: must be a JSON list of [noise_multiplier, sample_rate, steps] ({error})"
+        ) from error
+
+
+def _segment(entry: Sequence[Any]) -> Segment:
+    sigma, rate, steps = entry
+    if isinstance(steps, bool) or not isinstance(steps, int):
+        raise TypeError(f"steps {steps!r} is not a whole number")
+    segment = Segment(float(sigma), float(rate), steps)
+    check_segment(segment)
+    return segment

@@ -1,0 +1,98 @@
+"""What each ledger record says, in the ledger's own spelling: integers, strings, hexadecimal floats."""
+
+import contextlib
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.ledger.guard import Reservation
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.privacy.filter import cap, choose_order
+from edgeveil.shared.privacy.ledger.heads import SignedHead
+from edgeveil.shared.privacy.ledger.records import Value
+from edgeveil.shared.privacy.ledger.state import LedgerState
+from edgeveil.shared.privacy.rdp import to_epsilon
+from edgeveil.shared.wire.messages import Attempt
+from edgeveil.shared.wire.plan import TrainingPlan
+
+RNG = "chacha20 keyed by os.urandom"
+
+
+def anchor_fields(run_id: str, head: SignedHead) -> dict[str, Value]:
+    return {"run_id": run_id, "echo_seq": head.seq, "echo_hash": head.hash.hex()}
+
+
+def delta_too_large(policy: Policy, n_ref: int) -> ConfigError:
+    return ConfigError(
+        f"policy.toml: delta {policy.delta} must be below 1/n_ref = {1 / n_ref:.3g}; lower it"
+    )
+
+
+def open_fields(n_ref: int, unit: str, policy: Policy) -> dict[str, Value]:
+    if policy.delta * n_ref >= 1:
+        raise delta_too_large(policy, n_ref)
+    alpha = choose_order(policy.epsilon_max, policy.delta, policy.planned)
+    fields: dict[str, Value] = {"unit": unit, "n_ref": n_ref, "alpha": alpha}
+    return {**fields, "software": _software(), **limit_fields(policy, alpha)}
+
+
+def limit_fields(policy: Policy, alpha: int) -> dict[str, Value]:
+    return {
+        "epsilon_max": policy.epsilon_max.hex(),
+        "delta": policy.delta.hex(),
+        "cap": cap(policy.epsilon_max, policy.delta, alpha).hex(),
+        "policy_hash": policy.hash().hex(),
+        "policy": policy.to_json(),
+    }
+
+
+def reserve_fields(reservation: Reservation, state: LedgerState) -> dict[str, Value]:
+    proposal = reservation.proposal
+    sigma, q, steps = proposal.segment
+    step = state.rdp_step(sigma, q)
+    spent = state.rdp_spent + steps * step
+    return {
+        **attempt_fields(proposal.attempt),
+        "coordinator_id": proposal.coordinator_id.hex(),
+        "task_id": proposal.task_id,
+        "task_version": proposal.task_version,
+        "task_hash": proposal.task_hash.hex(),
+        "model_hash": proposal.model_hash.hex(),
+        "plan_hash": proposal.plan_hash.hex(),
+        "mechanism": "subsampled_gaussian",
+        "sigma": sigma.hex(),
+        "q": q.hex(),
+        "steps_planned": steps,
+        "clip": proposal.plan.clip_norm.hex(),
+        "optimizer": optimizer_text(proposal.plan),
+        "sampling": "full" if q == 1 else "poisson",
+        "rng": RNG,
+        "rdp_step": step.hex(),
+        "rdp_spent": spent.hex(),
+        "epsilon_enforced": to_epsilon(spent, state.alpha, state.delta).hex(),
+        "software": _software(),
+    }
+
+
+def attempt_fields(attempt: Attempt) -> dict[str, Value]:
+    return {"run_id": attempt.run_id, "round": attempt.round, "attempt": attempt.attempt}
+
+
+def optimizer_text(plan: TrainingPlan) -> str:
+    """What was done with the noisy gradients; for reports, it costs nothing."""
+    text: str = plan.optimizer
+    if plan.momentum:
+        text += f", momentum {plan.momentum:g}"
+    if plan.average:
+        text += f", averaged with decay {plan.average:g}"
+    return text
+
+
+@cache
+def _software() -> str:
+    """Versions of what trains, read from the installation without importing it."""
+    found = []
+    for name in ("edgeveil", "opacus", "torch"):
+        with contextlib.suppress(PackageNotFoundError):
+            found.append(f"{name} {version(name)}")
+    return ", ".join(found)

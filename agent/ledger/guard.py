@@ -1,0 +1,199 @@
+"""The device's decision on one proposal, from public values and the ledger only; no torch.
+
+Neither the answer nor its timing depends on a record, and none on the clock. The order of the checks
+is that of docs/design.md, "Privacy"; each refusal names one code and public numbers.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from edgeveil.agent.home.policy import Policy, TaskRule
+from edgeveil.shared.base.errors import BudgetExhausted, PolicyRefusal, RefusalCode
+from edgeveil.shared.privacy.ledger.state import LedgerState, Phase
+from edgeveil.shared.privacy.rdp import HIGHEST_SIGMA, Segment
+from edgeveil.shared.wire.messages import Attempt
+from edgeveil.shared.wire.plan import TrainingPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What the coordinator asks for, after its signatures were checked.
+
+    `coordinator_id` is its public key; `dataset_id` is the local name of the data to be used.
+    """
+
+    coordinator_id: bytes
+    task_id: str
+    task_version: str
+    task_hash: bytes
+    model_hash: bytes
+    plan: TrainingPlan
+    plan_json: bytes
+    attempt: Attempt
+    dataset_id: str
+
+    @property
+    def plan_hash(self) -> bytes:
+        return hashlib.sha256(self.plan_json).digest()
+
+    @property
+    def segment(self) -> Segment:
+        """What one round of this plan spends."""
+        return Segment(self.plan.noise_multiplier, self.plan.sample_rate, self.plan.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """An admitted proposal. `free` if a sealed, never submitted update answers it at no cost."""
+
+    proposal: Proposal
+    free: bool
+
+
+def precheck(
+    proposal: Proposal, policy: Policy, state: LedgerState, *, pinned: bytes
+) -> Reservation:
+    """Admit or refuse; changes nothing. `pinned` is the public key this device enrolled with.
+
+    The floors of secure aggregation are Policy.client_policy().check(params), before reserving.
+
+    Raises:
+        PolicyRefusal: outside the policy or the ledger's rules.
+        BudgetExhausted: BUDGET_EXHAUSTED if not one step fits, BUDGET_WOULD_EXCEED if the round
+            does not. A round that fits while the rest of the plan would not is POLICY_SIGMA.
+    """
+    _check_dataset(proposal, state)
+    _check_parties(proposal, policy, pinned)
+    _check_replay(proposal, state)
+    _check_plan(proposal, policy)
+    _check_delta(proposal, policy, state)
+    free = reusable(proposal, state)
+    _check_budget(proposal, state, rounds=remaining_rounds(proposal) - int(free), free=free)
+    return Reservation(proposal, free)
+
+
+def reusable(proposal: Proposal, state: LedgerState) -> bool:
+    """True if the newest reservation holds a sealed update for exactly this question."""
+    entry = state.current
+    return (
+        entry is not None
+        and entry.phase is Phase.SEALED
+        and entry.attempt.run_id == proposal.attempt.run_id
+        and entry.attempt.round == proposal.attempt.round
+        and entry.task_hash == proposal.task_hash
+        and entry.model_hash == proposal.model_hash
+        and entry.plan_hash == proposal.plan_hash
+    )
+
+
+def remaining_rounds(proposal: Proposal) -> int:
+    """Rounds of the plan still to come, this one included."""
+    return proposal.plan.rounds - proposal.attempt.round + 1
+
+
+def _check_dataset(proposal: Proposal, state: LedgerState) -> None:
+    if proposal.dataset_id != state.dataset_id:
+        raise PolicyRefusal(
+            RefusalCode.DATASET_UNKNOWN,
+            f"dataset {proposal.dataset_id!r} is not the one of this ledger ({state.dataset_id!r})",
+        )
+
+
+def _check_parties(proposal: Proposal, policy: Policy, pinned: bytes) -> None:
+    allowed = (
+        proposal.coordinator_id == pinned
+        if isinstance(policy.coordinators, str)
+        else proposal.coordinator_id.hex() in policy.coordinators
+    )
+    if not allowed:
+        raise PolicyRefusal(
+            RefusalCode.POLICY_COORDINATOR,
+            f"policy.toml: coordinators does not allow {proposal.coordinator_id.hex()[:16]}…",
+        )
+    if isinstance(policy.tasks, str):
+        return
+    if not any(_allows(rule, proposal) for rule in policy.tasks):
+        raise PolicyRefusal(
+            RefusalCode.POLICY_TASK,
+            f"policy.toml: tasks does not allow {proposal.task_id} {proposal.task_version} "
+            f"with hash {proposal.task_hash.hex()[:16]}…",
+        )
+
+
+def _allows(rule: TaskRule, proposal: Proposal) -> bool:
+    same = (rule.id, rule.version) == (proposal.task_id, proposal.task_version)
+    model = rule.variants is None or proposal.plan.options.get("variant") in rule.variants
+    return same and model and rule.hash in {None, proposal.task_hash.hex()}
+
+
+def _check_replay(proposal: Proposal, state: LedgerState) -> None:
+    last = state.last_attempts.get(proposal.attempt.run_id)
+    if last is not None and proposal.attempt <= last:
+        raise PolicyRefusal(
+            RefusalCode.ROUND_REPLAY,
+            f"{proposal.attempt} is not after {last}, which the ledger already charged",
+        )
+
+
+def _check_plan(proposal: Proposal, policy: Policy) -> None:
+    plan = proposal.plan
+    sigma, q = plan.noise_multiplier, plan.sample_rate
+    if not policy.sigma_min <= sigma <= HIGHEST_SIGMA:
+        bounds = f"{policy.sigma_min}..{HIGHEST_SIGMA}"
+        raise _outside(RefusalCode.POLICY_SIGMA, "noise_multiplier", sigma, bounds, "within")
+    if not 0 < q <= policy.q_max:
+        raise _outside(RefusalCode.POLICY_SAMPLING, "sample_rate", q, policy.q_max, "≤")
+    if not 1 <= plan.steps <= policy.steps_max:
+        raise _outside(RefusalCode.POLICY_STEPS, "steps", plan.steps, policy.steps_max, "≤")
+    if not 1 <= plan.rounds <= policy.rounds_max:
+        raise _outside(RefusalCode.POLICY_STEPS, "rounds", plan.rounds, policy.rounds_max, "≤")
+    if not 1 <= proposal.attempt.round <= plan.rounds:
+        raise _outside(RefusalCode.POLICY_STEPS, "round", proposal.attempt.round, plan.rounds, "≤")
+    if plan.clip_norm not in policy.clip_norm:
+        raise _outside(
+            RefusalCode.POLICY_CLIP, "clip_norm", plan.clip_norm, policy.clip_norm, "within"
+        )
+    if plan.learning_rate not in policy.learning_rate:
+        raise _outside(
+            RefusalCode.POLICY_LR,
+            "learning_rate",
+            plan.learning_rate,
+            policy.learning_rate,
+            "within",
+        )
+
+
+def _check_delta(proposal: Proposal, policy: Policy, state: LedgerState) -> None:
+    if not 0 < proposal.plan.delta <= policy.delta:
+        raise _outside(RefusalCode.POLICY_DELTA, "delta", proposal.plan.delta, policy.delta, "≤")
+    if state.delta * state.n_ref >= 1:
+        raise _outside(RefusalCode.POLICY_DELTA, "delta", state.delta, 1 / state.n_ref, "<")
+
+
+def _check_budget(proposal: Proposal, state: LedgerState, *, rounds: int, free: bool) -> None:
+    sigma, q, steps = proposal.segment
+    left = state.steps_left(sigma, q)
+    numbers = (
+        f"at noise_multiplier {sigma} and sample_rate {q} the ledger admits {left} more steps "
+        f"(epsilon {state.epsilon_enforced:.4g} of {state.epsilon_max:.4g} spent)"
+    )
+    if not free and left < 1:
+        raise BudgetExhausted(RefusalCode.BUDGET_EXHAUSTED, f"{numbers}; the budget is spent")
+    if not free and left < steps:
+        raise BudgetExhausted(
+            RefusalCode.BUDGET_WOULD_EXCEED, f"{numbers}; the round asks for {steps}"
+        )
+    if left < rounds * steps:
+        raise PolicyRefusal(
+            RefusalCode.POLICY_SIGMA,
+            f"{numbers}; the {rounds} rounds to come ask for {rounds * steps}: the plan needs "
+            "more noise or fewer rounds",
+        )
+
+
+def _outside(
+    code: RefusalCode, what: str, value: object, limit: object, relation: str
+) -> PolicyRefusal:
+    return PolicyRefusal(
+        code, f"the plan's {what} {value} must be {relation} {limit} by policy.toml"
+    )

@@ -1,0 +1,3 @@
+"""What the owner reads and anybody can check: the privacy report, the page, `agent verify`."""
+
+__all__ = ["own_metrics", "page", "page_view", "report", "report_page", "verify"]

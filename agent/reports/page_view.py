@@ -1,0 +1,190 @@
+"""The device's own page: from its ledger, its journal and its refusals. Sizes, never contents."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from edgeveil.agent.home.home import Pinned
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.refusals import read_refusals
+from edgeveil.agent.ledger.budget import Budget, budget_of, find_ledger, unspent
+from edgeveil.agent.reports.page_words import Words
+from edgeveil.shared.events.log import Event, EventLine
+from edgeveil.shared.events.search import newest
+from edgeveil.shared.pages.charts import DASHES, Line, line_chart, line_key, meter
+from edgeveil.shared.pages.document import REFRESH_S, Language, document
+from edgeveil.shared.pages.markup import facts, figure, section, table
+from edgeveil.shared.pages.text import escape, human_bytes
+from edgeveil.shared.privacy.ledger.records import Kind
+
+JOURNAL = "events.jsonl"
+REMEMBERED = 2000  # lines of the journal
+SHOWN = 25  # rows of a table
+
+
+@dataclass(frozen=True)
+class Own:
+    """Everything the page shows. `reserves`: bodies of ledger records, newest first."""
+
+    pinned: Pinned
+    budget: Budget
+    reserves: Sequence[Mapping[str, Any]]
+    journal: Sequence[EventLine]
+    refusals: Mapping[str, Mapping[str, Any]]
+
+
+def own_state(path: Path, dataset: str) -> Own:
+    """Raises as agent.ledger.budget.read_budget."""
+    home, name, found = find_ledger(path, dataset)
+    reserves: list[Mapping[str, Any]] = []
+    if found is not None:
+        wanted = (body for body in found.bodies() if body["kind"] == Kind.RESERVE)
+        reserves = list(islice(wanted, SHOWN))
+        budget = budget_of(name, found)
+    else:
+        budget = unspent(name, Policy.load(home.policy_path))
+    return Own(
+        pinned=home.pinned(),
+        budget=budget,
+        reserves=reserves,
+        journal=newest(path / JOURNAL, REMEMBERED),
+        refusals=read_refusals(path),
+    )
+
+
+def page(own: Own, language: Language) -> str:
+    words = Words(language)
+    other: Language = "zh" if language == "en" else "en"
+    links = (
+        f'<a href="?lang={other}" lang="{other}" hreflang="{other}">{"中文" if other == "zh" else "English"}</a>'
+        f'<a href="metrics">{escape(words("metrics"))}</a>'
+    )
+    title = words("title", name=own.pinned.name)
+    parts = (_budget, _model, _trained, _sent, _refusals, _identity)
+    body = (
+        f'<a class="skip" href="#main">{escape(words("skip"))}</a>'
+        f"<header><small>Edgeveil</small><h1>{escape(title)}</h1><p>{escape(words('intro'))}</p>"
+        f'<p id="connection" class="bad" role="status" data-lost="{escape(words("connection_lost"))}"></p>'
+        f'<nav aria-label="{escape(words("contents"))}">{links}</nav></header>'
+        f'<main id="main">{"".join(part(own, words) for part in parts)}</main>'
+        f"<footer><p>{escape(words('follows', s=REFRESH_S))}</p></footer>"
+    )
+    return document(language, f"{title} · Edgeveil", body, live=True)
+
+
+def _budget(own: Own, words: Words) -> str:
+    budget = own.budget
+    share = f"{budget.share_spent:.1%}"
+    values: dict[str, object] = {
+        words("spent"): f"{budget.epsilon_spent:.4f}",
+        words("limit"): f"{budget.epsilon_limit:g}",
+        words("delta"): f"{budget.delta:g}",
+        words("share"): share,
+        words("rounds"): budget.rounds,
+        words("left"): "–" if budget.rounds_left is None else budget.rounds_left,
+        words("unit"): words("unit_value", unit=budget.unit),
+    }
+    html = (
+        meter(budget.share_spent, words("meter", share=share)) + facts(values) + _curve(own, words)
+    )
+    return section("budget", words("budget"), html, words("spent_note"))
+
+
+def _curve(own: Own, words: Words) -> str:
+    rows, limit = own.budget.after_rounds, own.budget.epsilon_limit
+    if not rows:
+        return ""
+    first = own.budget.rounds - len(rows) + 1
+    xs = [float(first + place) for place in range(len(rows))]
+    spent = Line(words("spent"), xs, [float(row["epsilon_spent"]) for row in rows])
+    ceiling = Line(words("limit"), [xs[0], xs[-1]], [limit, limit], "limit", DASHES[1])
+    label = f"{words('chart')}: {spent.ys[-1]:.3f}; {words('limit')} {limit:g}"
+    lines = [spent, ceiling]
+    drawn = line_chart(lines, label=label, across=words("charge"), low=0.0, high=limit)
+    return f'<div class="charts">{figure(words("chart"), drawn + line_key(lines))}</div>'
+
+
+def _model(own: Own, words: Words) -> str:
+    if not own.reserves:
+        return section("model", words("model"), "", words("no_round"))
+    last = own.reserves[0]
+    values: dict[str, object] = {
+        words("task"): f"{last['task_id']} {last['task_version']}",
+        words("run"): last["run_id"],
+        words("round"): last["round"],
+        words("version"): last["model_hash"],
+    }
+    return section("model", words("model"), facts(values))
+
+
+def _trained(own: Own, words: Words) -> str:
+    if not own.reserves:
+        return ""
+    rows = [
+        [
+            _clock(body["time"]),
+            body["run_id"],
+            body["round"],
+            body["attempt"],
+            body["steps_planned"],
+            f"{float.fromhex(body['sigma']):.4g}",
+            f"{float.fromhex(body['q']):.4g}",
+        ]
+        for body in own.reserves
+    ]
+    keys = ("when", "run", ">round", ">attempt", ">steps", ">noise", ">rate")
+    return section("trained", words("trained"), _table(keys, rows, words, words("trained")))
+
+
+def _sent(own: Own, words: Words) -> str:
+    sent = [line for line in own.journal if line.event == Event.REPLY_SEND]
+    rows = [
+        [
+            _clock(line.ts),
+            line.run,
+            line.round,
+            words(f"stage_{line.stage}"),
+            human_bytes(line.size),
+        ]
+        for line in reversed(sent[-SHOWN:])
+    ]
+    total = {words("total"): human_bytes(sum(line.size for line in sent))}
+    keys = ("when", "run", ">round", "message", ">size")
+    html = facts(total) + (_table(keys, rows, words, words("sent")) if rows else "")
+    return section("sent", words("sent"), html, words("sent_note"))
+
+
+def _refusals(own: Own, words: Words) -> str:
+    if not own.refusals:
+        return section("refusals", words("refusals"), "", words("none_refused"))
+    rows = [
+        [code, entry["count"], _clock(entry["time"]), entry["last"]]
+        for code, entry in sorted(own.refusals.items())
+    ]
+    keys = ("code", ">count", "when", "latest")
+    html = _table(keys, rows, words, words("refusals"))
+    return section("refusals", words("refusals"), html, words("refusals_note"))
+
+
+def _identity(own: Own, words: Words) -> str:
+    head = (own.budget.ledger_head or words("none"))[:16]
+    values: dict[str, object] = {
+        words("name"): own.pinned.name,
+        words("coordinator"): own.pinned.url,
+        words("agent_id"): own.pinned.agent_id.hex(),
+        words("dataset"): own.budget.dataset,
+        words("ledger"): words("ledger_value", n=own.budget.ledger_records, head=head),
+    }
+    return section("identity", words("identity"), facts(values))
+
+
+def _table(keys: Sequence[str], rows: Sequence[Sequence[object]], words: Words, label: str) -> str:
+    headings = [(">" if key[0] == ">" else "") + words(key.lstrip(">")) for key in keys]
+    return table(headings, rows, label=label)
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")

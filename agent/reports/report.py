@@ -1,0 +1,299 @@
+"""The privacy report of one data set: every figure from the verified ledger, signed by the device.
+
+docs/design.md, "Privacy report" lists the fields. The figures can be recomputed by anybody who has
+the report (agent.reports.verify), and compared with the ledger by whoever has that.
+"""
+
+import contextlib
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgeveil.agent.home.home import AgentHome
+from edgeveil.agent.home.policy import Policy, SecaggPolicy
+from edgeveil.agent.home.refusals import read_refusals
+from edgeveil.agent.ledger.budget import Budget, budget_of, find_ledger, unspent
+from edgeveil.agent.ledger.prv import EPS_ERROR, Prv
+from edgeveil.agent.ledger.reading import Verified
+from edgeveil.agent.reports.prv_cache import cached_prv
+from edgeveil.shared.base.clock import Clock
+from edgeveil.shared.base.files import write_atomic
+from edgeveil.shared.privacy.ledger.facts import Facts, SegmentFacts, collect, thinned
+from edgeveil.shared.privacy.rdp import HIGHEST_ORDER, LOWEST_ORDER, Segment, epsilon
+from edgeveil.shared.privacy.report import words
+from edgeveil.shared.secagg.primitives.errors import Infeasible
+from edgeveil.shared.secagg.primitives.solver import COMPLETE_UP_TO, solve
+from edgeveil.shared.wire.canonical import canon
+from edgeveil.shared.wire.identity import Signer
+
+KIND = "edgeveil agent privacy report"
+PREVIOUS = "report.sha256"
+
+
+def build(path: Path, dataset: str | None, clock: Clock, *, prv: bool = True) -> dict[str, Any]:
+    """The signed report; before the first round, one that says that nothing was spent.
+
+    Raises:
+        LedgerDamaged, EnrollmentError, ConfigError: as agent.ledger.budget.read_budget.
+    """
+    home, name, found = find_ledger(path, dataset)
+    policy = _policy(home, found)
+    facts = collect(()) if found is None else collect(found.bodies_in_order())
+    numeric = Prv(None, "not asked for")
+    if prv and found is not None:
+        numeric = cached_prv(home.ledger_folder / name, found.state.history, found.state.delta)
+    now = datetime.fromtimestamp(int(clock.wall()), UTC).isoformat().replace("+00:00", "Z")
+    report = compose(home, name, found, policy, facts=facts, numeric=numeric, now=now)
+    report["integrity"]["refusals"] = read_refusals(home.path)
+    report["integrity"]["previous_report_sha256"] = previous_report(home, name)
+    return sign(report, home.identity())
+
+
+def compose(
+    home: AgentHome,
+    name: str,
+    found: Verified | None,
+    policy: Policy,
+    *,
+    facts: Facts,
+    numeric: Prv,
+    now: str,
+) -> dict[str, Any]:
+    """Every section but the refusals, the previous report and the signature."""
+    budget = unspent(name, policy) if found is None else budget_of(name, found)
+    return {
+        "schema": words.SCHEMA,
+        "kind": KIND,
+        **budget.as_json(),
+        "identity": _identity(home, name, facts, now),
+        "guarantee": _guarantee(budget, found, facts, numeric),
+        "privacy_unit": _unit(budget),
+        "trust_model": _trust(policy),
+        "mechanism": _mechanism(budget, facts),
+        "accounting": _accounting(budget, facts, numeric),
+        "not_covered": _not_covered(facts, budget.delta),
+        "integrity": _integrity(found, facts),
+        "utility": _utility(budget),
+    }
+
+
+def sign(report: dict[str, Any], signer: Signer) -> dict[str, Any]:
+    return {**report, "signature": signer.sign(message(report)).hex()}
+
+
+def message(report: Mapping[str, Any]) -> bytes:
+    """What the device signs: the report without its signature, in one spelling."""
+    fields = {key: value for key, value in report.items() if key != "signature"}
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return canon("privacy-report", text.encode("ascii"))
+
+
+def keep_hash(path: Path, report: Mapping[str, Any]) -> None:
+    """Remember this report's hash, so that the next one names it; a full disk forgets it."""
+    folder = AgentHome(path).ledger_folder / str(report["dataset"])
+    if folder.is_dir():
+        digest = hashlib.sha256(message(report)).hexdigest()
+        with contextlib.suppress(OSError):
+            write_atomic(folder / PREVIOUS, digest.encode("ascii"))
+
+
+def previous_report(home: AgentHome, name: str) -> str | None:
+    path = home.ledger_folder / name / PREVIOUS
+    try:
+        return path.read_text("ascii").strip()[:64] or None
+    except (OSError, ValueError):
+        return None
+
+
+def _policy(home: AgentHome, found: Verified | None) -> Policy:
+    """The policy in force: the one the ledger chained, once there is a ledger."""
+    if found is None:
+        return Policy.load(home.policy_path)
+    return Policy.from_json(found.state.limits.policy_json)
+
+
+def _identity(home: AgentHome, name: str, facts: Facts, now: str) -> dict[str, Any]:
+    pinned = home.find_pinned()
+    return {
+        "agent": None if pinned is None else pinned.agent_id.hex(),
+        "public_key": home.identity().public.hex(),
+        "dataset": name,
+        "tasks": [{"id": i, "version": v, "hash": h} for i, v, h in sorted(facts.tasks)],
+        "coordinators": sorted(facts.coordinators),
+        "runs": len(facts.runs),
+        "software": facts.software or [f"edgeveil {version('edgeveil')}"],
+        "reported_by": f"edgeveil {version('edgeveil')}",
+        "time": now,
+    }
+
+
+def _guarantee(
+    budget: Budget, found: Verified | None, facts: Facts, numeric: Prv
+) -> dict[str, Any]:
+    state = None if found is None else found.state
+    history = () if state is None else state.history
+    return {
+        "epsilon_spent": budget.epsilon_spent,
+        "best_order": epsilon(history, budget.delta)[1] if history else None,
+        "epsilon_enforced": budget.epsilon_enforced,
+        "alpha": None if state is None else state.alpha,
+        "rdp_spent": 0.0 if state is None else state.rdp_spent,
+        "cap": None if state is None else state.cap,
+        "epsilon_prv": numeric.epsilon,
+        "epsilon_prv_note": numeric.note,
+        "gaussian_mu": words.gaussian_mu(history),
+        "delta": budget.delta,
+        "delta_why": "below one over n_ref, the declared number of records",
+        "epsilon_limit": budget.epsilon_limit,
+        "epsilon_left": max(0.0, budget.epsilon_limit - budget.epsilon_enforced),
+        "share_spent": budget.share_spent,
+        "rounds_left": budget.rounds_left,
+        "epsilon_since_opening": epsilon(facts.everything, budget.delta)[0],
+        "curve": [
+            {"round": p.number, "epsilon": p.epsilon_enforced, "share_spent": p.share_spent}
+            for p in thinned(facts.points)
+        ],
+        "in_words": words.meaning(epsilon(facts.everything, budget.delta)[0], budget.delta),
+    }
+
+
+def _unit(budget: Budget) -> dict[str, Any]:
+    return {
+        "unit": budget.unit,
+        "neighbours": words.NEIGHBOURS,
+        "records_per_person": "not limited",
+        "person_level": words.PERSON_LEVEL,
+        "n_ref": budget.n_ref,
+        "treated_as_public": words.PUBLIC,
+    }
+
+
+def _trust(policy: Policy) -> dict[str, Any]:
+    block = policy.secagg
+    colluders = max(block.c_min, math.floor(block.n_min * block.gamma_ppm / 1_000_000))
+    return {
+        "coordinator_sees": f"the sum of at least {block.n_min} devices' updates, each update hidden in it, who takes part "
+        "and when; the ε above holds even if it saw every update in clear",
+        "other_agents_see": "the new model of each round",
+        "users_of_the_model_see": "the model; what they do with it costs no further budget",
+        "secure_aggregation": {
+            "required": policy.secagg_required,
+            "n_min": block.n_min,
+            "threshold": _threshold(block),
+            "assumed_colluders": colluders,
+            "honest_floor": block.n_min - colluders,
+            "statistical_bits": block.sigma,
+        },
+        "secagg_lowers_epsilon": False,
+    }
+
+
+def _threshold(block: SecaggPolicy) -> int | None:
+    """Shares that open a mask in the smallest allowed sum; None where the coordinator's losses count too."""
+    if block.n_min > COMPLETE_UP_TO:
+        return None
+    try:
+        return solve(block.n_min, block.gamma_ppm, 0, sigma=block.sigma, eta=1, c_min=block.c_min).t
+    except Infeasible:
+        return None
+
+
+def _mechanism(budget: Budget, facts: Facts) -> dict[str, Any]:
+    return {
+        "name": "Gaussian noise on the sum of clipped per-record gradients (DP-SGD)",
+        "segments": [
+            {**row, **_segment(facts.segments[row["noise_multiplier"], row["sample_rate"]])}
+            for row in words.segment_rows(facts.history, budget.delta)
+        ],
+        "gradient_modes": dict(sorted(facts.gradient_modes.items())),
+        "sampling": sorted(facts.samplings),
+        "sampling_self_test": "frequency and freshness, before the first training of each process",
+        "noise_generator": sorted(facts.generators),
+        "noise_self_test": "scale, centre and freshness, before the first training of each process",
+        "arithmetic": "noise drawn and added in float64, half the sum of four draws; clipping to "
+        "(1 - 0.0001) of the clip norm; a record that is not finite counts as zero",
+        "empty_draws": "add noise and count like any step; how many there were is not recorded",
+        "normaliser": "sample_rate times n_ref, never the number of records drawn",
+    }
+
+
+def _segment(facts: SegmentFacts) -> dict[str, Any]:
+    return {
+        "rounds": facts.rounds,
+        "steps_per_round": sorted(facts.steps_per_round),
+        "clip_norms": sorted(facts.clip_norms),
+        "optimizers": sorted(facts.optimizers),
+    }
+
+
+def _accounting(budget: Budget, facts: Facts, numeric: Prv) -> dict[str, Any]:
+    check = None
+    if numeric.epsilon is not None and budget.epsilon_spent > 0:
+        check = {
+            "epsilon_prv": numeric.epsilon,
+            "rule": f"at most epsilon_spent + {EPS_ERROR:g}",
+            "passed": numeric.epsilon <= budget.epsilon_spent + EPS_ERROR,
+        }
+    return {
+        "accountant": "Rényi divergence at integer orders, closed form",
+        "version": f"edgeveil {version('edgeveil')}",
+        "composition": "filter at one order, fixed when the ledger was opened; charged before training",
+        "orders": [LOWEST_ORDER, HIGHEST_ORDER],
+        "prv_eps_error": EPS_ERROR,
+        "cross_check": check,
+        "rounds_charged": facts.charged,
+        "never_finished": facts.never_sealed,
+        "fate_unknown": facts.unknown,
+        "delivered": facts.acknowledged - facts.unknown,
+        "refunded": 0,
+    }
+
+
+def _not_covered(facts: Facts, delta: float) -> list[str]:
+    found = list(words.NOT_COVERED)
+    if facts.resets:
+        count = len(facts.resets)
+        often = "once" if count == 1 else f"{count} times"
+        total = epsilon(facts.everything, delta)[0]
+        found.insert(
+            0,
+            f"What was spent before the owner began to count anew ({often}). Since the ledger was "
+            f"opened it is ε {total:.4g} in all, and that is what the records have been exposed to.",
+        )
+    return found
+
+
+def _integrity(found: Verified | None, facts: Facts) -> dict[str, Any]:
+    state = None if found is None else found.state
+    return {
+        "ledger_head": None if state is None else state.hash.hex(),
+        "ledger_records": 0 if state is None else state.seq,
+        "ledger_signature": None if state is None else state.sig.hex(),
+        "opened": facts.opened or None,
+        "policy_changes": [{"time": at, "note": note} for at, note in facts.policy_changes],
+        "resets": [{"time": at, "note": note} for at, note in facts.resets],
+        "heads_confirmed_by_coordinators": facts.anchors,
+        "rollback": "noticed if the coordinator echoes the newest head honestly, and not otherwise",
+    }
+
+
+def _utility(budget: Budget) -> dict[str, Any]:
+    return {
+        "metrics_mode": "none",
+        "metrics_charge": "none: nothing is sent, so nothing is charged",
+        "scores": "no score of this device's data leaves it; the coordinator tests the model on data "
+        "of its own",
+        "sentence": f"{words.tier(budget.epsilon_spent)}: epsilon {budget.epsilon_spent:.3g} of at most "
+        f"{budget.epsilon_limit:g} at delta {budget.delta:g}, per {budget.unit}",
+    }
+
+
+def segment_history(report: Mapping[str, Any]) -> tuple[Segment, ...]:
+    """The history that a report states."""
+    rows = report["mechanism"]["segments"]
+    return tuple(Segment(r["noise_multiplier"], r["sample_rate"], r["steps"]) for r in rows)

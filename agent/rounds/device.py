@@ -1,0 +1,118 @@
+"""What stays the same while an agent runs: its home, its pins, its owner's policy and data."""
+
+import contextlib
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeveil.agent.home.data import DataShelf
+from edgeveil.agent.home.home import AgentHome, Pinned
+from edgeveil.agent.home.policy import Policy
+from edgeveil.shared.base.clock import Clock
+from edgeveil.shared.events.log import Event, EventLog
+from edgeveil.shared.tasks import registry
+from edgeveil.shared.tasks.spec import Examples, Options, Task, TaskSpec
+from edgeveil.shared.terminal.progress import Step, progress
+from edgeveil.shared.wire.identity import Identity
+from edgeveil.shared.wire.messages import Attempt, Stage, Tensor
+from edgeveil.shared.wire.plan import TrainingPlan
+
+if TYPE_CHECKING:
+    from edgeveil.agent.training.engines.gradients import GradientMode
+    from edgeveil.agent.training.training import TrainingResult
+
+
+class Trainer(Protocol):
+    """What a round needs of agent.training.training; that module is one, and thin test agents have another."""
+
+    def check_trainable(
+        self,
+        task: Task,
+        options: Options,
+        examples: Examples,
+        *,
+        modes: "Collection[GradientMode]",
+    ) -> object: ...
+
+    def train(  # noqa: PLR0917 - the shape of agent.training.train
+        self,
+        task: Task,
+        options: Options,
+        examples: Examples,
+        start: NDArray[np.float32],
+        tensors: tuple[Tensor, ...],
+        plan: TrainingPlan,
+        n_ref: int,
+        *,
+        modes: "Collection[GradientMode]",
+        progress: Callable[[int, int], None],
+        bend: NDArray[np.float32] | None = None,
+    ) -> "TrainingResult": ...
+
+
+class Watch(Protocol):
+    """A bar for work of so many steps; shared.terminal.progress.progress is one."""
+
+    def __call__(self, what: str, total: int) -> contextlib.AbstractContextManager[Step]: ...
+
+
+def torch_trainer() -> Trainer:
+    from edgeveil.agent.training import training  # noqa: PLC0415 - torch and opacus: seconds to import
+
+    return training
+
+
+@dataclass(frozen=True)
+class Device:
+    """`on_status` takes one sentence for the owner; `accept_looser` confirms a loosened policy."""
+
+    home: AgentHome
+    pinned: Pinned
+    signer: Identity = field(repr=False)
+    policy: Policy
+    dataset_id: str
+    shelf: DataShelf
+    clock: Clock
+    on_status: Callable[[str], None]
+    accept_looser: bool = False
+    trainer: Callable[[], Trainer] = torch_trainer
+    load_task: Callable[[TaskSpec], Task] = registry.load
+    may_train: Callable[[], None] = lambda: None  # raises PolicyRefusal: not now
+    journal: EventLog | None = None  # what was done and what left, for the owner's page
+    fsynced: Callable[[float], None] | None = (
+        None  # seconds a record of the ledger took to the disk
+    )
+    progress: Watch = progress
+
+    def note(
+        self,
+        event: Event,
+        attempt: Attempt,
+        *,
+        stage: Stage,
+        reason: str = "",
+        size: int = 0,
+        dur_ms: int | None = None,
+    ) -> None:
+        """A line of the owner's journal; a full disk loses it and nothing else."""
+        if self.journal is None:
+            return
+        with contextlib.suppress(OSError):
+            self.journal.emit(
+                event,
+                run=attempt.run_id,
+                round=attempt.round,
+                attempt=attempt.attempt,
+                stage=stage.name.lower(),
+                reason=reason,
+                size=size,
+                dur_ms=dur_ms,
+            )
+
+    @property
+    def ledger_folder(self) -> Path:
+        return self.home.ledger_folder / self.dataset_id

@@ -1,0 +1,119 @@
+"""Which gradient engine a model gets, and how many records at a time: from shapes and random data.
+
+Nothing here depends on the owner's records, so neither choice can leak one.
+"""
+
+import math
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from edgeveil.agent.training.engines.gradients import ENGINES, GradientMode
+from edgeveil.agent.training.memory import chunk_memory
+from edgeveil.agent.training.validate import Probe, check_model, engine_agrees, prepared
+from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
+
+MOST_RECORDS = 1024
+TIMED_RECORDS = 64
+TIMED_STEPS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`chunk` records per forward pass; `reason` is one sentence for the owner's log."""
+
+    mode: GradientMode
+    chunk: int
+    reason: str = ""
+
+
+def choose(probe: Probe, allowed: Collection[GradientMode]) -> Choice:
+    """The fastest allowed engine that agrees with one record at a time.
+
+    Raises:
+        PolicyRefusal: MODEL_NOT_INDEPENDENT, also if no allowed engine is exact for this model.
+    """
+    check_model(probe)
+    batched: tuple[GradientMode, ...] = ("hooks", "ghost")
+    fit = [mode for mode in batched if mode in allowed and engine_agrees(probe, mode)]
+    if fit:
+        memory, free = chunk_memory()
+        chunks = {mode: _chunk(probe, mode, memory) for mode in fit}
+        cost = {mode: _seconds(probe, mode, chunks[mode]) for mode in fit}
+        best = min(fit, key=lambda mode: cost[mode])
+        return Choice(best, chunks[best], _reason(best, chunks[best], cost, free))
+    if "single" in allowed:
+        return Choice("single", MOST_RECORDS, "single: no faster engine is exact for this model")
+    raise PolicyRefusal(
+        RefusalCode.MODEL_NOT_INDEPENDENT,
+        f"none of the gradient modes {', '.join(sorted(allowed))} is exact for this model; "
+        'add "single" to policy.toml: gradient_modes',
+    )
+
+
+def _reason(best: GradientMode, chunk: int, cost: Mapping[GradientMode, float], free: str) -> str:
+    others = [
+        f"{mode} {seconds * 1e3:.3g} ms" for mode, seconds in cost.items() if mode is not best
+    ]
+    beside = f", {', '.join(others)}" if others else ", the only exact one allowed"
+    return (
+        f"{best}: {cost[best] * 1e3:.3g} ms of CPU per record on random data{beside}; "
+        f"{chunk} records at a time, {free}"
+    )
+
+
+def _seconds(probe: Probe, mode: GradientMode, chunk: int) -> float:
+    """CPU time per record of the fastest of a few steps on random records.
+
+    CPU, not wall time: what else runs on the device must not choose the engine.
+    """
+    module = prepared(probe)
+    inputs, targets = probe.batch(min(chunk, TIMED_RECORDS))
+    optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=1e-3)
+    engine = ENGINES[mode](module, probe.criterion)
+    taken = []
+    with engine.attach(optimizer, sigma=1.0, clip_norm=1.0, divisor=1.0):
+        for _ in range(TIMED_STEPS):
+            begin = time.thread_time()
+            engine.accumulate(inputs, targets)
+            taken.append(time.thread_time() - begin)
+    return min(taken) / len(inputs)
+
+
+def _chunk(probe: Probe, mode: GradientMode, memory: int) -> int:
+    """Records whose gradients and activations stay below `memory` bytes."""
+    module = prepared(probe)
+    floats = 2 * _gradient_floats(module, mode) + 2 * _activations(module, probe)
+    return max(1, min(MOST_RECORDS, memory // (4 * (floats + math.prod(probe.shape)))))
+
+
+def _gradient_floats(module: nn.Module, mode: GradientMode) -> int:
+    """Values of the gradients one record needs at a time.
+
+    Ghost clipping never makes those of linear layers.
+    """
+    sizes = [
+        sum(p.numel() for p in part.parameters(recurse=False) if p.requires_grad)
+        for part in module.modules()
+        if mode == "hooks" or not isinstance(part, nn.Linear)
+    ]
+    return sum(sizes)
+
+
+def _activations(module: nn.Module, probe: Probe) -> int:
+    """Values that the layers put out for one record."""
+    seen: list[int] = []
+
+    def count(_module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            seen.append(output.numel())
+
+    handles = [part.register_forward_hook(count) for part in module.modules()]
+    with torch.no_grad():
+        module(probe.batch(1)[0])
+    for handle in handles:
+        handle.remove()
+    return sum(seen)

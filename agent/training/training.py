@@ -1,0 +1,208 @@
+"""One local round: the received model in, a differentially private update out.
+
+Unit of privacy: one record, neighbours by adding or removing it. Each step draws records by Poisson
+sampling, sums their clipped gradients, adds Gaussian noise of standard deviation noise_multiplier ·
+clip_norm, divides by the public sample_rate · n_ref and takes one optimiser step. Optimiser, momentum
+and averaging see noisy gradients only. The number of steps never depends on a record.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edgeveil.agent.training import noise, sampler
+from edgeveil.agent.training.engine_choice import Choice, choose
+from edgeveil.agent.training.engines.gradients import ENGINES, Engine, GradientMode
+from edgeveil.agent.training.validate import Probe, out_of_place
+from edgeveil.shared.base.errors import DataError, ProtocolError, RefusalCode
+from edgeveil.shared.tasks.modules import read_vector, trainable, write_vector
+from edgeveil.shared.tasks.spec import Examples, Options, Task
+from edgeveil.shared.vector.model_vector import unflatten
+from edgeveil.shared.wire.messages import Tensor
+from edgeveil.shared.wire.plan import TrainingPlan
+
+log = logging.getLogger("edgeveil.agent")
+
+ALL_MODES: tuple[GradientMode, ...] = ("hooks", "ghost", "single")
+
+Progress = Callable[[int, int], None]  # steps done, steps planned
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """`update` is trained − start, float32 (d,), tensors in the order given to train."""
+
+    update: NDArray[np.float32]
+    steps: int
+    gradient_mode: GradientMode
+
+
+_ready_in: set[int] = set()  # process ids; a forked child tests its own generators
+_choices: dict[tuple[object, ...], Choice] = {}
+
+
+def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come into being
+    task: Task,
+    options: Options,
+    examples: Examples,
+    start: NDArray[np.float32],
+    tensors: tuple[Tensor, ...],
+    plan: TrainingPlan,
+    n_ref: int,
+    *,
+    modes: Collection[GradientMode] = ALL_MODES,
+    progress: Progress | None = None,
+    bend: NDArray[np.float32] | None = None,
+) -> TrainingResult:
+    """Run exactly plan.steps steps from `start`, float32 (d,).
+
+    `bend`, float32 (d,), moves the model by an equal share after every step and is left out of the
+    update: the correction by control variates, which is made of public and noisy values alone. The
+    caller has reserved the steps in the ledger; nothing here looks at the budget.
+
+    Raises:
+        PolicyRefusal: SELF_TEST_FAILED, or MODEL_NOT_INDEPENDENT.
+        ProtocolError: MODEL_INVALID for tensors that are not this task's, UPDATE_NON_FINITE if the
+            plan drives the model out of float32.
+        DataError: the records do not have the shape of the task's input.
+    """
+    choice = check_trainable(task, options, examples, modes=modes)
+    module = out_of_place(task.build(options)).train()
+    if tensors != trainable(module):
+        raise ProtocolError(
+            RefusalCode.MODEL_INVALID, f"the tensors offered are not those of {task.spec.id}"
+        )
+    write_vector(module, start, tensors)
+    optimizer = _optimizer(module, plan)
+    average = _Average(plan.average)
+    bent = _Bent(module, bend, tensors, plan.steps)
+    engine = ENGINES[choice.mode](module, task.criterion("none"))
+    with engine.attach(
+        optimizer,
+        sigma=plan.noise_multiplier,
+        clip_norm=plan.clip_norm,
+        divisor=plan.sample_rate * n_ref,
+        steps=plan.steps,
+        proximal=plan.proximal,
+    ):
+        for step in range(plan.steps):
+            _step(engine, examples, plan.sample_rate, choice.chunk)
+            bent.move()
+            if plan.average or step + 1 == plan.steps:
+                average.add(read_vector(module, tensors))
+            if progress is not None:
+                progress(step + 1, plan.steps)
+    update = average.value() - start
+    if bend is not None:
+        update -= bend
+    if not np.isfinite(update).all():
+        raise ProtocolError(
+            RefusalCode.UPDATE_NON_FINITE, "the plan's learning_rate drives the model to infinity"
+        )
+    return TrainingResult(update, plan.steps, choice.mode)
+
+
+def _optimizer(module: torch.nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
+    """Fresh in every round, so that no state of an optimiser outlives it."""
+    parameters = [p for p in module.parameters() if p.requires_grad]
+    if plan.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=plan.learning_rate)
+    return torch.optim.SGD(parameters, lr=plan.learning_rate, momentum=plan.momentum)
+
+
+class _Bent:
+    """Moves the parameters of `module` by one of so many equal parts of a vector; None moves nothing."""
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        bend: NDArray[np.float32] | None,
+        tensors: tuple[Tensor, ...],
+        parts: int,
+    ) -> None:
+        named = dict(module.named_parameters())
+        arrays = {} if bend is None else unflatten(bend / np.float32(parts), tensors)
+        self._moves = [(named[name], torch.tensor(array)) for name, array in arrays.items()]
+
+    def move(self) -> None:
+        with torch.no_grad():
+            for parameter, part in self._moves:
+                parameter.add_(part)
+
+
+class _Average:
+    """Mean over the steps with weights falling by `decay` towards the past; 0 keeps the last only."""
+
+    def __init__(self, decay: float) -> None:
+        self._decay = decay
+        self._sum = np.zeros(0)
+        self._weight = 0.0
+
+    def add(self, model: NDArray[np.float32]) -> None:
+        if self._decay == 0:
+            self._sum, self._weight = model.astype(np.float64), 1.0
+            return
+        if self._weight == 0:
+            self._sum = np.zeros(model.shape)
+        self._sum = self._decay * self._sum + (1 - self._decay) * model
+        self._weight = self._decay * self._weight + (1 - self._decay)
+
+    def value(self) -> NDArray[np.float32]:
+        return (self._sum / self._weight).astype(np.float32)
+
+
+def check_trainable(
+    task: Task, options: Options, examples: Examples, *, modes: Collection[GradientMode] = ALL_MODES
+) -> Choice:
+    """The engine for this task, judged once per process on random records; raises as train.
+
+    Call it before reserving: a device that cannot train then spends nothing.
+    """
+    _prepare_process()
+    shape = examples.inputs.shape[1:]
+    key = (task.spec, options.model_dump_json(), shape, len(examples.classes), frozenset(modes))
+    if key not in _choices:
+        probe = Probe(
+            build=lambda: task.build(options),
+            criterion=task.criterion("none"),
+            shape=shape,
+            classes=len(examples.classes),
+        )
+        try:
+            _choices[key] = choose(probe, modes)
+            log.info("gradients of %s by %s", task.spec.id, _choices[key].reason)
+        except RuntimeError as error:  # torch's answer to inputs that the model cannot take
+            raise DataError(
+                f"records of shape {shape} do not fit the model of {task.spec.id} ({error})"
+            ) from error
+    return _choices[key]
+
+
+def _step(engine: Engine, examples: Examples, sample_rate: float, chunk: int) -> None:
+    drawn = sampler.poisson_sample(len(examples), sample_rate)
+    for at in range(0, len(drawn), chunk):
+        rows = drawn[at : at + chunk]
+        engine.accumulate(
+            torch.from_numpy(examples.inputs[rows]), torch.from_numpy(examples.targets[rows])
+        )
+    engine.finish()
+
+
+def _prepare_process() -> None:
+    """Once per process: one torch thread unless the owner says otherwise, generators tested.
+
+    With models this small, a second thread costs more in waiting than it computes as soon as
+    anything else runs on the device (measured: ten times slower on two busy cores).
+    """
+    if os.getpid() in _ready_in:
+        return
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
+    noise.self_test()
+    sampler.self_test()
+    _ready_in.add(os.getpid())

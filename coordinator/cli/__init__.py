@@ -1,0 +1,3 @@
+"""The `coordinator` command: parse, call one function, print. Nothing below imports from here."""
+
+__all__ = ["app"]

@@ -1,0 +1,112 @@
+"""`coordinator agents`: who has joined, and the operator's say in it."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from edgeveil.shared.terminal.console import (
+    HomeOption,
+    JsonOption,
+    home_of,
+    print_json,
+    stderr,
+    stdout,
+    table,
+)
+
+app = typer.Typer(help="Who has joined: list, approve, revoke, rename.", no_args_is_help=False)
+ROLE = "coordinator"
+Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="One or more agents.")]
+
+
+@app.callback(invoke_without_command=True)
+def agents(
+    context: typer.Context,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Who has joined: list (the default), approve, revoke, rename."""
+    if context.invoked_subcommand is None:
+        show(home=home, as_json=as_json)
+
+
+@app.command("list")
+def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Every device that ever joined, with its state and identity key.
+
+    Example: coordinator agents list --json
+    """
+    from edgeveil.coordinator.cli.operator import list_agents
+
+    found = list_agents(home_of(ROLE, home))
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        stderr.print("nobody has joined yet; invite agents with: coordinator invite NAME…")
+        return
+    made = table("Agents", "name", "state", "joined", "last seen", "agent id")
+    for agent in found:
+        row = (agent["name"], agent["state"], _day(agent["joined"]), ago(agent["last_seen"]))
+        made.add_row(*row, agent["agent_id"])
+    stdout.print(made)
+
+
+@app.command()
+def approve(names: Names, home: HomeOption = None) -> None:
+    """Let devices that were invited with --hold onto the next roster.
+
+    Example: coordinator agents approve cam-7
+    """
+    from edgeveil.coordinator.cli.operator import change_agents
+
+    change_agents(home_of(ROLE, home), "approve", names)
+    stderr.print(f"Approved: {', '.join(names)}. They are admitted with the next signed roster:")
+    stderr.print(
+        "coordinator roster sign (or export, sign, import); one-machine mode does it itself"
+    )
+
+
+@app.command()
+def revoke(names: Names, home: HomeOption = None) -> None:
+    """Shut devices out for ever, at once: they are cut off, told so, and end with exit code 77.
+
+    Example: coordinator agents revoke cam-7
+    """
+    from edgeveil.coordinator.cli.operator import change_agents
+
+    change_agents(home_of(ROLE, home), "revoke", names)
+    stderr.print(f"Revoked: {', '.join(names)}. Their names may be used again, their keys never.")
+    stderr.print("Sign a roster without them, so that the other agents hear of it too:")
+    stderr.print(
+        "coordinator roster sign (or export, sign, import); one-machine mode does it itself"
+    )
+
+
+@app.command()
+def rename(
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The present name.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
+    home: HomeOption = None,
+) -> None:
+    """Call an agent something else from now on; earlier records keep the old name.
+
+    Example: coordinator agents rename cam-7 gate-north
+    """
+    from edgeveil.coordinator.cli.operator import change_agents
+
+    change_agents(home_of(ROLE, home), "rename", [old], new)
+    stderr.print(f"{old} is called {new} now; the device need not know")
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def ago(seen: float | None) -> str:
+    """How long since a Unix time."""
+    if seen is None:
+        return "never"
+    seconds = max(0, int(time.time() - seen))
+    return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"

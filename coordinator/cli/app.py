@@ -1,0 +1,265 @@
+"""The `coordinator` command: parse, call one function, print. Heavy imports live inside commands."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from edgeveil.coordinator.cli.agents import ago
+from edgeveil.coordinator.cli.agents import app as agents_app
+from edgeveil.coordinator.cli.care import app as care_app
+from edgeveil.coordinator.cli.export import app as export_app
+from edgeveil.coordinator.cli.look import app as look_app
+from edgeveil.coordinator.cli.look import print_report
+from edgeveil.coordinator.cli.roster import FederationOption, PassphraseFile, new_passphrase
+from edgeveil.coordinator.cli.roster import app as roster_app
+from edgeveil.shared.terminal.console import (
+    HomeOption,
+    JsonOption,
+    home_of,
+    print_json,
+    run,
+    stderr,
+    stdout,
+    table,
+    version_option,
+)
+
+if TYPE_CHECKING:
+    from edgeveil.coordinator.cli.setup import Initialised
+
+app = typer.Typer(
+    help="Orchestrate training rounds across agents; learn only sums.\n\n"
+    "Start with: coordinator init --url https://HOST:8443",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+app.add_typer(roster_app, name="roster")
+app.add_typer(agents_app, name="agents")
+app.add_typer(look_app)
+app.add_typer(export_app)
+app.add_typer(care_app)
+version_option(app)
+ROLE = "coordinator"
+
+
+def main() -> NoReturn:
+    run(app, ROLE)
+
+
+@app.command()
+def init(
+    url: Annotated[
+        str, typer.Option("--url", help="What agents reach, e.g. https://fl.example.org:8443")
+    ],
+    home: HomeOption = None,
+    listen: Annotated[
+        str | None,
+        typer.Option(help="host:port to listen on (default 0.0.0.0 and the port of the URL)."),
+    ] = None,
+    host: Annotated[
+        list[str] | None, typer.Option(help="Further name or address for the certificate.")
+    ] = None,
+    federation: FederationOption = None,
+    passphrase_file: PassphraseFile = None,
+    no_passphrase: Annotated[
+        bool,
+        typer.Option(
+            "--no-passphrase",
+            help="Store the federation key unencrypted (demo, or an encrypted disk).",
+        ),
+    ] = False,
+    one_machine: Annotated[
+        bool,
+        typer.Option(
+            "--one-machine",
+            help="Keep the federation key here, unencrypted; `serve` has rosters signed by itself.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make keys, certificates, database and coordinator.toml.
+
+    Example: coordinator init --url https://fl.example.org:8443
+    """
+    from edgeveil.coordinator.cli.setup import initialise, wanted
+
+    wanted(url, listen, tuple(host or ()))  # before a passphrase is asked for
+    folder = home_of(ROLE, home)
+    keys = federation or folder.parent / "federation"
+    fresh = not (folder / "coordinator.toml").exists()
+    encrypted = fresh and not no_passphrase and not one_machine
+    passphrase = new_passphrase(passphrase_file) if encrypted else None
+    made = initialise(
+        folder,
+        keys.absolute(),
+        url=url,
+        listen=listen,
+        hosts=tuple(host or ()),
+        passphrase=passphrase,
+        one_machine=one_machine,
+    )
+    _print_initialised(made, as_json=as_json)
+
+
+@app.command()
+def invite(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME…", help="One name per device, a-z 0-9 and '-'.")
+    ],
+    home: HomeOption = None,
+    ttl: Annotated[str, typer.Option(help="How long a token is valid: 30m, 1h, 2d.")] = "1h",
+    hold: Annotated[
+        bool,
+        typer.Option("--hold", help="Whoever joins waits for: coordinator agents approve NAME."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Print one single-use token per device; hand each to its device over a trusted channel.
+
+    Example: coordinator invite cam-1 cam-2 cam-3 --ttl 1h
+    """
+    from edgeveil.coordinator.cli.operator import make_tokens, parse_ttl
+
+    tokens = make_tokens(home_of(ROLE, home), names, parse_ttl(ttl), hold=hold)
+    if as_json:
+        print_json([{"name": name, "token": token} for name, token in tokens.items()])
+        return
+    for name, token in tokens.items():
+        stderr.print(f"[bold]{name}[/] (valid for {ttl}, once):", end=" ")
+        stdout.print(token, markup=False)
+    stderr.print("On each device: agent run --join TOKEN --data PATH")
+
+
+@app.command()
+def serve(
+    home: HomeOption = None,
+    plan: Annotated[Path | None, typer.Option("--plan", help="Queue this plan at once.")] = None,
+    plain_http: Annotated[
+        bool,
+        typer.Option(
+            "--plain-http", help="Listen without TLS, on loopback only, behind a TLS proxy here."
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Leave events out of standard error.")
+    ] = False,
+) -> None:
+    """Run the coordinator until interrupted. Unfinished runs continue by themselves.
+
+    Example: coordinator serve --plan plan.toml
+    """
+    from edgeveil.coordinator.serving.serve import serve as serve_forever
+
+    serve_forever(home_of(ROLE, home), plan, plain_http=plain_http, quiet=quiet)
+
+
+@app.command("run")
+def run_plan(
+    plan: Annotated[Path, typer.Argument(help="A plan file, see deploy/samples.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Queue it and return.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Leave progress out of standard error.")
+    ] = False,
+) -> None:
+    """Queue a plan at the running coordinator and follow it; the same plan continues where it stopped.
+
+    Example: coordinator run plan.toml
+    """
+    from edgeveil.coordinator.cli.operator import follow_run, submit_plan
+
+    folder = home_of(ROLE, home)
+    submitted = submit_plan(folder, plan)
+    stderr.print(f"run [bold]{submitted['run']}[/] {'queued' if submitted['new'] else 'continues'}")
+    for notice in submitted["warnings"]:
+        stderr.print(f"[yellow]warning:[/] {notice}", highlight=False)
+    if detach:
+        if as_json:
+            print_json(submitted)
+        return
+    report = follow_run(folder, submitted, quiet=quiet)
+    print_report(report, as_json=as_json)
+
+
+@app.command()
+def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """What the coordinator is doing and which agents it sees.
+
+    Example: coordinator status
+    """
+    from edgeveil.coordinator.cli.operator import read_status
+
+    found = read_status(home_of(ROLE, home))
+    if as_json:
+        print_json(found)
+        return
+    running = (
+        f"running (pid {found['pid']})"
+        if found["pid"]
+        else "not running; start it with: coordinator serve"
+    )
+    stdout.print(f"[bold]{found['url']}[/]  {running}")
+    if found["pid"] and found["run"]:
+        stdout.print(f"run {found['run']}  round {found['round']}  {found['stage']}")
+    elif found["last_run"]:
+        stdout.print(_last_run(found["last_run"]), markup=False)
+    if not found["agents"]:
+        stderr.print("nobody has joined yet; invite agents with: coordinator invite NAME…")
+        return
+    made = table("Agents", "name", "state", "last seen")
+    for agent in found["agents"]:
+        made.add_row(agent["name"], agent["state"], ago(agent["last_seen"]))
+    stdout.print(made)
+
+
+@app.command()
+def doctor(
+    home: HomeOption = None,
+    plan: Annotated[
+        Path | None, typer.Option("--plan", help="Also hold this plan against the machine.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check this machine: packages, memory, disk, keys, database, roster, certificate, port, clock.
+
+    Example: coordinator doctor --plan plan.toml
+    """
+    from edgeveil.coordinator.cli.doctor import diagnose
+    from edgeveil.shared.doctor.checks import show
+
+    show(diagnose(home_of(ROLE, home), plan), json=as_json)
+
+
+def _last_run(last: dict[str, Any]) -> str:
+    how = f"{last['state']}, {last['committed']} of {last['rounds']} rounds committed"
+    reason = f" ({last['reason']})" if last["reason"] else ""
+    return f"last run {last['run']}: {how}{reason}"
+
+
+def _print_initialised(made: "Initialised", *, as_json: bool) -> None:
+    if as_json:
+        keys = ("home", "federation", "url", "ca_sha256", "federation_fingerprint")
+        print_json({key: str(getattr(made, key)) for key in keys})
+        return
+    stdout.print(
+        f"{'Initialised' if made.fresh else 'Already initialised:'} {made.home} for {made.url}"
+    )
+    stdout.print(f"CA certificate SHA-256 {made.ca_sha256}")
+    stdout.print(
+        f"Federation key fingerprint {made.federation_fingerprint}, key in {made.federation}"
+    )
+    if made.one_machine:
+        stdout.print(
+            "One-machine mode: the key stays here, unencrypted, and signs whoever joins. Whoever takes\n"
+            "this machine over can admit members of their own and so uncover single updates; then only\n"
+            "differential privacy protects the devices' records (docs/threat-model.md)."
+        )
+    else:
+        stdout.print(
+            "Move that folder to another machine and keep it offline; whoever holds it\n"
+            "decides who belongs to the federation."
+        )
+    stdout.print("Next: coordinator invite NAME…, then coordinator serve")

@@ -1,0 +1,73 @@
+"""The `coordinator` commands that look after its home: stop, backup, restore."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeveil.shared.terminal.console import (
+    HomeOption,
+    JsonOption,
+    home_of,
+    print_json,
+    stderr,
+    stdout,
+)
+
+app = typer.Typer()
+ROLE = "coordinator"
+
+
+@app.command()
+def stop(home: HomeOption = None) -> None:
+    """Ask a running `coordinator serve` to stop, and wait until it has.
+
+    Example: coordinator stop
+    """
+    from edgeveil.coordinator.cli.operator import stop_serving
+
+    stop_serving(home_of(ROLE, home))
+    stderr.print("The coordinator has stopped; its runs continue at the next start.")
+
+
+@app.command()
+def backup(
+    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new folder.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy database, keys, certificates, models and events; works while `serve` runs.
+
+    Example: coordinator backup /mnt/backups/2026-01-31
+    """
+    from edgeveil.coordinator.serving.backup import back_up
+
+    found = back_up(home_of(ROLE, home), destination, quiet=as_json)
+    if as_json:
+        print_json({"folder": str(destination), "files": len(found.files), "schema": found.schema})
+        return
+    stdout.print(f"Wrote {len(found.files)} files to {destination}", markup=False)
+    stderr.print("It holds this coordinator's keys: keep it as private as the original.")
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A folder made by backup.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a backup and put it into an empty home folder.
+
+    Example: coordinator restore /mnt/backups/2026-01-31 --home /srv/coordinator
+    """
+    from edgeveil.coordinator.serving.backup import restore as put_back
+
+    folder = home_of(ROLE, home)
+    found = put_back(source, folder, quiet=as_json)
+    made = datetime.fromtimestamp(found.created, UTC).isoformat(timespec="seconds")
+    if as_json:
+        print_json({"home": str(folder), "files": len(found.files), "created": made})
+        return
+    stdout.print(f"Restored {len(found.files)} files of {made} into {folder}", markup=False)
+    stderr.print("If rounds were trained since, agents refuse to repeat them: start a new run.")

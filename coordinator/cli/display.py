@@ -1,0 +1,123 @@
+"""`coordinator run` and the demo look over the coordinator's shoulder.
+
+One line per finished stage on stderr; while a stage runs, a terminal shows the rounds done and who is
+still awaited.
+"""
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+)
+
+from edgeveil.shared.events.log import Event, EventLine
+
+TITLES = {
+    "round": "train",
+    "share": "share",
+    "masked": "mask",
+    "agree": "agree",
+    "unmask": "unmask",
+}
+
+
+class Display:
+    """Turns events into lines; keeps count of who is asked and who has answered."""
+
+    def __init__(self, console: Console, rounds: int) -> None:
+        self._console = console
+        self._rounds = rounds
+        self._asked: set[str] = set()
+        self._answered: set[str] = set()
+        self._done = 0
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+
+    def show(self, line: EventLine) -> None:
+        handler = {
+            Event.ROUND_WAIT: self._wait,
+            Event.ROUND_START: self._round_start,
+            Event.AGENT_SELECT: self._select,
+            Event.STAGE_START: self._stage_start,
+            Event.AGENT_REPLY: self._reply,
+            Event.AGENT_DROP: self._drop,
+            Event.STAGE_FINISH: self._stage_finish,
+            Event.ROUND_COMMIT: self._commit,
+            Event.ROUND_ABORT: self._abort,
+        }.get(Event(line.event))
+        if handler is not None:
+            handler(line)
+
+    def close(self) -> None:
+        self._wait_text(None)
+
+    def _wait(self, line: EventLine) -> None:
+        self._wait_text(
+            f"round {line.round}: waiting for agents ({line.reason.replace('-', ' ')} connected)"
+        )
+
+    def _round_start(self, line: EventLine) -> None:
+        self._wait_text(None)
+        self._asked, self._answered, self._done = set(), set(), line.round - 1
+        again = f", attempt {line.attempt}" if line.attempt > 1 else ""
+        self._console.print(f"[bold]round {line.round} of {self._rounds}[/]{again}")
+
+    def _select(self, line: EventLine) -> None:
+        self._asked.add(line.agent)
+
+    def _stage_start(self, line: EventLine) -> None:
+        self._answered = set()
+        self._progress(line)
+
+    def _reply(self, line: EventLine) -> None:
+        self._answered.add(line.agent)
+        self._progress(line)
+
+    def _drop(self, line: EventLine) -> None:
+        self._asked.discard(line.agent)
+        self._console.print(f"  [yellow]dropped[/] {line.agent}: {line.reason}")
+
+    def _stage_finish(self, line: EventLine) -> None:
+        self._wait_text(None)
+        seconds = (line.dur_ms or 0) / 1000
+        self._console.print(
+            f"  {TITLES.get(line.stage, line.stage):<7} {len(self._answered)} agents  {seconds:6.2f} s"
+        )
+        self._asked = set(self._answered)
+
+    def _commit(self, line: EventLine) -> None:
+        self._wait_text(None)
+        self._console.print(f"  [green]committed[/] in {(line.dur_ms or 0) / 1000:.1f} s")
+
+    def _abort(self, line: EventLine) -> None:
+        self._wait_text(None)
+        self._console.print(f"  [red]aborted[/]: {line.reason}")
+
+    def _progress(self, line: EventLine) -> None:
+        awaited = ", ".join(sorted(self._asked - self._answered)) or "nobody"
+        self._wait_text(
+            f"  {TITLES.get(line.stage, line.stage)}: {len(self._answered)} answered, awaiting {awaited}"
+        )
+
+    def _wait_text(self, text: str | None) -> None:
+        """A bar of the rounds done and what is going on, on a terminal; nothing elsewhere."""
+        if text is None or not self._console.is_terminal:
+            if self._bar is not None:
+                self._bar.stop()
+                self._bar = None
+            return
+        if self._bar is None:
+            columns = (
+                SpinnerColumn(),
+                BarColumn(20),
+                MofNCompleteColumn(),
+                TextColumn("{task.description}", markup=False),
+            )
+            self._bar = Progress(*columns, console=self._console, transient=True)
+            self._task = self._bar.add_task(text, total=self._rounds)
+            self._bar.start()
+        self._bar.update(self._task, description=text, completed=self._done)

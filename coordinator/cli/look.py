@@ -1,0 +1,289 @@
+"""The `coordinator` commands that only look. They change nothing and import neither torch nor Flower."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edgeveil.shared.base.json_text import pieces
+from edgeveil.shared.terminal.console import (
+    HomeOption,
+    JsonOption,
+    fit,
+    home_of,
+    print_json,
+    print_json_lines,
+    stderr,
+    stdout,
+    table,
+)
+
+app = typer.Typer()
+ROLE = "coordinator"
+CAN_BE_MISSED = ("bytes", "s", "try", "dropped", "accuracy")  # of a table of rounds, in this order
+NO_RUN = "no run yet; start one with: coordinator run plan.toml"
+SHOWN = 50  # rows of a table, unless --last asks for more
+
+RunArgument = Annotated[
+    str | None, typer.Argument(metavar="[RUN]", help="A run [default: the last].")
+]
+
+
+class PageLanguage(StrEnum):
+    EN = "en"
+    ZH = "zh"
+
+
+@app.command()
+def rounds(
+    run_id: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="One run [default: all].")
+    ] = None,
+    home: HomeOption = None,
+    last: Annotated[
+        int | None, typer.Option("--last", min=1, metavar="N", help="The newest N attempts only.")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Aborted attempts only.")] = False,
+    as_json: JsonOption = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")] = False,
+) -> None:
+    """Every attempt of every round: who was asked, who survived, why others left, what came out.
+
+    Example: coordinator rounds --last 20 --failed
+    """
+    from edgeveil.coordinator.reports.reading import any_run, each_round, find_rounds
+    from edgeveil.coordinator.reports.tables import rounds_csv, rounds_tables
+    from edgeveil.shared.base.errors import ConfigError
+
+    if as_json and as_csv:
+        raise ConfigError("--json and --csv: choose one")
+    machine = as_json or as_csv
+    most = last if last is not None or machine else SHOWN
+    folder = home_of(ROLE, home)
+    if as_csv:
+        for lines in rounds_csv(each_round(folder, run_id, last=most, failed=failed)):
+            sys.stdout.write(lines)
+        return
+    if as_json:
+        found = each_round(folder, run_id, last=most, failed=failed)
+        print_json_lines(record.as_json() for record in found)
+        return
+    records, known = find_rounds(folder, run_id, last=most, failed=failed)
+    if not records:
+        stderr.print("no such round yet" if any_run(folder) else NO_RUN)
+    for made in rounds_tables(records):
+        stdout.print(fit(made, stdout, *CAN_BE_MISSED))
+    if known > len(records):
+        stderr.print(f"{known - len(records)} older ones are not shown; --last N shows more")
+
+
+@app.command()
+def show(
+    run_id: Annotated[str, typer.Argument(metavar="RUN")],
+    number: Annotated[int, typer.Argument(metavar="ROUND", min=1)],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """One round in full: every attempt, every stage, and what each agent did in it.
+
+    Example: coordinator show run-20260131-120000-9f3c07d1 4
+    """
+    from edgeveil.coordinator.reports.reading import one_round
+    from edgeveil.coordinator.reports.tables import round_tables
+
+    records, events = one_round(home_of(ROLE, home), run_id, number)
+    if as_json:
+        print_json(
+            {
+                "attempts": [record.as_json() for record in records],
+                "events": [line.as_json() for line in events],
+            }
+        )
+        return
+    for made in round_tables(records, events):
+        stdout.print(fit(made, stdout, "left at", "bytes up", "answered after"))
+
+
+@app.command()
+def compare(
+    first: Annotated[str, typer.Argument(metavar="RUN")],
+    second: Annotated[str, typer.Argument(metavar="RUN")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Two runs side by side: what was asked, what came out, what it cost.
+
+    Example: coordinator compare run-20260131-120000-9f3c07d1 run-20260201-120000-0a1b2c3d
+    """
+    from edgeveil.coordinator.reports.reading import two_reports
+    from edgeveil.coordinator.reports.tables import compare as compare_values
+    from edgeveil.coordinator.reports.tables import compare_table
+
+    reports = two_reports(home_of(ROLE, home), first, second)
+    if as_json:
+        pairs = compare_values(*reports)
+        print_json({"runs": [first, second], **{key: list(both) for key, both in pairs.items()}})
+        return
+    stdout.print(compare_table(*reports, whole=not stdout.is_terminal))
+
+
+@app.command()
+def tail(
+    run_id: RunArgument = None,
+    home: HomeOption = None,
+    last: Annotated[
+        int,
+        typer.Option("--last", "-n", min=0, metavar="N", help="Begin with the newest N events."),
+    ] = 20,
+    go_on: Annotated[
+        bool, typer.Option("--follow/--no-follow", help="Wait for further events.")
+    ] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """The event log as it grows: text on a terminal, JSON lines anywhere else.
+
+    Example: coordinator tail --last 100 --no-follow
+    """
+    import json
+
+    from edgeveil.coordinator.cli.follow import follow_events
+    from edgeveil.shared.events.tail import as_text
+
+    for line in follow_events(home_of(ROLE, home), run_id, last=last, go_on=go_on):
+        if as_json or not stdout.is_terminal:
+            sys.stdout.write(json.dumps(line.as_json(), separators=(",", ":")) + "\n")
+            sys.stdout.flush()
+        else:
+            stdout.print(as_text(line))
+
+
+@app.command()
+def report(
+    run_id: RunArgument = None,
+    home: HomeOption = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML file instead.")
+    ] = None,
+    lang: Annotated[PageLanguage, typer.Option(help="Language of the page.")] = PageLanguage.EN,
+    as_json: JsonOption = False,
+) -> None:
+    """The report of a run: task, privacy plan, rounds, traffic, model.
+
+    Example: coordinator report --html run.html
+    """
+    from edgeveil.coordinator.reports.reading import read_report, write_page
+
+    folder = home_of(ROLE, home)
+    if html is None and _nothing_yet(folder, run_id, as_json=as_json):
+        return
+    if html is None:
+        print_report(read_report(folder, run_id, last=None if as_json else SHOWN), as_json=as_json)
+        return
+    found = write_page(
+        folder, run_id, html, "zh" if lang is PageLanguage.ZH else "en", quiet=as_json
+    )
+    if as_json:
+        print_json({"run": found, "html": str(html.absolute())})
+    else:
+        stderr.print(f"wrote the report of {found} to {html}", markup=False)
+
+
+@app.command()
+def top(
+    home: HomeOption = None,
+    once: Annotated[bool, typer.Option("--once", help="Print one picture and end.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """The coordinator at a glance, twice a second: run, stage, agents, budget, throughput.
+
+    Example: coordinator top --once
+    """
+    from edgeveil.coordinator.cli.top import look, watch
+
+    folder = home_of(ROLE, home)
+    if as_json:
+        print_json(look(folder).as_json())
+        return
+    watch(folder, stdout, once=once or not stdout.is_terminal)
+
+
+def _nothing_yet(folder: Path, run_id: str | None, *, as_json: bool) -> bool:
+    """Say so, as a fact and not as a mistake, when the last run is asked for and there is none."""
+    from edgeveil.coordinator.reports.reading import any_run
+
+    if run_id is not None or any_run(folder):
+        return False
+    if as_json:
+        print_json(None)
+    stderr.print(NO_RUN)
+    return True
+
+
+def print_report(found: dict[str, Any], *, as_json: bool) -> None:
+    from edgeveil.coordinator.records.records import RoundRecord
+    from edgeveil.coordinator.reports.tables import rounds_tables, summary_table
+
+    if as_json:
+        sys.stdout.writelines(pieces(found))
+        return
+    rows = [RoundRecord.from_json(row) for row in found["rounds"][-SHOWN:]]
+    for made in rounds_tables(rows):
+        stdout.print(fit(made, stdout, *CAN_BE_MISSED))
+    stdout.print(summary_table(found))
+
+
+@app.command()
+def privacy(
+    run_id: RunArgument = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")
+    ] = None,
+) -> None:
+    """What a run can have cost its agents at most, who refused and why, and what is not covered.
+
+    Example: coordinator privacy --html privacy.html
+    """
+    from edgeveil.coordinator.reports.privacy.report import read
+    from edgeveil.shared.base.clock import SystemClock
+
+    folder = home_of(ROLE, home)
+    if html is None and _nothing_yet(folder, run_id, as_json=as_json):
+        return
+    found = read(folder, run_id, SystemClock(), quiet=as_json)
+    if html is not None:
+        from edgeveil.coordinator.reports.privacy.page import page
+        from edgeveil.shared.base.files import write_file
+
+        write_file(html, page(found).encode())
+        stderr.print(f"Wrote {html}", markup=False)
+    if as_json:
+        print_json(found)
+    if html is None and not as_json:
+        _print_privacy(found)
+
+
+def _print_privacy(found: dict[str, Any]) -> None:
+    guarantee = found["guarantee"]
+    made = table(f"Privacy of {found['run']}", "what", "value")
+    made.add_row("ε planned", f"{guarantee['epsilon_planned']:g} at δ {guarantee['delta']:g}")
+    made.add_row("ε of this run, any agent", f"at most {guarantee['epsilon_at_most']:.4f}")
+    made.add_row("ε of this run, median", f"at most {guarantee['epsilon_median']:.4f}")
+    told = ", ".join(f"{code} {count}" for code, count in found["refusals"].items())
+    made.add_row("refusals", told or "none")
+    made.add_row("ε attested, all runs", _told(guarantee["epsilon_attested"]))
+    stdout.print(made)
+
+
+def _told(attested: dict[str, Any]) -> str:
+    told = len(attested["by_agent"])
+    if not told:
+        return "not told by any agent; their owners see it with: agent budget"
+    silent = attested["agents_that_do_not_tell"]
+    others = f"; {silent} do not tell" if silent else ""
+    return (
+        f"at most {attested['max']:.4f}, median {attested['median']:.4f}, by {told} agents{others}"
+    )

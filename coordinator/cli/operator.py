@@ -1,0 +1,192 @@
+"""What the `coordinator` commands do: through the admin socket while `serve` runs, else on the database."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeveil.coordinator.federation.membership import (
+    agents_of,
+    candidate_of,
+    change_in,
+    import_into,
+    tokens_of,
+)
+from edgeveil.coordinator.plan.config import load_config
+from edgeveil.coordinator.plan.plan import load_plan
+from edgeveil.coordinator.reports.reading import read_report
+from edgeveil.coordinator.serving.admin_client import call
+from edgeveil.coordinator.serving.status import status_of
+from edgeveil.coordinator.store.store import Store
+from edgeveil.shared.base.errors import Busy, ConfigError, RunFailed, RunLost, TransportError
+from edgeveil.shared.base.files import exclusive_lock
+from edgeveil.shared.data.probe import probe
+from edgeveil.shared.events.log import Event, EventLog
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def parse_ttl(text: str) -> float:
+    """Seconds of "90s", "30m", "1h", "2d"; raises ConfigError."""
+    found = re.fullmatch(r"(\d{1,6})([smhd])", text)
+    if found is None or int(found[1]) == 0:
+        raise ConfigError(f"--ttl {text!r}: write a number and s, m, h or d, such as 30m, 1h or 2d")
+    return int(found[1]) * UNITS[found[2]]
+
+
+def make_tokens(
+    home: Path, names: Sequence[str], ttl_s: float, *, hold: bool = False
+) -> dict[str, str]:
+    """One token per name; with `hold` the devices wait for `coordinator agents approve`."""
+    config = load_config(home)
+    answer = call(home, "invite", names=list(names), ttl_s=ttl_s, hold=hold)
+    if answer is None:
+        with Store.open(home) as store:
+            answer = tokens_of(store, home, config, names, ttl_s, hold=hold)
+    tokens: dict[str, str] = answer
+    return tokens
+
+
+def export_candidate(home: Path, epoch: int | None = None) -> bytes:
+    """The next roster, unsigned; with a higher epoch when one is given."""
+    config = load_config(home)
+    answer = call(home, "roster-export", epoch=epoch)
+    if answer is None:
+        with Store.open(home) as store:
+            answer = candidate_of(store, config, epoch)
+    return str(answer["candidate"]).encode()
+
+
+def import_signed(home: Path, signed: bytes) -> int:
+    """Put a signed roster into force; its epoch."""
+    config = load_config(home)
+    answer = call(home, "roster-import", signed=signed.decode("utf-8", "replace"))
+    if answer is not None:
+        return int(answer["epoch"])
+    with Store.open(home) as store:
+        return import_into(store, config, signed)
+
+
+def submit_plan(home: Path, path: Path) -> dict[str, Any]:
+    """Queue a plan at the running coordinator: {run, new, rounds}.
+
+    Raises:
+        TransportError: no coordinator serves this home.
+    """
+    load_config(home)
+    plan = load_plan(path)
+    if plan.evaluation.data is not None:
+        probe(plan.evaluation.data)
+    answer = call(home, "submit", plan=plan.model_dump(mode="json"))
+    if answer is None:
+        raise TransportError(
+            f"no coordinator is serving {home}; start it with: coordinator serve --home {home}"
+        )
+    return answer
+
+
+def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Any]:
+    """Show the run's progress on stderr, unless `quiet`, until it ends; its report.
+
+    Raises:
+        RunFailed: the run ended without its last round; it can be continued.
+        RunLost: agents have been further than the database; it cannot.
+    """
+    from rich.console import Console
+
+    from edgeveil.coordinator.cli.display import Display
+    from edgeveil.coordinator.cli.follow import tail
+    from edgeveil.shared.terminal.console import stderr
+
+    path = home / "runs" / str(submitted["run"]) / "events.jsonl"
+    shown = Console(stderr=True, quiet=True) if quiet else stderr
+    display = Display(shown, int(submitted["rounds"]))
+    ended = ""
+    ahead = read_status(home)["run"]
+    if ahead not in (None, submitted["run"]):
+        stderr.print(f"waiting for run {ahead} to end first", markup=False)
+    try:
+        for line in tail(
+            path, int(submitted["log_size"]), lambda: call(home, "status") is not None
+        ):
+            display.show(line)
+            ended = line.event
+    except KeyboardInterrupt:
+        display.close()
+        stderr.print(
+            "the run goes on at the coordinator; look with: coordinator status", markup=False
+        )
+        raise
+    finally:
+        display.close()
+    report = read_report(home, str(submitted["run"]))
+    if ended != Event.RUN_FINISH:
+        reason = report["reason"] or "the coordinator stopped"
+        kind = RunLost if report["state"] == "lost" else RunFailed
+        raise kind(f"run {submitted['run']} did not finish: {reason}")
+    return report
+
+
+def read_status(home: Path) -> dict[str, Any]:
+    """The running coordinator's own answer, or what the database knows when none runs."""
+    config = load_config(home)
+    answer = call(home, "status")
+    if answer is not None:
+        return answer
+    with Store.open(home, read_only=True) as store:
+        found = status_of(store, home, config, {})
+        last = store.last_run()
+        rounds = store.rounds(last.run_id, last=1) if last is not None else []
+    return found | {
+        "run": last.run_id if last is not None else None,
+        "round": rounds[-1].round if rounds else None,
+        "stage": str(last.state) if last is not None else None,
+    }
+
+
+def stop_serving(home: Path, *, timeout_s: float = 15.0) -> None:
+    """Ask the running coordinator to stop and wait until its lock is free.
+
+    Raises:
+        ConfigError: none runs.
+        Busy: it has not stopped in time.
+    """
+    load_config(home)
+    if call(home, "stop") is None:
+        raise ConfigError(f"no coordinator is serving {home}")
+    until = time.monotonic() + timeout_s
+    while True:
+        try:
+            with exclusive_lock(home / "serve.lock", held_by="coordinator serve"):
+                return
+        except Busy:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.1)
+
+
+def list_agents(home: Path) -> list[dict[str, Any]]:
+    """Everybody who ever joined, by name; the running coordinator also knows who is connected."""
+    load_config(home)
+    answer = call(home, "agents")
+    if answer is None:
+        with Store.open(home, read_only=True) as store:
+            return agents_of(store, {})
+    agents: list[dict[str, Any]] = answer["agents"]
+    return agents
+
+
+def change_agents(home: Path, change: str, names: Sequence[str], new: str = "") -> None:
+    """Carry out one of CHANGES on these agents, all or none; `new` is the name of `rename`.
+
+    Raises:
+        ConfigError: an unknown or bad name.
+        EnrollmentError: the new name is taken.
+    """
+    load_config(home)
+    names = list(dict.fromkeys(names))
+    if call(home, "agents-change", change=change, names=names, new=new) is not None:
+        return
+    with Store.open(home) as store, EventLog(home / "events.jsonl") as events:
+        change_in(store, events, change, names, new)

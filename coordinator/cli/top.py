@@ -1,0 +1,207 @@
+"""`coordinator top`: one picture of a coordinator, drawn again and again on a terminal."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.padding import Padding
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from edgeveil.coordinator.cli.operator import read_status
+from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run, Totals
+from edgeveil.coordinator.reports.facts import RunFacts, natural
+from edgeveil.coordinator.reports.tables import SHOWN_STAGE
+from edgeveil.coordinator.store.store import Store
+from edgeveil.coordinator.watching.live import ANSWERED, WAITING, Now
+from edgeveil.shared.events.tail import as_text
+from edgeveil.shared.pages.text import human_bytes
+from edgeveil.shared.privacy.ledger.heads import ToldBudget
+from edgeveil.shared.terminal.console import table, without
+
+EVERY_S = 0.5
+LAST_ROUNDS = 8
+RECENT = 20  # attempts, for the throughput
+LAST_EVENTS = 6
+NARROW = 64  # columns of a terminal
+MOST_AGENTS = 20  # rows; the rest is counted
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`records`: the newest attempts of `run`, oldest first; `charged`: ε by agent, at most.
+
+    `told`: what agents attest of their whole budgets, by name.
+    """
+
+    status: dict[str, Any]
+    now: Now
+    told: Mapping[str, ToldBudget]
+    run: Run | None = None
+    records: Sequence[RoundRecord] = ()
+    totals: Totals = field(default_factory=Totals)
+    charged: Mapping[str, float] = field(default_factory=dict)
+    rounds: int = 0
+    limit: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "status": self.status,
+            "now": self.now.as_json(),
+            "rounds_planned": self.rounds,
+            "rounds_committed": self.totals.committed,
+            "attempts_aborted": self.totals.aborted,
+            "epsilon_charged": dict(self.charged),
+            "epsilon_limit": self.limit,
+            "epsilon_attested": {name: asdict(told) for name, told in self.told.items()},
+            "rounds": [record.as_json() for record in self.records[-LAST_ROUNDS:]],
+        }
+
+
+def look(home: Path) -> Picture:
+    """As it is now; costs the same however many rounds there were."""
+    status = read_status(home)
+    now = Now.from_json(status.pop("live", {}))
+    with Store.open(home, read_only=True) as store:
+        run = store.run(status["run"]) if status["run"] else store.last_run()
+        told = store.told_budgets()
+        if run is None:
+            return Picture(status, now, told)
+        found = RunFacts(run, store.rounds(run.run_id, last=RECENT))
+        charges, totals = store.charges(run.run_id), store.totals(run.run_id)
+    return Picture(
+        status,
+        now,
+        told,
+        run=run,
+        records=found.records,
+        totals=totals,
+        charged={agent: found.epsilon_after(times) for agent, times in charges.items()},
+        rounds=found.plan.rounds.count,
+        limit=found.plan.training.epsilon,
+    )
+
+
+def watch(home: Path, console: Console, *, once: bool) -> None:
+    """Draw until interrupted."""
+    if once:
+        console.print(draw(look(home), time.time(), console.width))
+        return
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(draw(look(home), time.time(), console.width), refresh=True)
+            time.sleep(EVERY_S)
+
+
+def draw(picture: Picture, at: float, width: int) -> Group:
+    narrow = width < NARROW
+    parts: list[Any] = [_head(picture), _progress(picture, at)]
+    if picture.status["agents"]:
+        parts.append(_fitted(_agents(picture, at), ("seen s ago", "ε attested") if narrow else ()))
+    if picture.records:
+        parts.append(_fitted(_rounds(picture), ("try", "accuracy") if narrow else ()))
+    if picture.now.recent:
+        parts.append(Text("Events", style="italic"))
+        parts += [as_text(line) for line in picture.now.recent[-LAST_EVENTS:]]
+    return Group(
+        *(Padding(part, (0, 0, 1, 0)) if isinstance(part, Table) else part for part in parts)
+    )
+
+
+def _fitted(made: Table, left_out: tuple[str, ...]) -> Table:
+    """No cell in pieces: without the columns that can be missed, and cut off where still too long."""
+    made = without(made, left_out)
+    for column in made.columns:
+        column.no_wrap, column.overflow = True, "ellipsis"
+    first = made.columns[0]
+    first.min_width = max((len(str(cell)) for cell in first.cells), default=1)
+    return made
+
+
+def _head(picture: Picture) -> Text:
+    status = picture.status
+    running = f"pid {status['pid']}" if status["pid"] else "not running"
+    page = f"  page {status['page']}" if status.get("page") else ""
+    return Text.assemble((status["url"], "bold"), f"  {running}{page}")
+
+
+def _progress(picture: Picture, at: float) -> Table:
+    now, run = picture.now, picture.run
+    made = Table.grid(padding=(0, 2))
+    if run is None:
+        made.add_row("no run yet; start one with: coordinator run plan.toml")
+        return made
+    done = picture.totals.committed
+    bar = ProgressBar(total=max(1, picture.rounds), completed=done, width=24)
+    made.add_row("run", run.run_id, Text(str(run.state)))
+    made.add_row("rounds", bar, f"{done} of {picture.rounds}")
+    if now.run == run.run_id and now.stage:
+        stage = SHOWN_STAGE.get(now.stage, now.stage)
+        said = f"round {now.round} attempt {now.attempt}: {stage}, {max(0.0, at - now.since):.0f} s"
+        if now.waits_for:
+            said = f"waiting for agents ({now.waits_for.replace('-', ' ')})"
+        made.add_row("now", said, f"{now.answered} of {now.taking_part} answered")
+    made.add_row("throughput", *_throughput(picture.records))
+    if picture.charged:
+        most = max(picture.charged.values())
+        spent = ProgressBar(total=picture.limit, completed=min(most, picture.limit), width=24)
+        made.add_row("ε charged", spent, f"{most:.2f} of {picture.limit:g} at most")
+    return made
+
+
+def _throughput(records: Sequence[RoundRecord]) -> tuple[str, str]:
+    newest = records[-RECENT:]
+    seconds = sum(record.seconds for record in newest)
+    if not seconds:
+        return "–", ""
+    moved = sum(record.bytes_up + record.bytes_down for record in newest)
+    per_hour = 3600 * len(newest) / seconds
+    return f"{per_hour:.0f} attempts an hour", f"{human_bytes(moved / seconds)}/s"
+
+
+def _agents(picture: Picture, at: float) -> Table:
+    made = table(
+        "Agents", "name", "state", ">seen s ago", "this attempt", ">ε charged", ">ε attested"
+    )
+    agents = sorted(picture.status["agents"], key=lambda agent: natural(agent["name"]))
+    for agent in agents[:MOST_AGENTS]:
+        name, seen = agent["name"], agent["last_seen"]
+        part = picture.now.parts.get(name, "–")
+        style = {ANSWERED: "green", WAITING: "", "–": ""}.get(part, "yellow")
+        spent = picture.charged.get(name)
+        made.add_row(
+            name,
+            Text(agent["state"], style="green" if agent["state"] == "connected" else "yellow"),
+            "never" if seen is None else f"{max(0.0, at - seen):.0f}",
+            Text(part, style=style),
+            "–" if spent is None else f"{spent:.2f}",
+            _told(picture.told.get(name)),
+        )
+    if len(agents) > MOST_AGENTS:
+        made.add_row(f"and {len(agents) - MOST_AGENTS} more", *[""] * 5)
+    return made
+
+
+def _told(budget: ToldBudget | None) -> str:
+    return "–" if budget is None else f"{budget.epsilon:.2f} of {budget.epsilon_max:g}"
+
+
+def _rounds(picture: Picture) -> Table:
+    made = table("Rounds", ">round", ">try", "outcome", ">agents", ">accuracy", ">s")
+    for record in reversed(picture.records[-LAST_ROUNDS:]):
+        good = record.outcome is Outcome.COMMITTED
+        accuracy = record.metrics.get("accuracy")
+        made.add_row(
+            str(record.round),
+            str(record.attempt),
+            Text("committed" if good else record.reason, style="green" if good else "red"),
+            f"{len(record.survived)}/{len(record.selected)}",
+            "–" if accuracy is None else f"{accuracy:.1%}",
+            f"{record.seconds:.1f}",
+        )
+    return made

@@ -1,1 +1,0 @@
-"""The figures of a run for other tools: TensorBoard and MLflow, each an optional part of the installation."""

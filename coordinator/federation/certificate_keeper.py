@@ -1,0 +1,88 @@
+"""Keeps the gateway's certificate current while it serves; a change never drops a connection."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgeveil.coordinator.federation.certificates import expiry
+from edgeveil.coordinator.federation.tls import authority_path, serving_files, stamp
+from edgeveil.coordinator.machine.transport import Log
+from edgeveil.coordinator.plan.config import CoordinatorConfig
+from edgeveil.shared.base.clock import Clock
+from edgeveil.shared.base.errors import EdgeveilError
+from edgeveil.shared.events.log import Event
+
+LOOK_S = 5.0  # for new files of the operator
+DAY_S = 86_400.0
+WARN_DAYS = 14
+
+
+class CertificateKeeper:
+    """Used from the main thread. `reload` takes (chain, key) for new connections."""
+
+    def __init__(
+        self,
+        home: Path,
+        config: CoordinatorConfig,
+        *,
+        reload: Callable[[Path, Path], None],
+        log: Log,
+        say: Callable[[str], None],
+        clock: Clock,
+    ) -> None:
+        self._home = home
+        self._config = config
+        self._reload = reload
+        self._log = log
+        self._say = say
+        self._clock = clock
+        self._stamp = ""
+        self._shown = b""
+        self._look_at = 0.0
+        self._renew_at = 0.0
+
+    def first(self) -> tuple[Path, Path]:
+        """What to serve from the start; raises what serving_files() does."""
+        chain, key = serving_files(self._home, self._config)
+        self._took(chain)
+        return chain, key
+
+    def check(self) -> None:
+        """Look for new files every few seconds, renew our own leaf once a day."""
+        now = self._clock.monotonic()
+        if not self._shown or now < self._look_at:
+            return  # not serving TLS, or looked just now
+        self._look_at = now + LOOK_S
+        if now < self._renew_at and stamp(self._config) == self._stamp:
+            return
+        try:
+            chain, key = serving_files(self._home, self._config)
+        except EdgeveilError as error:
+            self._refuse(error)
+            return
+        if chain.read_bytes() != self._shown:
+            self._reload(chain, key)
+            self._log(Event.CERTIFICATE_RENEW)
+        self._took(chain)
+
+    def _took(self, chain: Path) -> None:
+        self._stamp = stamp(self._config)
+        self._shown = chain.read_bytes()
+        self._look_at = self._clock.monotonic() + LOOK_S
+        self._renew_at = self._clock.monotonic() + DAY_S
+        for path in (chain, authority_path(self._home, self._config)):
+            self._warn(path)
+
+    def _warn(self, path: Path) -> None:
+        days = (expiry(path) - self._clock.wall()) / DAY_S
+        if days < WARN_DAYS:
+            self._log(Event.CERTIFICATE_EXPIRE, level="warning")
+            self._say(
+                f"{path}: expires in {days:.0f} days; agents refuse it from then on. Renew it"
+            )
+
+    def _refuse(self, error: EdgeveilError) -> None:
+        """Go on with the files in use, and look again when these have changed once more."""
+        self._stamp = stamp(self._config)
+        self._renew_at = self._clock.monotonic() + DAY_S
+        self._log(Event.CERTIFICATE_REFUSE, level="error")
+        self._say(f"the new certificate is not used: {error}")

@@ -1,0 +1,106 @@
+"""What follows from a plan: σ, ring and quantiser, from public numbers only (docs/design.md)."""
+
+import math
+
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.shared.privacy.filter import choose_order, noise_multiplier_for
+from edgeveil.shared.secagg.primitives.parameters import Params
+from edgeveil.shared.vector.quantization import plan_segments
+from edgeveil.shared.wire.plan import TrainingPlan
+
+ADAM_REACH = (1 - 0.9) / math.sqrt(1 - 0.999)  # at torch's default moments
+
+
+PRG = {"aes-256-ctr": 1, "chacha20": 2}
+
+
+def training_plan(plan: Plan) -> TrainingPlan:
+    """The proposal every agent gets: σ is the least that keeps count + spare rounds within epsilon.
+
+    At the order that a ledger opened without a schedule enforces, so that agents find it sufficient.
+    """
+    training, rounds = plan.training, plan.rounds
+    steps = training.steps * (rounds.count + rounds.spare)
+    order = choose_order(training.epsilon, training.delta)
+    exact = noise_multiplier_for(
+        training.epsilon, training.delta, steps, training.sample_rate, order=order
+    )
+    return TrainingPlan(
+        options=plan.task.options,
+        steps=training.steps,
+        sample_rate=training.sample_rate,
+        clip_norm=training.clip_norm,
+        learning_rate=training.learning_rate,
+        optimizer=training.optimizer,
+        momentum=training.momentum,
+        average=training.average,
+        proximal=training.proximal,
+        control_variates=plan.server.strategy == "scaffold",
+        noise_multiplier=math.ceil(exact * 1e4) / 1e4,
+        delta=training.delta,
+        rounds=rounds.count,
+    )
+
+
+def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params:
+    """Ring, segments and bounds from public constants only (docs/design.md, "Quantiser").
+
+    The range holds any honest update twice over. The step is a quarter of the noise of the largest
+    agent, so rounding adds at most 1/64 of its variance.
+    """
+    secagg = plan.secagg
+    reach, noise = _reach_and_noise(proposal, secagg.n_ref_max)
+    bits, segments = plan_segments(
+        parameters,
+        bound_a=2 * reach,
+        step_wanted=noise / 4,
+        n_max=plan.sum_max,
+    )
+    params = Params(
+        prg=PRG[secagg.prg],
+        bits=bits,
+        n_min=secagg.n_min,
+        n_max=plan.sum_max,
+        gamma_ppm=secagg.gamma_ppm,
+        delta_ppm=secagg.delta_ppm,
+        c_min=secagg.c_min,
+        sigma=secagg.sigma,
+        eta=secagg.eta,
+        segments=tuple(segments),
+    )
+    params.check_overflow()
+    return params
+
+
+def _reach_and_noise(proposal: TrainingPlan, n_ref: int) -> tuple[float, float]:
+    """(largest value of the signal in an update, smallest standard deviation of its noise).
+
+    Plain descent moves by at most lr·C per step; momentum m carries each step on up to 1/(1 − m)
+    times. Adam divides a gradient by its own size: a coordinate moves by about lr per step whatever
+    C and σ are, and by at most lr·(1 − β₁)/√(1 − β₂) (Kingma and Ba, arXiv 1412.6980, §2.1). The
+    mean over the steps of a round moves no further, with at least half the noise of the last step.
+    """
+    lr, steps = proposal.learning_rate, proposal.steps
+    if proposal.optimizer == "adam":
+        reach, noise = lr * ADAM_REACH * steps, lr * math.sqrt(steps)
+    else:
+        step = lr * proposal.clip_norm
+        reach = step * steps / (1 - proposal.momentum)
+        kept = _kept(1 - lr * proposal.proximal, steps)
+        noise = step * proposal.noise_multiplier * math.sqrt(kept) / (proposal.sample_rate * n_ref)
+        if proposal.average and proposal.proximal:
+            # The pull makes steps forget one another, so their mean may cancel more than half.
+            noise *= 2 * math.sqrt((1 - proposal.average) / (1 + proposal.average))
+    return reach, noise / 2 if proposal.average else noise
+
+
+def _kept(factor: float, steps: int) -> float:
+    """Σ factor^2s: how many steps' noise is left at the end when each step keeps `factor` of it."""
+    if factor == 1:
+        return float(steps)
+    return (1 - factor ** (2 * steps)) / (1 - factor**2)
+
+
+def assumed_corrupt(plan: Plan) -> int:
+    """C of docs/protocol.md, "Parameters", for the largest cohort of the plan."""
+    return max(plan.cohort_max * plan.secagg.gamma_ppm // 1_000_000, plan.secagg.c_min)

@@ -1,0 +1,125 @@
+"""plan.toml: what is trained, by how many, for how long, and what may be spent on it."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import model_validator
+
+from edgeveil.coordinator.learning.robust import LEAST
+from edgeveil.coordinator.plan.cohort import PLANNED_RATE, needed
+from edgeveil.coordinator.plan.sections import (
+    EvaluationSection,
+    RoundsSection,
+    SecaggSection,
+    ServerSection,
+    TaskSection,
+    TrainingSection,
+)
+from edgeveil.shared.base.config import Settings, read_toml, validate
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.secagg.agreement.sharding import shard_size
+from edgeveil.shared.secagg.client.policy import small_cohort_notices
+from edgeveil.shared.secagg.primitives.errors import Infeasible
+from edgeveil.shared.wire.plan import check_control_variates
+
+
+class Plan(Settings):
+    task: TaskSection
+    training: TrainingSection
+    rounds: RoundsSection
+    secagg: SecaggSection = SecaggSection()
+    server: ServerSection = ServerSection()
+    evaluation: EvaluationSection = EvaluationSection()
+
+    @model_validator(mode="after")
+    def _scaffold_steps_are_plain(self) -> Self:
+        training = self.training
+        if self.server.strategy == "scaffold":
+            check_control_variates(
+                optimizer=training.optimizer,
+                momentum=training.momentum,
+                average=training.average,
+                proximal=training.proximal,
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _cohorts_fit(self) -> Self:
+        if self.rounds.minimum < self.secagg.n_min:
+            raise ValueError(
+                f"rounds.minimum {self.rounds.minimum} is below secagg.n_min {self.secagg.n_min}"
+            )
+        if self.rounds.goal > self.cohort_max:
+            raise ValueError(
+                f"rounds.goal {self.rounds.goal} is above secagg.n_max {self.secagg.n_max}"
+            )
+        try:
+            largest = self.sum_max
+        except Infeasible as error:
+            raise ValueError(f"secagg: {error}; relax gamma_ppm, delta_ppm or c_min") from error
+        if self.server.robust != "none" and self.rounds.goal < LEAST * largest:
+            raise ValueError(
+                f"server.robust: a median needs {LEAST} shards; set secagg.shard_max to at most a "
+                f"third of rounds.goal ({self.rounds.goal})"
+            )
+        sizes = [largest]
+        if largest < self.cohort_max:
+            sizes.append(self.shard_min)
+            if 2 * self.shard_min > largest + 1:
+                raise ValueError(
+                    f"secagg: shards of {self.shard_min} to {largest} cannot hold every cohort; "
+                    "shard_min (by default n_min or half of shard_max) is at most half of shard_max"
+                )
+        for size in sizes:
+            if not self.secagg.feasible(size):
+                raise ValueError(
+                    f"secagg: a cohort of {size} has no parameters at these gamma_ppm, delta_ppm "
+                    "and c_min; relax them or choose another size"
+                )
+        return self
+
+    @property
+    def cohort_max(self) -> int:
+        """The most agents that are asked in one round."""
+        wanted = self.secagg.n_max
+        return wanted if wanted is not None else needed(self.rounds.goal, PLANNED_RATE)
+
+    @property
+    def sum_max(self) -> int:
+        """The most agents one sum may hold: the cohort, or a shard of it.
+
+        The fewer, the fewer bits a lane needs. Raises Infeasible.
+        """
+        if self.secagg.shard_max is not None:
+            return min(self.cohort_max, self.secagg.shard_max)
+        return shard_size(self.cohort_max, self.secagg.feasible)
+
+    @property
+    def shard_min(self) -> int:
+        """The fewest agents a shard is opened with."""
+        wanted = self.secagg.shard_min
+        return wanted if wanted is not None else max(self.secagg.n_min, self.sum_max // 2)
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the operator should know before such a plan runs."""
+        least = 2 if self.secagg.n_min == 2 else self.rounds.minimum
+        found = small_cohort_notices(least, self.secagg.c_min)
+        if not self.secagg.feasible(least):
+            found += (
+                f"a cohort of {least} with c_min = {self.secagg.c_min} has no parameters and aborts",
+            )
+        return found
+
+
+def load_plan(path: Path) -> Plan:
+    """A plan file with its evaluation data resolved against the file's own folder."""
+    values = read_toml(path)
+    plan = validate(values, Plan, source=str(path))
+    if plan.evaluation.data is None:
+        return plan
+    data = (path.parent / plan.evaluation.data).resolve()
+    if not data.exists():
+        raise ConfigError(f"{path}: evaluation.data: {data} does not exist")
+    evaluation = plan.evaluation.model_copy(update={"data": data})
+    return plan.model_copy(update={"evaluation": evaluation})

@@ -1,0 +1,178 @@
+"""The sections of a plan, each complete by itself (docs/configuration.md)."""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from edgeveil.coordinator.learning.judgement import Metric
+from edgeveil.coordinator.learning.robust import Robust
+from edgeveil.coordinator.learning.schedules import Average, Schedule
+from edgeveil.coordinator.learning.strategies import STRATEGIES
+from edgeveil.shared.base.config import Settings
+from edgeveil.shared.base.names import NAME
+from edgeveil.shared.secagg.primitives.errors import Infeasible
+from edgeveil.shared.secagg.primitives.solver import Solution, solve
+from edgeveil.shared.wire.condition import Flag
+from edgeveil.shared.wire.plan import (
+    MOST_DECAY,
+    OptimizerName,
+    Option,
+    check_momentum,
+    check_proximal,
+)
+
+
+class TaskSection(Settings):
+    id: str = Field(pattern=f"^{NAME.pattern}$")
+    version: str = Field(default="1.0.0", pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")
+    options: dict[str, Option] = Field(default_factory=dict, max_length=32)
+
+
+class TrainingSection(Settings):
+    """Proposed to every agent; each agent's own policy decides."""
+
+    steps: int = Field(ge=1, le=100_000)
+    sample_rate: float = Field(default=1.0, gt=0, le=1)
+    clip_norm: float = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    optimizer: OptimizerName = "sgd"
+    momentum: float = Field(default=0.0, ge=0, le=MOST_DECAY)
+    average: float = Field(default=0.0, ge=0, le=MOST_DECAY)
+    proximal: float = Field(default=0.0, ge=0)  # μ of FedProx
+    epsilon: float = Field(gt=0, le=50)
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _momentum_is_of_sgd(self) -> Self:
+        check_momentum(self.optimizer, self.momentum)
+        check_proximal(
+            self.proximal,
+            optimizer=self.optimizer,
+            momentum=self.momentum,
+            rate=self.learning_rate,
+        )
+        return self
+
+
+class RoundsSection(Settings):
+    """`spare` rounds are budgeted for beyond `count`, so that a repeated round can be paid for."""
+
+    count: int = Field(ge=1, le=1_000_000)
+    goal: int = Field(default=3, ge=2)
+    minimum: int = Field(default=3, ge=2)
+    deadline_s: float = Field(default=300.0, gt=0, le=86_400)
+    spare: int = Field(default=1, ge=0)
+    require: tuple[Flag, ...] = ()  # what a device that tells how it stands must say to be asked
+    attempts: int = Field(
+        default=3, ge=1, le=100
+    )  # aborted attempts of one round before the run stops
+
+    @model_validator(mode="after")
+    def _goal_reaches_minimum(self) -> Self:
+        if self.goal < self.minimum:
+            raise ValueError(f"goal {self.goal} is below minimum {self.minimum}")
+        return self
+
+
+class SecaggSection(Settings):
+    """Parameters of secagg-v1; every agent holds them against its own policy."""
+
+    n_min: int = Field(default=3, ge=2)
+    n_max: int | None = Field(
+        default=None, ge=2, le=10_000
+    )  # default: enough for the goal when 20 % are lost
+    gamma_ppm: int = Field(default=100_000, ge=0, le=490_000)
+    delta_ppm: int = Field(default=100_000, ge=0, le=490_000)
+    c_min: int = Field(default=1, ge=0)
+    sigma: int = Field(default=80, ge=40, le=128)
+    eta: int = Field(default=20, ge=10, le=64)
+    prg: Literal["aes-256-ctr", "chacha20"] = "aes-256-ctr"
+    shard_max: int | None = Field(default=None, ge=2, le=10_000)  # default: whole up to 1000
+    shard_min: int | None = Field(default=None, ge=2, le=10_000)  # default: half of shard_max
+    n_ref_max: int = Field(
+        default=100_000, ge=1
+    )  # records of the largest agent; sets the quantiser's step
+
+    @model_validator(mode="after")
+    def _bounds_are_ordered(self) -> Self:
+        if self.n_max is not None and self.n_max < self.n_min:
+            raise ValueError(f"n_max {self.n_max} is below n_min {self.n_min}")
+        for key, value in (("shard_max", self.shard_max), ("shard_min", self.shard_min)):
+            if value is not None and value < self.n_min:
+                raise ValueError(f"{key} {value} is below n_min {self.n_min}")
+        return self
+
+    def feasible(self, members: int) -> bool:
+        """Whether the protocol has parameters for a cohort of this size."""
+        try:
+            self._solve(members)
+        except Infeasible:
+            return False
+        return True
+
+    def threshold(self, members: int) -> int | None:
+        """Shares that open a mask in a cohort of this size; None if there is no way."""
+        return self._solve(members).t if self.feasible(members) else None
+
+    def quorum(self, members: int) -> int:
+        """How many of so many adverts must stay to the end; more than all if there is no way."""
+        try:
+            found = self._solve(members)
+        except Infeasible:
+            return members + 1
+        return max(found.quorum, found.t + 1)
+
+    def _solve(self, members: int) -> Solution:
+        return solve(
+            members,
+            self.gamma_ppm,
+            self.delta_ppm,
+            sigma=self.sigma,
+            eta=self.eta,
+            c_min=self.c_min,
+        )
+
+
+class ServerSection(Settings):
+    """What becomes of the mean update: post-processing, so nothing here costs budget."""
+
+    strategy: str = "fedavg"
+    learning_rate: float = Field(default=1.0, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)  # β, or β₁ of the adaptive ones
+    second_moment: float = Field(default=0.99, ge=0, lt=1)  # β₂
+    adaptivity: float = Field(default=1e-3, gt=0)  # τ
+    schedule: Schedule = "constant"
+    warmup: int = Field(default=0, ge=0)  # rounds
+    final_rate: float = Field(default=0.1, gt=0, le=1)  # of learning_rate, where a schedule ends
+    average: Average = "none"
+    average_decay: float = Field(default=0.9, gt=0, lt=1)
+    average_from: int | None = Field(default=None, ge=1)  # round; default: the second half
+    robust: Robust = "none"  # over shards
+    trim: float = Field(default=0.2, gt=0, lt=0.5)  # share cut off at each end
+
+    @field_validator("strategy")
+    @classmethod
+    def _strategy_is_known(cls, value: str) -> str:
+        if value not in STRATEGIES:
+            raise ValueError(f"unknown strategy; known: {', '.join(sorted(STRATEGIES))}")
+        return value
+
+
+class EvaluationSection(Settings):
+    """`data` is a held-out set on the coordinator's disk, relative to the plan file; never an agent's."""
+
+    data: Path | None = None
+    every: int = Field(default=1, ge=1)
+    metric: Metric = "accuracy"  # by which rounds are compared
+    patience: int = Field(default=0, ge=0)  # evaluations without gain before the run ends; 0: never
+    least_gain: float = Field(default=0.0, ge=0)
+    reject_below: float = Field(
+        default=0.0, ge=0
+    )  # fall below the best that undoes a round; 0: none
+
+    @model_validator(mode="after")
+    def _judging_needs_data(self) -> Self:
+        if self.data is None and (self.patience or self.reject_below):
+            raise ValueError("patience and reject_below need evaluation.data")
+        return self

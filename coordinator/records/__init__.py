@@ -1,0 +1,3 @@
+"""What the coordinator remembers, as plain frozen values: no SQL, no I/O."""
+
+__all__ = ["records"]

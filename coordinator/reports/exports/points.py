@@ -1,0 +1,61 @@
+"""What leaves a run for other tools: sums and averages by round, never a value of a single agent (pure)."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.records.records import Outcome, RoundRecord
+from edgeveil.coordinator.reports.facts import RunFacts
+
+QUALITY = ("accuracy", "macro_f1", "loss")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One committed round. `values` by name, such as quality/accuracy; `at` in Unix seconds."""
+
+    round: int
+    at: float
+    values: Mapping[str, float]
+
+
+def points(found: RunFacts) -> Iterator[Point]:
+    """One per committed round, oldest first."""
+    charges: Counter[str] = Counter()
+    aborted = 0
+    for record in found.records:
+        charges.update(record.charged())
+        if record.outcome is not Outcome.COMMITTED:
+            aborted += 1
+            continue
+        most = found.epsilon_after(max(charges.values(), default=0))
+        yield Point(record.round, record.finished, dict(_values(record, aborted, most)))
+
+
+def _values(record: RoundRecord, aborted: int, most: float) -> Iterable[tuple[str, float]]:
+    for name in QUALITY:
+        if name in record.metrics:
+            yield f"quality/{name}", record.metrics[name]
+    yield "round/agents_asked", len(record.selected)
+    yield "round/agents_in_the_sum", len(record.survived)
+    yield "round/seconds", record.seconds
+    yield "round/bytes_up", record.bytes_up
+    yield "round/bytes_down", record.bytes_down
+    yield "run/attempts_aborted", aborted
+    yield "privacy/epsilon_at_most", most  # of any agent, at the plan's δ
+    for stage, seconds in record.stage_seconds.items():
+        yield f"stage/{stage}_seconds", seconds
+
+
+def settings(plan: Plan) -> dict[str, str]:
+    """The plan as names and texts; of a path on the coordinator's disk only the last part."""
+    return {
+        f"{part}.{key}": PurePath(str(value)).name
+        if (part, key) == ("evaluation", "data")
+        else str(value)
+        for part, values in plan.model_dump(mode="json").items()
+        for key, value in values.items()
+        if value is not None
+    }

@@ -1,0 +1,126 @@
+"""What a run can have cost in privacy as the coordinator reckons it, beside what agents attest. No torch."""
+
+import math
+import statistics
+from typing import Any
+
+from edgeveil.coordinator.records.records import RoundRecord
+from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.shared.privacy.filter import choose_order
+from edgeveil.shared.privacy.ledger.facts import MOST_POINTS
+from edgeveil.shared.privacy.rdp import Segment, epsilon, rdp_step, to_epsilon
+from edgeveil.shared.privacy.report import words
+
+NEARLY = 0.8  # of its limit: a device near its budget
+ATTESTED_NOTE = (
+    "each device's own signed word, over all its runs, as of its newest answer; nobody else can check "
+    "it, and it is told only where the owner allows it (policy.toml: tell_budget)"
+)
+
+
+def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
+    """The section of that name; `most`: agents by name → the most this run can have charged them, as ε."""
+    training = found.plan.training
+    spent = list(most.values())
+    asked = found.epsilon_if_always_asked
+    order, enforced = _enforced(found)
+    return {
+        "epsilon_planned": training.epsilon,
+        "delta": training.delta,
+        "delta_why": "the plan's; each agent insists on one below one over its own number of records",
+        "epsilon_at_most_by_agent": most,
+        "epsilon_at_most": max(spent, default=0.0),
+        "epsilon_median": statistics.median(spent) if spent else 0.0,
+        "epsilon_left": max(0.0, training.epsilon - max(spent, default=0.0)),
+        "share_spent": min(1.0, max(spent, default=0.0) / training.epsilon),
+        "best_order": epsilon(found.history, training.delta)[1] if found.history else None,
+        "gaussian_mu": words.gaussian_mu(found.history),
+        "rounds_left": max(0, found.plan.rounds.count - len(found.committed)),
+        "epsilon_enforced": enforced,
+        "alpha": order,
+        "epsilon_prv": None,
+        "not_here": "PRV stands in each device's own report; epsilon_enforced and alpha are those of a "
+        "ledger that holds this run alone, under a limit of epsilon_planned",
+        "epsilon_if_always_asked": asked,
+        "epsilon_attested": _attested(found),
+        "epsilon_attested_note": ATTESTED_NOTE,
+        "sums_only": _sums_only(found),
+        "curve": _curve(found),
+        "in_words": words.meaning(
+            max(spent, default=0.0), training.delta, "a device sent in this run"
+        ),
+    }
+
+
+def _enforced(found: RunFacts) -> tuple[int, float]:
+    """(order, ε) as a ledger opened for this run alone, limited to the plan's ε, enforces them."""
+    training = found.plan.training
+    order = choose_order(training.epsilon, training.delta)
+    rdp = sum(
+        one.steps * rdp_step(one.noise_multiplier, one.sample_rate, order) for one in found.history
+    )
+    return order, to_epsilon(rdp, order, training.delta) if rdp else 0.0
+
+
+def _attested(found: RunFacts) -> dict[str, Any]:
+    """What agents of this run say their ledgers have charged, at their newest answer to any run."""
+    told = {agent: found.told[agent] for agent in found.agents if agent in found.told}
+    spent = [budget.epsilon for budget in told.values()]
+    used = {agent: budget.epsilon / budget.epsilon_max for agent, budget in told.items()}
+    return {
+        "by_agent": {
+            agent: {
+                "epsilon": budget.epsilon,
+                "epsilon_limit": budget.epsilon_max,
+                "delta": budget.delta,
+                "resets": budget.resets,
+            }
+            for agent, budget in told.items()
+        },
+        "agents_that_do_not_tell": len(found.agents) - len(told),
+        "max": max(spent, default=None),
+        "median": statistics.median(spent) if spent else None,
+        "near_budget": [agent for agent, share in used.items() if NEARLY <= share < 1],
+        "at_or_over_budget": [agent for agent, share in used.items() if share >= 1],
+    }
+
+
+def _curve(found: RunFacts) -> list[dict[str, float]]:
+    """After each attempt, the most that the run can have charged any agent."""
+    tops = found.paid.max(axis=0, initial=0)
+    every = max(1, math.ceil(len(tops) / MOST_POINTS))
+    kept = [index for index in range(len(tops)) if index % every == 0 or index == len(tops) - 1]
+    return [
+        {"attempt": index + 1, "epsilon_at_most": found.epsilon_after(int(tops[index]))}
+        for index in kept
+    ]
+
+
+def _sums_only(found: RunFacts) -> dict[str, Any]:
+    """ε towards somebody who sees sums only; information, never a promise."""
+    proposal = found.proposal
+    smallest = min((_smallest_sum(found, record) for record in found.committed), default=0)
+    honest = max(0, smallest - colluders(found, smallest))
+    steps = proposal.steps * len(found.records)
+    value = None
+    if steps:
+        history = [Segment(proposal.noise_multiplier, proposal.sample_rate, steps)]
+        value = words.sums_only(
+            history, proposal.delta, honest=honest, steps_per_round=proposal.steps
+        )
+    note = f"with {honest} honest agents in the smallest sum, equal noise and n_ref; not enforced"
+    if value is None:
+        note = "only defined for one local step per round"
+    return {"epsilon": value, "note": note}
+
+
+def _smallest_sum(found: RunFacts, record: RoundRecord) -> int:
+    """Agents in the smallest sum of a round: of several shards at least n_min, as each agent insists."""
+    alone = int(record.extra.get("shards", 1)) == 1
+    return len(record.survived) if alone else found.plan.secagg.n_min
+
+
+def colluders(found: RunFacts, size: int) -> int:
+    """How many of a sum's `size` agents the plan assumes to side with the coordinator."""
+    secagg = found.plan.secagg
+    return max(secagg.c_min, math.floor(size * secagg.gamma_ppm / 1_000_000))

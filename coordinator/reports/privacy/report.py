@@ -1,0 +1,208 @@
+"""The coordinator's privacy report of one run: what it asked for, saw and can know. No torch.
+
+What an agent really spent stands in that agent's own ledger. The figures here are what this run can
+have charged at most (coordinator.reports.facts) and, of agents whose owners allow it, what they attest
+over all runs: signed by them, not checkable by anybody else.
+"""
+
+import hashlib
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgeveil.coordinator.records.records import RoundRecord
+from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.reports.privacy.guarantee import colluders, guarantee
+from edgeveil.coordinator.reports.reading import run_facts
+from edgeveil.shared.base.clock import Clock
+from edgeveil.shared.base.errors import RefusalCode
+from edgeveil.shared.privacy.rdp import HIGHEST_ORDER, LOWEST_ORDER, Segment, epsilon
+from edgeveil.shared.privacy.report import words
+
+KIND = "edgeveil coordinator privacy report"
+OVER_BUDGET = {RefusalCode.BUDGET_EXHAUSTED, RefusalCode.BUDGET_WOULD_EXCEED}
+
+
+def read(home: Path, run_id: str | None, clock: Clock, *, quiet: bool = True) -> dict[str, Any]:
+    """The report of one run, or of the last.
+
+    Raises:
+        ConfigError: this home has no such run.
+    """
+    return build(run_facts(home, run_id, quiet=quiet), clock)
+
+
+def build(found: RunFacts, clock: Clock) -> dict[str, Any]:
+    now = datetime.fromtimestamp(int(clock.wall()), UTC).isoformat().replace("+00:00", "Z")
+    most = {agent: found.charged(agent) for agent in found.agents}
+    return {
+        "schema": words.SCHEMA,
+        "kind": KIND,
+        "run": found.run.run_id,
+        "identity": _identity(found, now),
+        "guarantee": guarantee(found, most),
+        "privacy_unit": _unit(),
+        "trust_model": _trust(found),
+        "mechanism": _mechanism(found),
+        "accounting": _accounting(found),
+        "not_covered": list(words.NOT_COVERED),
+        "agents": _agents(found, most),
+        "refusals": refusals(found.records),
+        "rounds": _rounds(found),
+        "utility": _utility(found),
+    }
+
+
+def refusals(records: Sequence[RoundRecord]) -> dict[str, int]:
+    """How often agents refused, by code."""
+    found: Counter[str] = Counter()
+    for record in records:
+        for reason in record.dropped_reasons.values():
+            kind, _, code = reason.partition(":")
+            if kind == "refused":
+                found[code] += 1
+    return dict(sorted(found.items()))
+
+
+def _identity(found: RunFacts, now: str) -> dict[str, Any]:
+    task = found.plan.task
+    return {
+        "run": found.run.run_id,
+        "task": {"id": task.id, "version": task.version, "hash": _task_hash(found)},
+        "plan_sha256": found.run.plan_hash,
+        "proposal_sha256": hashlib.sha256(found.proposal.to_json()).hexdigest(),
+        "software": f"edgeveil {version('edgeveil')}",
+        "time": now,
+    }
+
+
+def _task_hash(found: RunFacts) -> str | None:
+    """Of the newest attempt; None where no attempt recorded it."""
+    told = (record.extra.get("task_hash") for record in reversed(found.records))
+    return next((str(value) for value in told if value), None)
+
+
+def _unit() -> dict[str, Any]:
+    return {
+        "unit": "record",
+        "neighbours": words.NEIGHBOURS,
+        "records_per_person": "not limited",
+        "person_level": words.PERSON_LEVEL,
+        "across_agents": "records of different agents are disjoint, so the federation has the largest "
+        "of the agents' figures, not their sum; a person on several devices counts on each",
+        "treated_as_public": words.PUBLIC,
+    }
+
+
+def _trust(found: RunFacts) -> dict[str, Any]:
+    secagg = found.plan.secagg
+    assumed = colluders(found, secagg.n_min)
+    return {
+        "coordinator_sees": f"the sum of at least {secagg.n_min} devices' updates, each update hidden in "
+        "it, who takes part, when, and why somebody refuses (a code)",
+        "other_agents_see": "the new model of each round",
+        "users_of_the_model_see": "the model; what they do with it costs no further budget",
+        "secure_aggregation": {
+            "protocol": "secagg-v1",
+            "n_min": secagg.n_min,
+            "threshold": secagg.threshold(secagg.n_min),
+            "assumed_colluders": assumed,
+            "honest_floor": secagg.n_min - assumed,
+            "statistical_bits": secagg.sigma,
+        },
+        "secagg_lowers_epsilon": False,
+        "enforced_by": "every agent by its own policy and ledger; nothing here can raise its budget",
+    }
+
+
+def _mechanism(found: RunFacts) -> dict[str, Any]:
+    proposal = found.proposal
+    optimizer = str(proposal.optimizer)
+    if proposal.momentum:
+        optimizer += f", momentum {proposal.momentum:g}"
+    return {
+        "name": "Gaussian noise on the sum of clipped per-record gradients (DP-SGD), on each agent",
+        "noise_multiplier": proposal.noise_multiplier,
+        "sample_rate": proposal.sample_rate,
+        "steps_per_round": proposal.steps,
+        "clip_norm": proposal.clip_norm,
+        "learning_rate": proposal.learning_rate,
+        "optimizer": optimizer,
+        "average": proposal.average,
+        "rounds_planned": proposal.rounds,
+        "spare_rounds": found.plan.rounds.spare,
+        "gradient_mode": "each agent's own choice",
+        "noise_generator": "each agent's own, tested before its first training",
+        "arithmetic": "noise drawn and added in float64 on the agent, before anything is rounded or masked",
+        "empty_draws": "add noise and count like any step; no agent tells how many there were",
+        "sampling": "full" if proposal.sample_rate == 1 else "poisson, by each agent",
+    }
+
+
+def _accounting(found: RunFacts) -> dict[str, Any]:
+    proposal = found.proposal
+    planned = Segment(
+        proposal.noise_multiplier,
+        proposal.sample_rate,
+        proposal.steps * (proposal.rounds + found.plan.rounds.spare),
+    )
+    check = epsilon([planned], proposal.delta)[0]
+    return {
+        "accountant": "Rényi divergence at integer orders, closed form",
+        "version": f"edgeveil {version('edgeveil')}",
+        "composition": "filter at one order on each agent, charged before training, never refunded",
+        "orders": [LOWEST_ORDER, HIGHEST_ORDER],
+        "epsilon_of_plan_and_spare_rounds": check,
+        "within_epsilon_planned": check <= found.plan.training.epsilon * (1 + 1e-9),
+        "attempts": len(found.records),
+        "attempts_aborted": len(found.records) - len(found.committed),
+        "aborted_attempts_counted": "as charged for everybody asked who did not refuse at the offer; "
+        "an update that was sealed and never sent is masked again free, so it may be less",
+    }
+
+
+def _agents(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
+    out_of_budget: Counter[str] = Counter()
+    for record in found.records:
+        for agent, reason in record.dropped_reasons.items():
+            if reason.partition(":")[2] in OVER_BUDGET:
+                out_of_budget[agent] += 1
+    return {
+        "asked": len(found.agents),
+        "epsilon_at_most": max(most.values(), default=0.0),
+        "epsilon_median": statistics.median(most.values()) if most else 0.0,
+        "refused_for_budget": dict(sorted(out_of_budget.items())),
+    }
+
+
+def _rounds(found: RunFacts) -> list[dict[str, Any]]:
+    return [
+        {
+            "round": record.round,
+            "attempt": record.attempt,
+            "outcome": str(record.outcome),
+            "reason": record.reason,
+            "asked": len(record.selected),
+            "in_the_sum": len(record.survived),
+            "refused": sum(r.startswith("refused") for r in record.dropped_reasons.values()),
+            "result_hash": record.result_hash,
+            "context": record.extra.get("context"),
+        }
+        for record in found.records
+    ]
+
+
+def _utility(found: RunFacts) -> dict[str, Any]:
+    last = found.committed[-1] if found.committed else None
+    return {
+        "metrics_mode": "none: no score of an agent's data leaves it",
+        "metrics_charge": "none: nothing is sent, so nothing is charged",
+        "scores": dict(last.metrics) if last else {},
+        "scores_on": "the coordinator's own held-out data",
+        "sentence": f"{words.tier(found.epsilon_if_always_asked)}: at most epsilon "
+        f"{found.epsilon_if_always_asked:.3g} of this run at delta {found.proposal.delta:g}, per record",
+    }

@@ -1,0 +1,121 @@
+"""What a home holds of its runs, as the commands that only look and the reports read it."""
+
+import gc
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeveil.coordinator.plan.config import load_config
+from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run
+from edgeveil.coordinator.store.store import Store
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.files import write_atomic
+from edgeveil.shared.events.log import EventLine
+from edgeveil.shared.events.search import of_round
+from edgeveil.shared.pages.document import Language
+from edgeveil.shared.terminal.progress import progress
+
+if TYPE_CHECKING:
+    from edgeveil.coordinator.reports.facts import RunFacts
+
+
+def read_report(home: Path, run_id: str | None, *, last: int | None = None) -> dict[str, Any]:
+    """The report of one run, or of the last run; `last`: with the newest so many attempts alone."""
+    from edgeveil.coordinator.reports.summary import build  # noqa: PLC0415
+
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        run = store.run(run_id) if run_id is not None else store.last_run()
+        if run is None:
+            raise ConfigError(f"{home}: no run yet; start one with: coordinator run plan.toml")
+        records, folder = store.rounds(run.run_id, last=last), home / "runs" / run.run_id
+        if not any(record.outcome is Outcome.COMMITTED for record in records):
+            newest = store.last_committed(run.run_id)
+            records = records if newest is None else [newest, *records]
+        return build(run, records, folder, store.totals(run.run_id))
+
+
+def find_rounds(
+    home: Path, run_id: str | None, *, last: int | None, failed: bool
+) -> tuple[list[RoundRecord], int]:
+    """(records, how many there are in all)."""
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        if run_id is not None:
+            store.run(run_id)  # an unknown run is an error, not an empty table
+        counts = store.count_rounds(run_id)
+        known = counts.get("aborted", 0) if failed else sum(counts.values())
+        return store.rounds(run_id, last=last, failed=failed), known
+
+
+def each_round(
+    home: Path, run_id: str | None, *, last: int | None, failed: bool
+) -> Iterator[RoundRecord]:
+    """As find_rounds(), one after the other, so that a long history needs neither time nor memory first."""
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        if run_id is not None:
+            store.run(run_id)
+        yield from store.each_round(run_id, last=last, failed=failed)
+
+
+def any_run(home: Path) -> bool:
+    """Whether there was ever a run."""
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        return store.last_run() is not None
+
+
+def one_round(home: Path, run_id: str, number: int) -> tuple[list[RoundRecord], list[EventLine]]:
+    """Every attempt of one round, and what the run's event log still holds of it."""
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        run = _run(store, home, run_id)
+        records = store.rounds(run.run_id, number=number)
+    if not records:
+        raise ConfigError(f"run {run.run_id} has no finished attempt of round {number}")
+    path = home / "runs" / run.run_id / "events.jsonl"
+    return records, list(of_round(path, number))
+
+
+def two_reports(home: Path, first: str, second: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Without most of their rounds: what is compared are totals and the newest model."""
+    return read_report(home, first, last=1), read_report(home, second, last=1)
+
+
+def run_facts(home: Path, run_id: str | None, *, quiet: bool = True) -> "RunFacts":
+    """Every finished attempt of a run, by default of the last. For a process that ends soon."""
+    from edgeveil.coordinator.reports.facts import RunFacts  # noqa: PLC0415 - numpy only for figures
+
+    load_config(home)
+    with Store.open(home, read_only=True) as store:
+        run = _run(store, home, run_id)
+        known = sum(store.count_rounds(run.run_id).values())
+        with progress("reading rounds", known, quiet=quiet) as step:
+            records = store.rounds(run.run_id, step=step)
+        told = store.told_budgets()
+    gc.freeze()  # or what comes next spends most of its time on looking for garbage in the records
+    return RunFacts(run, records, told)
+
+
+def write_page(
+    home: Path, run_id: str | None, target: Path, language: Language, *, quiet: bool = True
+) -> str:
+    """Write the report of a run, by default of the last, as one HTML file; the run's id."""
+    from edgeveil.coordinator.reports.page import report_page  # noqa: PLC0415
+
+    found = run_facts(home, run_id, quiet=quiet)
+    page = report_page(found, language, made=time.time())
+    try:
+        write_atomic(target, page.encode())
+    except OSError as error:
+        raise ConfigError(f"{target}: cannot be written ({error.strerror})") from error
+    return found.run.run_id
+
+
+def _run(store: Store, home: Path, run_id: str | None) -> Run:
+    run = store.run(run_id) if run_id is not None else store.last_run()
+    if run is None:
+        raise ConfigError(f"{home}: no run yet; start one with: coordinator run plan.toml")
+    return run

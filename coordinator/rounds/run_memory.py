@@ -1,0 +1,60 @@
+"""What the finished attempts of a run teach the next one; rebuilt from round records at each start."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from edgeveil.coordinator.learning import judgement
+from edgeveil.coordinator.learning.judgement import Scored
+from edgeveil.coordinator.plan.derived import assumed_corrupt
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.records.records import RoundRecord
+from edgeveil.coordinator.rounds import pacing
+from edgeveil.coordinator.rounds.complaints import Complaints
+from edgeveil.coordinator.rounds.rollback import Restored
+from edgeveil.shared.base.errors import RunFailed, RunLost
+
+
+class RunMemory:
+    """`records` are the newest attempts, as many as pacing looks at; `scores` those of all rounds."""
+
+    def __init__(self, run_id: str, plan: Plan, records: Iterable[RoundRecord]) -> None:
+        self.records: list[RoundRecord] = []
+        self.scores: list[Scored] = []
+        self._run_id = run_id
+        self._metric = plan.evaluation.metric
+        self._complaints = Complaints(assumed_corrupt(plan))
+        self._restored = Restored(assumed_corrupt(plan))
+        for record in records:
+            self.hear(record.extra)
+            self.remember(record)
+
+    @property
+    def excluded(self) -> frozenset[str]:
+        """Agents, by name, that are asked no more in this run."""
+        return self._complaints.excluded
+
+    def hear(self, extra: Mapping[str, Any]) -> frozenset[str]:
+        """Take in what a round record says about suspects; who is excluded because of it."""
+        before = self._complaints.excluded
+        self._complaints.note((who, whom) for who, whom in extra.get("complaints", ()))
+        self._complaints.convict(extra.get("suspects", ()))
+        return self._complaints.excluded - before
+
+    def remember(self, record: RoundRecord) -> None:
+        """Take in a finished attempt that was heard already."""
+        self._restored.note(record)
+        self.records.append(record)
+        self.scores += judgement.scored([record], self._metric)
+        del self.records[: -pacing.KEPT]
+
+    def refuse_an_old_database(self) -> None:
+        """What agents know and this database does not cannot be caught up with by trying again.
+
+        Raises:
+            RunLost: agents have been at later rounds.
+            RunFailed: they hold a newer roster.
+        """
+        if lost := self._restored.run_is_lost(self._run_id):
+            raise RunLost(lost)
+        if old := self._restored.roster_is_old():
+            raise RunFailed(old)

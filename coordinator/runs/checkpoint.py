@@ -1,0 +1,114 @@
+"""The model of one round as one safetensors file: whole or absent, and checked when read.
+
+safetensors holds names, shapes and raw float32 values and no code; any tool that knows the format
+can open the file. Its SHA-256 goes into the round record, so a changed file is noticed.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as parse_tensors
+from safetensors.numpy import save as encode_tensors
+
+from edgeveil.shared.base.errors import ProtocolError, StateDamaged
+from edgeveil.shared.base.files import write_atomic
+from edgeveil.shared.vector.model_vector import (
+    MAX_PARAMETERS,
+    Vector,
+    check_tensors,
+    flatten,
+    unflatten,
+)
+from edgeveil.shared.wire.messages import Tensor
+
+MAX_HEADER = 1 << 20  # bytes of JSON at the start of a file
+MAX_FILE = 4 * MAX_PARAMETERS + MAX_HEADER + 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    vector: Vector  # (d,), tensors in ascending order of name
+    tensors: tuple[Tensor, ...]
+    metadata: Mapping[str, str]
+    sha256: str  # of the file, hex
+
+
+def save(
+    path: Path, vector: Vector, tensors: tuple[Tensor, ...], metadata: Mapping[str, str]
+) -> str:
+    """Write atomically and return the file's SHA-256 in hex; it is on disk when this returns."""
+    data = _canonical(encode_tensors(unflatten(vector, tensors), dict(metadata)))
+    write_atomic(path, data)
+    return hashlib.sha256(data).hexdigest()
+
+
+def load(path: Path, *, sha256: str | None = None) -> Checkpoint:
+    """Read a checkpoint; with `sha256` insist on exactly that file.
+
+    Raises:
+        StateDamaged: absent, too long, not safetensors, not finite float32, or another hash.
+    """
+    data = _read(path)
+    found = hashlib.sha256(data).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise StateDamaged(
+            f"{path}: this checkpoint has SHA-256 {found}, the record says {sha256}; "
+            "restore the file from a backup or roll back to an earlier round"
+        )
+    try:
+        arrays = parse_tensors(data)
+        metadata = _metadata(data)
+    except (SafetensorError, ValueError, KeyError, RecursionError) as error:
+        raise _damaged(path, f"not a readable safetensors file ({error})") from error
+    for name, array in arrays.items():
+        if array.dtype != np.float32 or not np.isfinite(array).all():
+            raise _damaged(path, f"tensor {name} is not finite float32")
+    tensors = tuple(Tensor(name, tuple(arrays[name].shape)) for name in sorted(arrays))
+    try:
+        check_tensors(tensors)
+    except ProtocolError as error:
+        raise _damaged(path, error.message) from error
+    return Checkpoint(flatten(arrays, tensors), tensors, metadata, found)
+
+
+def _canonical(data: bytes) -> bytes:
+    """The same file with its header sorted: the library writes metadata in random order, and equal
+    models should have equal hashes.
+    """
+    size = int.from_bytes(data[:8], "little")
+    text = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":"))
+    header = text.encode("ascii")
+    header += b" " * (-len(header) % 8)  # the format aligns the values to 8 bytes
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except OSError as error:
+        raise _damaged(path, f"cannot be read ({error.strerror})") from error
+    if len(data) > MAX_FILE:
+        raise _damaged(path, f"longer than the {MAX_FILE} bytes a checkpoint may have")
+    return data
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The `__metadata__` of a file that parse_tensors has accepted; the library itself reads it
+    only from a path.
+    """
+    size = int.from_bytes(data[:8], "little")
+    header: dict[str, dict[str, str]] = json.loads(data[8 : 8 + size])
+    return header.get("__metadata__", {})
+
+
+def _damaged(path: Path, what: str) -> StateDamaged:
+    return StateDamaged(
+        f"{path}: this checkpoint is damaged: {what}; "
+        "restore it from a backup or roll back to an earlier round"
+    )

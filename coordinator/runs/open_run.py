@@ -1,0 +1,39 @@
+"""A run that is being driven: what stays the same for all of its rounds, and where it stands."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.records.records import Evaluation
+from edgeveil.shared.tasks.spec import TaskSpec
+from edgeveil.shared.wire.messages import Tensor
+
+
+class Evaluate(Protocol):
+    def __call__(self, vector: NDArray[np.float32]) -> Evaluation:
+        """How a model does on the coordinator's held-out data."""
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """What stays the same for all rounds of one run."""
+
+    run_id: str
+    plan: Plan
+    task: TaskSpec
+    tensors: tuple[Tensor, ...]
+    folder: Path
+    evaluate: Evaluate | None
+
+
+@dataclass
+class Progress:
+    """Where the driver stands, for `coordinator status`."""
+
+    run: str | None = None
+    round: int | None = None
+    stage: str = "idle"

@@ -1,0 +1,102 @@
+"""A run's life outside its rounds: submitted, opened (fresh or from its last committed round), closed.
+
+Importing this module costs nothing heavy; opening a run imports torch for the model and the
+held-out evaluation.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from edgeveil.coordinator.learning import judgement
+from edgeveil.coordinator.plan.derived import secagg_params, training_plan
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.records.records import Run, RunState
+from edgeveil.coordinator.runs import checkpoint, run_files
+from edgeveil.coordinator.runs.learner import Learned
+from edgeveil.coordinator.runs.open_run import Evaluate, OpenRun
+from edgeveil.coordinator.store.store import Store
+from edgeveil.shared.base.errors import ConfigError, ProtocolError
+from edgeveil.shared.base.files import private_directory
+from edgeveil.shared.tasks import registry
+from edgeveil.shared.tasks.spec import TaskSpec
+
+UNFINISHED = (RunState.QUEUED, RunState.RUNNING, RunState.STOPPED, RunState.FAILED)
+
+
+def find_task(plan: Plan) -> TaskSpec:
+    """The installed task a plan names; raises ConfigError otherwise."""
+    try:
+        return registry.find(plan.task.id, plan.task.version)
+    except ProtocolError as error:
+        raise ConfigError(f"plan: task.id: {error.message}") from error
+
+
+def submit(store: Store, plan: Plan) -> tuple[Run, bool]:
+    """Queue a plan. The same plan continues its latest unfinished run; True when it is a new one."""
+    task = registry.load(find_task(plan))  # imports torch once; a wrong option is told at once
+    task.parse_options(plan.task.options)
+    _check_budget(plan)
+    text = plan.model_dump_json()
+    plan_hash = hashlib.sha256(text.encode()).hexdigest()
+    for run in reversed(store.runs()):
+        if run.state in UNFINISHED and _same(run, plan, plan_hash):
+            store.set_run_state(run.run_id, RunState.QUEUED)
+            return store.run(run.run_id), False
+    return store.create_run(text, plan_hash), True
+
+
+def _same(run: Run, plan: Plan, plan_hash: str) -> bool:
+    """Also when an older release, whose plans had fewer keys, stored the run."""
+    if run.plan_hash == plan_hash:
+        return True
+    try:
+        return Plan.model_validate_json(run.plan) == plan
+    except ValidationError:
+        return False
+
+
+def _check_budget(plan: Plan) -> None:
+    """Refuse a plan no budget can pay for before anybody is asked."""
+    try:
+        secagg_params(plan, training_plan(plan), parameters=1)
+    except ValueError as error:
+        raise ConfigError(f"plan: training: {error}") from error
+
+
+def open_run(
+    store: Store, home: Path, run: Run, *, quiet: bool = False
+) -> tuple[OpenRun, Learned, int]:
+    """The run, its newest committed model, and the number of the round that comes next.
+
+    Unless `quiet`, a terminal shows how far an evaluation got.
+
+    Raises:
+        ConfigError: the task or its options are unknown here.
+        DataError: the evaluation data cannot be used.
+        StateDamaged: the last checkpoint is not the one that was committed.
+    """
+    from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model  # noqa: PLC0415 - torch
+
+    plan = Plan.model_validate(json.loads(run.plan))
+    spec = find_task(plan)
+    task = registry.load(spec)
+    options = task.parse_options(plan.task.options)
+    folder = private_directory(home / "runs" / run.run_id)
+    vector, tensors = initial_model(task, options)
+    learned = Learned(vector)
+    last = store.last_committed(run.run_id)
+    if last is None:
+        metadata = {"run": run.run_id, "round": "0", "task": f"{spec.id} {spec.version}"}
+        checkpoint.save(folder / "round-0000.safetensors", vector, tensors, metadata)
+    else:
+        learned = run_files.load(folder, last, tensors)
+        scores = judgement.scored(store.rounds(run.run_id), plan.evaluation.metric)
+        run_files.link(folder, last.round, judgement.best(scores))
+    evaluate: Evaluate | None = None
+    if plan.evaluation.data is not None:
+        evaluate = Evaluator(task, options, plan.evaluation.data, quiet=quiet).examine
+    opened = OpenRun(run.run_id, plan, spec, tensors, folder, evaluate)
+    return opened, learned, 1 if last is None else last.round + 1

@@ -1,0 +1,54 @@
+"""How the other commands reach a running `coordinator serve`: HTTP over the Unix socket in its home."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from edgeveil.shared.base.errors import (
+    Busy,
+    ConfigError,
+    EdgeveilError,
+    EnrollmentError,
+    RunFailed,
+    StateDamaged,
+    TransportError,
+)
+from edgeveil.shared.base.exit_codes import ExitCode
+from edgeveil.shared.base.files import short_socket_path
+
+SOCKET = "admin.sock"
+_KINDS: dict[int, type[EdgeveilError]] = {
+    ExitCode.USAGE: ConfigError,
+    ExitCode.DAMAGED: StateDamaged,
+    ExitCode.TEMPORARY: Busy,
+    ExitCode.NOT_PERMITTED: EnrollmentError,
+}
+
+
+def call(home: Path, name: str, **arguments: Any) -> dict[str, Any] | None:
+    """Ask the running coordinator of `home`; None when none runs.
+
+    Raises:
+        EdgeveilError: the coordinator's own answer, as the kind its exit code names.
+        TransportError: it accepted the connection and did not answer.
+    """
+    path = home / SOCKET
+    if not path.exists():
+        return None
+    try:
+        with short_socket_path(path) as address:
+            transport = httpx.HTTPTransport(uds=address)
+            with httpx.Client(transport=transport, timeout=30.0, trust_env=False) as client:
+                answer = client.post(f"http://coordinator/{name}", json=arguments)
+    except httpx.ConnectError:
+        return None  # the socket of a process that was killed
+    except httpx.HTTPError as error:
+        raise TransportError(
+            f"{path}: the running coordinator does not answer ({error})"
+        ) from error
+    values: dict[str, Any] = answer.json()
+    if answer.status_code == httpx.codes.OK:
+        return values
+    kind = _KINDS.get(int(values.get("exit_code", ExitCode.BUG)), RunFailed)
+    raise kind(str(values.get("error", "the coordinator refused")))

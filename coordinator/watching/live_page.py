@@ -1,0 +1,162 @@
+"""The live page: where the coordinator stands, who is there, and the charts of the present run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from edgeveil.coordinator.records.records import Run
+from edgeveil.coordinator.reports.facts import STAGES, RunFacts, natural
+from edgeveil.coordinator.reports.page import attested, sections, state_word
+from edgeveil.coordinator.reports.words import Words
+from edgeveil.coordinator.watching.live import ANSWERED, WAITING, Now
+from edgeveil.shared.events.log import EventLine
+from edgeveil.shared.pages.document import REFRESH_S, Language, document
+from edgeveil.shared.pages.markup import Raw, facts, section, table
+from edgeveil.shared.pages.text import escape
+from edgeveil.shared.privacy.ledger.heads import ToldBudget
+
+SHOWN_RUNS = 20
+SHOWN_EVENTS = 15
+ROUTINE = ("agent.select", "agent.reply", "stage.start")  # shown by the parts above
+SHOWN_SECTIONS = ("quality", "participation", "privacy", "stages", "rounds")
+
+
+@dataclass(frozen=True)
+class View:
+    """`agents` as in `coordinator status`; `found`: the run under way, else the last; `at`: now.
+
+    `told`: what agents attest of their budgets, by name.
+    """
+
+    url: str
+    now: Now
+    agents: Sequence[Mapping[str, Any]]
+    found: RunFacts | None
+    runs: Sequence[Run]
+    at: float
+    told: Mapping[str, ToldBudget] = field(default_factory=dict)
+
+
+def run_sections(found: RunFacts, words: Words) -> str:
+    """The part of the page that changes only when an attempt ends; worth keeping."""
+    return "".join(html for anchor, _, html in sections(found, words) if anchor in SHOWN_SECTIONS)
+
+
+def live_page(view: View, charts: str, language: Language) -> str:
+    """`charts`: run_sections() of the view's run."""
+    words = Words(language)
+    other: Language = "zh" if language == "en" else "en"
+    name = "中文" if other == "zh" else "English"
+    links = (
+        f'<a href="?lang={other}" lang="{other}" hreflang="{other}">{name}</a>'
+        f'<a href="metrics">{escape(words("metrics_link"))}</a>'
+    )
+    body = (
+        f'<a class="skip" href="#main">{escape(words("skip"))}</a>'
+        f"<header><small>Edgeveil · {escape(words('live_title'))}</small><h1>{escape(view.url)}</h1>"
+        f'<p id="connection" class="bad" role="status" data-lost="{escape(words("connection_lost"))}"></p>'
+        f'<nav aria-label="{escape(words("contents"))}">{links}</nav></header>'
+        f'<main id="main">{_now(view, words)}{_agents(view, words)}{charts}'
+        f"{_runs(view, words, language)}{_events(view.now.recent, words)}</main>"
+        f"<footer><p>{escape(words('privacy_note'))}</p>"
+        f"<p>{escape(words('follows', s=REFRESH_S))}</p></footer>"
+    )
+    return document(language, f"{_headline(view, words)} · Edgeveil", body, live=True)
+
+
+def _headline(view: View, words: Words) -> str:
+    now = view.now
+    if not now.run:
+        return words("idle")
+    return f"{words('round')} {now.round} · {_doing(now, words)}"
+
+
+def _doing(now: Now, words: Words) -> str:
+    if now.waits_for:
+        return words("waiting_agents", have=now.waits_for.replace("-", " "))
+    if now.stage in STAGES:
+        return words(f"stage_{now.stage}")
+    return words(now.stage) if now.stage in {"committed", "aborted"} else now.stage or words("idle")
+
+
+def _now(view: View, words: Words) -> str:
+    now, found = view.now, view.found
+    values: dict[str, object] = {words("doing"): _doing(now, words)}
+    if found is not None:
+        run = found.run
+        values[words("run")] = run.run_id
+        values[words("state")] = state_word(str(run.state), words)
+        if run.reason:
+            values[words("reason")] = run.reason
+        done, count = len(found.committed), found.plan.rounds.count
+        standing = words("round_of", round=now.round if now.run else done, count=count)
+        values[words("round")] = standing
+    if now.parts:
+        values[words("attempt")] = now.attempt
+        values[words("answered")] = words("n_of_m", n=now.answered, m=now.taking_part)
+    return section("now", words("now"), facts(values), "" if found else words("no_runs"))
+
+
+def _agents(view: View, words: Words) -> str:
+    if not view.agents:
+        return section("agents", words("agents"), "", words("no_agents"))
+    rows = []
+    for agent in sorted(view.agents, key=lambda one: natural(str(one["name"]))):
+        state = str(agent["state"])
+        kind = "good" if state == "connected" else "warn"
+        shown = words(state) if state in words else state
+        rows.append(
+            [
+                agent["name"],
+                Raw(f'<span class="{kind}">{escape(shown)}</span>'),
+                _ago(agent["last_seen"], view.at, words),
+                _part(view.now.parts.get(str(agent["name"]), ""), words),
+                attested(view.told.get(str(agent["name"])), words),
+            ]
+        )
+    keys = ("agent", "state", "last_seen", "in_round", "attested")
+    headings = [words(key) for key in keys]
+    return section("agents", words("agents"), table(headings, rows, label=words("agents")))
+
+
+def _part(part: str, words: Words) -> str:
+    if part in {"", WAITING, ANSWERED}:
+        return {"": "–", WAITING: words("part_waiting"), ANSWERED: words("part_answered")}[part]
+    return words("part_left", reason=part)
+
+
+def _ago(seen: float | None, at: float, words: Words) -> str:
+    if seen is None:
+        return words("never")
+    seconds = max(0, int(at - seen))
+    return words("ago", s=seconds) if seconds < 120 else words("ago_min", m=seconds // 60)
+
+
+def _runs(view: View, words: Words, language: Language) -> str:
+    if not view.runs:
+        return ""
+    rows = []
+    for run in list(reversed(view.runs))[:SHOWN_RUNS]:
+        link = f'<a href="runs/{quote(run.run_id)}?lang={language}">{escape(run.run_id)}</a>'
+        created = datetime.fromtimestamp(run.created, tz=UTC).strftime("%Y-%m-%d %H:%M")
+        rows.append([Raw(link), state_word(str(run.state), words), created])
+    headings = [words("run"), words("state"), words("created")]
+    return section("runs", words("runs"), table(headings, rows, label=words("runs")))
+
+
+def _events(recent: Sequence[EventLine], words: Words) -> str:
+    told_of = [line for line in recent if line.event not in ROUTINE or line.level != "info"]
+    if not told_of:
+        return ""
+    rows = []
+    for line in list(reversed(told_of))[:SHOWN_EVENTS]:
+        clock = datetime.fromtimestamp(line.ts, tz=UTC).strftime("%H:%M:%S")
+        where = f"{line.round}.{line.attempt}" if line.round else "–"
+        told = " ".join(part for part in (line.stage, line.agent, line.reason) if part)
+        kind = {"warning": "warn", "error": "bad", "alarm": "bad"}.get(line.level, "")
+        event = Raw(f'<span class="{kind}">{escape(line.event)}</span>')
+        rows.append([clock, event, where, told or "–"])
+    headings = [words("time"), words("event"), words("round"), words("reason")]
+    return section("events", words("events"), table(headings, rows, label=words("events")))

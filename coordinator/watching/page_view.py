@@ -1,0 +1,63 @@
+"""What the page shows, gathered from the database and the running process; kept while nothing ends."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from edgeveil.coordinator.records.records import Run
+from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.reports.history import History
+from edgeveil.coordinator.reports.page import report_page
+from edgeveil.coordinator.reports.words import Words
+from edgeveil.coordinator.store.store import Store
+from edgeveil.coordinator.watching.live import Live
+from edgeveil.coordinator.watching.live_page import SHOWN_RUNS, View, live_page, run_sections
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.pages.document import Language
+
+Agents = Callable[[], Sequence[Mapping[str, Any]]]
+
+
+class Pages:
+    """Called from worker threads, one at a time."""
+
+    def __init__(self, url: str, store: Store, live: Live, agents: Agents) -> None:
+        self._url = url
+        self._store = store
+        self._live = live
+        self._agents = agents
+        self._history = History()
+        self._charts: tuple[object, str] = (None, "")
+        self._lock = threading.Lock()
+
+    def front(self, language: Language) -> str:
+        with self._lock:
+            now = self._live.now()
+            runs = self._store.runs()
+            found = self._facts(now.run, runs)
+            told = self._store.told_budgets()
+            shown = runs[-SHOWN_RUNS:]
+            view = View(self._url, now, self._agents(), found, shown, time.time(), told)
+            return live_page(view, self._drawn(found, language), language)
+
+    def run(self, run_id: str, language: Language) -> str | None:
+        """The report of one run; None when there is no such run."""
+        try:
+            run = self._store.run(run_id)
+        except ConfigError:
+            return None
+        with self._lock:
+            return report_page(self._history.of(self._store, run), language, made=time.time())
+
+    def _facts(self, running: str, runs: Sequence[Run]) -> RunFacts | None:
+        wanted = [run for run in runs if run.run_id == running] or list(runs[-1:])
+        return self._history.of(self._store, wanted[0]) if wanted else None
+
+    def _drawn(self, found: RunFacts | None, language: Language) -> str:
+        if found is None:
+            return ""
+        key = (found.run.run_id, len(found.records), language)
+        if self._charts[0] != key:
+            self._charts = (key, run_sections(found, Words(language)))
+        return self._charts[1]

@@ -1,0 +1,120 @@
+"""Everything that only watches `coordinator serve`: live state, metrics, page, lines on standard error.
+
+Events come in as they are written. Nothing here can hold up a round: a page that fails is a page
+that fails.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from edgeveil.coordinator.federation.certificates import expiry
+from edgeveil.coordinator.federation.membership import agents_of
+from edgeveil.coordinator.federation.tls import authority_path
+from edgeveil.coordinator.gateway.server import Gateway
+from edgeveil.coordinator.plan.config import CoordinatorConfig
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.records.records import RunState
+from edgeveil.coordinator.store.store import Store
+from edgeveil.coordinator.watching.live import Live
+from edgeveil.coordinator.watching.metrics import Metrics, Readings
+from edgeveil.coordinator.watching.page_server import PageAddress, dashboard
+from edgeveil.coordinator.watching.page_view import Pages
+from edgeveil.shared.events.log import EventLine
+from edgeveil.shared.pages.server import PageServer
+from edgeveil.shared.terminal.telling import show_event
+
+LEAST_AGENTS = 3  # needed when no run says otherwise
+
+
+class Lookout:
+    """take() from any thread; start() and stop() from the main one. `quiet` leaves the lines out."""
+
+    def __init__(
+        self,
+        home: Path,
+        config: CoordinatorConfig,
+        store: Store,
+        *,
+        quiet: bool,
+    ) -> None:
+        self._home = home
+        self._config = config
+        self._store = store
+        self._quiet = quiet
+        self._gateway: Gateway | None = None
+        self._alive: Callable[[], bool] = lambda: False
+        self._chain: Path | None = None
+        self._page: PageServer | None = None
+        self.live = Live()
+        self.metrics = Metrics(self._read)
+        store.watch_commits(self.metrics.committed)
+
+    @property
+    def url(self) -> str | None:
+        """Where the page is; None when it is off."""
+        return None if self._page is None else self._page.url
+
+    def take(self, line: EventLine) -> None:
+        self.live.take(line)
+        self.metrics.take(line)
+        if self._page is not None:
+            self._page.ring()
+        if not self._quiet:
+            show_event(line)
+
+    def start(
+        self, gateway: Gateway, alive: Callable[[], bool], tls: tuple[Path, Path] | None
+    ) -> None:
+        """Show the page; raises ConfigError when the operator's own address for it cannot be used."""
+        self._gateway, self._alive = gateway, alive
+        self._chain = tls[0] if tls is not None else None
+        address = PageAddress.of(self._config.page)
+        if address is None:
+            return
+        pages = Pages(
+            self._config.url,
+            self._store,
+            self.live,
+            lambda: agents_of(self._store, gateway.presence()),
+        )
+        self._page = dashboard(address, self._home, pages, self.metrics.render, tls)
+        self._page.start()
+
+    def stop(self) -> None:
+        if self._page is not None:
+            self._page.stop()
+
+    def _read(self) -> Readings:
+        gateway = self._gateway
+        if gateway is None:
+            raise RuntimeError("metrics are read once the gateway runs")
+        presence = gateway.presence()
+        signed = self._store.roster()
+        now = time.time()
+        return Readings(
+            agents={
+                "enrolled": len(self._store.members()),
+                "connected": sum(1 for seen in presence.values() if seen.connected),
+                "in_round": self.live.now().taking_part,
+            },
+            needed=self._needed(),
+            superlink_up=self._alive(),
+            certificate_s=self._certificate_left(now),
+            roster_s=None if signed is None else signed.roster.expires - now,
+            gateway=gateway.counts(),
+        )
+
+    def _needed(self) -> int:
+        waiting = (RunState.RUNNING, RunState.QUEUED, RunState.STOPPED)
+        runs = [run for run in self._store.runs() if run.state in waiting]
+        if not runs:
+            return LEAST_AGENTS
+        return max(Plan.model_validate_json(run.plan).rounds.minimum for run in runs)
+
+    def _certificate_left(self, now: float) -> float | None:
+        """Of the chain that is served and of the authority behind it, the one that ends first."""
+        if self._chain is None:
+            return None
+        authority = authority_path(self._home, self._config)
+        return min(expiry(self._chain), expiry(authority)) - now

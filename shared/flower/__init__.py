@@ -1,0 +1,3 @@
+"""Flower's records, objects and switches as both adapters use them."""
+
+__all__ = ["codec", "environment", "objects"]

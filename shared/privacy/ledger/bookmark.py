@@ -1,0 +1,139 @@
+"""A signed note on what a long ledger's first bytes add up to, so that opening it stays quick.
+
+Verifying every signature of 10,000 rounds takes seconds. A bookmark says: the first `size` bytes,
+whose SHA-256 is `sha256`, were verified record by record and amount to `state`. It is signed by the
+device's own key, like every record. Without one, or with a damaged one, everything is verified;
+`agent verify` never uses it.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Self
+
+from edgeveil.shared.base.errors import ProtocolError, RefusalCode
+from edgeveil.shared.privacy.ledger.state import Entry, LedgerState, Limits, Phase
+from edgeveil.shared.privacy.rdp import Segment
+from edgeveil.shared.wire.canonical import canon
+from edgeveil.shared.wire.identity import Signer, verify
+from edgeveil.shared.wire.messages import Attempt
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bookmark:
+    size: int  # bytes, up to and with the newline of record state.seq
+    sha256: bytes
+    state: LedgerState
+
+    def encode(self, signer: Signer) -> bytes:
+        body = json.dumps(_fields(self), sort_keys=True, separators=(",", ":")).encode("ascii")
+        signature = signer.sign(canon("ledger-bookmark", body))
+        return json.dumps({"body": body.decode("ascii"), "sig": signature.hex()}).encode("ascii")
+
+    @classmethod
+    def decode(cls, data: bytes, public: bytes) -> Self:
+        """Parse and verify; raises ProtocolError(LEDGER_CORRUPT)."""
+        try:
+            outer = json.loads(data)
+            body, signature = str(outer["body"]), bytes.fromhex(outer["sig"])
+            message = canon("ledger-bookmark", body.encode("ascii"))
+            verify(
+                public,
+                signature,
+                message,
+                code=RefusalCode.LEDGER_CORRUPT,
+                who="this device over its ledger bookmark",
+            )
+            fields = json.loads(body)
+            if fields["v"] != FORMAT:
+                raise ValueError(f"format {fields['v']}")
+            return cls(fields["size"], bytes.fromhex(fields["sha256"]), _state(fields["state"]))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ProtocolError(RefusalCode.LEDGER_CORRUPT, f"ledger bookmark: {error}") from error
+
+
+def digest(data: bytes | memoryview) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def _fields(mark: Bookmark) -> dict[str, Any]:
+    state = mark.state
+    return {
+        "v": FORMAT,
+        "size": mark.size,
+        "sha256": mark.sha256.hex(),
+        "state": {
+            "dataset_id": state.dataset_id,
+            "unit": state.unit,
+            "n_ref": state.n_ref,
+            "alpha": state.alpha,
+            "epsilon_max": state.limits.epsilon_max.hex(),
+            "delta": state.limits.delta.hex(),
+            "cap": state.limits.cap.hex(),
+            "policy": state.limits.policy_json,
+            "seq": state.seq,
+            "hash": state.hash.hex(),
+            "sig": state.sig.hex(),
+            "history": [[s.noise_multiplier.hex(), s.sample_rate.hex(), s.steps] for s in state.history],
+            "rdp_spent": state.rdp_spent.hex(),
+            "rounds_charged": state.rounds_charged,
+            "resets": state.resets,
+            "current": None if state.current is None else _entry_fields(state.current),
+            "last_attempts": {
+                run: [attempt.round, attempt.attempt]
+                for run, attempt in state.last_attempts.items()
+            },
+            "anchors": sorted(state.anchors),
+        },
+    }  # fmt: skip
+
+
+def _entry_fields(entry: Entry) -> dict[str, Any]:
+    return {
+        "attempt": [entry.attempt.run_id, entry.attempt.round, entry.attempt.attempt],
+        "phase": entry.phase.value,
+        "steps": entry.steps,
+        "task_hash": entry.task_hash.hex(),
+        "model_hash": entry.model_hash.hex(),
+        "plan_hash": entry.plan_hash.hex(),
+        "blob_sha256": entry.blob_sha256.hex(),
+        "ctx": entry.ctx.hex(),
+    }
+
+
+def _state(raw: dict[str, Any]) -> LedgerState:
+    real = float.fromhex
+    return LedgerState(
+        dataset_id=raw["dataset_id"],
+        unit=raw["unit"],
+        n_ref=raw["n_ref"],
+        alpha=raw["alpha"],
+        limits=Limits(
+            real(raw["epsilon_max"]), real(raw["delta"]), real(raw["cap"]), raw["policy"]
+        ),
+        seq=raw["seq"],
+        hash=bytes.fromhex(raw["hash"]),
+        sig=bytes.fromhex(raw["sig"]),
+        history=tuple(Segment(real(sigma), real(q), steps) for sigma, q, steps in raw["history"]),
+        rdp_spent=real(raw["rdp_spent"]),
+        rounds_charged=raw["rounds_charged"],
+        resets=raw["resets"],
+        current=None if raw["current"] is None else _entry(raw["current"]),
+        last_attempts={run: Attempt(run, *last) for run, last in raw["last_attempts"].items()},
+        anchors=frozenset(raw["anchors"]),
+    )
+
+
+def _entry(raw: dict[str, Any]) -> Entry:
+    return Entry(
+        Attempt(*raw["attempt"]),
+        Phase(raw["phase"]),
+        raw["steps"],
+        bytes.fromhex(raw["task_hash"]),
+        bytes.fromhex(raw["model_hash"]),
+        bytes.fromhex(raw["plan_hash"]),
+        bytes.fromhex(raw["blob_sha256"]),
+        bytes.fromhex(raw["ctx"]),
+    )

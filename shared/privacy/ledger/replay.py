@@ -1,0 +1,187 @@
+"""From records to LedgerState: which record may follow which, every claimed figure recomputed."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from edgeveil.shared.privacy.filter import cap
+from edgeveil.shared.privacy.ledger.records import Fault, Kind, LedgerDamaged, Record
+from edgeveil.shared.privacy.ledger.state import Entry, LedgerState, Limits, Phase, policy_hash
+from edgeveil.shared.privacy.rdp import ORDERS, Segment, merge, to_epsilon
+from edgeveil.shared.wire.messages import Attempt
+
+TOLERANCE = 1e-9  # relative; another platform's logarithm may differ in the last digits
+
+
+def replay(records: Iterable[Record]) -> LedgerState:
+    """Fold verified records (shared.privacy.ledger.records.read_records) into the state.
+
+    Raises:
+        LedgerDamaged: no records, or at the first one that is not legal.
+    """
+    state: LedgerState | None = None
+    for record in records:
+        state = opened(record) if state is None else advance(state, record)
+    if state is None:
+        raise LedgerDamaged(Fault.CHAIN, 1, "the ledger is empty")
+    return state
+
+
+def advance(state: LedgerState, record: Record) -> LedgerState:
+    """The state with `record` appended.
+
+    Raises:
+        LedgerDamaged: the record may not follow, or its figures are not the recomputed ones.
+    """
+    if record.text("dataset_id") != state.dataset_id:
+        raise LedgerDamaged(Fault.ORDER, record.seq, "it belongs to another dataset")
+    try:
+        changed = CHANGES[record.kind](state, record)
+    except ValueError as error:
+        raise LedgerDamaged(Fault.ARITHMETIC, record.seq, str(error)) from error
+    return replace(changed, seq=record.seq, hash=record.hash, sig=record.sig)
+
+
+def opened(record: Record) -> LedgerState:
+    """The state of a ledger of this one `open` record."""
+    if record.kind is not Kind.OPEN:
+        raise LedgerDamaged(Fault.ORDER, record.seq, "a ledger starts with an open record")
+    alpha, n_ref = record.number("alpha"), record.number("n_ref")
+    if alpha not in ORDERS or n_ref < 1:
+        raise LedgerDamaged(Fault.ARITHMETIC, record.seq, "alpha or n_ref is out of range")
+    return LedgerState(
+        dataset_id=record.text("dataset_id"),
+        unit=record.text("unit"),
+        n_ref=n_ref,
+        alpha=alpha,
+        limits=_limits(record, alpha),
+        seq=record.seq,
+        hash=record.hash,
+        sig=record.sig,
+    )
+
+
+def attempt_of(record: Record) -> Attempt:
+    return Attempt(record.text("run_id"), record.number("round"), record.number("attempt"))
+
+
+def _limits(record: Record, alpha: int) -> Limits:
+    policy = record.text("policy")
+    if record.text("policy_hash") != policy_hash(policy).hex():
+        raise LedgerDamaged(Fault.ARITHMETIC, record.seq, "policy_hash is not that of its policy")
+    limits = Limits(record.real("epsilon_max"), record.real("delta"), record.real("cap"), policy)
+    _equal(record, "cap", cap(limits.epsilon_max, limits.delta, alpha))
+    return limits
+
+
+def _equal(record: Record, name: str, expected: float) -> None:
+    if not math.isclose(record.real(name), expected, rel_tol=TOLERANCE, abs_tol=1e-15):
+        raise LedgerDamaged(
+            Fault.ARITHMETIC,
+            record.seq,
+            f"{name} is {record.real(name):.9g}, recomputed {expected:.9g}",
+        )
+
+
+def _out_of_order(record: Record, why: str) -> LedgerDamaged:
+    return LedgerDamaged(Fault.ORDER, record.seq, f"a {record.kind} record {why}")
+
+
+def _reserve(state: LedgerState, record: Record) -> LedgerState:
+    attempt = attempt_of(record)
+    last = state.last_attempts.get(attempt.run_id)
+    if last is not None and attempt <= last:
+        raise _out_of_order(record, f"for {attempt} follows one for {last}")
+    segment = Segment(record.real("sigma"), record.real("q"), record.number("steps_planned"))
+    history = merge([*state.history, segment])
+    step = state.rdp_step(segment.noise_multiplier, segment.sample_rate)
+    spent = state.rdp_spent + segment.steps * step
+    _equal(record, "rdp_step", step)
+    _equal(record, "rdp_spent", spent)
+    _equal(record, "epsilon_enforced", to_epsilon(spent, state.alpha, state.delta))
+    if not state.admits(segment):
+        raise LedgerDamaged(
+            Fault.BUDGET, record.seq, f"spends {spent:.9g} of a cap of {state.cap:.9g}"
+        )
+    entry = Entry(
+        attempt,
+        Phase.RESERVED,
+        segment.steps,
+        bytes.fromhex(record.text("task_hash")),
+        bytes.fromhex(record.text("model_hash")),
+        bytes.fromhex(record.text("plan_hash")),
+    )
+    return replace(
+        state,
+        history=history,
+        rdp_spent=spent,
+        rounds_charged=state.rounds_charged + 1,
+        current=entry,
+        last_attempts={**state.last_attempts, attempt.run_id: attempt},
+    )
+
+
+def _seal(state: LedgerState, record: Record) -> LedgerState:
+    entry = state.current
+    if entry is None or entry.phase is not Phase.RESERVED or attempt_of(record) != entry.attempt:
+        raise _out_of_order(record, "needs an open reservation of the same attempt")
+    if not 0 <= record.number("steps_done") <= entry.steps:
+        raise LedgerDamaged(Fault.ARITHMETIC, record.seq, "more steps done than reserved")
+    blob = bytes.fromhex(record.text("blob_sha256"))
+    return replace(state, current=replace(entry, phase=Phase.SEALED, blob_sha256=blob))
+
+
+def _submit(state: LedgerState, record: Record) -> LedgerState:
+    """The attempt may be a later one of the same round: the same sealed update, masked afresh."""
+    entry, attempt = state.current, attempt_of(record)
+    if entry is None or entry.phase is not Phase.SEALED:
+        raise _out_of_order(record, "needs a sealed update that was never submitted")
+    same_round = (attempt.run_id, attempt.round) == (entry.attempt.run_id, entry.attempt.round)
+    if not same_round or attempt < entry.attempt:
+        raise _out_of_order(record, f"for {attempt} follows a seal for {entry.attempt}")
+    if record.text("blob_sha256") != entry.blob_sha256.hex():
+        raise _out_of_order(record, "names another update than the sealed one")
+    ctx = bytes.fromhex(record.text("ctx"))
+    return replace(
+        state,
+        current=replace(entry, phase=Phase.SUBMITTED, attempt=attempt, ctx=ctx),
+        last_attempts={**state.last_attempts, attempt.run_id: attempt},
+    )
+
+
+def _ack(state: LedgerState, record: Record) -> LedgerState:
+    entry = state.current
+    if entry is None or entry.phase is not Phase.SUBMITTED or attempt_of(record) != entry.attempt:
+        raise _out_of_order(record, "needs a submitted update of the same attempt")
+    return replace(state, current=replace(entry, phase=Phase.DONE))
+
+
+def _policy(state: LedgerState, record: Record) -> LedgerState:
+    return replace(state, limits=_limits(record, state.alpha))
+
+
+def _reset(state: LedgerState, _record: Record) -> LedgerState:
+    """The owner's explicit decision to start counting again; reports show how often."""
+    return replace(state, history=(), rdp_spent=0.0, current=None, resets=state.resets + 1)
+
+
+def _anchor(state: LedgerState, record: Record) -> LedgerState:
+    if record.number("echo_seq") > state.seq:
+        raise _out_of_order(record, "anchors a head this ledger had not reached")
+    return replace(state, anchors=state.anchors | {record.text("run_id")})
+
+
+def _open_again(_state: LedgerState, record: Record) -> LedgerState:
+    raise _out_of_order(record, "stands only at the start")
+
+
+CHANGES: dict[Kind, Callable[[LedgerState, Record], LedgerState]] = {
+    Kind.OPEN: _open_again,
+    Kind.RESERVE: _reserve,
+    Kind.SEAL: _seal,
+    Kind.SUBMIT: _submit,
+    Kind.ACK: _ack,
+    Kind.POLICY: _policy,
+    Kind.RESET: _reset,
+    Kind.ANCHOR: _anchor,
+}

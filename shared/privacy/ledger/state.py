@@ -1,0 +1,109 @@
+"""What a ledger adds up to: the budget and its use, the newest reservation, the head. No files.
+
+The newest reservation is the only one that can still be sealed or submitted; older ones only count.
+Nothing is ever refunded.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from edgeveil.shared.privacy.filter import admits, steps_left
+from edgeveil.shared.privacy.rdp import Segment, epsilon, rdp_step, to_epsilon
+from edgeveil.shared.wire.canonical import canon
+from edgeveil.shared.wire.messages import Attempt
+
+
+class Phase(IntEnum):
+    """How far the newest reservation came."""
+
+    RESERVED = 1
+    SEALED = 2
+    SUBMITTED = 3
+    DONE = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One reservation. `attempt` is the newest under which its update was used."""
+
+    attempt: Attempt
+    phase: Phase
+    steps: int
+    task_hash: bytes
+    model_hash: bytes
+    plan_hash: bytes
+    blob_sha256: bytes = b""
+    ctx: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The owner's budget as last chained; `cap` is its worth in divergence at alpha."""
+
+    epsilon_max: float
+    delta: float
+    cap: float
+    policy_json: str
+
+
+def policy_hash(policy_json: str) -> bytes:
+    return hashlib.sha256(canon("policy", policy_json.encode("ascii"))).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerState:
+    """Everything a decision may depend on; shared.privacy.ledger.replay makes each from the one before."""
+
+    dataset_id: str
+    unit: str
+    n_ref: int
+    alpha: int
+    limits: Limits
+    seq: int
+    hash: bytes
+    sig: bytes
+    history: tuple[Segment, ...] = ()
+    rdp_spent: float = 0.0  # at alpha, since the last reset
+    rounds_charged: int = 0
+    resets: int = 0
+    current: Entry | None = None
+    last_attempts: Mapping[str, Attempt] = field(default_factory=dict)  # by run_id
+    anchors: frozenset[str] = frozenset()  # run_ids whose echo matched
+
+    @property
+    def epsilon_max(self) -> float:
+        return self.limits.epsilon_max
+
+    @property
+    def delta(self) -> float:
+        return self.limits.delta
+
+    @property
+    def cap(self) -> float:
+        return self.limits.cap
+
+    @property
+    def epsilon_spent(self) -> float:
+        """The minimum over orders 2..256: for reports, not for decisions."""
+        return epsilon(self.history, self.delta)[0]
+
+    @property
+    def epsilon_enforced(self) -> float:
+        return to_epsilon(self.rdp_spent, self.alpha, self.delta) if self.history else 0.0
+
+    @property
+    def share_spent(self) -> float:
+        """rdp_spent/cap in 0..1; what a budget bar shows. A cap of 0 or less counts as all spent."""
+        return min(1.0, self.rdp_spent / self.cap) if self.cap > 0 else 1.0
+
+    def rdp_step(self, noise_multiplier: float, sample_rate: float) -> float:
+        return rdp_step(noise_multiplier, sample_rate, self.alpha)
+
+    def admits(self, segment: Segment) -> bool:
+        step = self.rdp_step(segment.noise_multiplier, segment.sample_rate)
+        return admits(self.rdp_spent, segment.steps * step, self.cap)
+
+    def steps_left(self, noise_multiplier: float, sample_rate: float) -> int:
+        return steps_left(self.rdp_spent, self.rdp_step(noise_multiplier, sample_rate), self.cap)

@@ -1,0 +1,3 @@
+"""Figures from counts that add up over batches, agents and rounds."""
+
+__all__ = ["classification"]

@@ -1,0 +1,53 @@
+"""What stays the same through a client session: parameters, roster, identity, randomness."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from edgeveil.shared.secagg.agreement.cohort import Sets, agent_id
+from edgeveil.shared.secagg.primitives.errors import Code, Refused
+from edgeveil.shared.secagg.primitives.parameters import Params
+
+
+class Signer(Protocol):
+    """An Ed25519 identity: 32 public bytes, 64-byte signatures."""
+
+    @property
+    def public(self) -> bytes: ...
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What stays the same through a session."""
+
+    ctx: bytes
+    params: Params
+    members: Mapping[bytes, bytes] = field(repr=False)
+    signer: Signer = field(repr=False)
+    random: Callable[[int], bytes] = field(repr=False)
+    own: bytes = b""
+
+    @classmethod
+    def of(
+        cls,
+        ctx: bytes,
+        params: Params,
+        members: Mapping[bytes, bytes],
+        signer: Signer,
+        random: Callable[[int], bytes],
+    ) -> "Settings":
+        """Raise Refused(NOT_MEMBER) unless the roster holds our id with our key."""
+        own = agent_id(signer.public)
+        if members.get(own) != signer.public:
+            raise Refused(Code.NOT_MEMBER, "the roster does not hold this agent with its key")
+        return cls(ctx, params, members, signer, random, own)
+
+    def check_size(self, members: Sets, name: str) -> None:
+        """Raise Refused(COHORT_TOO_SMALL): n_min holds on U1, U2 and U3 alike."""
+        if len(members) < self.params.n_min:
+            raise Refused(
+                Code.COHORT_TOO_SMALL,
+                f"{name} has {len(members)} members, at least {self.params.n_min} are due",
+            )

@@ -1,0 +1,43 @@
+"""What a process says on standard error while it works: text on a terminal, JSON lines anywhere else.
+
+Events keep the fields of the log. A sentence is {"ts", "level", "event": "notice", "message"}; it is for
+whoever runs this process, and is never sent.
+"""
+
+import contextlib
+import json
+import sys
+import time
+from typing import Any
+
+from edgeveil.shared.events.log import EventLine
+from edgeveil.shared.events.tail import as_text
+from edgeveil.shared.pages.text import plain
+from edgeveil.shared.terminal.console import stderr
+
+MOST_SAID = 2000  # characters of one sentence
+ROUTINE = ("agent.select", "agent.reply", "stage.start")  # too many to read along
+
+
+def say(sentence: str, *, level: str = "info") -> None:
+    if stderr.is_terminal:
+        clock = time.strftime("%H:%M:%S")
+        stderr.print(f"{clock}  {plain(sentence, MOST_SAID)}", markup=False)
+    else:
+        now = int(time.time() * 1000) / 1000
+        _write_line({"ts": now, "level": level, "event": "notice", "message": sentence})
+
+
+def show_event(line: EventLine) -> None:
+    """On a terminal only the main events; anywhere else all of them."""
+    if not stderr.is_terminal:
+        _write_line(line.as_json())
+    elif line.event not in ROUTINE or line.level != "info":
+        stderr.print(as_text(line))
+
+
+def _write_line(values: dict[str, Any]) -> None:
+    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    with contextlib.suppress(OSError):  # nobody reads it any more; the work goes on
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()

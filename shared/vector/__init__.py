@@ -1,0 +1,3 @@
+"""The model as one vector of floats, and as the bounded integers that are masked."""
+
+__all__ = ["model_vector", "quantization"]

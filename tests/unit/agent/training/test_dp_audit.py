@@ -1,0 +1,186 @@
+"""Canary audit of the real trainer: what an observer of the update can infer stays below the claim.
+
+Planted faults must raise the alarm, or the audit would prove nothing.
+"""
+
+import json
+import math
+
+import dp_bench as bench
+import numpy as np
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+
+from edgeveil.agent.cli.app import app
+from edgeveil.agent.training import audit as audits
+from edgeveil.agent.training.audit import audit
+from edgeveil.agent.training.canaries import AuditedTask, traces, with_canaries
+from edgeveil.agent.training.engines import gradients
+from edgeveil.agent.training.engines import optimizer as secure
+from edgeveil.agent.training.noise import gaussian
+from edgeveil.agent.training.training import train
+from edgeveil.shared.privacy.audit import judge, lower_bound, p_value
+from edgeveil.shared.tasks import registry
+from edgeveil.shared.tasks.spec import Examples
+
+CANARIES, STEPS, DELTA = 5000, 4, 1e-5
+TASK = registry.load(registry.find("image-classification", "1.0.0"))
+OPTIONS = TASK.parse_options({"variant": "linear", "height": 8, "width": 8})
+
+
+@pytest.fixture(scope="module")
+def records():
+    random = np.random.default_rng(1)
+    inputs = random.normal(size=(50, 65)).astype(np.float32)
+    return Examples(inputs, random.integers(0, 10, 50), OPTIONS.class_names)
+
+
+def run(records, canaries=CANARIES):
+    return audit(TASK, OPTIONS, records, canaries=canaries, steps=STEPS, delta=DELTA)
+
+
+def plant(monkeypatch, factor):
+    monkeypatch.setattr(secure, "gaussian", lambda count, std: gaussian(count, std * factor))
+
+
+def test_an_honest_engine_stays_below_the_claim(records):
+    found = run(records)
+    assert found.passed
+    assert found.bound.epsilon < found.claimed
+    assert found.sharp.mu == pytest.approx(found.sharp.expected, abs=0.15)
+
+
+@pytest.mark.parametrize("factor", [0.0, 1 / 5], ids=["off", "a fifth"])
+def test_far_too_little_noise_lifts_the_bound_above_the_claim(monkeypatch, records, factor):
+    plant(monkeypatch, factor)
+    found = run(records)
+    assert found.bound.epsilon > found.claimed
+    assert not found.passed
+
+
+@pytest.mark.parametrize("factor", [0.0, 1 / 3, 1 / 1.5], ids=["off", "a third", "two thirds"])
+def test_too_little_noise_raises_the_alarm(monkeypatch, records, factor):
+    plant(monkeypatch, factor)
+    found = run(records)
+    assert (found.alarms, found.runs) == (3, 3)
+    assert not found.passed
+
+
+def test_missing_clipping_raises_the_alarm(monkeypatch, records):
+    monkeypatch.setattr(secure, "MARGIN", 2.0)
+    monkeypatch.setattr(gradients, "MARGIN", 2.0)
+    assert not run(records).passed
+
+
+def test_one_alarm_by_chance_is_looked_at_again(monkeypatch, records):
+    honest = audits._run
+    calls = []
+
+    def first_alarms(audited, options, *rest):
+        evidence, mode = honest(audited, options, *rest)
+        calls.append(evidence)
+        planted = len(calls) == 2  # the first at the sharper setting
+        return type(evidence)(**{**bench_fields(evidence), "alarm": planted}), mode
+
+    monkeypatch.setattr(audits, "_run", first_alarms)
+    found = run(records)
+    assert (found.alarms, found.runs) == (1, 3)
+    assert found.passed
+
+
+def bench_fields(evidence):
+    return {name: getattr(evidence, name) for name in type(evidence).__slots__}
+
+
+@pytest.mark.parametrize("variant", ["fixed", "cnn"])
+def test_the_tasks_of_the_catalogue_can_be_audited(variant):
+    name = "feature-head" if variant == "fixed" else "image-classification"
+    task = registry.load(registry.find(name, "1.0.0"))
+    options = task.parse_options({"variant": variant, "height": 8, "width": 8})
+    shape = (1, 8, 8) if variant == "cnn" else (task.tensors(options)[0].shape[1],)
+    inputs = np.random.default_rng(2).normal(size=(20, *shape)).astype(np.float32)
+    real = Examples(inputs, np.zeros(20, np.int64), options.class_names)
+    assert audit(task, options, real, canaries=500, steps=2, delta=DELTA).passed
+
+
+def test_a_canary_moves_its_own_weight_by_the_clip_norm_and_a_record_none(monkeypatch, records):
+    monkeypatch.setattr(secure, "gaussian", lambda count, _std: np.zeros(count))
+    included = np.array([True, False, True, False])
+    audited = AuditedTask(TASK, (65,), 4)
+    tensors = audited.tensors(OPTIONS)
+    start = np.zeros(sum(math.prod(t.shape) for t in tensors), np.float32)
+    plan = bench.plan(steps=1, clip_norm=0.5, learning_rate=1.0)
+    result = train(audited, OPTIONS, with_canaries(records, included), start, tensors, plan, 100)
+    moved = traces(result.update, tensors)
+    assert moved == pytest.approx([0.005 * secure.MARGIN, 0, 0.005 * secure.MARGIN, 0], abs=1e-9)
+    plain = train(TASK, OPTIONS, records, start[:650], TASK.tensors(OPTIONS), plan, 100)
+    rest = np.delete(result.update, np.arange(4))
+    assert np.allclose(rest, plain.update, atol=1e-7), "real records learn as without canaries"
+
+
+def test_the_owners_records_are_not_changed(records):
+    before = records.inputs.copy()
+    with_canaries(records, np.ones(5, dtype=bool))
+    assert np.array_equal(records.inputs, before)
+
+
+@pytest.mark.parametrize("right", [0, 1, 50, 99, 100])
+@pytest.mark.parametrize("epsilon", [0.0, 1.0, 3.0])
+def test_the_p_value_is_the_published_formula(right, epsilon):
+    rate, guesses = 1 / (1 + math.exp(-epsilon)), 100
+    tail = stats.binom.sf(right - 1, guesses, rate)
+    lost = [
+        (stats.binom.cdf(right - 1, guesses, rate) - stats.binom.cdf(right - i - 1, guesses, rate))
+        / i
+        for i in range(1, right + 1)
+    ]
+    expected = tail + 2 * 1000 * DELTA * max(lost, default=0.0)
+    assert p_value(epsilon, right, guesses, 1000, DELTA) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_bound_of_perfect_guesses_is_far_above_any_claim_and_of_blind_ones_zero():
+    assert lower_bound(1000, 1000, 5000, DELTA) > 4
+    assert lower_bound(500, 1000, 5000, DELTA) == 0
+    included = np.arange(CANARIES) % 2 == 0
+    found = judge(included, included.astype(float), sigma=1.0, steps=1, delta=DELTA)
+    assert found.alarm
+    assert found.epsilon > 4
+
+
+@pytest.fixture
+def data(tmp_path):
+    random = np.random.default_rng(3)
+    path = tmp_path / "data.npz"
+    np.savez(path, X=random.integers(0, 255, (40, 28, 28), dtype=np.uint8), y=np.arange(40) % 10)
+    return path
+
+
+def command(data, tmp_path, *flags):
+    arguments = [
+        "audit",
+        "--home",
+        str(tmp_path),
+        "--data",
+        str(data),
+        "--canaries",
+        "1000",
+        *flags,
+    ]
+    return CliRunner().invoke(app, arguments)
+
+
+def test_the_command_prints_the_bound_beside_the_claim(data, tmp_path):
+    result = command(data, tmp_path, "--json")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["epsilon_lower_bound"] < found["epsilon_claimed"] == 1.0
+    assert found["records"] == 40
+    assert not (tmp_path / "ledger").exists()
+
+
+def test_the_command_catches_an_engine_without_noise(data, tmp_path, monkeypatch):
+    plant(monkeypatch, 0.0)
+    result = command(data, tmp_path)
+    assert result.exit_code == 7
+    assert "do not train with this installation" in result.stdout

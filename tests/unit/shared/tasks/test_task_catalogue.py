@@ -1,0 +1,253 @@
+import ast
+import dataclasses
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from catalogue_bench import VARIANTS, grey_digits, task_and_options, write_npz
+from torch import nn
+
+from edgeveil.shared.base.errors import ConfigError, ProtocolError, RefusalCode, StateDamaged
+from edgeveil.shared.tasks import registry, spec
+from edgeveil.shared.tasks.modules import read_vector, trainable, write_vector
+from edgeveil.shared.vector import model_vector as parameters
+
+EACH = pytest.mark.parametrize(("task_id", "variant", "size"), VARIANTS)
+
+
+@EACH
+def test_every_variant_has_the_documented_number_of_parameters(task_id, variant, size):
+    task, options = task_and_options(task_id, variant)
+    tensors = task.tensors(options)
+    parameters.check_tensors(tensors)
+    assert parameters.count(tensors) == size
+    assert tensors == trainable(task.build(options))
+
+
+def test_the_default_variants_are_the_ones_tested_here():
+    tested = {(task_id, variant) for task_id, variant, _ in VARIANTS}
+    for entry in registry.catalogue():
+        task = registry.load(entry)
+        assert (entry.id, task.parse_options({}).variant) in tested
+
+
+@EACH
+def test_initial_weights_are_the_same_everywhere_and_leave_the_random_state_alone(
+    task_id, variant, size
+):
+    task, options = task_and_options(task_id, variant)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = read_vector(task.build(options), task.tensors(options))
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(2)
+    second = read_vector(task.build(options), task.tensors(options))
+    assert np.isfinite(first).all()
+    assert first.tobytes() == second.tobytes()
+    assert first.any() == (variant == "cnn")  # the linear heads start at zero
+
+
+@EACH
+def test_a_written_vector_is_read_back_bit_for_bit(task_id, variant, size):
+    task, options = task_and_options(task_id, variant)
+    module, tensors = task.build(options), task.tensors(options)
+    vector = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    write_vector(module, vector, tensors)
+    assert read_vector(module, tensors).tobytes() == vector.tobytes()
+
+
+@EACH
+def test_the_gradient_of_a_record_does_not_depend_on_its_batch(task_id, variant, size, tmp_path):
+    task, options = task_and_options(task_id, variant)
+    module = _trained_a_little(task, options, size)
+    inputs, targets = _examples(task, options, tmp_path)
+    alone = _summed_gradient(task, module, inputs[:1], targets[:1])
+    for company in ([1, 2, 3], [4, 5, 6, 7, 8]):
+        rest = _summed_gradient(task, module, inputs[company], targets[company])
+        together = _summed_gradient(task, module, inputs[[0, *company]], targets[[0, *company]])
+        error = torch.linalg.norm(together - rest - alone) / torch.linalg.norm(alone)
+        assert error < 1e-4
+
+
+@EACH
+def test_no_variant_has_buffers_batch_statistics_or_operations_in_place(task_id, variant, size):
+    task, options = task_and_options(task_id, variant)
+    module = task.build(options)
+    assert not list(module.buffers())
+    assert all(parameter.requires_grad for parameter in module.parameters())
+    for part in module.modules():
+        assert not isinstance(part, nn.modules.batchnorm._BatchNorm)
+        assert not getattr(part, "inplace", False)
+
+
+@EACH
+def test_an_empty_batch_has_a_loss_per_record_and_a_zero_gradient(task_id, variant, size, tmp_path):
+    task, options = task_and_options(task_id, variant)
+    inputs, targets = _examples(task, options, tmp_path)
+    gradient = _summed_gradient(task, task.build(options), inputs[:0], targets[:0])
+    assert not gradient.any()
+
+
+@EACH
+def test_criterion_tells_its_reduction_and_gives_one_value_per_record(
+    task_id, variant, size, tmp_path
+):
+    task, options = task_and_options(task_id, variant)
+    inputs, targets = _examples(task, options, tmp_path)
+    outputs = task.build(options)(inputs)
+    each = task.criterion("none")(outputs, targets)
+    assert task.criterion("none").reduction == "none"
+    assert each.shape == targets.shape
+    assert torch.isclose(task.criterion("mean")(outputs, targets), each.mean())
+
+
+@EACH
+def test_confusion_counts_of_batches_add_up_to_the_pooled_ones(task_id, variant, size, tmp_path):
+    task, options = task_and_options(task_id, variant)
+    inputs, targets = _examples(task, options, tmp_path)
+    outputs = _trained_a_little(task, options, size)(inputs).detach()
+    pooled = task.confusion(outputs, targets)
+    pieces = [task.confusion(outputs[i::3], targets[i::3]) for i in range(3)]
+    assert pooled.dtype == np.int64
+    assert pooled.tobytes() == sum(pieces).tobytes()
+    assert pooled.sum() == len(targets)
+    assert pooled.sum(axis=1).tolist() == torch.bincount(targets, minlength=10).tolist()
+
+
+def test_output_that_is_not_a_number_is_counted_and_not_hidden():
+    task, _ = task_and_options("feature-head", "fixed")
+    outputs = torch.full((3, 10), torch.nan)
+    assert task.confusion(outputs, torch.tensor([1, 2, 3])).sum() == 3
+
+
+@EACH
+def test_the_signature_names_input_classes_and_preprocessing(task_id, variant, size):
+    task, options = task_and_options(task_id, variant, classes=2, labels="cat,dog", width=32)
+    found = task.signature(options)
+    assert found["classes"] == ["cat", "dog"]
+    assert (found["input"]["height"], found["input"]["width"]) == (28, 32)
+    assert found["preprocessing"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "fault"),
+    [
+        ({"variant": "huge"}, "options.variant"),
+        ({"classes": 1}, "options.classes"),
+        ({"classes": True}, "options.classes"),
+        ({"classes": "10"}, "options.classes"),
+        ({"height": 30}, "options.height"),
+        ({"width": 100_000}, "options.width"),
+        ({"depth": 3}, "options.depth"),
+        ({"labels": "a,b"}, "labels names 2 classes, not 10"),
+        ({"classes": 2, "labels": "a,a"}, "named twice"),
+        ({"classes": 2, "labels": "a,../b"}, "cannot be the name"),
+        ({"classes": 2, "labels": "a,.b"}, "cannot be the name"),
+        ({"classes": 2, "labels": "a,"}, "cannot be the name"),
+    ],
+)
+def test_refuses_options_outside_the_schema(raw, fault):
+    for entry in registry.catalogue():
+        with pytest.raises(ConfigError, match=fault) as caught:
+            registry.load(entry).parse_options(raw)
+        assert entry.id in str(caught.value)
+
+
+def test_names_every_wrong_option_at_once():
+    task, _ = task_and_options("feature-head", "fixed")
+    with pytest.raises(ConfigError, match=r"options\.classes.*options\.depth"):
+        task.parse_options({"classes": 0, "depth": 3})
+
+
+def test_refuses_a_task_that_is_not_installed():
+    for task_id, version in [("feature-head", "1.0.1"), ("detection", "1.0.0"), ("", "")]:
+        with pytest.raises(ProtocolError, match=r"feature-head 1\.0\.0") as caught:
+            registry.find(task_id, version)
+        assert caught.value.code is RefusalCode.TASK_UNKNOWN
+
+
+def test_refuses_a_module_that_implements_another_task():
+    stranger = dataclasses.replace(registry.find("feature-head", "1.0.0"), version="9.0.0")
+    with pytest.raises(StateDamaged, match="reinstall"):
+        registry.load(stranger)
+
+
+def test_one_changed_byte_in_any_declared_file_makes_another_task(tmp_path, monkeypatch):
+    copy = tmp_path / "shared"
+    shutil.copytree(spec.PACKAGE, copy)
+    monkeypatch.setattr(spec, "PACKAGE", copy)
+    for entry in registry.catalogue():
+        spec._code_hash.cache_clear()
+        original = entry.task_hash()
+        for name in entry.files:
+            content = (copy / name).read_bytes()
+            (copy / name).write_bytes(content + b"\n")
+            spec._code_hash.cache_clear()
+            assert entry.task_hash() != original, name
+            (copy / name).write_bytes(content)
+        spec._code_hash.cache_clear()
+        assert entry.task_hash() == original
+    spec._code_hash.cache_clear()
+
+
+def test_tasks_declare_every_file_that_decides_what_they_compute():
+    for entry in registry.catalogue():
+        needed = _computing_imports(entry.module)
+        assert needed <= set(entry.files), entry.id
+        assert len(set(entry.files)) == len(entry.files)
+
+
+def test_finding_and_hashing_a_task_does_not_import_torch():
+    code = (
+        "import sys; from edgeveil.shared.tasks import registry\n"
+        "[entry.task_hash() for entry in registry.catalogue()]\n"
+        "assert not {'torch', 'torchvision', 'opacus', 'PIL'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _examples(task, options, folder):
+    pixels, labels = grey_digits(20)
+    loaded = task.load(write_npz(folder / "data.npz", X=pixels, y=labels), options)
+    return torch.from_numpy(loaded.inputs), torch.from_numpy(loaded.targets)
+
+
+def _trained_a_little(task, options, size):
+    module = task.build(options)
+    vector = np.random.default_rng(3).normal(scale=0.1, size=size).astype(np.float32)
+    write_vector(module, vector, task.tensors(options))
+    return module
+
+
+def _summed_gradient(task, module, inputs, targets):
+    loss = task.criterion("none")(module(inputs), targets).sum()
+    gradients = torch.autograd.grad(loss, list(module.parameters()))
+    return torch.cat([gradient.flatten() for gradient in gradients]).double()
+
+
+def _computing_imports(module):
+    """Files of shared.data, shared.tasks and shared.scores.classification that `module` reaches by imports."""
+    plumbing = {"edgeveil.shared.tasks.spec", "edgeveil.shared.tasks.registry"}
+    found, pending = set(), [module]
+    while pending:
+        name = pending.pop()
+        file = name.removeprefix("shared.").replace(".", "/") + ".py"
+        known = name.startswith(
+            (
+                "edgeveil.shared.data.",
+                "edgeveil.shared.tasks.",
+                "edgeveil.shared.scores.classification",
+            )
+        )
+        if not known or name in plumbing or file in found or not (spec.PACKAGE / file).is_file():
+            continue
+        found.add(file)
+        for node in ast.walk(ast.parse((spec.PACKAGE / file).read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                pending += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                pending += [alias.name for alias in node.names]
+    return found
