@@ -104,7 +104,7 @@ def train(gate: Gate, seed: int, quiet: bool, mix: float | None = None) -> dict[
         "epsilon_spent": max(budget.epsilon_spent for budget in budgets),
         "rounds": {budget.rounds for budget in budgets}.pop(),
         "verified": verdicts == {0},
-        "noise_multiplier": driver._training.noise_multiplier,  # noqa: SLF001 - what was proposed
+        "noise_multiplier": driver._training._plan.noise_multiplier,  # noqa: SLF001 - what was proposed
         "seconds": round(time.monotonic() - began, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
     }

@@ -1,6 +1,7 @@
 """What stays the same while an agent runs: its home, its pins, its owner's policy and data."""
 
 import contextlib
+import logging
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +25,9 @@ from edgeveil.shared.wire.plan import TrainingPlan
 if TYPE_CHECKING:
     from edgeveil.agent.training.engines.gradients import GradientMode
     from edgeveil.agent.training.training import TrainingResult
+
+
+log = logging.getLogger("edgeveil.agent")
 
 
 class Trainer(Protocol):
@@ -87,6 +91,11 @@ class Device:
         None  # seconds a record of the ledger took to the disk
     )
     progress: Watch = progress
+
+    def tell(self, notice: str) -> None:
+        """A warning for the owner, in their log and on their terminal."""
+        log.warning("%s", notice)
+        self.on_status(notice)
 
     def note(
         self,

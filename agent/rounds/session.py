@@ -9,18 +9,13 @@ import errno
 import logging
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgeveil.agent.home.notices import clipped, consent, small_cohort
+from edgeveil.agent.home.notices import consent, small_cohort
 from edgeveil.agent.home.refusals import RefusalCounts
-from edgeveil.agent.ledger.guard import Reservation, precheck
 from edgeveil.agent.ledger.reading import LEDGER, check_never_opened
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.rounds.device import Device
 from edgeveil.agent.rounds.offer import CheckedOffer, check_offer
-from edgeveil.agent.rounds.upload import from_blob, saturated, to_blob, vector_lanes
-from edgeveil.agent.rounds.variates import Variates
+from edgeveil.agent.rounds.work import Training, Work
 from edgeveil.shared.base.errors import (
     Busy,
     DataError,
@@ -32,13 +27,10 @@ from edgeveil.shared.base.errors import (
     StorageFailed,
 )
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
-from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.events.log import Event
 from edgeveil.shared.secagg.client.session import ClientSession
 from edgeveil.shared.secagg.primitives.canonical import u64
 from edgeveil.shared.secagg.primitives.errors import SecaggError
-from edgeveil.shared.secagg.primitives.ring import Lanes
-from edgeveil.shared.tasks.spec import Examples
 from edgeveil.shared.wire.messages import (
     VERSIONS,
     Attempt,
@@ -78,11 +70,11 @@ class Session:
         self._device = device
         self._ledger: LedgerStore | None = None
         self._open: _Open | None = None
-        self._variates = Variates(device.ledger_folder)
+        self._work: Work = Training(device)
         self._refusals = RefusalCounts(device.home.path)
         self._noted = ""  # the run whose small cohorts the owner has been told about
         for notice in consent(device.policy.secagg.allow_two):
-            self._tell(notice)
+            device.tell(notice)
         device.home.check_ledgers_kept()
         if (device.ledger_folder / LEDGER).exists():
             self._ledger = self._open_ledger(n_ref=1)  # ignored: fixed when the ledger was made
@@ -168,24 +160,15 @@ class Session:
         last = device.home.last_attempt(request.attempt.run_id)
         if last is not None and request.attempt <= last:
             raise ProtocolError(RefusalCode.ROUND_REPLAY, f"{request.attempt} is not after {last}")
-        device.may_train()
-        trainer = device.trainer()
+        self._work.ready()
         ledger = self._ledger or self._open_ledger(
             device.policy.declared_size(device.shelf.count())
         )
         self._ledger = ledger
         ledger.check_echo(offer.ledger_echo, request.attempt.run_id)
-        reservation = precheck(
-            offer.proposal, device.policy, ledger.state, pinned=device.pinned.coordinator_public
-        )
-        examples = self._examples(offer, ledger)
-        trainer.check_trainable(
-            offer.task, offer.options, examples, modes=device.policy.gradient_modes
-        )
+        reservation = self._work.admit(offer, ledger)
         self._note_cohort(offer)
-        blob = self._update(offer, reservation, examples, ledger)
-        if offer.variate is not None:
-            self._variates.keep(request.attempt.run_id, blob)
+        sealed = self._work.seal(offer, reservation, ledger)
         failpoint(Failpoint.AGENT_ADVANCE_BEFORE)
         device.home.advance(request.attempt)
         failpoint(Failpoint.AGENT_ADVANCE_AFTER)
@@ -195,72 +178,12 @@ class Session:
             members=offer.roster.members,
             signer=device.signer,
             policy=device.policy.client_policy(),
-            vector=self._lanes(offer, blob),
+            vector=self._work.vector(offer, sealed),
         )
         accept = RoundAccept(secagg.advert(), ledger.head(), offer.version).encode()
         expires = device.clock.monotonic() + LIFETIME_S
         self._open = _Open(request, request.attempt, offer.ctx, secagg, ledger, accept, expires)
         return accept
-
-    def _examples(self, offer: CheckedOffer, ledger: LedgerStore) -> Examples:
-        """The records, read only after everything public was checked and only if they fit in memory."""
-        wanted = offer.options.values_per_record * ledger.state.n_ref
-        if wanted > MAX_VALUES:
-            raise PolicyRefusal(
-                RefusalCode.POLICY_TASK,
-                f"the task's options ask for {wanted} values in memory, at most {MAX_VALUES}",
-            )
-        return self._device.shelf.load(offer.task, offer.options)
-
-    def _update(
-        self, offer: CheckedOffer, reservation: Reservation, examples: Examples, ledger: LedgerStore
-    ) -> bytes:
-        """The sealed update: an unsubmitted one of the same question again, or a freshly charged one."""
-        attempt = offer.proposal.attempt
-        blob = ledger.sealed_blob(reservation)
-        if blob is not None:
-            self._device.on_status(f"round {attempt.round}: masking the sealed update again")
-            return blob
-        ledger.reserve(reservation)
-        plan = offer.proposal.plan
-        self._device.on_status(
-            f"round {attempt.round} of {plan.rounds}: training, {plan.steps} steps"
-        )
-        failpoint(Failpoint.AGENT_TRAIN_BEFORE)
-        started = self._device.clock.monotonic()
-        with self._device.progress(f"round {attempt.round}: training", plan.steps) as step:
-            result = self._device.trainer().train(
-                offer.task,
-                offer.options,
-                examples,
-                offer.model,
-                offer.tensors,
-                plan,
-                ledger.state.n_ref,
-                modes=self._device.policy.gradient_modes,
-                progress=lambda _done, _planned: step(1),
-                bend=self._bend(offer),
-            )
-        failpoint(Failpoint.AGENT_TRAIN_AFTER)
-        took = round((self._device.clock.monotonic() - started) * 1000)
-        self._device.note(Event.UPDATE_TRAIN, attempt, stage=Stage.ROUND, dur_ms=took)
-        blob = to_blob(result.update)
-        ledger.seal(attempt, blob, steps_done=result.steps, gradient_mode=result.gradient_mode)
-        return blob
-
-    def _bend(self, offer: CheckedOffer) -> NDArray[np.float32] | None:
-        """What this agent's control variate makes of the offered one, if the plan has them."""
-        if offer.variate is None:
-            return None
-        return self._variates.bend(offer.proposal.attempt.run_id, offer.variate)
-
-    def _lanes(self, offer: CheckedOffer, blob: bytes) -> Lanes:
-        """The integers to mask; how many values were clipped is told to the owner and to nobody else."""
-        update = from_blob(blob)
-        number = offer.proposal.attempt.round
-        for notice in clipped(saturated(update, offer.params), update.size):
-            self._tell(f"round {number}: {notice}")
-        return vector_lanes(update, offer.params)
 
     def _note_cohort(self, offer: CheckedOffer) -> None:
         """Once per run: what a sum of so few agents hides and survives."""
@@ -268,11 +191,7 @@ class Session:
         if run_id != self._noted:
             self._noted = run_id
             for notice in small_cohort(offer.params):
-                self._tell(f"run {run_id}: {notice}")
-
-    def _tell(self, notice: str) -> None:
-        log.warning("%s", notice)
-        self._device.on_status(notice)
+                self._device.tell(f"run {run_id}: {notice}")
 
     def _submit(self, request: Request, current: _Open) -> Reply:
         """M3: the ledger knows before the masked vector leaves; asked again, the same bytes leave."""

@@ -7,10 +7,11 @@ or at its deadline if the quorum holds; otherwise the attempt aborts with a reas
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from edgeveil.coordinator.machine.drop_reasons import DropReason, common_refusal, told
+from edgeveil.coordinator.machine.machine import Abort, Action, Finish, Send
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.secagg.primitives.errors import Aborted, Code, PeerFault
 from edgeveil.shared.secagg.server.stages import (
@@ -69,32 +70,6 @@ NEXT_STAGE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Ask these agents; `bodies` is empty for ROUND, whose offers the driver composes."""
-
-    stage: Stage
-    agents: tuple[bytes, ...]
-    bodies: Mapping[bytes, bytes]
-    deadline_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    result: Result
-
-
-@dataclass(frozen=True, slots=True)
-class Abort:
-    """`reason` is a code of the protocol, for the event log and the exit message."""
-
-    reason: str
-    detail: str
-
-
-Action = Send | Finish | Abort
-
-
 @dataclass(slots=True)
 class RoundMachine:
     """Drive with start(), then reply()/refused()/lost()/tick(); stop after Finish or Abort.
@@ -113,6 +88,7 @@ class RoundMachine:
     answer_seconds: dict[str, float] = field(default_factory=dict)  # of each stage's last answer
     complaints: dict[bytes, bytes] = field(default_factory=dict)
     suspects: frozenset[bytes] = frozenset()
+    results: tuple[Result, ...] = ()
     done: bool = False
     _collecting: Collecting = field(init=False)
     _answered: set[bytes] = field(default_factory=set)
@@ -226,7 +202,7 @@ class RoundMachine:
                 self.suspects = frozenset([error.agent])
             return self._abort(error.code, str(error))
         if isinstance(following, Result):
-            self.done = True
+            self.done, self.results = True, (following,)
             return [Finish(following)]
         self._collecting = following
         self._enter(NEXT_STAGE[self.stage], now)

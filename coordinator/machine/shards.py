@@ -7,8 +7,9 @@ agents are in them. An aborted shard costs its own agents the round and nobody e
 
 from collections.abc import Callable, Iterable, Sequence
 
-from edgeveil.coordinator.machine.attempt import Abort, Action, Finish, RoundMachine
+from edgeveil.coordinator.machine.attempt import RoundMachine
 from edgeveil.coordinator.machine.drop_reasons import DropReason
+from edgeveil.coordinator.machine.machine import Abort, Action, Finish
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.secagg.agreement.result import Result
 from edgeveil.shared.secagg.agreement.sharding import combine

@@ -8,8 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from edgeveil.coordinator.machine.attempt import Abort, Action, Finish, RoundMachine, Send
-from edgeveil.coordinator.machine.shards import ShardedMachine
+from edgeveil.coordinator.machine.machine import Abort, Action, Finish, Machine, Send
 from edgeveil.coordinator.machine.transport import Incoming, Transport
 from edgeveil.coordinator.rounds.pacing import waves
 from edgeveil.coordinator.rounds.proposal import Proposal
@@ -20,6 +19,7 @@ from edgeveil.shared.events.log import Event, EventLog, Level
 from edgeveil.shared.privacy.ledger.heads import SignedHead
 from edgeveil.shared.secagg.server.stages import Result
 from edgeveil.shared.wire.messages import (
+    Attempt,
     MaskedAccept,
     Reply,
     Request,
@@ -53,6 +53,34 @@ class Surroundings:
     note_head: Callable[[bytes, SignedHead], None]
     housekeeping: Callable[[], None]
 
+    def tell(
+        self,
+        event: Event,
+        attempt: Attempt,
+        *,
+        level: Level = "info",
+        stage: Stage | None = None,
+        agent: str = "",
+        reason: str = "",
+        dur_ms: int | None = None,
+        size: int = 0,
+        sync: bool = False,
+    ) -> None:
+        """One line of the run's event log."""
+        self.events.emit(
+            event,
+            level=level,
+            run=attempt.run_id,
+            round=attempt.round,
+            attempt=attempt.attempt,
+            stage=stage.name.lower() if stage else "",
+            agent=agent,
+            reason=reason,
+            dur_ms=dur_ms,
+            size=size,
+            sync=sync,
+        )
+
 
 class AttemptRunner:
     """Use once: execute() returns how the attempt ended."""
@@ -60,7 +88,7 @@ class AttemptRunner:
     def __init__(
         self,
         proposal: Proposal,
-        machine: RoundMachine | ShardedMachine,
+        machine: Machine,
         heads: Mapping[bytes, bytes],
         around: Surroundings,
     ) -> None:
@@ -103,7 +131,7 @@ class AttemptRunner:
             return []
         if action.stage not in self._started:
             self._started[action.stage] = self._now()
-            self._log(Event.STAGE_START, stage=action.stage)
+            self._around.tell(Event.STAGE_START, self.proposal.attempt, stage=action.stage)
         failpoint(Failpoint[f"COORDINATOR_STAGE_{action.stage.name}"])
         if action.stage is Stage.ROUND:
             (_, now), *later = waves(action.agents)
@@ -171,10 +199,11 @@ class AttemptRunner:
         """How long the answer took to come and how large it was; both follow from public numbers."""
         self._reached[agent] = reply.stage
         waited = self._now() - self._started.get(reply.stage, self._now())
-        self._log(
+        self._around.tell(
             Event.AGENT_REPLY,
+            self.proposal.attempt,
             stage=reply.stage,
-            agent=agent,
+            agent=self._around.names[agent],
             dur_ms=round(waited * 1000),
             size=len(reply.body) + len(reply.bulk or b""),
         )
@@ -211,44 +240,23 @@ class AttemptRunner:
         for agent, reason in self.machine.dropped.items():
             if agent not in self._reported:
                 self._reported.add(agent)
-                self._log(
+                self._around.tell(
                     Event.AGENT_DROP,
+                    self.proposal.attempt,
                     level="warning",
                     stage=self._missed(agent),
-                    agent=agent,
+                    agent=self._around.names[agent],
                     reason=reason,
                 )
         for stage, seconds in self.machine.stage_seconds.items():
             if stage not in self._finished:
                 self._finished.add(stage)
-                self._log(
-                    Event.STAGE_FINISH, stage=Stage[stage.upper()], dur_ms=round(seconds * 1000)
+                self._around.tell(
+                    Event.STAGE_FINISH,
+                    self.proposal.attempt,
+                    stage=Stage[stage.upper()],
+                    dur_ms=round(seconds * 1000),
                 )
-
-    def _log(
-        self,
-        event: Event,
-        *,
-        level: Level = "info",
-        stage: Stage | None = None,
-        agent: bytes | None = None,
-        reason: str = "",
-        dur_ms: int | None = None,
-        size: int = 0,
-    ) -> None:
-        attempt = self.proposal.attempt
-        self._around.events.emit(
-            event,
-            level=level,
-            run=attempt.run_id,
-            round=attempt.round,
-            attempt=attempt.attempt,
-            stage=stage.name.lower() if stage else "",
-            agent=self._around.names[agent] if agent else "",
-            reason=reason,
-            dur_ms=dur_ms,
-            size=size,
-        )
 
     def _now(self) -> float:
         return self._around.clock.monotonic()

@@ -37,3 +37,6 @@ class Progress:
     run: str | None = None
     round: int | None = None
     stage: str = "idle"
+
+    def stand(self, number: int, stage: str) -> None:
+        self.round, self.stage = number, stage

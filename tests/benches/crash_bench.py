@@ -213,7 +213,7 @@ class World:
             progress=Progress(),
         )
         # Back-off and waiting cost wall time and prove nothing here.
-        self.driver._pause = self.driver._selection._pause = lambda _seconds: None
+        self.driver._pause = self.driver._sums._selection._pause = lambda _seconds: None
         self.first = first
 
     def work(self):

@@ -21,6 +21,7 @@ from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import EnrolledAgent, RunState
 from edgeveil.coordinator.rounds.attempt_runner import Surroundings
 from edgeveil.coordinator.rounds.driver import Driver
+from edgeveil.coordinator.rounds.sums import machine_for, shards_of
 from edgeveil.coordinator.runs.open_run import Progress
 from edgeveil.coordinator.runs.runs import open_run, submit
 from edgeveil.coordinator.store.store import Store
@@ -248,3 +249,13 @@ class Federation:
         members = {agent_id(home.identity().public): home.identity().public for home in self.homes}
         roster = Roster(federation_id(self.federation.public), 1, now, now + 86_400, members)
         self.store.save_roster(SignedRoster.sign(roster, self.federation))
+
+
+def proposal_of(driver, attempt, selected):
+    """What this driver would propose to these agents in that attempt."""
+    shards = shards_of(attempt, selected, driver.run.plan)
+    return driver._training.propose(attempt, driver._sums._roster(), shards)
+
+
+def machine_of(driver, proposal):
+    return machine_for(proposal, driver.run.plan, driver._memory.records)

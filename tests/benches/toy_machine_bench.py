@@ -11,7 +11,8 @@ from types import SimpleNamespace
 from secagg_bench import params
 
 from edgeveil.coordinator.machine import attempt as rounds
-from edgeveil.coordinator.machine.attempt import Abort, Deadlines, Finish, RoundMachine, Send
+from edgeveil.coordinator.machine.attempt import Deadlines, RoundMachine
+from edgeveil.coordinator.machine.machine import Abort, Finish, Send
 from edgeveil.shared.secagg.agreement.cohort import Cohort
 from edgeveil.shared.secagg.agreement.result import Result
 from edgeveil.shared.secagg.primitives.errors import Aborted, Infeasible

@@ -15,9 +15,9 @@ from crash_bench import World
 from forks_bench import end_with
 from promises_bench import violations
 
-import edgeveil.agent.rounds.session as session_module
-import edgeveil.coordinator.rounds.driver as driver_module
 from edgeveil.agent.home.home import AgentHome
+from edgeveil.agent.rounds import work
+from edgeveil.coordinator.rounds import training_round
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base import failpoints
 from edgeveil.shared.base.failpoints import Crash, Failpoint
@@ -27,7 +27,7 @@ RUN_SECONDS = 120.0  # a life takes one; an alarm ends what hangs
 
 def tap(world):
     """Let the witness see vectors, sums and commits; for the life of this (child) process."""
-    lanes, averaged = session_module.vector_lanes, driver_module.mean_update
+    lanes, averaged = work.vector_lanes, training_round.mean_update
     advance = AgentHome.advance
     current = {}
 
@@ -49,7 +49,7 @@ def tap(world):
         current["sum"] = [int(lane) for lane in result.lanes]
         return averaged(result, params)
 
-    session_module.vector_lanes, driver_module.mean_update = keep_lanes, keep_sum
+    work.vector_lanes, training_round.mean_update = keep_lanes, keep_sum
     AgentHome.advance = keep_attempt
     record = Store.record_round
 
@@ -64,7 +64,7 @@ def tap(world):
 
     def undo():
         unwatch()
-        session_module.vector_lanes, driver_module.mean_update = lanes, averaged
+        work.vector_lanes, training_round.mean_update = lanes, averaged
         AgentHome.advance, Store.record_round = advance, record
 
     return undo

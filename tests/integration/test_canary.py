@@ -55,12 +55,13 @@ def trained(tmp_path_factory):
     for home in federation.homes:
         session = federation.sessions[home.pinned().agent_id]
         journal = EventLog(home.path / JOURNAL)
-        session._device = replace(session._device, journal=journal)
+        session._device = session._work._device = replace(session._device, journal=journal)
     driver, first = federation.driver(plan_for(4, evaluation__data=str(federation.test)))
     run_folder = folder / driver.run.run_id
     run_folder.mkdir(parents=True, exist_ok=True)
     federation.events = EventLog(run_folder / "events.jsonl", watch=live.take)
-    driver._around = replace(driver._around, events=federation.events)
+    around = replace(driver._around, events=federation.events)
+    driver._around = driver._sums._around = driver._training._around = around
     driver._complete(first)
     faulty = federation.sessions[federation.id_of("agent-4")]
 

@@ -51,7 +51,7 @@ def test_two_rounds_train_charge_and_commit(federation):
     saved = checkpoint.load(
         driver.run.folder / "round-0002.safetensors", sha256=records[1].model_sha256
     )
-    assert np.array_equal(saved.vector, driver.model)
+    assert np.array_equal(saved.vector, driver.learned.model)
     for home in federation.homes:
         budget = read_budget(home.path)
         assert budget.rounds == 2
@@ -60,26 +60,26 @@ def test_two_rounds_train_charge_and_commit(federation):
 
 
 def test_the_sum_is_that_of_the_quantised_plain_updates_bit_for_bit(federation, monkeypatch):
-    import edgeveil.agent.rounds.session as session_module
+    from edgeveil.agent.rounds import work
 
     lanes = []
-    original = session_module.vector_lanes
+    original = work.vector_lanes
 
     def keep(update, params):
         lanes.append(original(update, params))
         return lanes[-1]
 
     sums = []
-    import edgeveil.coordinator.rounds.driver as driver_module
+    from edgeveil.coordinator.rounds import training_round
 
-    averaged = driver_module.mean_update
+    averaged = training_round.mean_update
 
     def keep_sum(result, params):
         sums.append(result.lanes.copy())
         return averaged(result, params)
 
-    monkeypatch.setattr(session_module, "vector_lanes", keep)
-    monkeypatch.setattr(driver_module, "mean_update", keep_sum)
+    monkeypatch.setattr(work, "vector_lanes", keep)
+    monkeypatch.setattr(training_round, "mean_update", keep_sum)
     federation.train(plan_for(4, rounds__count=1))
     assert len(lanes) == 4
     assert np.array_equal(sums[0], np.sum(lanes, axis=0))
@@ -97,9 +97,9 @@ def test_the_coordinator_receives_noise_and_never_an_update(federation, monkeypa
     ]
     assert len(received) == 4
     assert len(updates) == 4
-    bytes_per_lane = driver._params.bits // 8
+    bytes_per_lane = driver._training._params.bits // 8
     for _, update in updates:
-        plain = vector_lanes(update.astype(np.float32), driver._params).astype("<i8")
+        plain = vector_lanes(update.astype(np.float32), driver._training._params).astype("<i8")
         assert chi_square(plain.view(np.uint8).reshape(-1, 8)[:, :bytes_per_lane]) > 100
     for bulk in received:
         raw = np.frombuffer(bulk, np.uint8).reshape(-1, bytes_per_lane)
@@ -201,8 +201,8 @@ def test_a_run_continues_after_its_last_committed_round(federation):
     again, next_round = federation.driver(plan)
     assert (first, next_round) == (1, 2)
     assert again.run.run_id == driver.run.run_id
-    assert np.array_equal(again.model, driver.model)
-    assert again.model.size == count(again.run.tensors)
+    assert np.array_equal(again.learned.model, driver.learned.model)
+    assert again.learned.model.size == count(again.run.tensors)
 
 
 class LaterClock:
@@ -297,7 +297,7 @@ def test_a_device_none_of_whose_records_fit_still_takes_part_with_noise(federati
 def test_waiting_names_what_is_waited_for(federation):
     driver, _ = federation.driver(plan_for(4, rounds__minimum=3))
     for connected in (1, 3):
-        driver._selection._announce(1, connected)
+        driver._sums._selection._announce(1, connected)
     lines = (federation.folder / "events.jsonl").read_text().splitlines()
     said = [json.loads(line)["reason"] for line in lines if "round.wait" in line]
     assert said == ["1-of-3-agents", "3-of-4-agents"]

@@ -8,8 +8,8 @@ import pytest
 from crash_bench import Scenario, World
 from thin_bench import POLICY, thin_plan
 
-import edgeveil.coordinator.rounds.driver as driver_module
 from edgeveil.coordinator.records.records import Evaluation
+from edgeveil.coordinator.rounds import training_round
 from edgeveil.coordinator.runs import checkpoint
 from edgeveil.shared.base.errors import RefusalCode, RunFailed
 from edgeveil.shared.base.exit_codes import ExitCode
@@ -70,7 +70,7 @@ def test_harm_in_every_attempt_fails_the_run_and_keeps_the_last_good_model(tmp_p
     assert caught.value.exit_code is ExitCode.TEMPORARY
     last = made.store.last_committed(made.driver.run.run_id)
     saved = checkpoint.load(made.driver.run.folder / "last.safetensors", sha256=last.model_sha256)
-    assert (last.round, np.array_equal(saved.vector, made.driver.model)) == (1, True)
+    assert (last.round, np.array_equal(saved.vector, made.driver.learned.model)) == (1, True)
     made.close()
 
 
@@ -85,7 +85,7 @@ def test_a_loss_that_is_not_finite_aborts_with_its_code(tmp_path):
 def test_a_sum_with_a_nan_aborts_with_its_code(tmp_path, monkeypatch):
     made = world(tmp_path, attempts=1)
     monkeypatch.setattr(
-        driver_module, "mean_update", lambda result, params: np.full(made.size, np.nan)
+        training_round, "mean_update", lambda result, params: np.full(made.size, np.nan)
     )
     with pytest.raises(RunFailed, match="MODEL_INVALID"):
         made.work()
@@ -104,7 +104,7 @@ def test_nobody_s_update_is_never_a_success(tmp_path):
     made = world(tmp_path, attempts=2)
     strict = POLICY.model_copy(update={"steps_max": 1})
     for session in made.sessions.values():
-        session._device = replace(session._device, policy=strict)
+        session._device = session._work._device = replace(session._device, policy=strict)
     with pytest.raises(RunFailed, match=r"with POLICY_STEPS.*4 × refused:POLICY_STEPS"):
         made.work()
     assert made.store.last_committed(made.driver.run.run_id) is None
@@ -127,7 +127,7 @@ def test_a_strategy_with_memory_survives_a_restart_of_the_coordinator(tmp_path, 
         broken.close_coordinator()
         broken.open_coordinator()
         assert broken.first == number + 1
-    assert np.allclose(straight.driver.model, broken.driver.model, atol=1e-3)
+    assert np.allclose(straight.driver.learned.model, broken.driver.learned.model, atol=1e-3)
     assert set(broken.driver.learned.state) == set(straight.driver.learned.state)
     broken.close()
     straight.close_coordinator()

@@ -66,9 +66,9 @@ def test_a_copy_taken_within_a_round_never_uploads_that_update_again(tmp_path, m
     world = Copied.make(tmp_path, AbortsOnce(1, agents=4, rounds=1))
     world.hearing, world.moment = world.hear, moment
     world.open()
-    assert world.driver._attempt(1) is not None
+    assert world.driver.attempt(1) is not None
     assert world.put_back() == 1
-    world.driver._attempt(1)
+    world.driver.attempt(1)
     last = world.store.rounds(world.driver.run.run_id)[-1]
     fate = last.dropped_reasons.get("agent-0", "took part")
     if moment is Stage.AGREE:  # the copy knows of the upload; it trains and pays afresh
@@ -106,8 +106,8 @@ def test_a_full_disk_is_told_as_such_and_the_next_attempt_goes_on(tmp_path, monk
     world = Copied.make(tmp_path, Scenario(1, agents=4, rounds=1, quiet=True)).open()
     with monkeypatch.context() as disk:
         disk.setattr(*FULL_DISKS[where])
-        assert world.driver._attempt(1) is not None
+        assert world.driver.attempt(1) is not None
     record = world.store.rounds(world.driver.run.run_id)[-1]
     assert set(record.dropped_reasons.values()) == {"refused:STORAGE_FAILED"}
-    assert world.driver._attempt(1) is None
+    assert world.driver.attempt(1) is None
     world.close()

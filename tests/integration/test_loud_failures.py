@@ -7,8 +7,8 @@ import pytest
 from crash_bench import Scenario, World
 from thin_bench import thin_plan
 
-import edgeveil.agent.rounds.session as session_module
-import edgeveil.coordinator.rounds.driver as driver_module
+from edgeveil.agent.rounds import work
+from edgeveil.coordinator.rounds import training_round
 from edgeveil.coordinator.watching.metrics import Metrics
 from edgeveil.shared.base.errors import RunFailed
 from edgeveil.shared.base.exit_codes import ExitCode
@@ -50,7 +50,7 @@ def another_version(world, _monkeypatch):
         if request.stage is not Stage.ROUND:
             return request
         body = replace(RoundOffer.decode(request.body), versions=newer).encode()
-        signer = world.driver._signer
+        signer = world.driver._training._signer
         return make_request(signer, agent, request.stage, request.attempt, body, request.bulk)
 
     world.hearing = hear
@@ -59,14 +59,14 @@ def another_version(world, _monkeypatch):
 
 def not_a_number_on_the_devices(_world, monkeypatch):
     """An update that is not finite never leaves a device."""
-    made = session_module.from_blob
-    monkeypatch.setattr(session_module, "from_blob", lambda blob: made(blob) * np.float32("nan"))
+    made = work.from_blob
+    monkeypatch.setattr(work, "from_blob", lambda blob: made(blob) * np.float32("nan"))
     return "UPDATE_NON_FINITE", "refused:UPDATE_NON_FINITE"
 
 
 def not_a_number_in_the_sum(world, monkeypatch):
     monkeypatch.setattr(
-        driver_module, "mean_update", lambda _result, _params: np.full(world.size, np.inf)
+        training_round, "mean_update", lambda _result, _params: np.full(world.size, np.inf)
     )
     return "MODEL_INVALID", ""
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes_federation import Federation, plan_for
+from fakes_federation import Federation, plan_for, proposal_of
 from pydantic import create_model
 
 from edgeveil.agent.ledger.budget import read_budget
@@ -87,10 +87,10 @@ def test_an_attempt_that_failed_is_masked_again_and_charged_once(federation, ben
     driver._complete(1)
     lost = sorted(federation.sessions)[:2]
     federation.wire.silent = dict.fromkeys(lost, Stage.SHARE)
-    assert driver._attempt(2) is not None
+    assert driver.attempt(2) is not None
     variates = {home: own(home, driver.run.run_id) for home in federation.homes}
     federation.wire.silent = {}
-    assert driver._attempt(2) is None
+    assert driver.attempt(2) is None
     assert len(bends) == 8, "nobody trained anew"
     assert {read_budget(home.path).rounds for home in federation.homes} == {2}
     for home, before in variates.items():
@@ -115,7 +115,7 @@ def test_what_is_kept_is_the_update_that_left(federation, monkeypatch):
 def test_another_strategy_keeps_nothing_and_sends_one_vector(federation):
     driver = federation.train(plan_for(4))
     (size,) = {len(r.bulk) for _, r in federation.wire.requests if r.stage is Stage.ROUND}
-    assert size == driver.model.nbytes
+    assert size == driver.learned.model.nbytes
     assert not any((folder_of(home) / VARIATE_FILE).exists() for home in federation.homes)
 
 
@@ -165,8 +165,8 @@ class Lie:
         self.attempt = Attempt(self.driver.run.run_id, 2, 9)
         self.victim = min(federation.sessions)
         self.home = next(h for h in federation.homes if h.pinned().agent_id == self.victim)
-        self.proposal = self.driver._propose(self.attempt, tuple(sorted(federation.sessions)))
-        self.segment = self.driver._params.segments[1]
+        self.proposal = proposal_of(self.driver, self.attempt, tuple(sorted(federation.sessions)))
+        self.segment = self.driver._training._params.segments[1]
 
     def answer(self, variate, *, raw=b"", honest_ctx=False):
         variate = variate.astype(np.float32)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes_federation import POLICY, Federation, plan_for
+from fakes_federation import POLICY, Federation, machine_of, plan_for, proposal_of
 
 from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.shared.secagg.agreement import context, messages
@@ -51,8 +51,8 @@ class Lies:
         Lies.number += 1
         self.attempt = Attempt(self.driver.run.run_id, Lies.number, 1)
         self.selected = tuple(sorted(federation.sessions))
-        self.proposal = self.driver._propose(self.attempt, self.selected)
-        self.machine = self.driver._machine(self.proposal)
+        self.proposal = proposal_of(self.driver, self.attempt, self.selected)
+        self.machine = machine_of(self.driver, self.proposal)
         self.offers = self.proposal.offers({}, self.selected)
         self.victim = self.selected[0]
         self.session = federation.sessions[self.victim]
@@ -128,7 +128,7 @@ def lies(federation):
 
 
 def _params(lies, **changes):
-    return replace(lies.driver._params, **changes).encode()
+    return replace(lies.driver._training._params, **changes).encode()
 
 
 def _plan(lies, **changes):
@@ -163,7 +163,7 @@ SEGMENTS = {
 
 @pytest.mark.parametrize("change", SEGMENTS.values(), ids=SEGMENTS)
 def test_a_vector_of_another_layout_is_refused_uncharged(lies, change):
-    params = _params(lies, segments=change(lies.driver._params.segments))
+    params = _params(lies, segments=change(lies.driver._training._params.segments))
     lies.refused(lies.offer(params=params), "POLICY_VECTOR", charged=0)
 
 
@@ -174,7 +174,7 @@ def test_a_vector_of_another_layout_is_refused_uncharged(lies, change):
 )
 def test_parameters_below_the_owner_s_floors_are_refused_uncharged(lies, change):
     if "n_max" in change:
-        weight, values = lies.driver._params.segments
+        weight, values = lies.driver._training._params.segments
         change |= {"bits": 32, "segments": (weight, replace(values, bound=100))}
     request = lies.offer(params=_params(lies, **change))
     lies.refused(request, "POLICY_SECAGG", charged=0, words="this device wants")
@@ -392,9 +392,9 @@ def test_the_spent_update_of_an_aborted_attempt_is_never_masked_again(lies):
     lies.until(Stage.AGREE)
     again = Lies(lies.federation)
     again.attempt = replace(lies.attempt, attempt=2)
-    again.proposal = again.driver._propose(again.attempt, again.selected)
+    again.proposal = proposal_of(again.driver, again.attempt, again.selected)
     again.offers = again.proposal.offers({}, again.selected)
-    again.machine = again.driver._machine(again.proposal)
+    again.machine = machine_of(again.driver, again.proposal)
     first = lies.session._open.ctx
     again.until(Stage.SHARE)
     assert lies.session._open.ctx != first

@@ -24,7 +24,7 @@ def sharded(folder, n_min):
     made.open()
     own = POLICY.model_copy(update={"secagg": POLICY.secagg.model_copy(update={"n_min": n_min})})
     for session in made.sessions.values():
-        session._device = replace(session._device, policy=own)
+        session._device = session._work._device = replace(session._device, policy=own)
     return made
 
 

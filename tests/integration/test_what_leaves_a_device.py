@@ -55,7 +55,7 @@ def test_nothing_but_protocol_fields_and_one_masked_vector_leaves(trained):
     federation, driver = trained
     replies = [reply for _, _, reply in federation.wire.captured]
     assert len(replies) == 2 * 4 * len(Stage)
-    params = driver._params
+    params = driver._training._params
     layout = [(segment.name, segment.count) for segment in params.segments]
     assert layout == [("weight", 1), ("params", sum(int(np.prod(t.shape)) for t in driver.run.tensors))]  # fmt: skip
     for reply in replies:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from secagg_bench import params
 from toy_machine_bench import toy_stages
 
-from edgeveil.coordinator.machine.attempt import Deadlines, Finish, RoundMachine, Send
+from edgeveil.coordinator.machine.attempt import Deadlines, RoundMachine
+from edgeveil.coordinator.machine.machine import Finish, Send
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.wire.messages import Stage
 

@@ -16,7 +16,8 @@ from functools import lru_cache
 import numpy as np
 from secagg_bench import LENIENT, Identity, ask, identities, params
 
-from edgeveil.coordinator.machine.attempt import Abort, Deadlines, Finish, RoundMachine, Send
+from edgeveil.coordinator.machine.attempt import Deadlines, RoundMachine
+from edgeveil.coordinator.machine.machine import Abort, Finish, Send
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.secagg.agreement import messages
 from edgeveil.shared.secagg.client.session import ClientSession

@@ -19,9 +19,9 @@ numbers = itertools.count()
 
 def tap_coordinator() -> None:
     from edgeveil.coordinator.gateway.edge_store import EdgeStore
-    from edgeveil.coordinator.rounds import driver
+    from edgeveil.coordinator.rounds import training_round
 
-    accept, averaged = EdgeStore.accept, driver.mean_update
+    accept, averaged = EdgeStore.accept, training_round.mean_update
 
     def keep_object(self, agent_id, session_id, object_id, content):
         (TAP / f"received-{agent_id.hex()}-{next(numbers):04d}.bin").write_bytes(content)
@@ -31,11 +31,11 @@ def tap_coordinator() -> None:
         np.save(TAP / f"sum-{next(numbers):04d}.npy", result.lanes)
         return averaged(result, params)
 
-    EdgeStore.accept, driver.mean_update = keep_object, keep_sum
+    EdgeStore.accept, training_round.mean_update = keep_object, keep_sum
 
 
 def tap_agent() -> None:
-    from edgeveil.agent.rounds import session, upload
+    from edgeveil.agent.rounds import session, upload, work
 
     lanes = upload.vector_lanes
 
@@ -44,7 +44,7 @@ def tap_agent() -> None:
         np.savez(TAP / f"lanes-{os.getpid()}-{next(numbers):04d}.npz", lanes=made, update=update)
         return made
 
-    session.vector_lanes = keep_lanes
+    work.vector_lanes = keep_lanes
     stage, _, number = os.environ.get("EDGEVEIL_DIE", "").partition("@")
     if stage:
         handle = session.Session.handle

@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 from secagg_bench import CTX, LENIENT, identities, one_hot, params
 
-from edgeveil.coordinator.machine.attempt import Abort, Deadlines, Finish, RoundMachine, Send
+from edgeveil.coordinator.machine.attempt import Deadlines, RoundMachine
+from edgeveil.coordinator.machine.machine import Abort, Finish, Send
 from edgeveil.coordinator.machine.shards import ShardedMachine
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.rounds.complaints import Complaints

@@ -6,7 +6,8 @@ import random
 import pytest
 from secagg_bench import CTX, LENIENT, identities, one_hot, params
 
-from edgeveil.coordinator.machine.attempt import Abort, Deadlines, Finish, RoundMachine, Send
+from edgeveil.coordinator.machine.attempt import Deadlines, RoundMachine
+from edgeveil.coordinator.machine.machine import Abort, Finish, Send
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.secagg.client.session import ClientSession
 from edgeveil.shared.secagg.server.stages import ServerSetup

@@ -122,8 +122,8 @@ def test_lost_attempts_of_the_round_at_hand_are_no_reason_to_give_the_run_up(wor
     world.driver._complete(1)
     back_up(world.home, tmp_path / "old")
     world.scenario.silent = lambda attempt: dict.fromkeys(range(4), Stage.SHARE)
-    world.driver._attempt(2)
-    world.driver._attempt(2)
+    world.driver.attempt(2)
+    world.driver.attempt(2)
     world.scenario.silent = lambda attempt: {}
     back_to(world, tmp_path / "old")
     world.open_coordinator()
@@ -149,7 +149,7 @@ def test_restarted_agents_are_not_taken_for_a_restored_database(world):
         return request
 
     world.hearing = die_once
-    assert world.driver._attempt(1) is not None
+    assert world.driver.attempt(1) is not None
     (row,) = world.store.rounds()
     assert set(row.dropped_reasons.values()) == {"refused:ROUND_REPLAY:round-1-attempt-1"}
     world.hearing = lambda _agent, request: request

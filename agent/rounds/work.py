@@ -1,0 +1,133 @@
+"""What an agent puts into a secure sum: admitted against policy and budget, computed, sealed, made lanes.
+
+One class per kind of work; the session sees none of the difference. Nothing leaves the device here.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeveil.agent.home.notices import clipped
+from edgeveil.agent.ledger.guard import Reservation, precheck
+from edgeveil.agent.ledger.store import LedgerStore
+from edgeveil.agent.rounds.device import Device
+from edgeveil.agent.rounds.offer import CheckedOffer
+from edgeveil.agent.rounds.upload import from_blob, saturated, to_blob, vector_lanes
+from edgeveil.agent.rounds.variates import Variates
+from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
+from edgeveil.shared.base.failpoints import Failpoint, failpoint
+from edgeveil.shared.data.images import MAX_VALUES
+from edgeveil.shared.events.log import Event
+from edgeveil.shared.secagg.primitives.ring import Lanes
+from edgeveil.shared.tasks.spec import Examples
+from edgeveil.shared.wire.messages import Stage
+
+
+class Work(Protocol):
+    """Called in this order, for one offer that was checked."""
+
+    def ready(self) -> None:
+        """Whether this device works at all now; raises PolicyRefusal, and what an import raises."""
+
+    def admit(self, offer: CheckedOffer, ledger: LedgerStore) -> Reservation:
+        """Everything that can be checked before anything is charged.
+
+        Raises:
+            PolicyRefusal, BudgetExhausted: with the code of the first rule that failed.
+        """
+
+    def seal(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
+        """What goes into the sum, charged and on the disk: free if it was sealed and never submitted."""
+
+    def vector(self, offer: CheckedOffer, sealed: bytes) -> Lanes:
+        """The integers to mask, (params.lanes,); a function of what was sealed and fresh rounding."""
+
+
+class Training:
+    """The work of a training round: DP-SGD on the owner's records, an update that is sealed."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._variates = Variates(device.ledger_folder)
+
+    def ready(self) -> None:
+        self._device.may_train()
+        self._device.trainer()
+
+    def admit(self, offer: CheckedOffer, ledger: LedgerStore) -> Reservation:
+        device = self._device
+        reservation = precheck(
+            offer.proposal, device.policy, ledger.state, pinned=device.pinned.coordinator_public
+        )
+        device.trainer().check_trainable(
+            offer.task,
+            offer.options,
+            self._examples(offer, ledger),
+            modes=device.policy.gradient_modes,
+        )
+        return reservation
+
+    def seal(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
+        blob = self._update(offer, reservation, self._examples(offer, ledger), ledger)
+        if offer.variate is not None:
+            self._variates.keep(offer.proposal.attempt.run_id, blob)
+        return blob
+
+    def vector(self, offer: CheckedOffer, sealed: bytes) -> Lanes:
+        """How many values were clipped is told to the owner and to nobody else."""
+        update = from_blob(sealed)
+        number = offer.proposal.attempt.round
+        for notice in clipped(saturated(update, offer.params), update.size):
+            self._device.tell(f"round {number}: {notice}")
+        return vector_lanes(update, offer.params)
+
+    def _examples(self, offer: CheckedOffer, ledger: LedgerStore) -> Examples:
+        """The records, read only after everything public was checked and only if they fit in memory."""
+        wanted = offer.options.values_per_record * ledger.state.n_ref
+        if wanted > MAX_VALUES:
+            raise PolicyRefusal(
+                RefusalCode.POLICY_TASK,
+                f"the task's options ask for {wanted} values in memory, at most {MAX_VALUES}",
+            )
+        return self._device.shelf.load(offer.task, offer.options)
+
+    def _update(
+        self, offer: CheckedOffer, reservation: Reservation, examples: Examples, ledger: LedgerStore
+    ) -> bytes:
+        """The sealed update: an unsubmitted one of the same question again, or a freshly charged one."""
+        device, attempt = self._device, offer.proposal.attempt
+        blob = ledger.sealed_blob(reservation)
+        if blob is not None:
+            device.on_status(f"round {attempt.round}: masking the sealed update again")
+            return blob
+        ledger.reserve(reservation)
+        plan = offer.proposal.plan
+        device.on_status(f"round {attempt.round} of {plan.rounds}: training, {plan.steps} steps")
+        failpoint(Failpoint.AGENT_TRAIN_BEFORE)
+        started = device.clock.monotonic()
+        with device.progress(f"round {attempt.round}: training", plan.steps) as step:
+            result = device.trainer().train(
+                offer.task,
+                offer.options,
+                examples,
+                offer.model,
+                offer.tensors,
+                plan,
+                ledger.state.n_ref,
+                modes=device.policy.gradient_modes,
+                progress=lambda _done, _planned: step(1),
+                bend=self._bend(offer),
+            )
+        failpoint(Failpoint.AGENT_TRAIN_AFTER)
+        took = round((device.clock.monotonic() - started) * 1000)
+        device.note(Event.UPDATE_TRAIN, attempt, stage=Stage.ROUND, dur_ms=took)
+        blob = to_blob(result.update)
+        ledger.seal(attempt, blob, steps_done=result.steps, gradient_mode=result.gradient_mode)
+        return blob
+
+    def _bend(self, offer: CheckedOffer) -> NDArray[np.float32] | None:
+        """What this agent's control variate makes of the offered one, if the plan has them."""
+        if offer.variate is None:
+            return None
+        return self._variates.bend(offer.proposal.attempt.run_id, offer.variate)
