@@ -31,7 +31,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs/results"
-PAGE = ROOT / "docs/benchmarks.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
 FILE_KEYS = {"subject", "order", "intro", "records"}
 NEEDED = {"figure", "value", "unit", "command", "date", "load"}
 OPTIONAL = {"goal", "better", "peer", "peer_value", "ratio", "remark", "note"}
