@@ -196,7 +196,7 @@ def main() -> int:
     log = folder / "judged.jsonl"
     if not given.show:
         os.chdir(folder)
-        sys.path[:0] = [str(folder), str(folder / "tests/benches")]
+        sys.path[:0] = [str(folder), str(folder / "tests"), str(folder / "tests/benches")]
         importlib.invalidate_caches()
         chosen = ["--import-mode=importlib", "-q", "--tb=line", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:timeout", "-W", "ignore",
                   "-m", "not long", "-o", "markers=long: not part of this run", "-k", " and ".join(f"not {name}" for name in SLOW), "tests"]  # fmt: skip

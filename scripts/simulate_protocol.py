@@ -18,7 +18,7 @@ from itertools import product
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests/benches")]
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/benches")]
 
 from protocol.patterns import NEVER, check  # noqa: E402 - the path is set just above
 from protocol.sim import Violation, reuse_cryptography, simulate  # noqa: E402

@@ -38,7 +38,7 @@ class Settings:
     def __post_init__(self) -> None:
         if not (np.isfinite(self.learning_rate) and self.learning_rate > 0):
             raise ConfigError(
-                f"strategy.learning_rate: {self.learning_rate} must be a finite number above 0"
+                f"server.learning_rate: {self.learning_rate} must be a finite number above 0"
             )
 
 
@@ -160,7 +160,7 @@ def apply(
 def _known(name: str) -> tuple[Rule, tuple[str, ...]]:
     if name not in STRATEGIES:
         raise ConfigError(
-            f"strategy.name: {name!r} is unknown; choose one of {', '.join(sorted(STRATEGIES))}"
+            f"server.strategy: {name!r} is unknown; choose one of {', '.join(sorted(STRATEGIES))}"
         )
     return STRATEGIES[name]
 

@@ -131,7 +131,7 @@ def test_refuses_a_step_out_of_the_range_of_float32():
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
 def test_refuses_a_learning_rate_that_is_not_positive_and_finite(rate):
-    with pytest.raises(ConfigError, match=r"strategy\.learning_rate"):
+    with pytest.raises(ConfigError, match=r"server\.learning_rate"):
         Settings(rate)
 
 
