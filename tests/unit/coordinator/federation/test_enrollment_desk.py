@@ -172,7 +172,7 @@ def test_wrong_proofs_do_not_touch_a_used_token(bench):
     ("field", "value"),
     [
         ("name", "b"),
-        ("identity_public", Device().identity.public.hex()),
+        pytest.param("identity_public", Device().identity.public.hex(), id="identity_public"),
         ("node_public", Device().node_public.decode()),
         ("software", "9.9.9"),
     ],
