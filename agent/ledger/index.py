@@ -6,16 +6,15 @@ the list as well is noticed by the head that the coordinator echoes, if it echoe
 """
 
 import contextlib
-import json
 from pathlib import Path
 
-from edgeveil.shared.base.errors import ProtocolError, RefusalCode, StateDamaged
+from edgeveil.shared.base.errors import ProtocolError, StateDamaged
 from edgeveil.shared.base.files import write_atomic
-from edgeveil.shared.wire.canonical import canon
-from edgeveil.shared.wire.identity import Signer, verify
+from edgeveil.shared.privacy.ledger.note import read_note, sign_note
+from edgeveil.shared.wire.identity import Signer
 
 INDEX = "opened.json"
-FORMAT = 1
+LABEL = "ledger-index"
 
 
 def note_opened(folder: Path, signer: Signer) -> None:
@@ -27,11 +26,9 @@ def note_opened(folder: Path, signer: Signer) -> None:
     known = opened(folder.parent, signer.public)
     if folder.name in known:
         return
-    names = sorted({*known, folder.name})
-    body = json.dumps({"v": FORMAT, "datasets": names}, sort_keys=True, separators=(",", ":"))
-    outer = {"body": body, "sig": signer.sign(_message(body)).hex()}
+    note = sign_note(LABEL, {"datasets": sorted({*known, folder.name})}, signer)
     with contextlib.suppress(OSError):
-        write_atomic(folder.parent / INDEX, json.dumps(outer).encode("ascii"))
+        write_atomic(folder.parent / INDEX, note)
 
 
 def opened(root: Path, public: bytes) -> frozenset[str]:
@@ -42,18 +39,7 @@ def opened(root: Path, public: bytes) -> frozenset[str]:
     """
     path = root / INDEX
     try:
-        outer = json.loads(path.read_bytes())
-        body = str(outer["body"])
-        verify(
-            public,
-            bytes.fromhex(outer["sig"]),
-            _message(body),
-            code=RefusalCode.LEDGER_CORRUPT,
-            who="this device over its list of ledgers",
-        )
-        fields = json.loads(body)
-        if fields["v"] != FORMAT:
-            raise ValueError(f"format {fields['v']}")
+        fields = read_note(LABEL, path.read_bytes(), public, "list of ledgers")
         return frozenset(str(name) for name in fields["datasets"])
     except FileNotFoundError:
         return frozenset()
@@ -62,7 +48,3 @@ def opened(root: Path, public: bytes) -> frozenset[str]:
             f"{path}: not the list of ledgers this device wrote ({error}); put it back from where it was "
             "changed, or revoke the device and enrol it again from an empty home"
         ) from error
-
-
-def _message(body: str) -> bytes:
-    return canon("ledger-index", body.encode("ascii"))

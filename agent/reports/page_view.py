@@ -11,13 +11,14 @@ from edgeveil.agent.home.home import Pinned
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.refusals import read_refusals
 from edgeveil.agent.ledger.budget import Budget, budget_of, find_ledger, unspent
-from edgeveil.agent.reports.page_words import Words
+from edgeveil.agent.reports.words import Words
 from edgeveil.shared.events.log import Event, EventLine
 from edgeveil.shared.events.search import newest
 from edgeveil.shared.pages.charts import DASHES, Line, line_chart, line_key, meter
-from edgeveil.shared.pages.document import REFRESH_S, Language, document
+from edgeveil.shared.pages.document import live_document
 from edgeveil.shared.pages.markup import facts, figure, section, table
 from edgeveil.shared.pages.text import escape, human_bytes
+from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.ledger.records import Kind
 
 JOURNAL = "events.jsonl"
@@ -57,22 +58,10 @@ def own_state(path: Path, dataset: str) -> Own:
 
 def page(own: Own, language: Language) -> str:
     words = Words(language)
-    other: Language = "zh" if language == "en" else "en"
-    links = (
-        f'<a href="?lang={other}" lang="{other}" hreflang="{other}">{"中文" if other == "zh" else "English"}</a>'
-        f'<a href="metrics">{escape(words("metrics"))}</a>'
-    )
     title = words("title", name=own.pinned.name)
     parts = (_budget, _model, _trained, _sent, _refusals, _identity)
-    body = (
-        f'<a class="skip" href="#main">{escape(words("skip"))}</a>'
-        f"<header><small>Edgeveil</small><h1>{escape(title)}</h1><p>{escape(words('intro'))}</p>"
-        f'<p id="connection" class="bad" role="status" data-lost="{escape(words("connection_lost"))}"></p>'
-        f'<nav aria-label="{escape(words("contents"))}">{links}</nav></header>'
-        f'<main id="main">{"".join(part(own, words) for part in parts)}</main>'
-        f"<footer><p>{escape(words('follows', s=REFRESH_S))}</p></footer>"
-    )
-    return document(language, f"{title} · Edgeveil", body, live=True)
+    head = f"<small>Edgeveil</small><h1>{escape(title)}</h1><p>{escape(words('intro'))}</p>"
+    return live_document(words, title, head, "".join(part(own, words) for part in parts))
 
 
 def _budget(own: Own, words: Words) -> str:
@@ -90,7 +79,7 @@ def _budget(own: Own, words: Words) -> str:
     html = (
         meter(budget.share_spent, words("meter", share=share)) + facts(values) + _curve(own, words)
     )
-    return section("budget", words("budget"), html, words("spent_note"))
+    return section("budget", words("privacy"), html, words("spent_note"))
 
 
 def _curve(own: Own, words: Words) -> str:
@@ -135,7 +124,7 @@ def _trained(own: Own, words: Words) -> str:
         ]
         for body in own.reserves
     ]
-    keys = ("when", "run", ">round", ">attempt", ">steps", ">noise", ">rate")
+    keys = ("time", "run", ">round", ">attempt", ">steps", ">noise", ">rate")
     return section("trained", words("trained"), _table(keys, rows, words, words("trained")))
 
 
@@ -152,7 +141,7 @@ def _sent(own: Own, words: Words) -> str:
         for line in reversed(sent[-SHOWN:])
     ]
     total = {words("total"): human_bytes(sum(line.size for line in sent))}
-    keys = ("when", "run", ">round", "message", ">size")
+    keys = ("time", "run", ">round", "message", ">size")
     html = facts(total) + (_table(keys, rows, words, words("sent")) if rows else "")
     return section("sent", words("sent"), html, words("sent_note"))
 
@@ -164,7 +153,7 @@ def _refusals(own: Own, words: Words) -> str:
         [code, entry["count"], _clock(entry["time"]), entry["last"]]
         for code, entry in sorted(own.refusals.items())
     ]
-    keys = ("code", ">count", "when", "latest")
+    keys = ("code", ">count", "time", "latest")
     html = _table(keys, rows, words, words("refusals"))
     return section("refusals", words("refusals"), html, words("refusals_note"))
 

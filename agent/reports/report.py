@@ -7,10 +7,7 @@ the report (agent.reports.verify), and compared with the ledger by whoever has t
 import contextlib
 import hashlib
 import json
-import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +18,14 @@ from edgeveil.agent.ledger.budget import Budget, budget_of, find_ledger, unspent
 from edgeveil.agent.ledger.prv import EPS_ERROR, Prv
 from edgeveil.agent.ledger.reading import Verified
 from edgeveil.agent.reports.prv_cache import cached_prv
-from edgeveil.shared.base.clock import Clock
+from edgeveil.shared.base.clock import Clock, utc_text
 from edgeveil.shared.base.files import write_atomic
+from edgeveil.shared.base.installed import software
 from edgeveil.shared.privacy.ledger.facts import Facts, SegmentFacts, collect, thinned
-from edgeveil.shared.privacy.rdp import HIGHEST_ORDER, LOWEST_ORDER, Segment, epsilon
-from edgeveil.shared.privacy.report import words
+from edgeveil.shared.privacy.rdp import Segment, epsilon
+from edgeveil.shared.privacy.report import sections, words
 from edgeveil.shared.secagg.primitives.errors import Infeasible
-from edgeveil.shared.secagg.primitives.solver import COMPLETE_UP_TO, solve
+from edgeveil.shared.secagg.primitives.solver import COMPLETE_UP_TO, assumed_corrupt, solve
 from edgeveil.shared.wire.canonical import canon
 from edgeveil.shared.wire.identity import Signer
 
@@ -47,8 +45,7 @@ def build(path: Path, dataset: str | None, clock: Clock, *, prv: bool = True) ->
     numeric = Prv(None, "not asked for")
     if prv and found is not None:
         numeric = cached_prv(home.ledger_folder / name, found.state.history, found.state.delta)
-    now = datetime.fromtimestamp(int(clock.wall()), UTC).isoformat().replace("+00:00", "Z")
-    report = compose(home, name, found, policy, facts=facts, numeric=numeric, now=now)
+    report = compose(home, name, found, policy, facts=facts, numeric=numeric, now=utc_text(clock))
     report["integrity"]["refusals"] = read_refusals(home.path)
     report["integrity"]["previous_report_sha256"] = previous_report(home, name)
     return sign(report, home.identity())
@@ -72,7 +69,7 @@ def compose(
         **budget.as_json(),
         "identity": _identity(home, name, facts, now),
         "guarantee": _guarantee(budget, found, facts, numeric),
-        "privacy_unit": _unit(budget),
+        "privacy_unit": sections.privacy_unit(budget.unit, n_ref=budget.n_ref),
         "trust_model": _trust(policy),
         "mechanism": _mechanism(budget, facts),
         "accounting": _accounting(budget, facts, numeric),
@@ -126,8 +123,8 @@ def _identity(home: AgentHome, name: str, facts: Facts, now: str) -> dict[str, A
         "tasks": [{"id": i, "version": v, "hash": h} for i, v, h in sorted(facts.tasks)],
         "coordinators": sorted(facts.coordinators),
         "runs": len(facts.runs),
-        "software": facts.software or [f"edgeveil {version('edgeveil')}"],
-        "reported_by": f"edgeveil {version('edgeveil')}",
+        "software": facts.software or [software()],
+        "reported_by": software(),
         "time": now,
     }
 
@@ -162,35 +159,16 @@ def _guarantee(
     }
 
 
-def _unit(budget: Budget) -> dict[str, Any]:
-    return {
-        "unit": budget.unit,
-        "neighbours": words.NEIGHBOURS,
-        "records_per_person": "not limited",
-        "person_level": words.PERSON_LEVEL,
-        "n_ref": budget.n_ref,
-        "treated_as_public": words.PUBLIC,
-    }
-
-
 def _trust(policy: Policy) -> dict[str, Any]:
     block = policy.secagg
-    colluders = max(block.c_min, math.floor(block.n_min * block.gamma_ppm / 1_000_000))
-    return {
-        "coordinator_sees": f"the sum of at least {block.n_min} devices' updates, each update hidden in it, who takes part "
-        "and when; the ε above holds even if it saw every update in clear",
-        "other_agents_see": "the new model of each round",
-        "users_of_the_model_see": "the model; what they do with it costs no further budget",
-        "secure_aggregation": {
-            "required": policy.secagg_required,
-            "n_min": block.n_min,
-            "threshold": _threshold(block),
-            "assumed_colluders": colluders,
-            "honest_floor": block.n_min - colluders,
-            "statistical_bits": block.sigma,
-        },
-        "secagg_lowers_epsilon": False,
-    }
+    return sections.trust_model(
+        " and when; the ε above holds even if it saw every update in clear",
+        {"required": policy.secagg_required},
+        n_min=block.n_min,
+        threshold=_threshold(block),
+        colluders=assumed_corrupt(block.n_min, block.gamma_ppm, block.c_min),
+        sigma=block.sigma,
+    )
 
 
 def _threshold(block: SecaggPolicy) -> int | None:
@@ -239,19 +217,16 @@ def _accounting(budget: Budget, facts: Facts, numeric: Prv) -> dict[str, Any]:
             "rule": f"at most epsilon_spent + {EPS_ERROR:g}",
             "passed": numeric.epsilon <= budget.epsilon_spent + EPS_ERROR,
         }
-    return {
-        "accountant": "Rényi divergence at integer orders, closed form",
-        "version": f"edgeveil {version('edgeveil')}",
-        "composition": "filter at one order, fixed when the ledger was opened; charged before training",
-        "orders": [LOWEST_ORDER, HIGHEST_ORDER],
-        "prv_eps_error": EPS_ERROR,
-        "cross_check": check,
-        "rounds_charged": facts.charged,
-        "never_finished": facts.never_sealed,
-        "fate_unknown": facts.unknown,
-        "delivered": facts.acknowledged - facts.unknown,
-        "refunded": 0,
-    }
+    return sections.accounting(
+        "filter at one order, fixed when the ledger was opened; charged before training",
+        prv_eps_error=EPS_ERROR,
+        cross_check=check,
+        rounds_charged=facts.charged,
+        never_finished=facts.never_sealed,
+        fate_unknown=facts.unknown,
+        delivered=facts.acknowledged - facts.unknown,
+        refunded=0,
+    )
 
 
 def _not_covered(facts: Facts, delta: float) -> list[str]:

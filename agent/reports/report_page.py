@@ -4,11 +4,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgeveil.shared.privacy.report import words
+from edgeveil.shared.privacy.report import sections, words
 from edgeveil.shared.privacy.report.chart import Curve
 from edgeveil.shared.privacy.report.page import Page, Section, Sheet, Tile
 
 Report = Mapping[str, Any]
+
+PROTECTED = (
+    "The promise is about single records. Noise is added on this device before anything leaves it, "
+    "so that no answer depends noticeably on any one of them."
+)
 
 
 def page(report: Report) -> str:
@@ -25,10 +30,16 @@ def page(report: Report) -> str:
             Tile("ε spent", f"{spent:.3g}", f"of at most {limit:g}, at δ {report['delta']:g}"),
             Tile("budget used", f"{used:.1%}", "charged before training, never given back"),
             Tile("rounds charged", str(report["rounds"]), "over all tasks and coordinators"),
-            Tile("rounds left", _rounds_left(report), "at the newest plan"),
+            Tile(
+                "rounds left", sections.figure(guarantee["rounds_left"], ","), "at the newest plan"
+            ),
         ),
         curve=_curve(report) if guarantee["curve"] else None,
-        sections=(_gaps(report["not_covered"]), _protected(report), _trust(report["trust_model"])),
+        sections=(
+            sections.gaps(report["not_covered"]),
+            sections.protected(report["privacy_unit"], PROTECTED),
+            sections.who_sees_what(report["trust_model"], "required"),
+        ),
         details=(
             _guarantee(report),
             _segments(report),
@@ -75,11 +86,6 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count:,} times"
 
 
-def _rounds_left(report: Report) -> str:
-    left = report["guarantee"]["rounds_left"]
-    return "–" if left is None else f"{left:,}"
-
-
 def _curve(report: Report) -> Curve:
     guarantee = report["guarantee"]
     points = [(p["round"], 1 - p["share_spent"]) for p in guarantee["curve"]]
@@ -94,41 +100,9 @@ def _curve(report: Report) -> Curve:
     return replace(curve, caption=caption + told + rounds)
 
 
-def _protected(report: Report) -> Section:
-    unit = report["privacy_unit"]
-    return Section(
-        "What is protected",
-        "The promise is about single records. Noise is added on this device before anything leaves it, "
-        "so that no answer depends noticeably on any one of them.",
-        rows=(
-            ("Unit", f"one {unit['unit']}: {unit['neighbours']}"),
-            ("One person's records", f"{unit['records_per_person']}; {unit['person_level']}"),
-            ("Taken to be public", unit["treated_as_public"]),
-        ),
-    )
-
-
-def _trust(trust: Report) -> Section:
-    secagg = trust["secure_aggregation"]
-    return Section(
-        "Who sees what",
-        rows=(
-            ("The coordinator", trust["coordinator_sees"]),
-            ("Other devices", trust["other_agents_see"]),
-            ("Users of the model", trust["users_of_the_model_see"]),
-            ("Secure aggregation", f"required; {words.hiding(secagg)}"),
-        ),
-    )
-
-
-def _gaps(items: list[str]) -> Section:
-    return Section("What is NOT covered", items=items, warning=True)
-
-
 def _guarantee(report: Report) -> Section:
     g = report["guarantee"]
     prv = g["epsilon_prv_note"] if g["epsilon_prv"] is None else f"{g['epsilon_prv']:.6g}"
-    mu = "–" if g["gaussian_mu"] is None else f"{g['gaussian_mu']:.6g}"
     return Section(
         "Guarantee",
         rows=(
@@ -136,7 +110,7 @@ def _guarantee(report: Report) -> Section:
             ("ε as enforced", f"{g['epsilon_enforced']:.6g} (order α {g['alpha'] or '–'})"),
             ("ε by PRV, not enforced", prv),
             ("δ", f"{g['delta']:g}: {g['delta_why']}"),
-            ("µ (Gaussian privacy)", mu),
+            ("µ (Gaussian privacy)", sections.figure(g["gaussian_mu"])),
             ("Budget", f"{g['epsilon_limit']:g}, of which {g['epsilon_left']:.6g} is left"),
             ("ε since the ledger was opened", f"{g['epsilon_since_opening']:.6g}, resets or not"),
             ("Rényi divergence", f"{g['rdp_spent']:.9g} of {g['cap'] or 0:.9g} at order α"),
@@ -169,7 +143,7 @@ def _segments(report: Report) -> Section:
         ">ε alone",
     )
     intro = "Rounds of equal noise and sampling, since the ledger was opened or reset. The last column does not add up."
-    return Section("Segments", intro, sheet=Sheet(columns, rows) if rows else None)
+    return Section("Segments", intro, sheet=Sheet(columns, rows))
 
 
 def _mechanism(m: Report) -> Section:
@@ -193,12 +167,9 @@ def _accounting(a: Report) -> Section:
     told = "not computed" if check is None else f"{check['epsilon_prv']:.6g}, {check['rule']}: "
     if check is not None:
         told += "passed" if check["passed"] else "FAILED"
-    return Section(
-        "Accounting",
-        rows=(
-            ("Accountant", f"{a['accountant']}, {a['version']}"),
-            ("Composition", a["composition"]),
-            ("Orders", f"{a['orders'][0]} to {a['orders'][1]}"),
+    return sections.accounted(
+        a,
+        (
             ("Cross-check (PRV)", told),
             ("Rounds charged", str(a["rounds_charged"])),
             ("… whose update was delivered", str(a["delivered"])),
@@ -232,9 +203,7 @@ def _refusals(refusals: Report) -> Section:
     intro = (
         "How often this device said no, and to what last." if rows else "This device never refused."
     )
-    return Section(
-        "Refusals", intro, sheet=Sheet(("code", ">times", "last"), rows) if rows else None
-    )
+    return Section("Refusals", intro, sheet=Sheet(("code", ">times", "last"), rows))
 
 
 def _after_rounds(report: Report) -> Section:
@@ -242,7 +211,7 @@ def _after_rounds(report: Report) -> Section:
         (row["run"], str(row["round"]), str(row["attempt"]), f"{row['epsilon_spent']:.4f}")
         for row in report["after_rounds"][::-1]
     ]
-    sheet = Sheet(("run", ">round", ">attempt", ">ε after it"), rows) if rows else None
+    sheet = Sheet(("run", ">round", ">attempt", ">ε after it"), rows)
     return Section("ε after every round", "The newest 200 at most, newest first.", sheet=sheet)
 
 

@@ -17,6 +17,7 @@ from edgeveil.shared.terminal.console import (
 
 app = typer.Typer(help="Who has joined: list, approve, revoke, rename.", no_args_is_help=False)
 ROLE = "coordinator"
+HOW_TO_SIGN = "coordinator roster sign (or export, sign, import); one-machine mode does it itself"
 Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="One or more agents.")]
 
 
@@ -63,9 +64,7 @@ def approve(names: Names, home: HomeOption = None) -> None:
 
     change_agents(home_of(ROLE, home), "approve", names)
     stderr.print(f"Approved: {', '.join(names)}. They are admitted with the next signed roster:")
-    stderr.print(
-        "coordinator roster sign (or export, sign, import); one-machine mode does it itself"
-    )
+    stderr.print(HOW_TO_SIGN)
 
 
 @app.command()
@@ -79,9 +78,7 @@ def revoke(names: Names, home: HomeOption = None) -> None:
     change_agents(home_of(ROLE, home), "revoke", names)
     stderr.print(f"Revoked: {', '.join(names)}. Their names may be used again, their keys never.")
     stderr.print("Sign a roster without them, so that the other agents hear of it too:")
-    stderr.print(
-        "coordinator roster sign (or export, sign, import); one-machine mode does it itself"
-    )
+    stderr.print(HOW_TO_SIGN)
 
 
 @app.command()

@@ -14,15 +14,8 @@ from rich.progress import (
     TextColumn,
 )
 
+from edgeveil.coordinator.reports.tables import SHOWN_STAGE
 from edgeveil.shared.events.log import Event, EventLine
-
-TITLES = {
-    "round": "train",
-    "share": "share",
-    "masked": "mask",
-    "agree": "agree",
-    "unmask": "unmask",
-}
 
 
 class Display:
@@ -85,7 +78,7 @@ class Display:
         self._wait_text(None)
         seconds = (line.dur_ms or 0) / 1000
         self._console.print(
-            f"  {TITLES.get(line.stage, line.stage):<7} {len(self._answered)} agents  {seconds:6.2f} s"
+            f"  {SHOWN_STAGE.get(line.stage, line.stage):<7} {len(self._answered)} agents  {seconds:6.2f} s"
         )
         self._asked = set(self._answered)
 
@@ -100,7 +93,7 @@ class Display:
     def _progress(self, line: EventLine) -> None:
         awaited = ", ".join(sorted(self._asked - self._answered)) or "nobody"
         self._wait_text(
-            f"  {TITLES.get(line.stage, line.stage)}: {len(self._answered)} answered, awaiting {awaited}"
+            f"  {SHOWN_STAGE.get(line.stage, line.stage)}: {len(self._answered)} answered, awaiting {awaited}"
         )
 
     def _wait_text(self, text: str | None) -> None:

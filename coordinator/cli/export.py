@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeveil.coordinator.cli.look import RunArgument
 from edgeveil.shared.terminal.console import HomeOption, JsonOption, home_of, print_json, stdout
 
 app = typer.Typer()
@@ -13,9 +14,7 @@ ROLE = "coordinator"
 
 @app.command()
 def export(
-    run_id: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="A run [default: the last].")
-    ] = None,
+    run_id: RunArgument = None,
     home: HomeOption = None,
     tensorboard: Annotated[
         Path | None, typer.Option("--tensorboard", metavar="DIR", help="Event files in DIR/RUN.")

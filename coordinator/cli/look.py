@@ -1,13 +1,13 @@
 """The `coordinator` commands that only look. They change nothing and import neither torch nor Flower."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edgeveil.shared.base.json_text import pieces
+from edgeveil.shared.pages.words import Language
 from edgeveil.shared.terminal.console import (
     HomeOption,
     JsonOption,
@@ -29,11 +29,6 @@ SHOWN = 50  # rows of a table, unless --last asks for more
 RunArgument = Annotated[
     str | None, typer.Argument(metavar="[RUN]", help="A run [default: the last].")
 ]
-
-
-class PageLanguage(StrEnum):
-    EN = "en"
-    ZH = "zh"
 
 
 @app.command()
@@ -166,7 +161,7 @@ def report(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML file instead.")
     ] = None,
-    lang: Annotated[PageLanguage, typer.Option(help="Language of the page.")] = PageLanguage.EN,
+    lang: Annotated[Language, typer.Option(help="Language of the page.")] = "en",
     as_json: JsonOption = False,
 ) -> None:
     """The report of a run: task, privacy plan, rounds, traffic, model.
@@ -181,9 +176,7 @@ def report(
     if html is None:
         print_report(read_report(folder, run_id, last=None if as_json else SHOWN), as_json=as_json)
         return
-    found = write_page(
-        folder, run_id, html, "zh" if lang is PageLanguage.ZH else "en", quiet=as_json
-    )
+    found = write_page(folder, run_id, html, lang, quiet=as_json)
     if as_json:
         print_json({"run": found, "html": str(html.absolute())})
     else:

@@ -13,9 +13,10 @@ from edgeveil.coordinator.reports.rows import attempts_table, plan_table, planne
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.shared.base.installed import installed
 from edgeveil.shared.pages.charts import strip, strip_key
-from edgeveil.shared.pages.document import Language, document
+from edgeveil.shared.pages.document import document
 from edgeveil.shared.pages.markup import Raw, facts, scrolling, section, table
 from edgeveil.shared.pages.text import escape, human_bytes
+from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
 from edgeveil.shared.scores.classification import Scores
 
@@ -73,7 +74,7 @@ def sections(found: RunFacts, words: Words) -> list[tuple[str, str, str]]:
 
 
 def state_word(state: str, words: Words) -> str:
-    return words(f"state_{state}" if state in {"finished", "lost"} else state)
+    return words(f"state_{state}")
 
 
 def _summary(found: RunFacts, words: Words) -> str:

@@ -13,7 +13,7 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_atomic
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.events.search import of_round
-from edgeveil.shared.pages.document import Language
+from edgeveil.shared.pages.words import Language
 from edgeveil.shared.terminal.progress import progress
 
 if TYPE_CHECKING:

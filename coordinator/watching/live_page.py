@@ -12,9 +12,10 @@ from edgeveil.coordinator.reports.page import attested, sections, state_word
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.coordinator.watching.live import ANSWERED, WAITING, Now
 from edgeveil.shared.events.log import EventLine
-from edgeveil.shared.pages.document import REFRESH_S, Language, document
+from edgeveil.shared.pages.document import live_document
 from edgeveil.shared.pages.markup import Raw, facts, section, table
 from edgeveil.shared.pages.text import escape
+from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
 
 SHOWN_RUNS = 20
@@ -47,23 +48,14 @@ def run_sections(found: RunFacts, words: Words) -> str:
 def live_page(view: View, charts: str, language: Language) -> str:
     """`charts`: run_sections() of the view's run."""
     words = Words(language)
-    other: Language = "zh" if language == "en" else "en"
-    name = "中文" if other == "zh" else "English"
-    links = (
-        f'<a href="?lang={other}" lang="{other}" hreflang="{other}">{name}</a>'
-        f'<a href="metrics">{escape(words("metrics_link"))}</a>'
+    title = escape(words("live_title"))
+    head = f"<small>Edgeveil · {title}</small><h1>{escape(view.url)}</h1>"
+    main = (
+        f"{_now(view, words)}{_agents(view, words)}{charts}"
+        f"{_runs(view, words)}{_events(view.now.recent, words)}"
     )
-    body = (
-        f'<a class="skip" href="#main">{escape(words("skip"))}</a>'
-        f"<header><small>Edgeveil · {escape(words('live_title'))}</small><h1>{escape(view.url)}</h1>"
-        f'<p id="connection" class="bad" role="status" data-lost="{escape(words("connection_lost"))}"></p>'
-        f'<nav aria-label="{escape(words("contents"))}">{links}</nav></header>'
-        f'<main id="main">{_now(view, words)}{_agents(view, words)}{charts}'
-        f"{_runs(view, words, language)}{_events(view.now.recent, words)}</main>"
-        f"<footer><p>{escape(words('privacy_note'))}</p>"
-        f"<p>{escape(words('follows', s=REFRESH_S))}</p></footer>"
-    )
-    return document(language, f"{_headline(view, words)} · Edgeveil", body, live=True)
+    foot = f"<p>{escape(words('privacy_note'))}</p>"
+    return live_document(words, _headline(view, words), head, main, foot)
 
 
 def _headline(view: View, words: Words) -> str:
@@ -106,7 +98,7 @@ def _agents(view: View, words: Words) -> str:
     for agent in sorted(view.agents, key=lambda one: natural(str(one["name"]))):
         state = str(agent["state"])
         kind = "good" if state == "connected" else "warn"
-        shown = words(state) if state in words else state
+        shown = words(f"agent_{state}") if f"agent_{state}" in words else state
         rows.append(
             [
                 agent["name"],
@@ -134,12 +126,12 @@ def _ago(seen: float | None, at: float, words: Words) -> str:
     return words("ago", s=seconds) if seconds < 120 else words("ago_min", m=seconds // 60)
 
 
-def _runs(view: View, words: Words, language: Language) -> str:
+def _runs(view: View, words: Words) -> str:
     if not view.runs:
         return ""
     rows = []
     for run in list(reversed(view.runs))[:SHOWN_RUNS]:
-        link = f'<a href="runs/{quote(run.run_id)}?lang={language}">{escape(run.run_id)}</a>'
+        link = f'<a href="runs/{quote(run.run_id)}?lang={words.language}">{escape(run.run_id)}</a>'
         created = datetime.fromtimestamp(run.created, tz=UTC).strftime("%Y-%m-%d %H:%M")
         rows.append([Raw(link), state_word(str(run.state), words), created])
     headings = [words("run"), words("state"), words("created")]

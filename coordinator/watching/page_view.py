@@ -14,7 +14,7 @@ from edgeveil.coordinator.store.store import Store
 from edgeveil.coordinator.watching.live import Live
 from edgeveil.coordinator.watching.live_page import SHOWN_RUNS, View, live_page, run_sections
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.pages.document import Language
+from edgeveil.shared.pages.words import Language
 
 Agents = Callable[[], Sequence[Mapping[str, Any]]]
 

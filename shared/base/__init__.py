@@ -10,4 +10,5 @@ __all__ = [
     "installed",
     "json_text",
     "names",
+    "peer_json",
 ]

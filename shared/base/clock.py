@@ -1,6 +1,7 @@
 """Time is passed in: protocol code takes a Clock, only the composition roots make the real one."""
 
 import time
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -18,3 +19,8 @@ class SystemClock:
 
     def wall(self) -> float:
         return time.time()
+
+
+def utc_text(clock: Clock) -> str:
+    """Now, to the second, as reports write it: 2026-01-31T12:00:00Z."""
+    return datetime.fromtimestamp(int(clock.wall()), UTC).isoformat().replace("+00:00", "Z")

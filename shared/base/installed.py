@@ -6,6 +6,11 @@ from importlib.metadata import PackageNotFoundError, version
 PACKAGES = ("edgeveil", "flwr", "torch", "opacus", "numpy", "cryptography")
 
 
+def software() -> str:
+    """What a report or an answer says it was made by."""
+    return f"edgeveil {version('edgeveil')}"
+
+
 @cache
 def installed() -> dict[str, str]:
     """Version by package, of those that are there; nothing is imported."""

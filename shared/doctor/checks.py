@@ -4,7 +4,6 @@ A finding is green, yellow (works, but look at it) or red (will not work), and s
 Looking changes nothing.
 """
 
-import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -20,6 +19,7 @@ from rich.text import Text
 
 from edgeveil.shared.base.errors import EdgeveilError
 from edgeveil.shared.base.exit_codes import ExitCode
+from edgeveil.shared.base.installed import software
 from edgeveil.shared.tasks.registry import catalogue
 from edgeveil.shared.terminal.console import print_json, stdout, table
 
@@ -105,7 +105,7 @@ def installation(needed: Iterable[str], extra: str) -> list[Finding]:
     if missing:
         text = f"not installed: {', '.join(missing)}"
         return [red("packages", text, f'pip install "edgeveil[{extra}]"')]
-    return [green("packages", f"edgeveil {importlib.metadata.version('edgeveil')}")]
+    return [green("packages", software())]
 
 
 def tasks() -> list[Finding]:

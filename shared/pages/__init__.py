@@ -1,3 +1,3 @@
 """Web pages without a framework: text in, one self-contained HTML document out (docs/design.md, "Pages")."""
 
-__all__ = ["charts", "document", "door", "markup", "openmetrics", "server", "text"]
+__all__ = ["charts", "document", "door", "markup", "openmetrics", "server", "text", "words"]

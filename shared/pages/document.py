@@ -8,12 +8,10 @@ import base64
 import hashlib
 from functools import cache
 from importlib.resources import files
-from typing import Literal
 
 from edgeveil.shared.pages.text import escape
+from edgeveil.shared.pages.words import LANGUAGES, Language, Words
 
-Language = Literal["en", "zh"]
-TAGS: dict[Language, str] = {"en": "en", "zh": "zh-Hans"}
 REFRESH_S = 5
 
 
@@ -56,9 +54,30 @@ def document(language: Language, title: str, body: str, *, live: bool = False) -
         )
     lines = "\n".join(head)
     return (
-        f'<!doctype html>\n<html lang="{TAGS[language]}">\n<head>\n{lines}\n</head>\n'
+        f'<!doctype html>\n<html lang="{Words(language)("tag")}">\n<head>\n{lines}\n</head>\n'
         f"<body>\n{body}\n</body>\n</html>\n"
     )
+
+
+def live_document(words: Words, title: str, head: str, main: str, foot: str = "") -> str:
+    """A page that follows its server; `head`, `main` and `foot` are HTML, `title` is text.
+
+    Besides the words of every page the room has `contents`, `connection_lost` and `follows`.
+    """
+    links = "".join(
+        f'<a href="?lang={one}" lang="{one}" hreflang="{one}">{escape(Words(one)("language"))}</a>'
+        for one in LANGUAGES
+        if one != words.language
+    )
+    body = (
+        f'<a class="skip" href="#main">{escape(words("skip"))}</a><header>{head}'
+        f'<p id="connection" class="bad" role="status" data-lost="{escape(words("connection_lost"))}"></p>'
+        f'<nav aria-label="{escape(words("contents"))}">{links}'
+        f'<a href="metrics">{escape(words("metrics"))}</a></nav></header>'
+        f'<main id="main">{main}</main>'
+        f"<footer>{foot}<p>{escape(words('follows', s=REFRESH_S))}</p></footer>"
+    )
+    return document(words.language, f"{title} · Edgeveil", body, live=True)
 
 
 def _resource(name: str) -> str:

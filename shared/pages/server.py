@@ -20,9 +20,9 @@ from starlette.types import Receive, Scope, Send
 
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.pages.bell import Bell, TooMany
-from edgeveil.shared.pages.document import Language
 from edgeveil.shared.pages.door import COOKIE, Door, headers, is_loopback
 from edgeveil.shared.pages.openmetrics import CONTENT_TYPE
+from edgeveil.shared.pages.words import LANGUAGES, Language
 
 STOP_S = 2
 Answer = Callable[[Request], Response]  # may block: it runs in a thread of its own
@@ -165,9 +165,10 @@ def openmetrics(text: str) -> Response:
 
 
 def language(request: Request) -> Language:
-    """The one asked for; else the browser's first choice if it is Chinese, else English."""
+    """The one asked for; else the browser's first choice if there is such a page, else English."""
     asked = request.query_params.get("lang")
-    if asked in {"en", "zh"}:
-        return "zh" if asked == "zh" else "en"
     first = request.headers.get("accept-language", "").strip().lower()
-    return "zh" if first.startswith("zh") else "en"
+    known = [one for one in LANGUAGES if one == asked] or [
+        one for one in LANGUAGES if first.startswith(one)
+    ]
+    return known[0] if known else "en"

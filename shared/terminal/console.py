@@ -11,7 +11,6 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Collection, Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -24,6 +23,7 @@ from rich.table import Table
 from edgeveil.shared.base.errors import EdgeveilError
 from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.base.failpoints import arm_from_environment
+from edgeveil.shared.base.installed import software
 
 stdout = Console(highlight=False, soft_wrap=True)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -44,7 +44,7 @@ def version_option(app: typer.Typer) -> None:
 
     def show(asked: bool) -> None:
         if asked:
-            sys.stdout.write(f"edgeveil {version('edgeveil')}\n")
+            sys.stdout.write(f"{software()}\n")
             raise typer.Exit
 
     @app.callback()

@@ -4,11 +4,9 @@ The body of a signed POST /v1/condition (docs/transport.md). It is sent only whe
 allows it, and it is the device's word: nothing is proved by it, and its own rule decides in the end.
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from edgeveil.shared.base.errors import Blame, ProtocolError, RefusalCode
+from edgeveil.shared.base.peer_json import PeerJson
 
 PATH = "/v1/condition"
 MOST_BYTES = 128
@@ -16,14 +14,14 @@ MOST_BYTES = 128
 Flag = Literal["charging", "battery", "idle"]
 
 
-class Condition(BaseModel):
+class Condition(PeerJson):
     """Of each flag whether it holds, or None: not known, or not told.
 
     `charging`: on outside power; a device without a battery always is. `battery`: charged as far as
     its owner wants. `idle`: other programs leave the processors alone.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    called: ClassVar[str] = "a condition of a device"
 
     charging: bool | None = None
     battery: bool | None = None
@@ -36,13 +34,3 @@ class Condition(BaseModel):
     def encode(self) -> bytes:
         """At most MOST_BYTES of JSON."""
         return self.model_dump_json().encode("ascii")
-
-    @classmethod
-    def decode(cls, body: bytes) -> "Condition":
-        """Parse; raises ProtocolError(MALFORMED)."""
-        try:
-            return cls.model_validate_json(body)
-        except (ValidationError, RecursionError) as error:
-            raise ProtocolError(
-                RefusalCode.MALFORMED, "not a condition of a device", blame=Blame.PEER
-            ) from error

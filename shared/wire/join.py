@@ -10,12 +10,13 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode
 from edgeveil.shared.base.names import NAME
+from edgeveil.shared.base.peer_json import PeerJson
 from edgeveil.shared.secagg.primitives.canonical import u16
 from edgeveil.shared.wire.canonical import canon
 from edgeveil.shared.wire.identity import Signer, verify
@@ -27,7 +28,6 @@ MAX_REQUEST = 16 << 10  # bytes
 MAX_ANSWER = 2 << 20  # bytes; a roster of 10,000 members has 0.7 MB in base64
 
 Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
-_STRICT = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 def _hex(size: int) -> object:
@@ -54,10 +54,10 @@ class JoinCode(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-class JoinRequest(BaseModel):
+class JoinRequest(PeerJson):
     """Binary values in hex; `node_public` is the PEM of a P-256 key, `software` our version."""
 
-    model_config = _STRICT
+    called: ClassVar[str] = "a join request"
 
     protocol: int = Field(ge=0, le=65535)
     token_id: Annotated[str, _hex(16)]
@@ -97,14 +97,6 @@ class JoinRequest(BaseModel):
             proof=hmac.digest(proof_key, message, hashlib.sha256).hex(),
             signature=signer.sign(message).hex(),
         )
-
-    @classmethod
-    def decode(cls, body: bytes) -> "JoinRequest":
-        """Parse; raises ProtocolError(MALFORMED)."""
-        try:
-            return cls.model_validate_json(body)
-        except (ValidationError, RecursionError) as error:
-            raise ProtocolError(RefusalCode.MALFORMED, "not a join request") from error
 
     def encode(self) -> bytes:
         return self.model_dump_json().encode("utf-8")
@@ -147,14 +139,14 @@ class Keys:
         }
 
 
-class JoinAnswer(BaseModel):
+class JoinAnswer(PeerJson):
     """A yes: `pending` until a signed roster holds the device, then `member` with that roster.
 
     The keys are those whose fingerprints the token names. `approved`: false while the operator has
     still to say yes to this device.
     """
 
-    model_config = _STRICT
+    called: ClassVar[str] = "an answer to a join request"
 
     state: Literal["pending", "member"]
     agent_id: Annotated[str, _hex(16)]
@@ -164,14 +156,6 @@ class JoinAnswer(BaseModel):
     approved: bool = True
     roster_body: Base64Bytes = b""
     roster_signature: Base64Bytes = b""
-
-    @classmethod
-    def decode(cls, body: bytes) -> "JoinAnswer":
-        """Parse; raises ProtocolError(MALFORMED)."""
-        try:
-            return cls.model_validate_json(body)
-        except (ValidationError, RecursionError) as error:
-            raise ProtocolError(RefusalCode.MALFORMED, "not an answer to a join request") from error
 
     @staticmethod
     def pending(agent_id: bytes, name: str, keys: Keys, *, approved: bool) -> dict[str, object]:

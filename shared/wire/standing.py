@@ -4,12 +4,12 @@
 beside a running agent.
 """
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from edgeveil.shared.base.errors import ProtocolError, RefusalCode
 from edgeveil.shared.base.names import NAME
+from edgeveil.shared.base.peer_json import PeerJson
 from edgeveil.shared.wire.plan import Option
 
 PATH = "/v1/whoami"
@@ -40,10 +40,11 @@ class PlannedTask(BaseModel):
     options: dict[str, Option] = Field(max_length=32)
 
 
-class Standing(BaseModel):
+class Standing(PeerJson):
     """`epoch` of the roster in force; `session` the newest start of this device that was seen, or 0."""
 
     model_config = _STRICT
+    called: ClassVar[str] = "an answer to a doctor"
 
     name: _Id
     connected: bool
@@ -51,11 +52,3 @@ class Standing(BaseModel):
     epoch: int = Field(ge=0)
     tasks: list[InstalledTask] = Field(max_length=256)
     plan: PlannedTask | None = None
-
-    @classmethod
-    def decode(cls, body: bytes) -> "Standing":
-        """Parse; raises ProtocolError(MALFORMED)."""
-        try:
-            return cls.model_validate_json(body)
-        except (ValidationError, RecursionError) as error:
-            raise ProtocolError(RefusalCode.MALFORMED, "not an answer to a doctor") from error

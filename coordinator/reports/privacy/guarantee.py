@@ -10,6 +10,7 @@ from edgeveil.shared.privacy.filter import choose_order
 from edgeveil.shared.privacy.ledger.facts import MOST_POINTS
 from edgeveil.shared.privacy.rdp import Segment, epsilon, rdp_step, to_epsilon
 from edgeveil.shared.privacy.report import words
+from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
 
 NEARLY = 0.8  # of its limit: a device near its budget
 ATTESTED_NOTE = (
@@ -100,7 +101,8 @@ def _sums_only(found: RunFacts) -> dict[str, Any]:
     """ε towards somebody who sees sums only; information, never a promise."""
     proposal = found.proposal
     smallest = min((_smallest_sum(found, record) for record in found.committed), default=0)
-    honest = max(0, smallest - colluders(found, smallest))
+    rules = found.plan.secagg
+    honest = max(0, smallest - assumed_corrupt(smallest, rules.gamma_ppm, rules.c_min))
     steps = proposal.steps * len(found.records)
     value = None
     if steps:
@@ -118,9 +120,3 @@ def _smallest_sum(found: RunFacts, record: RoundRecord) -> int:
     """Agents in the smallest sum of a round: of several shards at least n_min, as each agent insists."""
     alone = int(record.extra.get("shards", 1)) == 1
     return len(record.survived) if alone else found.plan.secagg.n_min
-
-
-def colluders(found: RunFacts, size: int) -> int:
-    """How many of a sum's `size` agents the plan assumes to side with the coordinator."""
-    secagg = found.plan.secagg
-    return max(secagg.c_min, math.floor(size * secagg.gamma_ppm / 1_000_000))

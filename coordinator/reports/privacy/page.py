@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from edgeveil.shared.privacy.report import words
+from edgeveil.shared.privacy.report import sections, words
 from edgeveil.shared.privacy.report.chart import Curve
 from edgeveil.shared.privacy.report.page import Page, Section, Sheet, Tile
 
@@ -14,6 +14,7 @@ def page(report: Report) -> str:
     """HTML of a report made by coordinator.reports.privacy.report."""
     guarantee, planned = report["guarantee"], report["guarantee"]["epsilon_planned"]
     most = guarantee["epsilon_at_most"]
+    unit, trust = report["privacy_unit"], report["trust_model"]
     return Page(
         title="Privacy report of a training run",
         subtitle=f"{report['run']} · {report['identity']['time']}",
@@ -28,10 +29,10 @@ def page(report: Report) -> str:
         ),
         curve=_curve(guarantee) if guarantee["curve"] else None,
         sections=(
-            Section("What is NOT covered", items=report["not_covered"], warning=True),
+            sections.gaps(report["not_covered"]),
             _limits(report),
-            _protected(report["privacy_unit"]),
-            _trust(report["trust_model"]),
+            sections.protected(unit, rows=(("Over all devices", unit["across_agents"]),)),
+            sections.who_sees_what(trust, trust["secure_aggregation"]["protocol"]),
         ),
         details=(
             _guarantee(guarantee),
@@ -83,35 +84,9 @@ def _limits(report: Report) -> Section:
     )
 
 
-def _protected(unit: Report) -> Section:
-    return Section(
-        "What is protected",
-        rows=(
-            ("Unit", f"one {unit['unit']}: {unit['neighbours']}"),
-            ("One person's records", f"{unit['records_per_person']}; {unit['person_level']}"),
-            ("Over all devices", unit["across_agents"]),
-            ("Taken to be public", unit["treated_as_public"]),
-        ),
-    )
-
-
-def _trust(trust: Report) -> Section:
-    secagg = trust["secure_aggregation"]
-    told = f"{secagg['protocol']}; {words.hiding(secagg)}"
-    return Section(
-        "Who sees what",
-        rows=(
-            ("The coordinator", trust["coordinator_sees"]),
-            ("Other devices", trust["other_agents_see"]),
-            ("Users of the model", trust["users_of_the_model_see"]),
-            ("Secure aggregation", told),
-        ),
-    )
-
-
 def _guarantee(g: Report) -> Section:
     sums = g["sums_only"]
-    shown = "–" if sums["epsilon"] is None else f"{sums['epsilon']:.4g}"
+    shown = sections.figure(sums["epsilon"], ".4g")
     return Section(
         "Guarantee",
         rows=(
@@ -121,7 +96,7 @@ def _guarantee(g: Report) -> Section:
                 "Left of the plan",
                 f"{g['epsilon_left']:.6g}, for {g['rounds_left']:,} rounds to come",
             ),
-            ("Best order, µ", f"{g['best_order'] or '–'}, {_number(g['gaussian_mu'])}"),
+            ("Best order, µ", f"{g['best_order'] or '–'}, {sections.figure(g['gaussian_mu'])}"),
             ("ε if asked every time", f"{g['epsilon_if_always_asked']:.6g}"),
             (
                 "ε attested by devices",
@@ -131,10 +106,6 @@ def _guarantee(g: Report) -> Section:
             ("ε towards sums only", f"{shown}: {sums['note']}"),
         ),
     )
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.6g}"
 
 
 def _attested(told: Report) -> str:
@@ -162,7 +133,7 @@ def _devices(report: Report) -> Section:
         ">of its limit",
         ">refused for its budget",
     )
-    return Section("Devices", sheet=Sheet(columns, rows) if rows else None)
+    return Section("Devices", sheet=Sheet(columns, rows))
 
 
 def _told(budget: Report | None) -> tuple[str, str]:
@@ -176,7 +147,7 @@ def _told(budget: Report | None) -> tuple[str, str]:
 def _refusals(found: Report) -> Section:
     rows = [(code, str(count)) for code, count in found.items()]
     intro = "By code; the reasons stay on the devices." if rows else "Nobody refused."
-    return Section("Refusals", intro, sheet=Sheet(("code", ">times"), rows) if rows else None)
+    return Section("Refusals", intro, sheet=Sheet(("code", ">times"), rows))
 
 
 def _mechanism(m: Report) -> Section:
@@ -198,12 +169,9 @@ def _mechanism(m: Report) -> Section:
 
 def _accounting(a: Report) -> Section:
     fits = "within" if a["within_epsilon_planned"] else "ABOVE"
-    return Section(
-        "Accounting",
-        rows=(
-            ("Accountant", f"{a['accountant']}, {a['version']}"),
-            ("Composition", a["composition"]),
-            ("Orders", f"{a['orders'][0]} to {a['orders'][1]}"),
+    return sections.accounted(
+        a,
+        (
             (
                 "Plan and spare rounds",
                 f"ε {a['epsilon_of_plan_and_spare_rounds']:.6g}, {fits} plan",
@@ -227,7 +195,7 @@ def _rounds(rounds: list[Report]) -> Section:
         for r in rounds
     ]
     columns = (">round", ">attempt", "outcome", ">asked", ">in the sum", ">refused")
-    return Section("Cohorts", sheet=Sheet(columns, rows) if rows else None)
+    return Section("Cohorts", sheet=Sheet(columns, rows))
 
 
 def _identity(i: Report) -> Section:

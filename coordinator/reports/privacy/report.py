@@ -9,22 +9,26 @@ import hashlib
 import statistics
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.reports.facts import RunFacts
-from edgeveil.coordinator.reports.privacy.guarantee import colluders, guarantee
+from edgeveil.coordinator.reports.privacy.guarantee import guarantee
 from edgeveil.coordinator.reports.reading import run_facts
-from edgeveil.shared.base.clock import Clock
+from edgeveil.shared.base.clock import Clock, utc_text
 from edgeveil.shared.base.errors import RefusalCode
-from edgeveil.shared.privacy.rdp import HIGHEST_ORDER, LOWEST_ORDER, Segment, epsilon
-from edgeveil.shared.privacy.report import words
+from edgeveil.shared.base.installed import software
+from edgeveil.shared.privacy.rdp import Segment, epsilon
+from edgeveil.shared.privacy.report import sections, words
+from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
 
 KIND = "edgeveil coordinator privacy report"
 OVER_BUDGET = {RefusalCode.BUDGET_EXHAUSTED, RefusalCode.BUDGET_WOULD_EXCEED}
+ACROSS_AGENTS = (
+    "records of different agents are disjoint, so the federation has the largest of the agents' "
+    "figures, not their sum; a person on several devices counts on each"
+)
 
 
 def read(home: Path, run_id: str | None, clock: Clock, *, quiet: bool = True) -> dict[str, Any]:
@@ -37,15 +41,14 @@ def read(home: Path, run_id: str | None, clock: Clock, *, quiet: bool = True) ->
 
 
 def build(found: RunFacts, clock: Clock) -> dict[str, Any]:
-    now = datetime.fromtimestamp(int(clock.wall()), UTC).isoformat().replace("+00:00", "Z")
     most = {agent: found.charged(agent) for agent in found.agents}
     return {
         "schema": words.SCHEMA,
         "kind": KIND,
         "run": found.run.run_id,
-        "identity": _identity(found, now),
+        "identity": _identity(found, utc_text(clock)),
         "guarantee": guarantee(found, most),
-        "privacy_unit": _unit(),
+        "privacy_unit": sections.privacy_unit("record", across_agents=ACROSS_AGENTS),
         "trust_model": _trust(found),
         "mechanism": _mechanism(found),
         "accounting": _accounting(found),
@@ -75,7 +78,7 @@ def _identity(found: RunFacts, now: str) -> dict[str, Any]:
         "task": {"id": task.id, "version": task.version, "hash": _task_hash(found)},
         "plan_sha256": found.run.plan_hash,
         "proposal_sha256": hashlib.sha256(found.proposal.to_json()).hexdigest(),
-        "software": f"edgeveil {version('edgeveil')}",
+        "software": software(),
         "time": now,
     }
 
@@ -86,37 +89,17 @@ def _task_hash(found: RunFacts) -> str | None:
     return next((str(value) for value in told if value), None)
 
 
-def _unit() -> dict[str, Any]:
-    return {
-        "unit": "record",
-        "neighbours": words.NEIGHBOURS,
-        "records_per_person": "not limited",
-        "person_level": words.PERSON_LEVEL,
-        "across_agents": "records of different agents are disjoint, so the federation has the largest "
-        "of the agents' figures, not their sum; a person on several devices counts on each",
-        "treated_as_public": words.PUBLIC,
-    }
-
-
 def _trust(found: RunFacts) -> dict[str, Any]:
-    secagg = found.plan.secagg
-    assumed = colluders(found, secagg.n_min)
-    return {
-        "coordinator_sees": f"the sum of at least {secagg.n_min} devices' updates, each update hidden in "
-        "it, who takes part, when, and why somebody refuses (a code)",
-        "other_agents_see": "the new model of each round",
-        "users_of_the_model_see": "the model; what they do with it costs no further budget",
-        "secure_aggregation": {
-            "protocol": "secagg-v1",
-            "n_min": secagg.n_min,
-            "threshold": secagg.threshold(secagg.n_min),
-            "assumed_colluders": assumed,
-            "honest_floor": secagg.n_min - assumed,
-            "statistical_bits": secagg.sigma,
-        },
-        "secagg_lowers_epsilon": False,
-        "enforced_by": "every agent by its own policy and ledger; nothing here can raise its budget",
-    }
+    rules = found.plan.secagg
+    return sections.trust_model(
+        ", when, and why somebody refuses (a code)",
+        {"protocol": "secagg-v1"},
+        n_min=rules.n_min,
+        threshold=rules.threshold(rules.n_min),
+        colluders=assumed_corrupt(rules.n_min, rules.gamma_ppm, rules.c_min),
+        sigma=rules.sigma,
+        enforced_by="every agent by its own policy and ledger; nothing here can raise its budget",
+    )
 
 
 def _mechanism(found: RunFacts) -> dict[str, Any]:
@@ -151,18 +134,15 @@ def _accounting(found: RunFacts) -> dict[str, Any]:
         proposal.steps * (proposal.rounds + found.plan.rounds.spare),
     )
     check = epsilon([planned], proposal.delta)[0]
-    return {
-        "accountant": "Rényi divergence at integer orders, closed form",
-        "version": f"edgeveil {version('edgeveil')}",
-        "composition": "filter at one order on each agent, charged before training, never refunded",
-        "orders": [LOWEST_ORDER, HIGHEST_ORDER],
-        "epsilon_of_plan_and_spare_rounds": check,
-        "within_epsilon_planned": check <= found.plan.training.epsilon * (1 + 1e-9),
-        "attempts": len(found.records),
-        "attempts_aborted": len(found.records) - len(found.committed),
-        "aborted_attempts_counted": "as charged for everybody asked who did not refuse at the offer; "
+    return sections.accounting(
+        "filter at one order on each agent, charged before training, never refunded",
+        epsilon_of_plan_and_spare_rounds=check,
+        within_epsilon_planned=check <= found.plan.training.epsilon * (1 + 1e-9),
+        attempts=len(found.records),
+        attempts_aborted=len(found.records) - len(found.committed),
+        aborted_attempts_counted="as charged for everybody asked who did not refuse at the offer; "
         "an update that was sealed and never sent is masked again free, so it may be less",
-    }
+    )
 
 
 def _agents(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:

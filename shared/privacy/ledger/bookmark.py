@@ -7,18 +7,17 @@ device's own key, like every record. Without one, or with a damaged one, everyth
 """
 
 import hashlib
-import json
 from dataclasses import dataclass
 from typing import Any, Self
 
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode
+from edgeveil.shared.privacy.ledger.note import read_note, sign_note
 from edgeveil.shared.privacy.ledger.state import Entry, LedgerState, Limits, Phase
 from edgeveil.shared.privacy.rdp import Segment
-from edgeveil.shared.wire.canonical import canon
-from edgeveil.shared.wire.identity import Signer, verify
+from edgeveil.shared.wire.identity import Signer
 from edgeveil.shared.wire.messages import Attempt
 
-FORMAT = 1
+LABEL = "ledger-bookmark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,27 +27,13 @@ class Bookmark:
     state: LedgerState
 
     def encode(self, signer: Signer) -> bytes:
-        body = json.dumps(_fields(self), sort_keys=True, separators=(",", ":")).encode("ascii")
-        signature = signer.sign(canon("ledger-bookmark", body))
-        return json.dumps({"body": body.decode("ascii"), "sig": signature.hex()}).encode("ascii")
+        return sign_note(LABEL, _fields(self), signer)
 
     @classmethod
     def decode(cls, data: bytes, public: bytes) -> Self:
         """Parse and verify; raises ProtocolError(LEDGER_CORRUPT)."""
         try:
-            outer = json.loads(data)
-            body, signature = str(outer["body"]), bytes.fromhex(outer["sig"])
-            message = canon("ledger-bookmark", body.encode("ascii"))
-            verify(
-                public,
-                signature,
-                message,
-                code=RefusalCode.LEDGER_CORRUPT,
-                who="this device over its ledger bookmark",
-            )
-            fields = json.loads(body)
-            if fields["v"] != FORMAT:
-                raise ValueError(f"format {fields['v']}")
+            fields = read_note(LABEL, data, public, "ledger bookmark")
             return cls(fields["size"], bytes.fromhex(fields["sha256"]), _state(fields["state"]))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ProtocolError(RefusalCode.LEDGER_CORRUPT, f"ledger bookmark: {error}") from error
@@ -61,7 +46,6 @@ def digest(data: bytes | memoryview) -> bytes:
 def _fields(mark: Bookmark) -> dict[str, Any]:
     state = mark.state
     return {
-        "v": FORMAT,
         "size": mark.size,
         "sha256": mark.sha256.hex(),
         "state": {

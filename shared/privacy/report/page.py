@@ -28,7 +28,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table; columns named with a leading '>' hold numbers."""
+    """A table, not shown without rows; columns named with a leading '>' hold numbers."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -170,7 +170,7 @@ def _section(section: Section) -> str:
             for name, value in section.rows
         ]
         parts.append("</dl>")
-    if section.sheet is not None:
+    if section.sheet is not None and section.sheet.rows:
         parts.append(_sheet(section.sheet))
     parts.append("</section>\n")
     return "".join(parts)

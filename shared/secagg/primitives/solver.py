@@ -39,6 +39,11 @@ class _Cohort:
     eta: int
 
 
+def assumed_corrupt(n: int, gamma_ppm: int, c_min: int) -> int:
+    """C of docs/protocol.md, "Parameters": how many of n members may side with the coordinator."""
+    return max(n * gamma_ppm // MILLION, c_min)
+
+
 @lru_cache(maxsize=256)
 def solve(n: int, gamma_ppm: int, delta_ppm: int, *, sigma: int, eta: int, c_min: int) -> Solution:
     """Parameters for n members of which gamma may be corrupt and delta may be lost.
@@ -46,7 +51,7 @@ def solve(n: int, gamma_ppm: int, delta_ppm: int, *, sigma: int, eta: int, c_min
     Raises:
         Infeasible: no admissible degree up to 254; the coordinator has to shard.
     """
-    corrupt = max(n * gamma_ppm // MILLION, c_min)
+    corrupt = assumed_corrupt(n, gamma_ppm, c_min)
     lost = n * delta_ppm // MILLION
     quorum = (n + corrupt) // 2 + 1
     if n < 2 or corrupt >= n or lost >= n:

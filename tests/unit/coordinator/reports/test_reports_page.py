@@ -7,9 +7,7 @@ import pytest
 from fakes_federation import plan_for
 from reports_bench import RUN_ID, facts_of
 
-from edgeveil.agent.reports import page_words
 from edgeveil.coordinator.records.records import RoundRecord, RunState
-from edgeveil.coordinator.reports import words
 from edgeveil.coordinator.reports.page import report_page
 from edgeveil.shared.pages.charts import Line, line_chart, strip
 from edgeveil.shared.pages.document import policy
@@ -78,13 +76,6 @@ def test_a_thousand_rounds_of_a_hundred_agents_stay_below_a_megabyte(goal):
     html = checked(report_page(found, "zh", made=1.75e9))
     assert len(html.encode()) < 1_000_000
     assert "agent-100" in html
-
-
-def test_both_languages_have_every_word_and_the_same_gaps():
-    for table in (words._WORDS, page_words._WORDS):
-        for key, (english, chinese) in table.items():
-            assert all((english, chinese)), key
-            assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", chinese)), key
 
 
 def test_text_from_a_plan_or_an_error_is_shown_as_text():
