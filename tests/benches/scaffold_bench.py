@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.ledger.file import ledger_records
-from edgeveil.agent.rounds.session import Session
+from edgeveil.agent.rounds.work import Training
 from edgeveil.agent.rounds.upload import from_blob, to_blob
 from edgeveil.agent.rounds.variates import Variates
 from edgeveil.coordinator.runs import checkpoint, run_files
@@ -20,7 +20,7 @@ from edgeveil.shared.privacy.ledger.records import Kind
 
 def watch(world):
     """Let the witness see every variate that is kept and every bend of a training; undo it by a call."""
-    keep, bend = Variates.keep, Session._bend
+    keep, bend = Variates.keep, Training._bend
 
     def seen_keep(variates, run_id, blob):
         agent = int(variates._path.parents[2].name.rpartition("-")[2])
@@ -28,19 +28,19 @@ def watch(world):
         keep(variates, run_id, blob)
         world.witness("kept", agent=agent)
 
-    def seen_bend(session, offer):
-        found = bend(session, offer)
-        attempt, home = offer.proposal.attempt, session._device.home.path.name
+    def seen_bend(work, offer):
+        found = bend(work, offer)
+        attempt, home = offer.proposal.attempt, work._device.home.path.name
         world.witness(
             "bend", agent=int(home.rpartition("-")[2]), round=attempt.round,
             bend=None if found is None else found.tolist(),
         )  # fmt: skip
         return found
 
-    Variates.keep, Session._bend = seen_keep, seen_bend
+    Variates.keep, Training._bend = seen_keep, seen_bend
 
     def undo():
-        Variates.keep, Session._bend = keep, bend
+        Variates.keep, Training._bend = keep, bend
 
     return undo
 
