@@ -178,10 +178,10 @@ class LedgerStore:
         with self._mutex:
             self._give_up_submitted()
             state = self.state
-            if not state.admits(reservation.proposal.segment):
+            if not state.admits(reservation.question.segment):
                 raise BudgetExhausted(
                     RefusalCode.BUDGET_WOULD_EXCEED,
-                    f"{reservation.proposal.plan.steps} steps do not fit beside epsilon "
+                    f"{reservation.question.plan.steps} steps do not fit beside epsilon "
                     f"{state.epsilon_enforced:.4g} of {state.epsilon_max:.4g}",
                 )
             failpoint(Failpoint.AGENT_RESERVE_BEFORE)
@@ -215,10 +215,10 @@ class LedgerStore:
             failpoint(Failpoint.AGENT_SEAL_AFTER)
 
     def sealed_blob(self, reservation: Reservation) -> bytes | None:
-        """The sealed, never submitted update that answers exactly this proposal, or None."""
+        """The sealed, never submitted update that answers exactly this question, or None."""
         with self._mutex:
             entry = self.state.current
-            if entry is None or not reusable(reservation.proposal, self.state):
+            if entry is None or not reusable(reservation.question, self.state):
                 return None
             try:
                 blob = (self._folder / BLOB).read_bytes()
