@@ -85,7 +85,7 @@ class Session:
             self._tell(notice)
         device.home.check_ledgers_kept()
         if (device.ledger_folder / LEDGER).exists():
-            self._ledger = self._open_ledger(n_ref=1)  # ignored: fixed when the ledger was made
+            self._ledger = self._own_ledger()
         else:
             check_never_opened(device.ledger_folder / LEDGER, device.home.identity().public)
 
@@ -170,9 +170,7 @@ class Session:
             raise ProtocolError(RefusalCode.ROUND_REPLAY, f"{request.attempt} is not after {last}")
         device.may_train()
         trainer = device.trainer()
-        ledger = self._ledger or self._open_ledger(
-            device.policy.declared_size(device.shelf.count())
-        )
+        ledger = self._ledger or self._own_ledger()
         self._ledger = ledger
         ledger.check_echo(offer.ledger_echo, request.attempt.run_id)
         reservation = precheck(
@@ -317,18 +315,29 @@ class Session:
             case _:
                 return b""
 
-    def _open_ledger(self, n_ref: int) -> LedgerStore:
+    def _own_ledger(self) -> LedgerStore:
+        """The ledger that is there; without one, a new one for as many records as there are now."""
         device = self._device
-        ledger = LedgerStore.open(
-            device.ledger_folder,
-            signer=device.signer,
-            dataset_id=device.dataset_id,
-            n_ref=n_ref,
-            unit=device.policy.unit,
-            policy=device.policy,
-            clock=device.clock,
-            accept_looser=device.accept_looser,
-        )
+        if (device.ledger_folder / LEDGER).exists():
+            ledger = LedgerStore.open(
+                device.ledger_folder,
+                signer=device.signer,
+                dataset_id=device.dataset_id,
+                unit=device.policy.unit,
+                policy=device.policy,
+                clock=device.clock,
+                accept_looser=device.accept_looser,
+            )
+        else:
+            ledger = LedgerStore.create(
+                device.ledger_folder,
+                signer=device.signer,
+                dataset_id=device.dataset_id,
+                n_ref=device.policy.declared_size(device.shelf.count()),
+                unit=device.policy.unit,
+                policy=device.policy,
+                clock=device.clock,
+            )
         ledger.watch_fsyncs(device.fsynced)
         return ledger
 

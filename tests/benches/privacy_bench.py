@@ -68,15 +68,23 @@ class Device:
     n_ref: int = 1000
 
     def open(self, **changes) -> LedgerStore:
-        fields = {
+        """The ledger, begun where there is none."""
+        if not self.ledger.exists():
+            return self.create(**changes)
+        return LedgerStore.open(self.folder, **{**self._common, **changes})
+
+    def create(self, **changes) -> LedgerStore:
+        return LedgerStore.create(self.folder, **{**self._common, "n_ref": self.n_ref, **changes})
+
+    @property
+    def _common(self) -> dict[str, object]:
+        return {
             "signer": self.identity,
             "dataset_id": self.dataset_id,
-            "n_ref": self.n_ref,
             "unit": "record",
             "policy": self.policy,
             "clock": FrozenClock(),
         }
-        return LedgerStore.open(self.folder, **{**fields, **changes})
 
     @property
     def ledger(self) -> Path:

@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import privacy_bench as bench
 import pytest
 
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.ledger.index import INDEX
-from edgeveil.agent.ledger.store import ledger_records, read_ledger
+from edgeveil.agent.ledger.store import LedgerStore, ledger_records, read_ledger
 from edgeveil.shared.base.errors import (
     BudgetExhausted,
     Busy,
@@ -222,10 +223,23 @@ def test_a_ledger_belongs_to_one_dataset_and_one_unit(device):
         device.open(unit="user")
 
 
-def test_the_declared_size_stays_as_it_was_opened(device):
-    device.open().close()
-    with device.open(n_ref=2000) as store:
-        assert store.state.n_ref == 1000
+def test_a_ledger_begins_once_so_the_declared_size_stays(device):
+    device.create().close()
+    with pytest.raises(ConfigError, match="there is a ledger already"):
+        device.create(n_ref=2000)
+    with device.open() as store:
+        assert (store.state.seq, store.state.n_ref) == (1, 1000)
+
+
+def test_opening_never_begins_a_ledger(device):
+    device.create().close()
+    elsewhere = replace(device, folder=device.folder.with_name("other"))
+    with pytest.raises(ConfigError, match="agent run"):
+        LedgerStore.open(elsewhere.folder, **elsewhere._common)
+    assert not elsewhere.ledger.exists()
+    device.ledger.unlink()
+    with pytest.raises(LedgerDamaged, match="this ledger is gone"):
+        LedgerStore.open(device.folder, **device._common)
 
 
 def test_delta_must_be_below_one_over_the_declared_size(device):
