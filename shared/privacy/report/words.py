@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edgeveil.shared.privacy.filter import cap
 from edgeveil.shared.privacy.rdp import Segment, epsilon
 
 SCHEMA = 1  # of privacy reports
@@ -115,8 +114,3 @@ def segment_rows(segments: Iterable[Segment], delta: float) -> list[dict[str, An
         }
         for segment in segments
     ]
-
-
-def conversion(order: int, delta: float) -> float:
-    """What is added to the divergence at `order` to get ε."""
-    return -cap(0.0, delta, order)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import privacy_bench as bench
 import pytest
+from store_bench import add_agent
 
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.policy_changes import loosened
@@ -119,7 +120,7 @@ def test_the_store_gives_what_agents_in_force_told(tmp_path, device):
     with Store.open(private_directory(tmp_path / "home"), create=True) as store:
         for number, head in enumerate((telling, silent, telling, b"")):
             agent = enrolled(number)
-            store.add_agent(agent)
+            add_agent(store, agent)
             if head:
                 store.set_ledger_head(agent.agent_id, head)
         store.revoke("agent-2")
