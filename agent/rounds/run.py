@@ -6,6 +6,7 @@ policy have passed their checks; torch and opacus in the background, once it is 
 
 import contextlib
 import importlib
+import importlib.util
 import logging
 import os
 import signal
@@ -36,6 +37,7 @@ from edgeveil.shared.terminal.progress import progress
 from edgeveil.shared.wire.tokens import Token
 
 Status = Callable[[str], None]
+NEEDED = ("torch", "opacus", "flwr", "PIL")
 RENEW_S = 1.0  # before a session follows one that ended, so that no gateway can make us spin
 
 
@@ -96,7 +98,9 @@ def run_device(
         EnrollmentError: not enrolled, revoked, or another process runs with this identity.
         TransportError: the coordinator's certificate does not verify.
         DataError, ConfigError, StateDamaged, Busy: named in the message.
+        ModuleNotFoundError: what training needs is not installed; no token was used up.
     """
+    _check_installed()
     _check_given(data, policy)
     home = AgentHome(path)
     stop = _stop_on_signals()
@@ -124,6 +128,12 @@ def run_device(
                 )
                 _answer_rounds(device, stop, conditions)
     on_status("stopped")
+
+
+def _check_installed() -> None:
+    for name in NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 
 def _check_given(data: Path | None, policy: Path | None) -> None:
