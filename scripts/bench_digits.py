@@ -22,13 +22,12 @@ sys.path[:0] = [str(ROOT / "tests/benches")]
 
 try:
     from fakes_federation import Federation, plan_for
+    from public_data_bench import stratified_order
     from sklearn.datasets import load_digits
 
     from edgeveil.agent.home.policy import Policy
     from edgeveil.agent.ledger.budget import read_budget
     from edgeveil.agent.reports.verify import check
-    from edgeveil.shared.data.arrays import encode_arrays
-    from edgeveil.shared.data.public import stratified_order
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
 
@@ -153,7 +152,7 @@ def deal(folder: Path, seed: int, mix: float | None) -> list[Path]:
     paths = []
     for index, rows in enumerate([*np.array_split(train, AGENTS), test]):
         path = folder / f"digits-{index}.npz"
-        path.write_bytes(encode_arrays({"X": pixels[rows], "y": targets[rows]}))
+        np.savez_compressed(path, X=pixels[rows], y=targets[rows])
         paths.append(path)
     return paths
 

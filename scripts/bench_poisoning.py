@@ -19,8 +19,9 @@ import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "scripts")]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests/benches")]
 
+from public_data_bench import mnist_5000, stratified_order  # noqa: E402
 from simulate import Setting, Trainer  # noqa: E402
 
 from edgeveil.coordinator.learning import judgement, strategies  # noqa: E402
@@ -28,7 +29,6 @@ from edgeveil.coordinator.learning.judgement import Scored  # noqa: E402
 from edgeveil.coordinator.learning.robust import robust_mean  # noqa: E402
 from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model  # noqa: E402
 from edgeveil.shared.base.errors import EdgeveilError  # noqa: E402
-from edgeveil.shared.data.public import mnist_5000, stratified_order  # noqa: E402
 from edgeveil.shared.secagg.primitives.parameters import SIGNED, Segment  # noqa: E402
 from edgeveil.shared.tasks.registry import find, load  # noqa: E402
 from edgeveil.shared.tasks.spec import Examples  # noqa: E402

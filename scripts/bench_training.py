@@ -25,6 +25,7 @@ try:
 
     from edgeveil.agent.training.engine_choice import choose
     from edgeveil.agent.training.engines.gradients import ENGINES
+    from edgeveil.agent.training.engines.mechanism import Mechanism
     from edgeveil.agent.training.noise import gaussian
     from edgeveil.agent.training.validate import Probe
 except ModuleNotFoundError as error:
@@ -120,7 +121,7 @@ def private_step(
     module = case.private().train()
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
     engine = ENGINES[choice.mode](module, criterion)
-    engine.attach(optimizer, sigma=SIGMA, clip_norm=CLIP, divisor=float(BATCH), steps=steps)
+    engine.attach(optimizer, Mechanism(CLIP, SIGMA, n_ref=BATCH, steps=steps))
 
     def step() -> None:
         for at in range(0, BATCH, choice.chunk):

@@ -6,6 +6,7 @@ official test images.
 """
 
 import argparse
+import io
 import re
 import sys
 from collections.abc import Sequence
@@ -13,16 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests/benches")]
+
 try:
-    from edgeveil.shared.base.errors import ConfigError, EdgeveilError
-    from edgeveil.shared.base.files import write_atomic
-    from edgeveil.shared.data.arrays import encode_arrays
-    from edgeveil.shared.data.public import (
+    from public_data_bench import (
         PublicImages,
         fashion_mnist,
         mnist_5000,
         stratified_order,
     )
+
+    from edgeveil.shared.base.errors import ConfigError, EdgeveilError
+    from edgeveil.shared.base.files import write_atomic
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
 
@@ -60,7 +64,9 @@ def write(out: Path, pieces: Sequence[PublicImages], test: PublicImages) -> list
     changed = []
     for path, piece in {**wanted, out / "test.npz": test}.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        data = encode_arrays({"X": piece.pixels, "y": piece.labels})
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, X=piece.pixels, y=piece.labels)  # equal arrays, equal bytes
+        data = buffer.getvalue()
         if not (path.is_file() and path.read_bytes() == data):
             write_atomic(path, data)
             changed.append(path)

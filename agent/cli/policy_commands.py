@@ -104,7 +104,6 @@ def apply(path: Path, change: Change, clock: Clock, *, accept_looser: bool) -> t
                 folder,
                 signer=home.identity(),
                 dataset_id=folder.name,
-                n_ref=state.n_ref,
                 unit=change.after.unit,
                 policy=change.after,
                 clock=clock,

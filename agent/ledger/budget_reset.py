@@ -58,7 +58,6 @@ def reset(path: Path, forgotten: Forgotten, clock: Clock) -> None:
             home.ledger_folder / name,
             signer=home.identity(),
             dataset_id=name,
-            n_ref=found.state.n_ref,
             unit=found.state.unit,
             policy=Policy.load(home.policy_path),
             clock=clock,

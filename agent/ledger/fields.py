@@ -47,24 +47,24 @@ def limit_fields(policy: Policy, alpha: int) -> dict[str, Value]:
 
 
 def reserve_fields(reservation: Reservation, state: LedgerState) -> dict[str, Value]:
-    proposal = reservation.proposal
-    sigma, q, steps = proposal.segment
+    question = reservation.question
+    sigma, q, steps = question.segment
     step = state.rdp_step(sigma, q)
     spent = state.rdp_spent + steps * step
     return {
-        **attempt_fields(proposal.attempt),
-        "coordinator_id": proposal.coordinator_id.hex(),
-        "task_id": proposal.task_id,
-        "task_version": proposal.task_version,
-        "task_hash": proposal.task_hash.hex(),
-        "model_hash": proposal.model_hash.hex(),
-        "plan_hash": proposal.plan_hash.hex(),
+        **attempt_fields(question.attempt),
+        "coordinator_id": question.coordinator_id.hex(),
+        "task_id": question.task_id,
+        "task_version": question.task_version,
+        "task_hash": question.task_hash.hex(),
+        "model_hash": question.model_hash.hex(),
+        "plan_hash": question.plan_hash.hex(),
         "mechanism": "subsampled_gaussian",
         "sigma": sigma.hex(),
         "q": q.hex(),
         "steps_planned": steps,
-        "clip": proposal.plan.clip_norm.hex(),
-        "optimizer": optimizer_text(proposal.plan),
+        "clip": question.plan.clip_norm.hex(),
+        "optimizer": optimizer_text(question.plan),
         "sampling": "full" if q == 1 else "poisson",
         "rng": RNG,
         "rdp_step": step.hex(),

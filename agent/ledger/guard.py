@@ -1,4 +1,4 @@
-"""The device's decision on one proposal, from public values and the ledger only; no torch.
+"""The device's decision on one question, from public values and the ledger only; no torch.
 
 Neither the answer nor its timing depends on a record, and none on the clock. The order of the checks
 is that of docs/design.md, "Privacy"; each refusal names one code and public numbers.
@@ -16,7 +16,7 @@ from edgeveil.shared.wire.plan import TrainingPlan
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
+class Question:
     """What the coordinator asks for, after its signatures were checked.
 
     `coordinator_id` is its public key; `dataset_id` is the local name of the data to be used.
@@ -44,14 +44,14 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
-    """An admitted proposal. `free` if a sealed, never submitted update answers it at no cost."""
+    """An admitted question. `free` if a sealed, never submitted update answers it at no cost."""
 
-    proposal: Proposal
+    question: Question
     free: bool
 
 
 def precheck(
-    proposal: Proposal, policy: Policy, state: LedgerState, *, pinned: bytes
+    question: Question, policy: Policy, state: LedgerState, *, pinned: bytes
 ) -> Reservation:
     """Admit or refuse; changes nothing. `pinned` is the public key this device enrolled with.
 
@@ -62,81 +62,81 @@ def precheck(
         BudgetExhausted: BUDGET_EXHAUSTED if not one step fits, BUDGET_WOULD_EXCEED if the round
             does not. A round that fits while the rest of the plan would not is POLICY_SIGMA.
     """
-    _check_dataset(proposal, state)
-    _check_parties(proposal, policy, pinned)
-    _check_replay(proposal, state)
-    _check_plan(proposal, policy)
-    _check_delta(proposal, policy, state)
-    free = reusable(proposal, state)
-    _check_budget(proposal, state, rounds=remaining_rounds(proposal) - int(free), free=free)
-    return Reservation(proposal, free)
+    _check_dataset(question, state)
+    _check_parties(question, policy, pinned)
+    _check_replay(question, state)
+    _check_plan(question, policy)
+    _check_delta(question, policy, state)
+    free = reusable(question, state)
+    _check_budget(question, state, rounds=remaining_rounds(question) - int(free), free=free)
+    return Reservation(question, free)
 
 
-def reusable(proposal: Proposal, state: LedgerState) -> bool:
+def reusable(question: Question, state: LedgerState) -> bool:
     """True if the newest reservation holds a sealed update for exactly this question."""
     entry = state.current
     return (
         entry is not None
         and entry.phase is Phase.SEALED
-        and entry.attempt.run_id == proposal.attempt.run_id
-        and entry.attempt.round == proposal.attempt.round
-        and entry.task_hash == proposal.task_hash
-        and entry.model_hash == proposal.model_hash
-        and entry.plan_hash == proposal.plan_hash
+        and entry.attempt.run_id == question.attempt.run_id
+        and entry.attempt.round == question.attempt.round
+        and entry.task_hash == question.task_hash
+        and entry.model_hash == question.model_hash
+        and entry.plan_hash == question.plan_hash
     )
 
 
-def remaining_rounds(proposal: Proposal) -> int:
+def remaining_rounds(question: Question) -> int:
     """Rounds of the plan still to come, this one included."""
-    return proposal.plan.rounds - proposal.attempt.round + 1
+    return question.plan.rounds - question.attempt.round + 1
 
 
-def _check_dataset(proposal: Proposal, state: LedgerState) -> None:
-    if proposal.dataset_id != state.dataset_id:
+def _check_dataset(question: Question, state: LedgerState) -> None:
+    if question.dataset_id != state.dataset_id:
         raise PolicyRefusal(
             RefusalCode.DATASET_UNKNOWN,
-            f"dataset {proposal.dataset_id!r} is not the one of this ledger ({state.dataset_id!r})",
+            f"dataset {question.dataset_id!r} is not the one of this ledger ({state.dataset_id!r})",
         )
 
 
-def _check_parties(proposal: Proposal, policy: Policy, pinned: bytes) -> None:
+def _check_parties(question: Question, policy: Policy, pinned: bytes) -> None:
     allowed = (
-        proposal.coordinator_id == pinned
+        question.coordinator_id == pinned
         if isinstance(policy.coordinators, str)
-        else proposal.coordinator_id.hex() in policy.coordinators
+        else question.coordinator_id.hex() in policy.coordinators
     )
     if not allowed:
         raise PolicyRefusal(
             RefusalCode.POLICY_COORDINATOR,
-            f"policy.toml: coordinators does not allow {proposal.coordinator_id.hex()[:16]}…",
+            f"policy.toml: coordinators does not allow {question.coordinator_id.hex()[:16]}…",
         )
     if isinstance(policy.tasks, str):
         return
-    if not any(_allows(rule, proposal) for rule in policy.tasks):
+    if not any(_allows(rule, question) for rule in policy.tasks):
         raise PolicyRefusal(
             RefusalCode.POLICY_TASK,
-            f"policy.toml: tasks does not allow {proposal.task_id} {proposal.task_version} "
-            f"with hash {proposal.task_hash.hex()[:16]}…",
+            f"policy.toml: tasks does not allow {question.task_id} {question.task_version} "
+            f"with hash {question.task_hash.hex()[:16]}…",
         )
 
 
-def _allows(rule: TaskRule, proposal: Proposal) -> bool:
-    same = (rule.id, rule.version) == (proposal.task_id, proposal.task_version)
-    model = rule.variants is None or proposal.plan.options.get("variant") in rule.variants
-    return same and model and rule.hash in {None, proposal.task_hash.hex()}
+def _allows(rule: TaskRule, question: Question) -> bool:
+    same = (rule.id, rule.version) == (question.task_id, question.task_version)
+    model = rule.variants is None or question.plan.options.get("variant") in rule.variants
+    return same and model and rule.hash in {None, question.task_hash.hex()}
 
 
-def _check_replay(proposal: Proposal, state: LedgerState) -> None:
-    last = state.last_attempts.get(proposal.attempt.run_id)
-    if last is not None and proposal.attempt <= last:
+def _check_replay(question: Question, state: LedgerState) -> None:
+    last = state.last_attempts.get(question.attempt.run_id)
+    if last is not None and question.attempt <= last:
         raise PolicyRefusal(
             RefusalCode.ROUND_REPLAY,
-            f"{proposal.attempt} is not after {last}, which the ledger already charged",
+            f"{question.attempt} is not after {last}, which the ledger already charged",
         )
 
 
-def _check_plan(proposal: Proposal, policy: Policy) -> None:
-    plan = proposal.plan
+def _check_plan(question: Question, policy: Policy) -> None:
+    plan = question.plan
     sigma, q = plan.noise_multiplier, plan.sample_rate
     if not policy.sigma_min <= sigma <= HIGHEST_SIGMA:
         bounds = f"{policy.sigma_min}..{HIGHEST_SIGMA}"
@@ -147,8 +147,8 @@ def _check_plan(proposal: Proposal, policy: Policy) -> None:
         raise _outside(RefusalCode.POLICY_STEPS, "steps", plan.steps, policy.steps_max, "≤")
     if not 1 <= plan.rounds <= policy.rounds_max:
         raise _outside(RefusalCode.POLICY_STEPS, "rounds", plan.rounds, policy.rounds_max, "≤")
-    if not 1 <= proposal.attempt.round <= plan.rounds:
-        raise _outside(RefusalCode.POLICY_STEPS, "round", proposal.attempt.round, plan.rounds, "≤")
+    if not 1 <= question.attempt.round <= plan.rounds:
+        raise _outside(RefusalCode.POLICY_STEPS, "round", question.attempt.round, plan.rounds, "≤")
     if plan.clip_norm not in policy.clip_norm:
         raise _outside(
             RefusalCode.POLICY_CLIP, "clip_norm", plan.clip_norm, policy.clip_norm, "within"
@@ -163,15 +163,15 @@ def _check_plan(proposal: Proposal, policy: Policy) -> None:
         )
 
 
-def _check_delta(proposal: Proposal, policy: Policy, state: LedgerState) -> None:
-    if not 0 < proposal.plan.delta <= policy.delta:
-        raise _outside(RefusalCode.POLICY_DELTA, "delta", proposal.plan.delta, policy.delta, "≤")
+def _check_delta(question: Question, policy: Policy, state: LedgerState) -> None:
+    if not 0 < question.plan.delta <= policy.delta:
+        raise _outside(RefusalCode.POLICY_DELTA, "delta", question.plan.delta, policy.delta, "≤")
     if state.delta * state.n_ref >= 1:
         raise _outside(RefusalCode.POLICY_DELTA, "delta", state.delta, 1 / state.n_ref, "<")
 
 
-def _check_budget(proposal: Proposal, state: LedgerState, *, rounds: int, free: bool) -> None:
-    sigma, q, steps = proposal.segment
+def _check_budget(question: Question, state: LedgerState, *, rounds: int, free: bool) -> None:
+    sigma, q, steps = question.segment
     left = state.steps_left(sigma, q)
     numbers = (
         f"at noise_multiplier {sigma} and sample_rate {q} the ledger admits {left} more steps "

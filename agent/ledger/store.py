@@ -25,7 +25,7 @@ from edgeveil.agent.ledger.fields import (
 from edgeveil.agent.ledger.file import LEDGER, LedgerFile, ledger_records, read_ledger
 from edgeveil.agent.ledger.guard import Reservation, reusable
 from edgeveil.agent.ledger.index import note_opened
-from edgeveil.agent.ledger.reading import BLOB
+from edgeveil.agent.ledger.reading import BLOB, check_never_opened
 from edgeveil.shared.base.clock import Clock
 from edgeveil.shared.base.errors import (
     Blame,
@@ -67,7 +67,7 @@ class LedgerStore:
         self._mutex = threading.RLock()
 
     @classmethod
-    def open(
+    def create(
         cls,
         folder: Path,
         *,
@@ -77,29 +77,52 @@ class LedgerStore:
         unit: str,
         policy: Policy,
         clock: Clock,
-        accept_looser: bool = False,
     ) -> Self:
-        """Lock and verify, or create; apply the restart rules; chain a changed policy.
-
-        `n_ref` counts on creation only and stays fixed after. `accept_looser` is the owner's
-        explicit confirmation of a policy that allows more than the chained one.
+        """Lock the folder and begin a ledger in it; `n_ref` and `unit` stay fixed from here on.
 
         Raises:
             Busy: another process holds this ledger.
-            LedgerDamaged: the ledger cannot be trusted.
-            PolicyRefusal: DATASET_CHANGED, the ledger belongs to another dataset.
-            ConfigError: a loosened policy without confirmation, or unit or delta do not fit.
+            LedgerDamaged: there was a ledger, and its file is gone.
+            ConfigError: there is a ledger, or delta does not fit n_ref.
         """
-        private_directory(folder)
-        lock = ExitStack()
-        with lock:
-            lock.enter_context(exclusive_lock(folder / LOCK, held_by="agent run"))
-            path = folder / LEDGER
+        path = folder / LEDGER
+        with _locked(folder) as lock:
             if path.exists():
-                file = LedgerFile.recover(path, signer, clock)
-            else:
-                fields = open_fields(n_ref, unit, policy)
-                file = LedgerFile.create(path, signer, clock, dataset_id, fields)
+                raise ConfigError(f"{path}: there is a ledger already, and it cannot begin anew")
+            fields = open_fields(n_ref, unit, policy)
+            file = LedgerFile.create(path, signer, clock, dataset_id, fields)
+            note_opened(folder, signer)
+            return cls(folder, file, lock.pop_all(), tells_budget=policy.tell_budget)
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        signer: Signer,
+        dataset_id: str,
+        unit: str,
+        policy: Policy,
+        clock: Clock,
+        accept_looser: bool = False,
+    ) -> Self:
+        """Lock and verify; apply the restart rules; chain a changed policy.
+
+        `accept_looser` is the owner's explicit confirmation of a policy that allows more than the
+        chained one.
+
+        Raises:
+            Busy: another process holds this ledger.
+            LedgerDamaged: the ledger cannot be trusted, or its file is gone.
+            PolicyRefusal: DATASET_CHANGED, the ledger belongs to another dataset.
+            ConfigError: there never was a ledger, a loosened policy without confirmation, or unit
+                or delta do not fit.
+        """
+        path = folder / LEDGER
+        with _locked(folder) as lock:
+            if not path.exists():
+                check_never_opened(path, signer.public)
+            file = LedgerFile.recover(path, signer, clock)
             note_opened(folder, signer)
             store = cls(folder, file, lock, tells_budget=policy.tell_budget)
             store._check_identity(dataset_id, unit)
@@ -172,10 +195,10 @@ class LedgerStore:
         with self._mutex:
             self._give_up_submitted()
             state = self.state
-            if not state.admits(reservation.proposal.segment):
+            if not state.admits(reservation.question.segment):
                 raise BudgetExhausted(
                     RefusalCode.BUDGET_WOULD_EXCEED,
-                    f"{reservation.proposal.plan.steps} steps do not fit beside epsilon "
+                    f"{reservation.question.plan.steps} steps do not fit beside epsilon "
                     f"{state.epsilon_enforced:.4g} of {state.epsilon_max:.4g}",
                 )
             failpoint(Failpoint.AGENT_RESERVE_BEFORE)
@@ -209,10 +232,10 @@ class LedgerStore:
             failpoint(Failpoint.AGENT_SEAL_AFTER)
 
     def sealed_blob(self, reservation: Reservation) -> bytes | None:
-        """The sealed, never submitted update that answers exactly this proposal, or None."""
+        """The sealed, never submitted update that answers exactly this question, or None."""
         with self._mutex:
             entry = self.state.current
-            if entry is None or not reusable(reservation.proposal, self.state):
+            if entry is None or not reusable(reservation.question, self.state):
                 return None
             try:
                 blob = (self._folder / BLOB).read_bytes()
@@ -313,3 +336,11 @@ class LedgerStore:
         fields = limit_fields(policy, state.alpha)
         note = "loosened" if looser else "tightened"
         self._file.append(Kind.POLICY, {"note_code": note, **fields})
+
+
+def _locked(folder: Path) -> ExitStack:
+    """Holds the lock of this ledger until it is closed; raises Busy."""
+    private_directory(folder)
+    lock = ExitStack()
+    lock.enter_context(exclusive_lock(folder / LOCK, held_by="agent run"))
+    return lock

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeveil.agent.home.home import AgentHome, Pinned
 from edgeveil.agent.home.policy import Policy
-from edgeveil.agent.ledger.guard import Proposal
+from edgeveil.agent.ledger.guard import Question
 from edgeveil.shared.base.errors import Blame, ConfigError, ProtocolError, RefusalCode
 from edgeveil.shared.secagg.agreement import context
 from edgeveil.shared.secagg.primitives.canonical import Malformed
@@ -30,7 +30,7 @@ from edgeveil.shared.wire.roster import Roster
 class CheckedOffer:
     """An offer whose every part was verified or recomputed here. `model` is float32 (d,)."""
 
-    proposal: Proposal
+    question: Question
     task: Task
     options: Options
     tensors: tuple[Tensor, ...]
@@ -59,113 +59,127 @@ def check_offer(
         ProtocolError: with the code of the first rule that failed.
         shared.secagg.primitives.errors.Refused: parameters below this device's floors.
     """
-    offer = RoundOffer.decode(request.body)
+    received = _Received(request, RoundOffer.decode(request.body))
+    offer = received.offer
     roster = home.accept_roster(offer.roster_body, offer.roster_signature, now=now)
-    params, plan = _parameters(offer, policy)
-    task = load_task(spec := _task(offer))
-    options = _options(task, plan)
-    model, variate = _vectors(_bulk(request, offer, task, options), offer.tensors, params, plan)
+    params, plan = received.parameters(policy)
+    task = load_task(spec := received.task())
+    options = received.options(task, plan)
+    model, variate = received.vectors(task.tensors(options), params, plan)
     hashed = model_hash(model, offer.tensors, variate)
-    ctx = context.context(
-        federation_id=roster.federation_id,
-        run_id=request.attempt.run_id,
-        round_number=request.attempt.round,
-        attempt=request.attempt.attempt,
-        shard=offer.shard,
-        task_hash=spec.task_hash(),
-        model_hash=hashed,
-        config_hash=context.config_hash(offer.params, offer.plan_json),
-        roster_hash=roster.hash(),
-    )
-    verify(
-        pinned.coordinator_public,
-        offer.open_signature,
-        context.open_message(ctx),
-        code=RefusalCode.CTX_MISMATCH,
-        who="the coordinator over this attempt's context",
-    )
-    proposal = Proposal(
-        coordinator_id=pinned.coordinator_public,
-        task_id=spec.id,
-        task_version=spec.version,
-        task_hash=spec.task_hash(),
-        model_hash=hashed,
-        plan=plan,
-        plan_json=offer.plan_json,
-        attempt=request.attempt,
-        dataset_id=dataset_id,
-    )
     return CheckedOffer(
-        proposal,
-        task,
-        options,
-        offer.tensors,
-        model,
-        variate,
-        params,
-        roster,
-        ctx,
-        offer.ledger_echo,
-        VERSIONS.agree(offer.versions),
+        ctx=received.context(pinned.coordinator_public, spec, hashed, roster),
+        question=received.question(pinned.coordinator_public, spec, hashed, plan, dataset_id),
+        task=task,
+        options=options,
+        tensors=offer.tensors,
+        model=model,
+        variate=variate,
+        params=params,
+        roster=roster,
+        ledger_echo=offer.ledger_echo,
+        version=VERSIONS.agree(offer.versions),
     )
 
 
-def _parameters(offer: RoundOffer, policy: Policy) -> tuple[Params, TrainingPlan]:
-    try:
-        params = Params.decode(offer.params)
-    except Malformed as error:
-        raise ProtocolError(
-            RefusalCode.MALFORMED, f"secure-aggregation parameters: {error}"
-        ) from error
-    policy.client_policy().check(params)
-    params.check_overflow()
-    return params, TrainingPlan.from_json(offer.plan_json)
+@dataclass(frozen=True)
+class _Received:
+    """An offer as it came; each method judges one part of it, with what the earlier ones made."""
 
+    request: Request
+    offer: RoundOffer
 
-def _task(offer: RoundOffer) -> TaskSpec:
-    """The installed task of that id, version and hash; never code from the network."""
-    spec = registry.find(offer.task_id, offer.task_version)
-    if spec.code_hash() != offer.code_hash:
-        raise ProtocolError(
-            RefusalCode.TASK_UNKNOWN,
-            f"task {spec.id} {spec.version} is installed here with other code than the coordinator's; "
-            "install the same edgeveil version on both",
+    def parameters(self, policy: Policy) -> tuple[Params, TrainingPlan]:
+        try:
+            params = Params.decode(self.offer.params)
+        except Malformed as error:
+            raise ProtocolError(
+                RefusalCode.MALFORMED, f"secure-aggregation parameters: {error}"
+            ) from error
+        policy.client_policy().check(params)
+        params.check_overflow()
+        return params, TrainingPlan.from_json(self.offer.plan_json)
+
+    def task(self) -> TaskSpec:
+        """The installed task of that id, version and hash; never code from the network."""
+        spec = registry.find(self.offer.task_id, self.offer.task_version)
+        if spec.code_hash() != self.offer.code_hash:
+            raise ProtocolError(
+                RefusalCode.TASK_UNKNOWN,
+                f"task {spec.id} {spec.version} is installed here with other code than the "
+                "coordinator's; install the same edgeveil version on both",
+            )
+        return spec
+
+    def options(self, task: Task, plan: TrainingPlan) -> Options:
+        try:
+            return task.parse_options(plan.options)
+        except ConfigError as error:
+            raise ProtocolError(
+                RefusalCode.TASK_UNKNOWN, f"task options: {error}", blame=Blame.PEER
+            ) from error
+
+    def vectors(
+        self, own: tuple[Tensor, ...], params: Params, plan: TrainingPlan
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """The global model, and the global control variate if the plan has one; each (d,).
+
+        `own` are the tensors of this device's own task, whose shape they must have.
+        """
+        if self.offer.tensors != own:
+            raise ProtocolError(
+                RefusalCode.MODEL_INVALID, "the model's tensors are not those of the installed task"
+            )
+        if self.request.bulk is None:
+            raise ProtocolError(RefusalCode.MODEL_INVALID, "the offer came without a model")
+        bulk = memoryview(self.request.bulk).cast("B")
+        half = bulk.nbytes // 2 if plan.control_variates else bulk.nbytes
+        model = check_vector(bulk[:half], own)
+        _check_vector_layout(params, model.size)
+        if not plan.control_variates:
+            return model, None
+        variate = check_vector(bulk[half:], own)
+        _check_within_reach(variate, params)
+        return model, variate
+
+    def context(self, coordinator: bytes, spec: TaskSpec, model: bytes, roster: Roster) -> bytes:
+        """The hash of all that was judged so far, which the coordinator must have signed."""
+        attempt, offer = self.request.attempt, self.offer
+        ctx = context.context(
+            federation_id=roster.federation_id,
+            run_id=attempt.run_id,
+            round_number=attempt.round,
+            attempt=attempt.attempt,
+            shard=offer.shard,
+            task_hash=spec.task_hash(),
+            model_hash=model,
+            config_hash=context.config_hash(offer.params, offer.plan_json),
+            roster_hash=roster.hash(),
         )
-    return spec
-
-
-def _options(task: Task, plan: TrainingPlan) -> Options:
-    try:
-        return task.parse_options(plan.options)
-    except ConfigError as error:
-        raise ProtocolError(
-            RefusalCode.TASK_UNKNOWN, f"task options: {error}", blame=Blame.PEER
-        ) from error
-
-
-def _bulk(request: Request, offer: RoundOffer, task: Task, options: Options) -> memoryview:
-    """The bytes of the global model, whose shape must be that of this device's own task."""
-    if offer.tensors != task.tensors(options):
-        raise ProtocolError(
-            RefusalCode.MODEL_INVALID, "the model's tensors are not those of the installed task"
+        verify(
+            coordinator,
+            offer.open_signature,
+            context.open_message(ctx),
+            code=RefusalCode.CTX_MISMATCH,
+            who="the coordinator over this attempt's context",
         )
-    if request.bulk is None:
-        raise ProtocolError(RefusalCode.MODEL_INVALID, "the offer came without a model")
-    return memoryview(request.bulk).cast("B")
+        return ctx
 
-
-def _vectors(
-    bulk: memoryview, tensors: tuple[Tensor, ...], params: Params, plan: TrainingPlan
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """The global model, and the global control variate if the plan has one; each (d,)."""
-    half = bulk.nbytes // 2 if plan.control_variates else bulk.nbytes
-    model = check_vector(bulk[:half], tensors)
-    _check_vector_layout(params, model.size)
-    if not plan.control_variates:
-        return model, None
-    variate = check_vector(bulk[half:], tensors)
-    _check_within_reach(variate, params)
-    return model, variate
+    def question(
+        self, coordinator: bytes, spec: TaskSpec, model: bytes, plan: TrainingPlan, dataset: str
+    ) -> Question:
+        """What the ledger is asked to admit."""
+        return Question(
+            coordinator_id=coordinator,
+            task_id=spec.id,
+            task_version=spec.version,
+            task_hash=spec.task_hash(),
+            model_hash=model,
+            plan=plan,
+            plan_json=self.offer.plan_json,
+            attempt=self.request.attempt,
+            dataset_id=dataset,
+        )
 
 
 def _check_within_reach(variate: NDArray[np.float32], params: Params) -> None:

@@ -6,6 +6,7 @@ policy have passed their checks; torch and opacus in the background, once it is 
 
 import contextlib
 import importlib
+import importlib.util
 import logging
 import os
 import signal
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from edgeveil.agent.home.config import save, settle
+from edgeveil.agent.home.config import AgentConfig, save, settle
 from edgeveil.agent.home.data import DataShelf, check_folder
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy
@@ -36,6 +37,7 @@ from edgeveil.shared.terminal.progress import progress
 from edgeveil.shared.wire.tokens import Token
 
 Status = Callable[[str], None]
+NEEDED = ("torch", "opacus", "flwr", "PIL")
 RENEW_S = 1.0  # before a session follows one that ended, so that no gateway can make us spin
 
 
@@ -69,10 +71,7 @@ def join_device(
     path: Path, token: Token, *, data: Path | None, policy: Path | None, dataset: str | None
 ) -> JoinState:
     """Check everything local first, then join; nothing is sent before the device is ready."""
-    if data is not None:
-        check_folder(data)
-    if policy is not None:
-        Policy.load(policy)
+    _check_given(data, policy)
     home = AgentHome(path)
     with home.lock():
         install_policy(home, policy)
@@ -99,50 +98,78 @@ def run_device(
         EnrollmentError: not enrolled, revoked, or another process runs with this identity.
         TransportError: the coordinator's certificate does not verify.
         DataError, ConfigError, StateDamaged, Busy: named in the message.
+        ModuleNotFoundError: what training needs is not installed; no token was used up.
     """
+    _check_installed()
+    _check_given(data, policy)
+    home = AgentHome(path)
+    stop = _stop_on_signals()
+    with home.lock():
+        own_policy, config = _settle(home, token, data=data, policy=policy, dataset=dataset)
+        _log_to(path / "agent.log")
+        _become_member(home, stop, on_status)
+        if not stop.is_set():
+            metrics, conditions = OwnMetrics(), Conditions(own_policy.when)
+            with _owners_view(path, config.dataset, page, on_status, metrics) as journal:
+                device = Device(
+                    home=home,
+                    pinned=home.pinned(),
+                    signer=home.identity(),
+                    policy=own_policy,
+                    dataset_id=config.dataset,
+                    shelf=DataShelf(config.data, on_status),
+                    clock=SystemClock(),
+                    on_status=on_status,
+                    accept_looser=accept_policy,
+                    may_train=conditions.check,
+                    journal=journal,
+                    fsynced=metrics.took,
+                    progress=partial(progress, quiet=quiet),
+                )
+                _answer_rounds(device, stop, conditions)
+    on_status("stopped")
+
+
+def _check_installed() -> None:
+    for name in NEEDED:
+        if importlib.util.find_spec(name) is None:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def _check_given(data: Path | None, policy: Path | None) -> None:
+    """Raise for what was named on the command line, before anything changes."""
     if data is not None:
         check_folder(data)
     if policy is not None:
         Policy.load(policy)
-    home = AgentHome(path)
-    stop = _stop_on_signals()
-    with home.lock():
-        if token is None and home.join_token() is None:
-            home.pinned()
-        own_policy = install_policy(home, policy)
-        config = settle(path, data, dataset)
-        check_folder(config.data)
-        check_dataset(home.ledger_folder, config.dataset, raw_records(config.data))
-        save(path, config)
-        if token is not None:
-            join(home, token)
-        _log_to(path / "agent.log")
-        if home.find_pinned() is None or home.pinned().state != "member":
-            threading.Thread(target=_warm_up, daemon=True).start()
-        wait_until_member(home, stop, on_status)
-        if stop.is_set():
-            on_status("stopped")
-            return
-        metrics = OwnMetrics()
-        conditions = Conditions(own_policy.when)
-        with _owners_view(path, config.dataset, page, on_status, metrics) as journal:
-            device = Device(
-                home=home,
-                pinned=home.pinned(),
-                signer=home.identity(),
-                policy=own_policy,
-                dataset_id=config.dataset,
-                shelf=DataShelf(config.data, on_status),
-                clock=SystemClock(),
-                on_status=on_status,
-                accept_looser=accept_policy,
-                may_train=conditions.check,
-                journal=journal,
-                fsynced=metrics.took,
-                progress=partial(progress, quiet=quiet),
-            )
-            _answer_rounds(device, stop, conditions)
-    on_status("stopped")
+
+
+def _settle(
+    home: AgentHome,
+    token: Token | None,
+    *,
+    data: Path | None,
+    policy: Path | None,
+    dataset: str | None,
+) -> tuple[Policy, AgentConfig]:
+    """Policy and data of this device, checked and kept; then it joins, if it has a token."""
+    if token is None and home.join_token() is None:
+        home.pinned()
+    own_policy = install_policy(home, policy)
+    config = settle(home.path, data, dataset)
+    check_folder(config.data)
+    check_dataset(home.ledger_folder, config.dataset, raw_records(config.data))
+    save(home.path, config)
+    if token is not None:
+        join(home, token)
+    return own_policy, config
+
+
+def _become_member(home: AgentHome, stop: threading.Event, on_status: Status) -> None:
+    """Return once this device is in the roster, or `stop` is set."""
+    if home.find_pinned() is None or home.pinned().state != "member":
+        threading.Thread(target=_warm_up, daemon=True).start()
+    wait_until_member(home, stop, on_status)
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ class Session:
             device.tell(notice)
         device.home.check_ledgers_kept()
         if (device.ledger_folder / LEDGER).exists():
-            self._ledger = self._open_ledger(n_ref=1)  # ignored: fixed when the ledger was made
+            self._ledger = self._own_ledger()
         else:
             check_never_opened(device.ledger_folder / LEDGER, device.home.identity().public)
 
@@ -161,9 +161,7 @@ class Session:
         if last is not None and request.attempt <= last:
             raise ProtocolError(RefusalCode.ROUND_REPLAY, f"{request.attempt} is not after {last}")
         self._work.ready()
-        ledger = self._ledger or self._open_ledger(
-            device.policy.declared_size(device.shelf.count())
-        )
+        ledger = self._ledger or self._own_ledger()
         self._ledger = ledger
         ledger.check_echo(offer.ledger_echo, request.attempt.run_id)
         reservation = self._work.admit(offer, ledger)
@@ -187,7 +185,7 @@ class Session:
 
     def _note_cohort(self, offer: CheckedOffer) -> None:
         """Once per run: what a sum of so few agents hides and survives."""
-        run_id = offer.proposal.attempt.run_id
+        run_id = offer.question.attempt.run_id
         if run_id != self._noted:
             self._noted = run_id
             for notice in small_cohort(offer.params):
@@ -236,18 +234,29 @@ class Session:
             case _:
                 return b""
 
-    def _open_ledger(self, n_ref: int) -> LedgerStore:
+    def _own_ledger(self) -> LedgerStore:
+        """The ledger that is there; without one, a new one for as many records as there are now."""
         device = self._device
-        ledger = LedgerStore.open(
-            device.ledger_folder,
-            signer=device.signer,
-            dataset_id=device.dataset_id,
-            n_ref=n_ref,
-            unit=device.policy.unit,
-            policy=device.policy,
-            clock=device.clock,
-            accept_looser=device.accept_looser,
-        )
+        if (device.ledger_folder / LEDGER).exists():
+            ledger = LedgerStore.open(
+                device.ledger_folder,
+                signer=device.signer,
+                dataset_id=device.dataset_id,
+                unit=device.policy.unit,
+                policy=device.policy,
+                clock=device.clock,
+                accept_looser=device.accept_looser,
+            )
+        else:
+            ledger = LedgerStore.create(
+                device.ledger_folder,
+                signer=device.signer,
+                dataset_id=device.dataset_id,
+                n_ref=device.policy.declared_size(device.shelf.count()),
+                unit=device.policy.unit,
+                policy=device.policy,
+                clock=device.clock,
+            )
         ledger.watch_fsyncs(device.fsynced)
         return ledger
 

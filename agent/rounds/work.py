@@ -58,7 +58,7 @@ class Training:
     def admit(self, offer: CheckedOffer, ledger: LedgerStore) -> Reservation:
         device = self._device
         reservation = precheck(
-            offer.proposal, device.policy, ledger.state, pinned=device.pinned.coordinator_public
+            offer.question, device.policy, ledger.state, pinned=device.pinned.coordinator_public
         )
         device.trainer().check_trainable(
             offer.task,
@@ -71,13 +71,13 @@ class Training:
     def seal(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
         blob = self._update(offer, reservation, self._examples(offer, ledger), ledger)
         if offer.variate is not None:
-            self._variates.keep(offer.proposal.attempt.run_id, blob)
+            self._variates.keep(offer.question.attempt.run_id, blob)
         return blob
 
     def vector(self, offer: CheckedOffer, sealed: bytes) -> Lanes:
         """How many values were clipped is told to the owner and to nobody else."""
         update = from_blob(sealed)
-        number = offer.proposal.attempt.round
+        number = offer.question.attempt.round
         for notice in clipped(saturated(update, offer.params), update.size):
             self._device.tell(f"round {number}: {notice}")
         return vector_lanes(update, offer.params)
@@ -96,13 +96,13 @@ class Training:
         self, offer: CheckedOffer, reservation: Reservation, examples: Examples, ledger: LedgerStore
     ) -> bytes:
         """The sealed update: an unsubmitted one of the same question again, or a freshly charged one."""
-        device, attempt = self._device, offer.proposal.attempt
+        device, attempt = self._device, offer.question.attempt
         blob = ledger.sealed_blob(reservation)
         if blob is not None:
             device.on_status(f"round {attempt.round}: masking the sealed update again")
             return blob
         ledger.reserve(reservation)
-        plan = offer.proposal.plan
+        plan = offer.question.plan
         device.on_status(f"round {attempt.round} of {plan.rounds}: training, {plan.steps} steps")
         failpoint(Failpoint.AGENT_TRAIN_BEFORE)
         started = device.clock.monotonic()
@@ -130,4 +130,4 @@ class Training:
         """What this agent's control variate makes of the offered one, if the plan has them."""
         if offer.variate is None:
             return None
-        return self._variates.bend(offer.proposal.attempt.run_id, offer.variate)
+        return self._variates.bend(offer.question.attempt.run_id, offer.variate)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeveil.agent.training.engines.gradients import ENGINES, GradientMode
+from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.memory import chunk_memory
 from edgeveil.agent.training.validate import Probe, check_model, engine_agrees, prepared
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
@@ -75,7 +76,7 @@ def _seconds(probe: Probe, mode: GradientMode, chunk: int) -> float:
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=1e-3)
     engine = ENGINES[mode](module, probe.criterion)
     taken = []
-    with engine.attach(optimizer, sigma=1.0, clip_norm=1.0, divisor=1.0):
+    with engine.attach(optimizer, Mechanism(clip_norm=1.0, noise_multiplier=1.0)):
         for _ in range(TIMED_STEPS):
             begin = time.thread_time()
             engine.accumulate(inputs, targets)

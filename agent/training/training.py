@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgeveil.agent.training import noise, sampler
 from edgeveil.agent.training.engine_choice import Choice, choose
 from edgeveil.agent.training.engines.gradients import ENGINES, Engine, GradientMode
+from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.validate import Probe, out_of_place
 from edgeveil.shared.base.errors import DataError, ProtocolError, RefusalCode
 from edgeveil.shared.tasks.modules import read_vector, trainable, write_vector
@@ -82,14 +83,7 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
     average = _Average(plan.average)
     bent = _Bent(module, bend, tensors, plan.steps)
     engine = ENGINES[choice.mode](module, task.criterion("none"))
-    with engine.attach(
-        optimizer,
-        sigma=plan.noise_multiplier,
-        clip_norm=plan.clip_norm,
-        divisor=plan.sample_rate * n_ref,
-        steps=plan.steps,
-        proximal=plan.proximal,
-    ):
+    with engine.attach(optimizer, Mechanism.of(plan, n_ref)):
         for step in range(plan.steps):
             _step(engine, examples, plan.sample_rate, choice.chunk)
             bent.move()

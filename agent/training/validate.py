@@ -14,6 +14,7 @@ from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from edgeveil.agent.training.engines.gradients import ENGINES, GradientMode
+from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.mixing import mixing_module
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
 
@@ -101,7 +102,7 @@ def _clipped_sum(probe: Probe, mode: GradientMode, clip_norm: float) -> list[Ten
     module = prepared(probe)
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=1.0)
     engine = ENGINES[mode](module, probe.criterion)
-    with engine.attach(optimizer, sigma=1.0, clip_norm=clip_norm, divisor=1.0):
+    with engine.attach(optimizer, Mechanism(clip_norm, noise_multiplier=1.0)):
         engine.accumulate(*probe.batch(RECORDS))
         return engine.clipped_sum()
 

@@ -18,15 +18,9 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.node_pb2 import Node as FlowerNode
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PushAppMessagesRequest
 from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
-from flwr.supercore.inflatable.inflatable_protobuf_utils import (
-    make_pull_object_fn_protobuf,
-    make_push_object_fn_protobuf,
-)
-from flwr.supercore.inflatable.inflatable_utils import pull_objects, push_objects
 
 from edgeveil.coordinator.flower_runtime.messages import Outgoing, build, group_id, read_reply
 from edgeveil.coordinator.flower_runtime.run import FlowerRun
-from edgeveil.coordinator.flower_runtime.wire import flatten
 from edgeveil.coordinator.gateway.server import Gateway
 from edgeveil.coordinator.gateway.vocabulary import SERVER_NODE, Instruction
 from edgeveil.coordinator.machine.transport import Incoming, Lost
@@ -38,7 +32,6 @@ _SILENT_S = 65.0  # an agent sends a heartbeat every 24 s
 _SPARE_TTL_S = 30.0
 _LEAST_TTL_S = 60.0
 _TRIES = 3  # pushes of one request
-_PUSH_TIME_S = 60.0
 
 
 @dataclass(slots=True)
@@ -168,8 +161,7 @@ class Mailbox:
         )
         store = self._gateway.store
         missing = store.hold(out.message_id, out.objects)
-        if self._gateway.settings.edge_store:
-            store.fill({name: out.objects[name].deflate() for name in missing})
+        store.fill({name: out.objects[name].deflate() for name in missing})
         self._gateway.expect(instruction)
         return instruction
 
@@ -181,8 +173,6 @@ class Mailbox:
             message_object_trees=[out.tree for _, out, _ in sending],
         )
         answer = run.call("take messages", lambda: run.client.PushMessages(request))
-        if not self._gateway.settings.edge_store:
-            self._push_objects(run, sending, answer.session_id, set(answer.objects_to_push))
         self.sent += len(sending)
         stored: dict[bytes, Instruction] = {}
         for (pending, out, instruction), message_id in zip(
@@ -199,19 +189,6 @@ class Mailbox:
         self._pending.pop(pending.message_id, None)
         self._gateway.withdraw(instruction)
         self._gateway.store.release(pending.message_id)
-
-    def _push_objects(
-        self,
-        run: FlowerRun,
-        sending: list[tuple[_Pending, Outgoing, Instruction]],
-        session_id: str,
-        wanted: set[str],
-    ) -> None:
-        objects = {name: item for _, out, _ in sending for name, item in out.objects.items()}
-        push = make_push_object_fn_protobuf(
-            run.client.PushObject, FlowerNode(node_id=SERVER_NODE), run.run_id, session_id
-        )
-        run.call("take objects", lambda: push_objects(objects, push, object_ids_to_push=wanted))
 
     def _drain(self, timeout_s: float) -> list[_Signal]:
         signals: list[_Signal] = []
@@ -238,14 +215,14 @@ class Mailbox:
             self._must_live()  # raises if it is SuperLink that failed
             return self._give_up([self._pending[name] for name in replies], Lost.FAILED)
         incoming: list[Incoming] = []
-        for header, tree in zip(answer.messages_list, answer.message_object_trees, strict=True):
+        for header in answer.messages_list:
             pending = self._pending.pop(header.metadata.reply_to_message_id, None)
             if pending is None:
                 continue
             reply_id = header.metadata.message_id
             found = read_reply(
                 header,
-                self._contents(run, reply_id, flatten(tree)[0]),
+                self._gateway.store.take(reply_id),
                 stage=pending.request.stage,
                 attempt=pending.request.attempt,
                 most_bytes=pending.reply_limit,
@@ -257,20 +234,6 @@ class Mailbox:
             else:
                 incoming.append(Incoming(pending.agent_id, reply=found))
         return incoming
-
-    def _contents(
-        self, run: FlowerRun, reply_id: str, names: tuple[str, ...]
-    ) -> Mapping[str, bytes] | None:
-        taken = self._gateway.store.take(reply_id)
-        if self._gateway.settings.edge_store or not names:
-            return taken
-        pull = make_pull_object_fn_protobuf(
-            run.client.PullObject, FlowerNode(node_id=SERVER_NODE), run.run_id
-        )
-        return run.call(
-            "hand out objects",
-            lambda: pull_objects(list(dict.fromkeys(names)), pull, max_time=_PUSH_TIME_S),
-        )
 
     def _confirm(self, run: FlowerRun, reply_id: str) -> None:
         request = ConfirmMessageReceivedRequest(

@@ -22,7 +22,6 @@ from flwr.proto.control_pb2 import (
     ListRunsRequest,
     RegisterNodeRequest,
     StartRunRequest,
-    StopRunRequest,
 )
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
@@ -138,9 +137,6 @@ class Registry:
         answer = guarded("start a run", lambda: self._control.StartRun(request))
         failpoint(Failpoint.COORDINATOR_FLOWER_AFTER)
         return int(answer.run_id)
-
-    def stop_run(self, run_id: int) -> None:
-        guarded("stop a run", lambda: self._control.StopRun(StopRunRequest(run_id=run_id)))
 
     def sweep(self) -> None:
         """Let SuperLink free what finished runs left: about 2 KB a message, kept until they are listed.

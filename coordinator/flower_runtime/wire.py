@@ -49,9 +49,6 @@ class FlowerCodec:
         answer = PushMessagesResponse.FromString(body)
         return answer.session_id, tuple(answer.objects_to_push)
 
-    def stored(self, body: bytes) -> bool:
-        return bool(PushObjectResponse.FromString(body).stored)
-
     def deactivate(self, node_id: int) -> bytes:
         return bytes(DeactivateNodeRequest(node_id=node_id).SerializeToString())
 

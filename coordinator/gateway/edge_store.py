@@ -112,13 +112,6 @@ class EdgeStore:
             self._uploads[session_id] = known  # a repeated announcement continues the same upload
             return not known.missing
 
-    def check(self, agent_id: bytes, session_id: str, object_id: str, content: bytes) -> None:
-        """Raise as `accept` would, storing nothing."""
-        if hashlib.sha256(content).hexdigest() != object_id:
-            raise Refused("object")
-        with self._lock:
-            self._awaited(agent_id, session_id, object_id, len(content))
-
     def accept(
         self, agent_id: bytes, session_id: str, object_id: str, content: bytes
     ) -> str | None:

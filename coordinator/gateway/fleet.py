@@ -224,7 +224,7 @@ class FleetDoor:
         if lost:
             upstream.listener.lost(node.member.agent_id, lost)
 
-    async def _pull_object(self, claim: Claim, call: FleetCall, body: bytes) -> Answer:
+    async def _pull_object(self, claim: Claim, call: FleetCall, _body: bytes) -> Answer:
         client, agent_id = self._attached(), claim.node.member.agent_id
         if call.run_id != self._nodes.run_id:
             raise Rejected(Reason.OBJECT)
@@ -232,8 +232,6 @@ class FleetDoor:
             content = self._store.read(agent_id, call.object_id)
         except Refused as error:
             raise Rejected(Reason(error.reason)) from error
-        if not self._settings.edge_store:
-            return await client.send(Operation.PULL_OBJECT, claim, body)
         return Answer(200, client.upstream.codec.object_answer(content))
 
     async def _confirm(self, claim: Claim, call: FleetCall, body: bytes) -> Answer:
@@ -297,35 +295,19 @@ class FleetDoor:
             raise Rejected(Reason.OVERSIZE)
         return instruction
 
-    async def _push_object(self, claim: Claim, call: FleetCall, body: bytes) -> Answer:
+    async def _push_object(self, claim: Claim, call: FleetCall, _body: bytes) -> Answer:
         client, agent_id = self._attached(), claim.node.member.agent_id
         names = (agent_id, call.session_id, call.object_id, call.content)
-        if not self._settings.edge_store:
-            await self._guarded(self._store.check, *names)
-            answer = await client.send(Operation.PUSH_OBJECT, claim, body)
-            if answer.status != 200 or not client.upstream.codec.stored(answer.body()):
-                return answer
-        else:
-            answer = Answer(200, (client.upstream.codec.stored_answer(),))
-        complete = await self._guarded(self._store.accept, *names)
-        if isinstance(complete, str):
-            self._ready(claim.node, complete)
-        return answer
-
-    async def _guarded(
-        self,
-        action: Callable[[bytes, str, str, bytes], object],
-        agent_id: bytes,
-        session_id: str,
-        object_id: str,
-        content: bytes,
-    ) -> object:
         try:
-            if len(content) < _THREAD_BYTES:
-                return action(agent_id, session_id, object_id, content)
-            return await asyncio.to_thread(action, agent_id, session_id, object_id, content)
+            if len(call.content) < _THREAD_BYTES:
+                complete = self._store.accept(*names)
+            else:
+                complete = await asyncio.to_thread(self._store.accept, *names)
         except Refused as error:
             raise Rejected(Reason(error.reason)) from error
+        if complete is not None:
+            self._ready(claim.node, complete)
+        return Answer(200, (client.upstream.codec.stored_answer(),))
 
     def _ready(self, node: Node, reply_id: str) -> None:
         with self._nodes.lock:

@@ -86,7 +86,6 @@ class Rejected(Exception):
 class GatewaySettings:
     """Seconds, bytes and requests per second; the defaults are those of docs/transport.md."""
 
-    edge_store: bool = True
     hold_s: float = 20.0  # stays under the client's read timeout of 30 s
     body_deadline_s: float = 30.0
     header_deadline_s: float = 7.0  # with the handshake, half-open connections live under 10 s
@@ -156,9 +155,6 @@ class FleetCodec(Protocol):
 
     def upload(self, body: bytes) -> tuple[str, tuple[str, ...]]:
         """Session id and the objects to push of a push-messages answer."""
-
-    def stored(self, body: bytes) -> bool:
-        """Whether a push-object answer says the object was stored."""
 
     def deactivate(self, node_id: int) -> bytes:
         """A deactivate-node request."""

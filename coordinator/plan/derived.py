@@ -26,15 +26,8 @@ def training_plan(plan: Plan) -> TrainingPlan:
         training.epsilon, training.delta, steps, training.sample_rate, order=order
     )
     return TrainingPlan(
+        **training.training_keys(),
         options=plan.task.options,
-        steps=training.steps,
-        sample_rate=training.sample_rate,
-        clip_norm=training.clip_norm,
-        learning_rate=training.learning_rate,
-        optimizer=training.optimizer,
-        momentum=training.momentum,
-        average=training.average,
-        proximal=training.proximal,
         control_variates=plan.server.strategy == "scaffold",
         noise_multiplier=math.ceil(exact * 1e4) / 1e4,
         delta=training.delta,

@@ -20,7 +20,6 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.secagg.agreement.sharding import shard_size
 from edgeveil.shared.secagg.client.policy import small_cohort_notices
 from edgeveil.shared.secagg.primitives.errors import Infeasible
-from edgeveil.shared.wire.plan import check_control_variates
 
 
 class Plan(Settings):
@@ -33,14 +32,8 @@ class Plan(Settings):
 
     @model_validator(mode="after")
     def _scaffold_steps_are_plain(self) -> Self:
-        training = self.training
         if self.server.strategy == "scaffold":
-            check_control_variates(
-                optimizer=training.optimizer,
-                momentum=training.momentum,
-                average=training.average,
-                proximal=training.proximal,
-            )
+            self.training.check_control_variates()
         return self
 
     @model_validator(mode="after")

@@ -14,13 +14,7 @@ from edgeveil.shared.base.names import NAME
 from edgeveil.shared.secagg.primitives.errors import Infeasible
 from edgeveil.shared.secagg.primitives.solver import Solution, solve
 from edgeveil.shared.wire.condition import Flag
-from edgeveil.shared.wire.plan import (
-    MOST_DECAY,
-    OptimizerName,
-    Option,
-    check_momentum,
-    check_proximal,
-)
+from edgeveil.shared.wire.plan import Option, TrainingKeys
 
 
 class TaskSection(Settings):
@@ -29,30 +23,11 @@ class TaskSection(Settings):
     options: dict[str, Option] = Field(default_factory=dict, max_length=32)
 
 
-class TrainingSection(Settings):
+class TrainingSection(TrainingKeys):
     """Proposed to every agent; each agent's own policy decides."""
 
-    steps: int = Field(ge=1, le=100_000)
-    sample_rate: float = Field(default=1.0, gt=0, le=1)
-    clip_norm: float = Field(gt=0)
-    learning_rate: float = Field(gt=0)
-    optimizer: OptimizerName = "sgd"
-    momentum: float = Field(default=0.0, ge=0, le=MOST_DECAY)
-    average: float = Field(default=0.0, ge=0, le=MOST_DECAY)
-    proximal: float = Field(default=0.0, ge=0)  # μ of FedProx
     epsilon: float = Field(gt=0, le=50)
     delta: float = Field(default=1e-5, gt=0, lt=1)
-
-    @model_validator(mode="after")
-    def _momentum_is_of_sgd(self) -> Self:
-        check_momentum(self.optimizer, self.momentum)
-        check_proximal(
-            self.proximal,
-            optimizer=self.optimizer,
-            momentum=self.momentum,
-            rate=self.learning_rate,
-        )
-        return self
 
 
 class RoundsSection(Settings):

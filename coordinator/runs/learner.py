@@ -75,11 +75,3 @@ class Learner:
         if mean is not None:
             state[AVERAGE] = mean
         return Learned(applied.model, MappingProxyType(state))
-
-
-def same(one: Learned, other: Learned) -> bool:
-    """Bit by bit; for tests of resuming."""
-    return np.array_equal(one.model, other.model) and all(
-        np.array_equal(one.state[name], other.state[name])
-        for name in one.state.keys() | other.state.keys()
-    )

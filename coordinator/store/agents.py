@@ -75,11 +75,6 @@ class AgentTables(Tables):
             if connection.execute(used).rowcount != 1:
                 raise EnrollmentError(f"the invite of {agent.name} is not open any more")
 
-    def add_agent(self, agent: EnrolledAgent) -> None:
-        """Raises EnrollmentError if its name, identity or node key is enrolled."""
-        with self._database.writing() as connection:
-            _insert_agent(connection, agent)
-
     def agents(self, *, include_revoked: bool = False) -> list[EnrolledAgent]:
         """Everybody who joined, by name; on the roster or not yet."""
         query = sa.select(schema.members).order_by(schema.members.c.name, schema.members.c.joined)

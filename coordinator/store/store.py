@@ -8,9 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-import sqlalchemy as sa
-
-from edgeveil.coordinator.store import schema
 from edgeveil.coordinator.store.agents import AgentTables
 from edgeveil.coordinator.store.database import open_database
 from edgeveil.coordinator.store.rounds import RoundTables
@@ -54,15 +51,3 @@ class Store(AgentTables, RoundTables, SumTables):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def meta(self, key: str) -> str | None:
-        """A small text that outlives the process."""
-        query = sa.select(schema.meta.c.value).where(schema.meta.c.key == key)
-        with self._database.reading() as connection:
-            value = connection.execute(query).scalar_one_or_none()
-        return None if value is None else str(value)
-
-    def set_meta(self, key: str, value: str) -> None:
-        statement = sa.insert(schema.meta).prefix_with("OR REPLACE").values(key=key, value=value)
-        with self._database.writing() as connection:
-            connection.execute(statement)

@@ -4,7 +4,6 @@ numpy allocates what the header of a member claims before it reads a byte. Here 
 with the size of the member first, and the sum of all sizes with a limit.
 """
 
-import io
 import math
 import tokenize
 import zipfile
@@ -70,16 +69,3 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic
     except (SyntaxError, TypeError, tokenize.TokenError, RecursionError, MemoryError) as error:
         # The header is Python text, and numpy lets through what the interpreter's parser raises.
         raise ValueError(f"a damaged array header ({error})") from error
-
-
-def encode_arrays(arrays: dict[str, NDArray[np.generic]]) -> bytes:
-    """The same arrays as the bytes of a compressed .npz; equal arrays give equal bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            member = io.BytesIO()
-            npy.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
-            # A ZipInfo without a date carries 1980-01-01, so the bytes are reproducible.
-            entry = zipfile.ZipInfo(f"{name}.npy")
-            archive.writestr(entry, member.getvalue(), zipfile.ZIP_DEFLATED)
-    return buffer.getvalue()

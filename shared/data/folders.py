@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from edgeveil.shared.base.errors import DataError
 
@@ -48,6 +47,8 @@ def read_image(path: Path, height: int, width: int) -> Grey:
     Raises:
         DataError: not a PNG or JPEG, damaged, or more than MAX_PIXELS (a decompression bomb).
     """
+    from PIL import Image, ImageOps  # noqa: PLC0415 - counting and naming files needs no Pillow
+
     try:
         with warnings.catch_warnings():
             # Pillow only warns at its own limit; ours is checked below, before decoding.

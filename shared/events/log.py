@@ -11,14 +11,13 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from edgeveil.shared.base.clock import Clock, SystemClock
-from edgeveil.shared.base.errors import StateDamaged
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
 from edgeveil.shared.base.files import fsync_directory
 
@@ -209,32 +208,6 @@ class EventLog:
 def rotated(path: Path, number: int) -> Path:
     """The name of the log `number` files ago; 0 is the one that is written to."""
     return path.with_name(f"{path.name}.{number}") if number else path
-
-
-def read_events(path: Path) -> Iterator[EventLine]:
-    """Every complete line of the log, oldest first, rotated files included; an absent log has none.
-
-    Raises:
-        StateDamaged: a line that is not an event, named by file and line. A torn last line is
-            what a crash leaves behind and is skipped.
-    """
-    for number in range(KEPT, -1, -1):
-        yield from _read_file(rotated(path, number))
-
-
-def _read_file(path: Path) -> Iterator[EventLine]:
-    try:
-        file = path.open("rb")
-    except FileNotFoundError:
-        return
-    with file:
-        for number, data in enumerate(file, start=1):
-            if not data.endswith(b"\n"):
-                return
-            try:
-                yield parse_line(data)
-            except (TypeError, ValueError, RecursionError) as error:
-                raise StateDamaged(f"{path}:{number}: not an event line ({error})") from error
 
 
 def parse_line(data: bytes) -> EventLine:

@@ -50,14 +50,14 @@ def test_only_the_adapters_know_private_flower():
 @pytest.mark.parametrize(
     "module",
     ["edgeveil.agent.cli.app", "edgeveil.coordinator.cli.app", "edgeveil.agent.ledger.guard", "edgeveil.agent.ledger.store", "edgeveil.agent.ledger.budget", "edgeveil.agent.rounds.run",
-     "edgeveil.agent.reports.report", "edgeveil.agent.reports.report_page", "edgeveil.agent.reports.verify", "edgeveil.agent.ledger.budget_plan", "edgeveil.agent.cli.policy_commands", "edgeveil.coordinator.reports.privacy.report",
+     "edgeveil.agent.reports.report", "edgeveil.agent.reports.report_page", "edgeveil.agent.reports.verify", "edgeveil.agent.ledger.budget_plan", "edgeveil.agent.cli.policy_commands", "edgeveil.agent.cli.doctor", "edgeveil.coordinator.reports.privacy.report",
      "edgeveil.coordinator.cli.operator", "edgeveil.coordinator.serving.admin_client", "edgeveil.coordinator.reports", "edgeveil.coordinator.cli.follow", "edgeveil.coordinator.reports.reading", "edgeveil.coordinator.cli.top",
      "edgeveil.coordinator.reports.page", "edgeveil.agent.reports.page", "edgeveil.shared.privacy", "edgeveil.shared.tasks.registry"],
 )  # fmt: skip
 def test_light_modules_stay_light(module):
     code = (
         f"import {module}, sys, json;"
-        "print(json.dumps([m for m in ('torch', 'opacus', 'flwr', 'alembic') if m in sys.modules]))"
+        "print(json.dumps([m for m in ('torch', 'opacus', 'flwr', 'alembic', 'PIL') if m in sys.modules]))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(found.stdout) == []

@@ -8,7 +8,6 @@ from types import ModuleType
 import numpy as np
 from PIL import Image
 
-from edgeveil.shared.data.arrays import encode_arrays
 from edgeveil.shared.tasks.registry import find, load
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -38,7 +37,7 @@ def grey_digits(count: int, *, side: int = 28, classes: int = 10):
 
 def write_npz(path: Path, **arrays: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_arrays(arrays))
+    np.savez_compressed(path, **arrays)
     return path
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from store_bench import add_agent
 from thin_bench import POLICY, SPEC, ThinShelf, ThinTask, ThinTrainer, thin_plan
 
 from edgeveil.agent.home.home import AgentHome, Pinned
@@ -162,9 +163,8 @@ class World:
                 identity = home.identity()
                 members[agent_id(identity.public)] = identity.public
                 home.save_pinned(_pin(home, number, coordinator.public, federation.public))
-                store.add_agent(
-                    EnrolledAgent(agent_id(identity.public), f"agent-{number}", identity.public, home.node_public_pem(), 1.0)
-                )  # fmt: skip
+                enrolled = EnrolledAgent(agent_id(identity.public), f"agent-{number}", identity.public, home.node_public_pem(), 1.0)  # fmt: skip
+                add_agent(store, enrolled)
             now = int(time.time())
             roster = Roster(federation_id(federation.public), 1, now, now + 86_400, members)
             store.save_roster(SignedRoster.sign(roster, federation))

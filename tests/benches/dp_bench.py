@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from edgeveil.agent.training.engines.gradients import ENGINES
+from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.validate import Probe
 from edgeveil.shared.tasks.modules import trainable
 from edgeveil.shared.tasks.spec import Examples, TaskSpec
@@ -60,7 +61,7 @@ def clipped_sum(model, mode, chunks, clip_norm=0.5):
     module = MODELS[model]().train()
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
     engine = ENGINES[mode](module, nn.CrossEntropyLoss(reduction="none"))
-    with engine.attach(optimizer, sigma=1.0, clip_norm=clip_norm, divisor=1.0):
+    with engine.attach(optimizer, Mechanism(clip_norm, noise_multiplier=1.0)):
         for inputs, targets in chunks:
             engine.accumulate(inputs, targets)
         return torch.cat([part.flatten() for part in engine.clipped_sum()])

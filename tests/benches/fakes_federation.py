@@ -10,6 +10,8 @@ from collections import deque
 from pathlib import Path
 
 import numpy as np
+from public_data_bench import mnist_5000, stratified_order
+from store_bench import add_agent
 
 from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.home import AgentHome, Pinned
@@ -27,7 +29,6 @@ from edgeveil.coordinator.runs.runs import open_run, submit
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.files import private_directory
-from edgeveil.shared.data.public import mnist_5000, stratified_order
 from edgeveil.shared.events.log import EventLog
 from edgeveil.shared.wire.identity import Identity
 from edgeveil.shared.wire.messages import Stage
@@ -233,14 +234,15 @@ class Federation:
                 state="member",
             )
         )
-        self.store.add_agent(
+        add_agent(
+            self.store,
             EnrolledAgent(
                 agent_id(identity.public),
                 f"agent-{number}",
                 identity.public,
                 home.node_public_pem(),
                 time.time(),
-            )
+            ),
         )
         return home
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeveil.agent.home.policy import Policy
-from edgeveil.agent.ledger.guard import Proposal, Reservation, precheck
+from edgeveil.agent.ledger.guard import Question, Reservation, precheck
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.shared.privacy.rdp import Segment
 from edgeveil.shared.wire.identity import Identity
@@ -39,8 +39,8 @@ class FrozenClock:
         return 1_700_000_000.0
 
 
-def proposal(round_number: int = 1, attempt: int = 1, *, run: str = "run-1", **changes) -> Proposal:
-    """A proposal that the default policy accepts; `changes` are plan fields or Proposal fields."""
+def question(round_number: int = 1, attempt: int = 1, *, run: str = "run-1", **changes) -> Question:
+    """A question that the default policy accepts; `changes` are plan fields or Question fields."""
     plan_fields = {**PLAN, **{k: v for k, v in changes.items() if k in PLAN}}
     plan = TrainingPlan(**plan_fields)
     fields = {
@@ -52,7 +52,7 @@ def proposal(round_number: int = 1, attempt: int = 1, *, run: str = "run-1", **c
         "dataset_id": "data",
     }
     fields |= {k: v for k, v in changes.items() if k not in PLAN}
-    return Proposal(
+    return Question(
         plan=plan, plan_json=plan.to_json(), attempt=Attempt(run, round_number, attempt), **fields
     )
 
@@ -68,24 +68,32 @@ class Device:
     n_ref: int = 1000
 
     def open(self, **changes) -> LedgerStore:
-        fields = {
+        """The ledger, begun where there is none."""
+        if not self.ledger.exists():
+            return self.create(**changes)
+        return LedgerStore.open(self.folder, **{**self._common, **changes})
+
+    def create(self, **changes) -> LedgerStore:
+        return LedgerStore.create(self.folder, **{**self._common, "n_ref": self.n_ref, **changes})
+
+    @property
+    def _common(self) -> dict[str, object]:
+        return {
             "signer": self.identity,
             "dataset_id": self.dataset_id,
-            "n_ref": self.n_ref,
             "unit": "record",
             "policy": self.policy,
             "clock": FrozenClock(),
         }
-        return LedgerStore.open(self.folder, **{**fields, **changes})
 
     @property
     def ledger(self) -> Path:
         return self.folder / "ledger.jsonl"
 
-    def admit(self, store: LedgerStore, asked: Proposal) -> Reservation:
+    def admit(self, store: LedgerStore, asked: Question) -> Reservation:
         return precheck(asked, self.policy, store.state, pinned=COORDINATOR)
 
-    def spend(self, store: LedgerStore, asked: Proposal, until: str = "ack") -> None:
+    def spend(self, store: LedgerStore, asked: Question, until: str = "ack") -> None:
         """Walk the steps of one round, stopping after `until`."""
         steps: list[tuple[str, Callable[[], None]]] = [
             ("reserve", lambda: store.reserve(self.admit(store, asked))),

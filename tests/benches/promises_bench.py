@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import scaffold_bench
 from crash_bench import World
+from events_bench import read_events
 
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.ledger.file import ledger_records, read_ledger
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
 from edgeveil.coordinator.runs import checkpoint
 from edgeveil.coordinator.store.store import Store
-from edgeveil.shared.events.log import read_events
 from edgeveil.shared.privacy.ledger.records import Kind
 from edgeveil.shared.privacy.rdp import Segment, epsilon
 from edgeveil.shared.vector.quantization import dequantise

@@ -32,6 +32,7 @@ from forks_bench import end_with  # noqa: E402
 from load_bench import slowed  # noqa: E402
 from ports_bench import free_port  # noqa: E402
 from promises_bench import violations  # noqa: E402
+from store_bench import add_agent  # noqa: E402
 from thin_bench import POLICY, SPEC, ThinShelf, ThinTask, thin_plan  # noqa: E402
 from trials_bench import tap  # noqa: E402
 
@@ -123,10 +124,11 @@ class Bench:
                         state="member",
                     )
                 )
-                store.add_agent(
+                add_agent(
+                    store,
                     EnrolledAgent(
                         agent_id(public), f"agent-{number}", public, home.node_public_pem(), 1.0
-                    )
+                    ),
                 )
             now = int(time.time())
             roster = Roster(federation_id(federation.public), 1, now, now + 86_400, members)

@@ -33,7 +33,7 @@ class JoinedDevice:
             first = store.state.rounds_charged + 1
             for number in range(first, first + rounds):
                 plan = {"rounds": number, "noise_multiplier": 60.0, "steps": 4, **changes}
-                self.device.spend(store, bench.proposal(number, run=run, **plan))
+                self.device.spend(store, bench.question(number, run=run, **plan))
 
     def set_policy(self, policy):
         self.device.policy = policy

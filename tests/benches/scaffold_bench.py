@@ -11,9 +11,9 @@ import numpy as np
 
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.ledger.file import ledger_records
-from edgeveil.agent.rounds.work import Training
 from edgeveil.agent.rounds.upload import from_blob, to_blob
 from edgeveil.agent.rounds.variates import Variates
+from edgeveil.agent.rounds.work import Training
 from edgeveil.coordinator.runs import checkpoint, run_files
 from edgeveil.shared.privacy.ledger.records import Kind
 
@@ -30,7 +30,7 @@ def watch(world):
 
     def seen_bend(work, offer):
         found = bend(work, offer)
-        attempt, home = offer.proposal.attempt, work._device.home.path.name
+        attempt, home = offer.question.attempt, work._device.home.path.name
         world.witness(
             "bend", agent=int(home.rpartition("-")[2]), round=attempt.round,
             bend=None if found is None else found.tolist(),

@@ -12,10 +12,13 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
+from store_bench import add_agent
+
 from edgeveil.shared.flower import environment as flower_environment  # noqa: F401 - first: Flower reads its switches
 
 # isort: split
 import numpy as np
+from events_bench import read_events
 from forks_bench import end_with
 from ports_bench import free_port
 from thin_bench import SPEC, ThinShelf, ThinTask, ThinTrainer, thin_plan
@@ -45,7 +48,7 @@ from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.errors import EdgeveilError
 from edgeveil.shared.base.files import private_directory
-from edgeveil.shared.events.log import EventLog, read_events
+from edgeveil.shared.events.log import EventLog
 from edgeveil.shared.secagg.primitives import keys
 from edgeveil.shared.wire.identity import Identity
 from edgeveil.shared.wire.roster import Roster, SignedRoster, agent_id, federation_id
@@ -98,8 +101,9 @@ class Members:
                         state="member",
                     )
                 )
-                store.add_agent(
-                    EnrolledAgent(agent_id(public), name, public, home.node_public_pem(), 1.0)
+                add_agent(
+                    store,
+                    EnrolledAgent(agent_id(public), name, public, home.node_public_pem(), 1.0),
                 )
             now = int(time.time())
             roster = Roster(federation_id(federation.public), 1, now, now + 864_000, members)

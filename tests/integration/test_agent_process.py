@@ -19,7 +19,7 @@ import signal, sys, threading, time
 from pathlib import Path
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from edgeveil.agent.flower_link.client_app import build
-from edgeveil.agent.flower_link import FlowerLink
+from edgeveil.agent.flower_link.link import FlowerLink
 from edgeveil.shared.wire.identity import Identity
 from edgeveil.shared.wire.messages import make_reply
 from edgeveil.shared.wire.roster import agent_id

@@ -18,7 +18,6 @@ from transport_bench import federation
 
 from edgeveil.coordinator.flower_runtime.run import connect, guarded
 from edgeveil.coordinator.flower_runtime.wire import FlowerCodec
-from edgeveil.coordinator.gateway.vocabulary import GatewaySettings
 from edgeveil.shared.base.errors import TransportError
 from edgeveil.shared.wire.messages import Stage, check_reply, make_reply
 
@@ -118,11 +117,10 @@ def turned(agent, number):
     return handle
 
 
-@pytest.mark.parametrize("edge_store", [True, False])
-def test_five_exchanges_with_two_agents_through_the_real_superlink(edge_store):
+def test_five_exchanges_with_two_agents_through_the_real_superlink():
     model, masked = os.urandom(12_000_000), os.urandom(4_000_000)
     bulk = {Stage.ROUND: model, Stage.MASKED: masked}
-    with federation(2, GatewaySettings(edge_store=edge_store)) as bench:
+    with federation(2) as bench:
         # Different replies, as masked ones always are: SuperLink takes equal objects only once.
         for number, agent in enumerate(bench.agents):
             agent.handle = turned(agent, number + 1)
@@ -139,8 +137,7 @@ def test_five_exchanges_with_two_agents_through_the_real_superlink(edge_store):
                 assert item.reply.body == requests[item.agent_id].body[::-1]
                 number = bench.agents.index(agent) + 1
                 assert item.reply.bulk == (turn(bulk[stage], number) if stage in bulk else None)
-            if edge_store:
-                assert forwarded(bench) - before <= 3 * len(bench.agents)
+            assert forwarded(bench) - before <= 3 * len(bench.agents)
         up, down = bench.runtime.take_traffic()
         assert 32_000_000 < up < 32_500_000
         assert 32_000_000 < down < 32_500_000

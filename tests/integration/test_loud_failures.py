@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from crash_bench import Scenario, World
+from events_bench import read_events
 from thin_bench import thin_plan
 
 from edgeveil.agent.rounds import work
@@ -12,7 +13,6 @@ from edgeveil.coordinator.rounds import training_round
 from edgeveil.coordinator.watching.metrics import Metrics
 from edgeveil.shared.base.errors import RunFailed
 from edgeveil.shared.base.exit_codes import ExitCode
-from edgeveil.shared.events.log import read_events
 from edgeveil.shared.wire.messages import VERSIONS, RoundOffer, Stage, make_request
 from edgeveil.shared.wire.versions import Versions
 

@@ -131,9 +131,11 @@ def test_an_agent_not_heard_of_for_two_heartbeats_is_reported(manual):
 def test_a_run_that_ends_under_us_is_an_error_and_the_next_attempt_gets_a_new_one(manual):
     agent = next_session(manual)
     agent.activate()
+    from flwr.proto.control_pb2 import StopRunRequest
+
     runtime = manual.runtime
     old = runtime.run_id
-    runtime._registry.stop_run(old)
+    runtime._registry._control.StopRun(StopRunRequest(run_id=old))
     assert runtime.send(one(manual), ttl_s=30) == frozenset() or manual.collect(1)[0].lost
     runtime.forget()
     assert runtime.alive()

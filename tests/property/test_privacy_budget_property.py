@@ -89,7 +89,7 @@ class Coordinator(RuleBasedStateMachine):
     )
     def propose(self, plan, advance, attempt, run):
         self.round += advance
-        self._run(bench.proposal(max(1, self.round), attempt, run=run, **plan))
+        self._run(bench.question(max(1, self.round), attempt, run=run, **plan))
 
     @rule(
         sigma=st.floats(2.0, 60.0),
@@ -99,13 +99,13 @@ class Coordinator(RuleBasedStateMachine):
     def propose_something_sensible(self, sigma, steps, until):
         self.round += 1
         plan = {"noise_multiplier": sigma, "steps": steps, "rounds": self.round}
-        self._run(bench.proposal(self.round, **plan), until)
+        self._run(bench.question(self.round, **plan), until)
 
     @precondition(lambda self: self.store.state.current is not None)
     @rule()
     def send_the_last_question_again(self):
         last = self.store.state.current.attempt
-        self._run(bench.proposal(last.round, last.attempt, run=last.run_id))
+        self._run(bench.question(last.round, last.attempt, run=last.run_id))
 
     @rule()
     def restart(self):
@@ -163,5 +163,5 @@ def test_a_refusal_is_typed_and_leaves_the_ledger_unchanged(plan):
         with device.open() as store:
             before = device.ledger.read_bytes()
             with suppress(PolicyRefusal):
-                device.admit(store, bench.proposal(1, **plan))
+                device.admit(store, bench.question(1, **plan))
             assert device.ledger.read_bytes() == before

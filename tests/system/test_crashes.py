@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from crash_bench import Scenario, World
 from faults_bench import FSYNCS, Seed, can_mount, power_trials, quick_folder
+from store_bench import add_agent
 from transport_bench import federation
 from trials_bench import in_child
 
@@ -108,8 +109,9 @@ def kill_while_one_is_revoked(folder, point):
     device.ensure_keys()
     serving = coordinator(home)
     public = device.identity().public
-    serving.store.add_agent(
-        EnrolledAgent(agent_id(public), "cam-1", public, device.node_public_pem(), 1.0)
+    add_agent(
+        serving.store,
+        EnrolledAgent(agent_id(public), "cam-1", public, device.node_public_pem(), 1.0),
     )
     serving.store.close()
 

@@ -10,10 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from events_bench import read_events
 from processes_bench import wait_until
 from scale_bench import Members, plan_of
-
-from edgeveil.shared.events.log import read_events
 
 SCRIPT = Path(__file__).with_name("other_release.py")
 AGENTS, SIZE = 4, 16

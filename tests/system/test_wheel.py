@@ -87,9 +87,16 @@ def both_commands_work(bin_, folder):
     home = ("--home", folder / "home")
     nobody = call(bin_ / "agent", "budget", *home, cwd=folder, code=77)
     assert "no agent lives here" in nobody.stderr
-    missing = call(bin_ / "coordinator", "init", "--url", "https://a:1", "--no-passphrase", *home, cwd=folder, code=69)  # fmt: skip
-    assert 'pip install "edgeveil[serve]"' in missing.stderr
-    assert "Traceback" not in missing.stderr
+    assert "edgeveil[train]" in call(bin_ / "agent", "doctor", *home, cwd=folder, code=69).stdout
+    for extra, role, *arguments in (
+        ("train", "agent", "run"),
+        ("serve", "coordinator", "init", "--url", "https://a:1", "--no-passphrase"),
+        ("serve", "coordinator", "status"),
+        ("serve", "coordinator", "rounds"),
+    ):
+        missing = call(bin_ / role, *arguments, *home, cwd=folder, code=69)
+        assert f'pip install "edgeveil[{extra}]"' in missing.stderr
+        assert "Traceback" not in missing.stderr
 
 
 def test_two_builds_of_the_same_commit_give_the_same_bytes(wheel, tmp_path):

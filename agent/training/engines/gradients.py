@@ -15,6 +15,7 @@ from opacus.grad_sample.utils import prepare_module
 from torch import Tensor, nn
 
 from edgeveil.agent.training.engines.layerwise import Recorder
+from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.engines.optimizer import MARGIN, SecureGhostOptimizer, SecureOptimizer
 
 GradientMode = Literal["hooks", "ghost", "single"]
@@ -39,31 +40,11 @@ class Engine(ABC):
         self._hooks: Any = None
         self._optimizer: Any = None
 
-    def attach(
-        self,
-        optimizer: torch.optim.Optimizer,
-        *,
-        sigma: float,
-        clip_norm: float,
-        divisor: float,
-        steps: int = 0,
-        proximal: float = 0.0,
-    ) -> Self:
-        """`steps` is how often finish() will be called, if that is known: noise is drawn ahead.
-
-        `proximal` pulls every step back to the parameters as they are now.
-        """
+    def attach(self, optimizer: torch.optim.Optimizer, mechanism: Mechanism) -> Self:
         self._hooks = prepare_module(
             self._module, self.grad_sample_mode, wrap_model=False, loss_reduction="sum"
         )
-        self._optimizer = self._optimizer_class()(
-            optimizer,
-            noise_multiplier=sigma,
-            clip_norm=clip_norm,
-            divisor=divisor,
-            steps=steps,
-            proximal=proximal,
-        )
+        self._optimizer = self._optimizer_class()(optimizer, mechanism)
         return self
 
     def accumulate(self, inputs: Tensor, targets: Tensor) -> None:
@@ -128,26 +109,10 @@ class Ghost(Engine):
 
     grad_sample_mode = "no_op"
 
-    def attach(
-        self,
-        optimizer: torch.optim.Optimizer,
-        *,
-        sigma: float,
-        clip_norm: float,
-        divisor: float,
-        steps: int = 0,
-        proximal: float = 0.0,
-    ) -> Self:
-        super().attach(
-            optimizer,
-            sigma=sigma,
-            clip_norm=clip_norm,
-            divisor=divisor,
-            steps=steps,
-            proximal=proximal,
-        )
+    def attach(self, optimizer: torch.optim.Optimizer, mechanism: Mechanism) -> Self:
+        super().attach(optimizer, mechanism)
         self._recorder = Recorder(self._module)
-        self._clip_norm = clip_norm * MARGIN
+        self._clip_norm = mechanism.clip_norm * MARGIN
         return self
 
     def close(self) -> None:

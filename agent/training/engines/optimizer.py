@@ -15,47 +15,34 @@ from opacus.optimizers.optimizer_fast_gradient_clipping import DPOptimizerFastGr
 from torch import Tensor
 
 from edgeveil.agent.training.engines import summing
+from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.noise import Ahead, gaussian
 
 MARGIN = 1 - 1e-4  # clip a little below clip_norm, so that float32 norms cannot exceed it
 
 
 class _Secure:
-    """Replaces the two steps of Opacus in which randomness or the batch size could leak.
-
-    `divisor` is the public constant sample_rate · n_ref, never the size of a batch.
-    """
+    """Replaces the two steps of Opacus in which randomness or the batch size could leak."""
 
     params: list[Any]
 
-    def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        *,
-        noise_multiplier: float,
-        clip_norm: float,
-        divisor: float,
-        steps: int = 0,
-        proximal: float = 0.0,
-    ) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, mechanism: Mechanism) -> None:
         options: dict[str, Any] = {
-            "noise_multiplier": noise_multiplier,
-            "max_grad_norm": clip_norm * MARGIN,
+            "noise_multiplier": mechanism.noise_multiplier,
+            "max_grad_norm": mechanism.clip_norm * MARGIN,
             "expected_batch_size": None,
             "loss_reduction": "sum",
         }
         super().__init__(optimizer, **options)  # type: ignore[call-arg]  # Opacus is the next base
-        self._noise_std = noise_multiplier * clip_norm
-        self._divisor = divisor
-        self._proximal = proximal
-        self._anchor = [p.detach().clone() for p in self.params] if proximal else []
-        self._noise = Ahead(self._draw, steps)
+        self._mechanism = mechanism
+        self._anchor = [p.detach().clone() for p in self.params] if mechanism.proximal else []
+        self._noise = Ahead(self._draw, mechanism.steps)
 
     def close(self) -> None:
         self._noise.close()
 
     def _draw(self) -> NDArray[np.float64]:
-        return gaussian(sum(p.numel() for p in self.params), self._noise_std)
+        return gaussian(sum(p.numel() for p in self.params), self._mechanism.noise_std)
 
     def _add(self, p: Any, part: Tensor | None) -> None:
         """Everything adds up in float64 (agent.training.engines.summing); `summed_grad` is where Opacus looks.
@@ -79,11 +66,11 @@ class _Secure:
     def scale_grad(self) -> None:
         for p in self.params:
             if p.grad is not None:
-                p.grad /= self._divisor
+                p.grad /= self._mechanism.divisor
         # After the noise: μ · (model − global model) is a function of earlier noisy steps alone.
         for p, start in zip(self.params, self._anchor, strict=False):
             if p.grad is not None:
-                p.grad += self._proximal * (p.detach() - start)
+                p.grad += self._mechanism.proximal * (p.detach() - start)
 
 
 class SecureOptimizer(_Secure, DPOptimizer):  # type: ignore[misc]  # Opacus carries no types

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import privacy_bench as bench
 import pytest
+from store_bench import add_agent
 
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.policy_changes import loosened
@@ -31,7 +32,7 @@ def told(store):
 def test_nothing_is_told_unless_the_owner_s_policy_says_so(tmp_path):
     silent = bench.Device(tmp_path / "ledger")
     with silent.open() as store:
-        silent.spend(store, bench.proposal(1))
+        silent.spend(store, bench.question(1))
         assert told(store) is None
     with silent.open(policy=TELLING, accept_looser=True) as store:
         assert told(store).epsilon == store.state.epsilon_enforced > 0
@@ -47,7 +48,7 @@ def test_telling_needs_the_owner_s_word_and_silence_does_not():
 def test_what_is_told_is_what_the_ledger_enforces(device):
     with device.open() as store:
         assert told(store) == ToldBudget(0.0, 8.0, 1e-5, 0)
-        device.spend(store, bench.proposal(1))
+        device.spend(store, bench.question(1))
         spent = told(store)
         assert spent == ToldBudget(store.state.epsilon_enforced, 8.0, 1e-5, 0)
         store.reset("owner")
@@ -60,7 +61,7 @@ def test_it_follows_from_the_mechanism_and_not_from_what_was_trained(tmp_path):
     for name, blob, done in (("a", b"one update", 1), ("b", b"another", 2)):
         device = bench.Device(tmp_path / name / "ledger", policy=TELLING)
         with device.open() as store:
-            asked = bench.proposal(1)
+            asked = bench.question(1)
             store.reserve(device.admit(store, asked))
             store.seal(asked.attempt, blob, steps_done=done, gradient_mode="hooks")
             words.append(told(store).encode())
@@ -82,7 +83,7 @@ def test_the_signature_covers_what_is_told(device):
 
 def test_a_head_that_tells_is_still_echoed_and_still_finds_a_rollback(device, tmp_path):
     with device.open() as store:
-        device.spend(store, bench.proposal(1))
+        device.spend(store, bench.question(1))
         store.check_echo(store.head(), "run-1")
         head = store.head()
     other = bench.Device(tmp_path / "fresh", identity=device.identity, policy=TELLING)
@@ -111,7 +112,7 @@ def test_its_encoding_is_small_and_reads_back():
 
 def test_the_store_gives_what_agents_in_force_told(tmp_path, device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1))
+        device.spend(store, bench.question(1))
         telling, spent = store.head(), store.state.epsilon_enforced
     quiet = bench.Device(tmp_path / "quiet" / "ledger")
     with quiet.open() as store:
@@ -119,7 +120,7 @@ def test_the_store_gives_what_agents_in_force_told(tmp_path, device):
     with Store.open(private_directory(tmp_path / "home"), create=True) as store:
         for number, head in enumerate((telling, silent, telling, b"")):
             agent = enrolled(number)
-            store.add_agent(agent)
+            add_agent(store, agent)
             if head:
                 store.set_ledger_head(agent.agent_id, head)
         store.revoke("agent-2")

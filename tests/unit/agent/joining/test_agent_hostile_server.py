@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from enrollment_bench import Device, running_coordinator, tls_server
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from store_bench import add_agent
 
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.joining.enrollment import join, refresh, wait_until_member
@@ -115,7 +116,7 @@ def test_a_roster_of_the_coordinators_own_making_makes_no_member(bench, home):
 
 
 def test_a_roster_without_the_device_makes_no_member(bench, home):
-    bench.store.add_agent(Device().enrolled("somebody-else"))
+    add_agent(bench.store, Device().enrolled("somebody-else"))
     bench.sign_and_import()
     signed = bench.store.roster()
 

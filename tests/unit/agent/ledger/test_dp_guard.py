@@ -31,7 +31,7 @@ def refusal(proposal, store, policy=None, pinned=bench.COORDINATOR):
 
 def test_an_acceptable_proposal_is_admitted_and_changes_nothing(device, store):
     before = device.ledger.read_bytes()
-    assert not device.admit(store, bench.proposal()).free
+    assert not device.admit(store, bench.question()).free
     assert device.ledger.read_bytes() == before
 
 
@@ -62,12 +62,12 @@ def test_each_rule_has_its_code(store, changes, code):
         clip_norm={"least": 0.1, "most": 1.0},
         learning_rate={"least": 0.1, "most": 1000.0},
     )
-    assert refusal(bench.proposal(**changes), store, policy) is code
+    assert refusal(bench.question(**changes), store, policy) is code
 
 
 def test_noise_for_which_not_one_step_fits_finds_the_budget_exhausted(store):
     policy = Policy(sigma_min=0.1)
-    asked = bench.proposal(noise_multiplier=0.2)
+    asked = bench.question(noise_multiplier=0.2)
     assert refusal(asked, store, policy) is RefusalCode.BUDGET_EXHAUSTED
 
 
@@ -82,55 +82,55 @@ def test_a_refused_task_is_named_by_id_version_and_hash(store):
     ):
         policy = Policy(tasks=[rule])
         if fits:
-            precheck(bench.proposal(), policy, store.state, pinned=bench.COORDINATOR)
+            precheck(bench.question(), policy, store.state, pinned=bench.COORDINATOR)
         else:
-            assert refusal(bench.proposal(), store, policy) is RefusalCode.POLICY_TASK
-    assert refusal(bench.proposal(), store, Policy(tasks=[])) is RefusalCode.POLICY_TASK
+            assert refusal(bench.question(), store, policy) is RefusalCode.POLICY_TASK
+    assert refusal(bench.question(), store, Policy(tasks=[])) is RefusalCode.POLICY_TASK
 
 
 def test_a_task_may_be_allowed_with_some_of_its_models_only(store):
     policy = Policy(tasks=[{"id": "feature-head", "version": "1.0.0", "variants": ["fixed"]}])
-    named = bench.proposal(options={"variant": "fixed"})
+    named = bench.question(options={"variant": "fixed"})
     precheck(named, policy, store.state, pinned=bench.COORDINATOR)
     for options in ({"variant": "cnn"}, {}):
-        asked = bench.proposal(options=options)
+        asked = bench.question(options=options)
         assert refusal(asked, store, policy) is RefusalCode.POLICY_TASK
 
 
 def test_a_listed_coordinator_replaces_the_pinned_one(store):
     policy = Policy(coordinators=[bench.COORDINATOR.hex()])
-    precheck(bench.proposal(), policy, store.state, pinned=b"z" * 32)
+    precheck(bench.question(), policy, store.state, pinned=b"z" * 32)
     assert (
-        refusal(bench.proposal(coordinator_id=b"z" * 32), store, policy, pinned=b"z" * 32)
+        refusal(bench.question(coordinator_id=b"z" * 32), store, policy, pinned=b"z" * 32)
         is RefusalCode.POLICY_COORDINATOR
     )
 
 
 def test_a_round_beyond_the_plan_is_refused(store):
-    assert refusal(bench.proposal(6), store) is RefusalCode.POLICY_STEPS
+    assert refusal(bench.question(6), store) is RefusalCode.POLICY_STEPS
 
 
 def test_a_charged_attempt_or_an_earlier_one_is_a_replay(device, store):
-    device.spend(store, bench.proposal(2, 3))
-    for earlier in (bench.proposal(2, 3), bench.proposal(2, 2), bench.proposal(1, 9)):
+    device.spend(store, bench.question(2, 3))
+    for earlier in (bench.question(2, 3), bench.question(2, 2), bench.question(1, 9)):
         assert refusal(earlier, store) is RefusalCode.ROUND_REPLAY
-    device.admit(store, bench.proposal(1, 1, run="run-2"))
+    device.admit(store, bench.question(1, 1, run="run-2"))
 
 
 def test_a_later_attempt_after_an_upload_is_charged_anew(device, store):
-    device.spend(store, bench.proposal(1, 1), until="submit")
-    assert not device.admit(store, bench.proposal(1, 2)).free
+    device.spend(store, bench.question(1, 1), until="submit")
+    assert not device.admit(store, bench.question(1, 2)).free
 
 
 def test_a_sealed_update_answers_a_new_attempt_of_the_same_question_for_free(device, store):
-    device.spend(store, bench.proposal(1, 1), until="seal")
-    assert device.admit(store, bench.proposal(1, 2)).free
+    device.spend(store, bench.question(1, 1), until="seal")
+    assert device.admit(store, bench.question(1, 2)).free
     for other in (
-        bench.proposal(2, 1),
-        bench.proposal(1, 2, model_hash=b"n" * 32),
-        bench.proposal(1, 2, task_hash=b"n" * 32),
-        bench.proposal(1, 2, learning_rate=99.0),
-        bench.proposal(1, 2, run="run-2"),
+        bench.question(2, 1),
+        bench.question(1, 2, model_hash=b"n" * 32),
+        bench.question(1, 2, task_hash=b"n" * 32),
+        bench.question(1, 2, learning_rate=99.0),
+        bench.question(1, 2, run="run-2"),
     ):
         assert not device.admit(store, other).free
 
@@ -139,24 +139,24 @@ def test_a_free_answer_needs_no_budget(tmp_path):
     device = bench.Device(tmp_path / "one-round")
     plan = {"noise_multiplier": 2.0, "rounds": 1, "steps": 9}
     with device.open() as store:
-        device.spend(store, bench.proposal(1, 1, **plan), until="seal")
+        device.spend(store, bench.question(1, 1, **plan), until="seal")
         assert store.state.steps_left(2.0, 1.0) < 9
-        assert device.admit(store, bench.proposal(1, 2, **plan)).free
+        assert device.admit(store, bench.question(1, 2, **plan)).free
 
 
 def test_the_rest_of_the_plan_must_fit_too(store):
     fits = store.state.steps_left(4.43, 1.0)
     assert fits == 48
-    precheck(bench.proposal(rounds=6), Policy(), store.state, pinned=bench.COORDINATOR)
-    assert refusal(bench.proposal(rounds=7), store) is RefusalCode.POLICY_SIGMA
+    precheck(bench.question(rounds=6), Policy(), store.state, pinned=bench.COORDINATOR)
+    assert refusal(bench.question(rounds=7), store) is RefusalCode.POLICY_SIGMA
 
 
 def test_the_budget_ends_at_the_exact_step(device, store):
     for round_number in range(1, 7):
-        device.spend(store, bench.proposal(round_number, rounds=6))
+        device.spend(store, bench.question(round_number, rounds=6))
     assert store.state.steps_left(4.43, 1.0) == 0
     with pytest.raises(BudgetExhausted) as caught:
-        device.admit(store, bench.proposal(1, run="run-2", rounds=1, steps=1))
+        device.admit(store, bench.question(1, run="run-2", rounds=1, steps=1))
     assert caught.value.code is RefusalCode.BUDGET_EXHAUSTED
     assert store.state.epsilon_enforced <= 8.0
 
@@ -165,7 +165,7 @@ def test_a_ledger_whose_delta_is_too_large_for_its_data_refuses(tmp_path):
     with bench.Device(tmp_path / "l", n_ref=100, policy=Policy(delta=1e-3)).open() as store:
         state = replace(store.state, n_ref=1000)
         with pytest.raises(PolicyRefusal) as caught:
-            precheck(bench.proposal(), Policy(delta=1e-3), state, pinned=bench.COORDINATOR)
+            precheck(bench.question(), Policy(delta=1e-3), state, pinned=bench.COORDINATOR)
         assert caught.value.code is RefusalCode.POLICY_DELTA
 
 

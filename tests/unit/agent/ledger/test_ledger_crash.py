@@ -50,7 +50,7 @@ def run_and_die(device, at, report):
         )
     )
     with device.open() as store:
-        asked = bench.proposal(store.state.rounds_charged + 1)
+        asked = bench.question(store.state.rounds_charged + 1)
         for number, name in enumerate(("reserve", "seal", "submit", "ack"), start=1):
             step(device, store, asked, name)
             real_write(report, bytes([number]))
@@ -93,11 +93,11 @@ def test_a_kill_before_any_disk_call_of_a_round_never_under_counts(tmp_path):
             state = store.state
             assert state.rounds_charged >= min(done, 1)
             if done >= 2 and state.current.phase is Phase.SEALED:
-                assert store.sealed_blob(device.admit(store, bench.proposal(1, 2)))
+                assert store.sealed_blob(device.admit(store, bench.question(1, 2)))
             if done >= 3:
                 assert state.current.phase is Phase.DONE
             assert state.current is None or state.current.phase is not Phase.SUBMITTED
-            device.spend(store, bench.proposal(2))
+            device.spend(store, bench.question(2))
         if survived:
             assert done == 4
             assert at > 12
@@ -115,8 +115,8 @@ def test_a_kill_while_a_ledger_is_created_leaves_none_or_a_whole_one(tmp_path):
 
 def test_any_power_cut_keeps_every_whole_record(device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1))
-        device.spend(store, bench.proposal(2), until="seal")
+        device.spend(store, bench.question(1))
+        device.spend(store, bench.question(2), until="seal")
     whole = device.ledger.read_bytes()
     first = whole.index(b"\n") + 1
     ends = [at for at, byte in enumerate(whole) if byte == ord("\n")]
@@ -175,10 +175,10 @@ def test_a_full_disk_refuses_the_round_and_training_goes_on_later(device, monkey
         before = device.ledger.read_bytes()
         monkeypatch.setattr(ledger_file, "os", Disk(write=write))
         with pytest.raises(Busy, match="disk space"):
-            device.spend(store, bench.proposal(1))
+            device.spend(store, bench.question(1))
         assert device.ledger.read_bytes() == before
         monkeypatch.undo()
-        device.spend(store, bench.proposal(1))
+        device.spend(store, bench.question(1))
     assert read_ledger(device.folder, device.identity.public).rounds_charged == 1
 
 
@@ -191,23 +191,23 @@ def test_a_write_of_unknown_fate_stops_everything(device, monkeypatch, disk):
     with device.open() as store:
         monkeypatch.setattr(ledger_file, "os", Disk(**disk))
         with pytest.raises(StateDamaged):
-            device.spend(store, bench.proposal(1))
+            device.spend(store, bench.question(1))
         monkeypatch.undo()
         for action in (
             lambda: store.state,
             store.head,
-            lambda: device.spend(store, bench.proposal(1)),
+            lambda: device.spend(store, bench.question(1)),
         ):
             with pytest.raises(StateDamaged, match="restart"):
                 action()
     with device.open() as store:
-        device.spend(store, bench.proposal(2))
+        device.spend(store, bench.question(2))
 
 
 def test_a_sealed_update_that_cannot_be_written_is_not_recorded(device, monkeypatch):
     with device.open() as store:
-        device.spend(store, bench.proposal(1), until="reserve")
+        device.spend(store, bench.question(1), until="reserve")
         monkeypatch.setattr("edgeveil.agent.ledger.store.write_atomic", broken)
         with pytest.raises(Busy):
-            store.seal(bench.proposal(1).attempt, b"x", steps_done=8, gradient_mode="ghost")
+            store.seal(bench.question(1).attempt, b"x", steps_done=8, gradient_mode="ghost")
         assert store.state.current.phase is Phase.RESERVED

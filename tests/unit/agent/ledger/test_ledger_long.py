@@ -43,7 +43,7 @@ def grow(device, rounds):
         lines.append(record.line())
 
     for number in range(rounds):
-        asked = bench.proposal(
+        asked = bench.question(
             number % 10 + 1,
             1,
             run=f"run-{number // 10}",
@@ -71,7 +71,7 @@ def test_ten_thousand_rounds_open_and_check_in_under_a_second(device):
         head = store.head()
         store.check_echo(head, "run-1")
         precheck(
-            bench.proposal(1, 1, run="next"), device.policy, store.state, pinned=bench.COORDINATOR
+            bench.question(1, 1, run="next"), device.policy, store.state, pinned=bench.COORDINATOR
         )
         taken = time.process_time() - began
         assert store.state.rounds_charged == 10_000
@@ -82,10 +82,10 @@ def test_a_precheck_with_a_thousand_rounds_takes_under_fifty_milliseconds(device
     grow(device, 1000)
     with device.open() as store:
         old_head = store.head()
-        device.spend(store, bench.proposal(1, 1, run="latest", noise_multiplier=500.0))
+        device.spend(store, bench.question(1, 1, run="latest", noise_multiplier=500.0))
         began = time.process_time()
         store.check_echo(old_head, "new")
-        asked = bench.proposal(1, 1, run="new", noise_multiplier=501.0)
+        asked = bench.question(1, 1, run="new", noise_multiplier=501.0)
         precheck(asked, device.policy, store.state, pinned=bench.COORDINATOR)
         assert time.process_time() - began < 0.05
 
@@ -97,7 +97,7 @@ def marked(device):
     device.open().close()
     assert (device.folder / BOOKMARK).exists()
     with device.open() as store:
-        device.spend(store, bench.proposal(1, run="after", noise_multiplier=500.0))
+        device.spend(store, bench.question(1, run="after", noise_multiplier=500.0))
         state = store.state
     return device, state
 
@@ -166,7 +166,7 @@ def test_a_running_agent_keeps_its_bookmark_fresh(device, monkeypatch):
     monkeypatch.setattr(ledger_file, "BOOKMARK_EVERY", 6)
     with device.open() as store:
         for number in (1, 2, 3):
-            device.spend(store, bench.proposal(number))
+            device.spend(store, bench.question(number))
         assert (device.folder / BOOKMARK).exists()
         state = store.state
     with device.open() as store:
@@ -191,7 +191,7 @@ def test_a_ledger_of_an_earlier_format_opens_and_goes_on_in_the_present_one(old)
     with old.open() as store:
         assert store.state.rounds_charged == 2
         assert store.state.current.phase is Phase.SEALED
-        old.spend(store, bench.proposal(1, run="new", noise_multiplier=6.0))
+        old.spend(store, bench.question(1, run="new", noise_multiplier=6.0))
         spent = store.state.rdp_spent
     assert old.ledger.read_bytes().startswith(before), "chained records are never rewritten"
     found = ledger_records(old.folder, old.identity.public)

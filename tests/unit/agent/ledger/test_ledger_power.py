@@ -19,7 +19,7 @@ STEPS = ("reserve", "seal", "submit", "ack")
 
 def question(number, attempt=1):
     """A cheap round of a run of its own."""
-    return bench.proposal(1, attempt, run=f"run-{number}", noise_multiplier=500.0)
+    return bench.question(1, attempt, run=f"run-{number}", noise_multiplier=500.0)
 
 
 class Disk:

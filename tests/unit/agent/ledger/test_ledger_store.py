@@ -2,13 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import privacy_bench as bench
 import pytest
 
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.ledger.index import INDEX
-from edgeveil.agent.ledger.store import ledger_records, read_ledger
+from edgeveil.agent.ledger.store import LedgerStore, ledger_records, read_ledger
 from edgeveil.shared.base.errors import (
     BudgetExhausted,
     Busy,
@@ -38,7 +39,7 @@ def blob(device):
 
 def test_a_reservation_is_spent_before_anything_else_happens(device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1), until="reserve")
+        device.spend(store, bench.question(1), until="reserve")
         on_disk = read_ledger(device.folder, device.identity.public)
         assert on_disk.rdp_spent == store.state.rdp_spent > 0
         assert on_disk.history == ((4.43, 1.0, 8),)
@@ -54,43 +55,43 @@ def test_an_unused_ledger_has_spent_nothing(device):
 
 def test_a_whole_round_leaves_no_update_behind(device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1), until="submit")
+        device.spend(store, bench.question(1), until="submit")
         assert blob(device).read_bytes() == b"noisy update"
-        store.ack(bench.proposal(1).attempt)
+        store.ack(bench.question(1).attempt)
         assert not blob(device).exists()
     assert kinds(device) == ["open", "reserve", "seal", "submit", "ack"]
 
 
 def test_a_reserve_without_seal_counts_and_is_never_refunded(device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1), until="reserve")
+        device.spend(store, bench.question(1), until="reserve")
         spent = store.state.rdp_spent
     with device.open() as store:
         assert store.state.rdp_spent == spent
-        device.spend(store, bench.proposal(1, 2))
+        device.spend(store, bench.question(1, 2))
         assert store.state.rdp_spent == pytest.approx(2 * spent)
 
 
 def test_a_sealed_update_survives_a_restart_and_is_masked_again_for_free(device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1), until="seal")
+        device.spend(store, bench.question(1), until="seal")
         spent = store.state.rdp_spent
     with device.open() as store:
-        again = device.admit(store, bench.proposal(1, 2))
+        again = device.admit(store, bench.question(1, 2))
         assert again.free
         assert store.sealed_blob(again) == b"noisy update"
-        store.submit(bench.proposal(1, 2).attempt, b"x" * 32)
-        store.ack(bench.proposal(1, 2).attempt)
+        store.submit(bench.question(1, 2).attempt, b"x" * 32)
+        store.ack(bench.question(1, 2).attempt)
         assert store.state.rdp_spent == spent
         with pytest.raises(PolicyRefusal) as caught:
-            device.admit(store, bench.proposal(1, 2))
+            device.admit(store, bench.question(1, 2))
         assert caught.value.code is RefusalCode.ROUND_REPLAY
 
 
 def test_a_sealed_update_answers_no_other_question(device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1), until="seal")
-        other = device.admit(store, bench.proposal(1, 2, learning_rate=50.0))
+        device.spend(store, bench.question(1), until="seal")
+        other = device.admit(store, bench.question(1, 2, learning_rate=50.0))
         assert store.sealed_blob(other) is None
         store.reserve(other)
         assert not blob(device).exists()
@@ -100,45 +101,45 @@ def test_a_sealed_update_answers_no_other_question(device):
 @pytest.mark.parametrize("damage", [b"another update", None])
 def test_a_sealed_update_that_changed_on_disk_is_not_used(device, damage):
     with device.open() as store:
-        device.spend(store, bench.proposal(1), until="seal")
+        device.spend(store, bench.question(1), until="seal")
         if damage is None:
             blob(device).unlink()
         else:
             blob(device).write_bytes(damage)
-        assert store.sealed_blob(device.admit(store, bench.proposal(1, 2))) is None
+        assert store.sealed_blob(device.admit(store, bench.question(1, 2))) is None
 
 
 def test_a_submitted_update_is_given_up_at_restart(device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1), until="submit")
+        device.spend(store, bench.question(1), until="submit")
     with device.open() as store:
         assert store.state.current.phase is Phase.DONE
         assert not blob(device).exists()
         last = ledger_records(device.folder, device.identity.public)[-1]
         assert (last.kind, last.text("note_code")) == (Kind.ACK, "unknown")
         with pytest.raises(ProtocolError):
-            store.submit(bench.proposal(1).attempt, b"x" * 32)
+            store.submit(bench.question(1).attempt, b"x" * 32)
 
 
 def test_a_new_reservation_gives_up_a_submitted_update(device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1), until="submit")
-        device.spend(store, bench.proposal(1, 2), until="reserve")
+        device.spend(store, bench.question(1), until="submit")
+        device.spend(store, bench.question(1, 2), until="reserve")
         assert kinds(device)[-2:] == ["ack", "reserve"]
-        store.ack(bench.proposal(1).attempt)  # a late confirmation changes nothing
+        store.ack(bench.question(1).attempt)  # a late confirmation changes nothing
         assert kinds(device)[-1] == "reserve"
 
 
 def test_a_leftover_file_without_a_seal_is_removed(device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1), until="reserve")
+        device.spend(store, bench.question(1), until="reserve")
         blob(device).write_bytes(b"written, but its seal record never was")
     with device.open():
         assert not blob(device).exists()
 
 
 def test_steps_out_of_order_are_refused_and_leave_no_trace(device):
-    first, second = bench.proposal(1).attempt, bench.proposal(2).attempt
+    first, second = bench.question(1).attempt, bench.question(2).attempt
     with device.open() as store:
         for wrong in (
             lambda: store.seal(first, b"", steps_done=8, gradient_mode="ghost"),
@@ -147,7 +148,7 @@ def test_steps_out_of_order_are_refused_and_leave_no_trace(device):
             with pytest.raises(ProtocolError) as caught:
                 wrong()
             assert caught.value.code is RefusalCode.STATE
-        device.spend(store, bench.proposal(1), until="reserve")
+        device.spend(store, bench.question(1), until="reserve")
         with pytest.raises(ProtocolError):
             store.seal(second, b"", steps_done=8, gradient_mode="ghost")
         with pytest.raises(ProtocolError):
@@ -160,17 +161,17 @@ def test_steps_out_of_order_are_refused_and_leave_no_trace(device):
 
 def test_the_update_is_never_submitted_twice(device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1), until="submit")
+        device.spend(store, bench.question(1), until="submit")
         for attempt in (1, 2):
             with pytest.raises(ProtocolError):
-                store.submit(bench.proposal(1, attempt).attempt, b"y" * 32)
+                store.submit(bench.question(1, attempt).attempt, b"y" * 32)
 
 
 def test_two_admissions_of_the_last_budget_charge_only_once(device):
     plan = {"noise_multiplier": 2.0, "steps": 9, "rounds": 1}
     with device.open() as store:
-        one = device.admit(store, bench.proposal(1, run="run-1", **plan))
-        two = device.admit(store, bench.proposal(1, run="run-2", **plan))
+        one = device.admit(store, bench.question(1, run="run-1", **plan))
+        two = device.admit(store, bench.question(1, run="run-2", **plan))
         store.reserve(one)
         with pytest.raises(BudgetExhausted) as caught:
             store.reserve(two)
@@ -182,8 +183,8 @@ def test_two_coordinators_share_one_budget(device):
     policy = Policy(coordinators=[bench.COORDINATOR.hex(), (b"d" * 32).hex()])
     device.policy = policy
     with device.open() as store:
-        device.spend(store, bench.proposal(1))
-        device.spend(store, bench.proposal(1, **other))
+        device.spend(store, bench.question(1))
+        device.spend(store, bench.question(1, **other))
         assert store.state.steps_left(4.43, 1.0) == 48 - 16
 
 
@@ -222,10 +223,23 @@ def test_a_ledger_belongs_to_one_dataset_and_one_unit(device):
         device.open(unit="user")
 
 
-def test_the_declared_size_stays_as_it_was_opened(device):
-    device.open().close()
-    with device.open(n_ref=2000) as store:
-        assert store.state.n_ref == 1000
+def test_a_ledger_begins_once_so_the_declared_size_stays(device):
+    device.create().close()
+    with pytest.raises(ConfigError, match="there is a ledger already"):
+        device.create(n_ref=2000)
+    with device.open() as store:
+        assert (store.state.seq, store.state.n_ref) == (1, 1000)
+
+
+def test_opening_never_begins_a_ledger(device):
+    device.create().close()
+    elsewhere = replace(device, folder=device.folder.with_name("other"))
+    with pytest.raises(ConfigError, match="agent run"):
+        LedgerStore.open(elsewhere.folder, **elsewhere._common)
+    assert not elsewhere.ledger.exists()
+    device.ledger.unlink()
+    with pytest.raises(LedgerDamaged, match="this ledger is gone"):
+        LedgerStore.open(device.folder, **device._common)
 
 
 def test_delta_must_be_below_one_over_the_declared_size(device):
@@ -267,22 +281,22 @@ def test_a_policy_of_an_unknown_schema_counts_as_looser(device, monkeypatch):
 
 def test_a_budget_tightened_below_what_is_spent_refuses_everything(device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1))
+        device.spend(store, bench.question(1))
     device.policy = Policy(epsilon_max=3.2)
     with device.open() as store:
         assert store.state.share_spent == 1.0
         with pytest.raises(BudgetExhausted):
-            device.admit(store, bench.proposal(2))
+            device.admit(store, bench.question(2))
 
 
 def test_a_reset_starts_at_zero_and_stays_visible(device):
     with device.open() as store:
-        device.spend(store, bench.proposal(1), until="seal")
+        device.spend(store, bench.question(1), until="seal")
         store.reset("owner")
         assert (store.state.rdp_spent, store.state.resets) == (0.0, 1)
         assert not blob(device).exists()
         with pytest.raises(PolicyRefusal) as caught:
-            device.admit(store, bench.proposal(1))
+            device.admit(store, bench.question(1))
         assert caught.value.code is RefusalCode.ROUND_REPLAY
     assert read_ledger(device.folder, device.identity.public).resets == 1
 
@@ -290,7 +304,7 @@ def test_a_reset_starts_at_zero_and_stays_visible(device):
 def test_an_echo_of_any_earlier_head_passes_and_is_noted_once_per_run(device):
     with device.open() as store:
         heads = [store.head()]
-        device.spend(store, bench.proposal(1))
+        device.spend(store, bench.question(1))
         heads.append(store.head())
         for head in heads * 2:
             store.check_echo(head, "run-1")
@@ -302,9 +316,9 @@ def test_an_echo_of_any_earlier_head_passes_and_is_noted_once_per_run(device):
 
 def test_a_restored_ledger_refuses_once_the_coordinator_echoes_its_head(device, tmp_path):
     with device.open() as store:
-        device.spend(store, bench.proposal(1))
+        device.spend(store, bench.question(1))
         shutil.copytree(device.folder, tmp_path / "backup")
-        device.spend(store, bench.proposal(2))
+        device.spend(store, bench.question(2))
         head = store.head()
     restored = bench.Device(tmp_path / "backup", identity=device.identity)
     with restored.open() as store, pytest.raises(PolicyRefusal) as caught:
@@ -317,11 +331,11 @@ def test_a_cloned_device_is_fenced_as_soon_as_both_have_trained(device, tmp_path
     shutil.copytree(device.folder, tmp_path / "clone")
     clone = bench.Device(tmp_path / "clone", identity=device.identity)
     with device.open() as store:
-        device.spend(store, bench.proposal(1))
+        device.spend(store, bench.question(1))
         head = store.head()
     with clone.open() as store:
-        clone.spend(store, bench.proposal(1, learning_rate=50.0))
-        clone.spend(store, bench.proposal(2))
+        clone.spend(store, bench.question(1, learning_rate=50.0))
+        clone.spend(store, bench.question(2))
         with pytest.raises(PolicyRefusal) as caught:
             store.check_echo(head, "run-1")
         assert caught.value.code is RefusalCode.LEDGER_ROLLBACK
@@ -341,7 +355,7 @@ def test_a_deleted_ledger_folder_is_never_begun_anew_while_another_data_set_keep
     other = bench.Device(tmp_path / "other", identity=device.identity, dataset_id="other")
     for one in (device, other):
         with one.open() as store:
-            one.spend(store, bench.proposal(1, dataset_id=one.dataset_id))
+            one.spend(store, bench.question(1, dataset_id=one.dataset_id))
     shutil.rmtree(device.folder)
     with pytest.raises(LedgerDamaged, match=r"gone, although opened\.json") as caught:
         device.open()
@@ -381,7 +395,7 @@ def test_a_device_from_before_the_list_is_added_to_it(device, tmp_path):
 
 def test_without_the_list_a_deleted_ledger_folder_is_noticed_by_the_echo(device, tmp_path):
     with device.open() as store:
-        device.spend(store, bench.proposal(1))
+        device.spend(store, bench.question(1))
         head = store.head()
     shutil.rmtree(device.folder)
     (tmp_path / INDEX).unlink()

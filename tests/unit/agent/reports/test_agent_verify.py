@@ -196,7 +196,7 @@ def test_the_ledger_of_another_data_set_in_its_place_is_damage(device):
         device.home.ledger_folder / "other", identity=device.home.identity(), dataset_id="other"
     )
     with other.open() as store:
-        other.spend(store, bench.proposal(1, dataset_id="other"))
+        other.spend(store, bench.question(1, dataset_id="other"))
     for name in ("ledger.jsonl", "ledger.bookmark"):
         shutil.copy(other.folder / name, device.ledger.parent / name)
     result = run(device, "verify")

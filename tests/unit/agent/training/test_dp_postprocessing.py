@@ -10,6 +10,7 @@ from fakes_federation import plan_for
 
 from edgeveil.agent.training.engines import optimizer as secure
 from edgeveil.agent.training.engines.gradients import ENGINES
+from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.engines.optimizer import MARGIN
 from edgeveil.agent.training.training import train
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
@@ -121,7 +122,7 @@ def _far_away(mode, inputs, targets, mu):
     module = bench.MODELS["linear"]().train()
     engine = ENGINES[mode](module, torch.nn.CrossEntropyLoss(reduction="none"))
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
-    with engine.attach(optimizer, sigma=2.0, clip_norm=CLIP, divisor=10, proximal=mu):
+    with engine.attach(optimizer, Mechanism(CLIP, noise_multiplier=2.0, n_ref=10, proximal=mu)):
         with torch.no_grad():
             for p in module.parameters():
                 p.add_(FAR)
@@ -142,9 +143,8 @@ def _descend(build, inputs, targets, mode, mu):
     module = build().train()
     engine = ENGINES[mode](module, torch.nn.CrossEntropyLoss(reduction="none"))
     optimizer = torch.optim.SGD(module.parameters(), lr=0.3)
-    with engine.attach(
-        optimizer, sigma=1e-6, clip_norm=100.0, divisor=len(inputs), steps=STEPS, proximal=mu
-    ):
+    mechanism = Mechanism(100.0, 1e-6, n_ref=len(inputs), steps=STEPS, proximal=mu)
+    with engine.attach(optimizer, mechanism):
         for _ in range(STEPS):
             engine.accumulate(inputs, targets)
             engine.finish()

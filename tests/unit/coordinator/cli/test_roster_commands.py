@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from store_bench import add_agent
 from typer.testing import CliRunner
 
 from edgeveil.agent.home.home import AgentHome
@@ -25,8 +26,9 @@ def home(tmp_path):
     device.ensure_keys()
     public = device.identity().public
     with Store.open(made) as store:
-        store.add_agent(
-            EnrolledAgent(agent_id(public), "cam-1", public, device.node_public_pem(), time.time())
+        add_agent(
+            store,
+            EnrolledAgent(agent_id(public), "cam-1", public, device.node_public_pem(), time.time()),
         )
     return made
 

@@ -5,13 +5,13 @@ import threading
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from enrollment_bench import NOW, Bench, Device, TurnableClock
+from events_bench import read_events
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeveil.coordinator.federation.rate_limit import RateLimiter
 from edgeveil.coordinator.records.records import InviteState
 from edgeveil.shared.base.errors import ConfigError, EnrollmentError
-from edgeveil.shared.events.log import read_events
 from edgeveil.shared.wire.join import MAX_REQUEST, JoinAnswer, JoinCode
 from edgeveil.shared.wire.roster import SignedRoster
 from edgeveil.shared.wire.tokens import fingerprint

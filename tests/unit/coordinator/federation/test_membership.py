@@ -2,13 +2,14 @@
 
 import pytest
 from enrollment_bench import Bench, Device
+from events_bench import read_events
+from store_bench import add_agent
 
 from edgeveil.coordinator.federation.membership import agents_of, change_in
 from edgeveil.coordinator.federation.roster_files import RosterFile, is_due, sign_roster
 from edgeveil.coordinator.machine.transport import Presence
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import ConfigError, EnrollmentError
-from edgeveil.shared.events.log import read_events
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_presence_wins_over_the_roster_but_not_over_revocation(bench):
 
 def test_a_database_of_the_first_schema_is_migrated_and_holds_nobody(tmp_path):
     with Store.open(tmp_path, create=True) as store:
-        store.add_agent(Device().enrolled("old"))
+        add_agent(store, Device().enrolled("old"))
     import sqlite3
 
     with sqlite3.connect(tmp_path / "state.db") as plain:

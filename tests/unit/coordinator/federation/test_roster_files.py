@@ -3,6 +3,7 @@ import stat
 
 import pytest
 from enrollment_bench import Bench, Device
+from store_bench import add_agent
 
 from edgeveil.coordinator.federation.roster_files import (
     LIFETIME_S,
@@ -27,7 +28,7 @@ def bench(tmp_path):
 def enrol(bench, *names):
     devices = [Device() for _ in names]
     for name, device in zip(names, devices, strict=True):
-        bench.store.add_agent(device.enrolled(name))
+        add_agent(bench.store, device.enrolled(name))
     return devices
 
 

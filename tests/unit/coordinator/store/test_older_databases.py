@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from scale_bench import plan_of
+from store_bench import note
 
 from edgeveil.coordinator.records.records import InviteState, Outcome, RunState
 from edgeveil.coordinator.runs.runs import _same
@@ -43,7 +44,7 @@ def test_a_look_does_not_migrate_and_says_what_does(home):
 
 def test_everything_an_older_release_stored_is_there_after_the_migration(home):
     with Store.open(home) as store:
-        assert store.meta("note") == "kept"
+        assert note(store, "note") == "kept"
         assert [agent.name for agent in store.members()] == ["agent-1", "agent-2", "agent-3"]
         everybody = store.agents(include_revoked=True)
         assert [agent.name for agent in everybody if agent.revoked] == ["agent-4"]

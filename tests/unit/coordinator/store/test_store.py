@@ -10,6 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 from enrollment_bench import TurnableClock
+from store_bench import note, write_note
 
 from edgeveil.coordinator.store import migrations, schema
 from edgeveil.coordinator.store.database import Database
@@ -31,7 +32,7 @@ def test_an_absent_database_is_only_made_on_demand(tmp_path):
 
 
 def test_every_file_of_the_database_is_private(tmp_path, store):
-    store.set_meta("a", "b")
+    write_note(store, "a", "b")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     assert modes == dict.fromkeys(("state.db", "state.db-wal", "state.db-shm"), 0o600)
 
@@ -144,7 +145,7 @@ def test_a_read_only_store_cannot_write(tmp_path, store):
     with Store.open(tmp_path, read_only=True) as reader:
         assert reader.run(run.run_id) == run
         with pytest.raises(ConfigError, match="cannot be opened for writing"):
-            reader.set_meta("a", "b")
+            write_note(reader, "a", "b")
 
 
 def test_a_reader_sees_what_a_writer_left_after_both_closed(tmp_path):
@@ -182,7 +183,7 @@ def test_a_writer_that_waits_too_long_is_told_that_another_one_is_busy(
         store._database.writing(),
         pytest.raises(Busy, match="locked"),
     ):
-        second.set_meta("a", "b")
+        write_note(second, "a", "b")
 
 
 def test_more_callers_than_connections_are_told_to_try_again(tmp_path, store, monkeypatch):
@@ -191,11 +192,11 @@ def test_more_callers_than_connections_are_told_to_try_again(tmp_path, store, mo
         for _ in range(15):
             callers.enter_context(crowded._database.reading())
         with pytest.raises(Busy, match="too many requests"):
-            crowded.meta("a")
+            note(crowded, "a")
 
 
 def test_a_full_disk_loses_nothing_and_is_temporary(tmp_path, store):
-    store.set_meta("kept", "yes")
+    write_note(store, "kept", "yes")
     with store._database.reading() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
     original = Database._connect
@@ -208,9 +209,9 @@ def test_a_full_disk_loses_nothing_and_is_temporary(tmp_path, store):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Database, "_connect", small)
         with Store.open(tmp_path) as full, pytest.raises(Busy, match="disk is full"):
-            full.set_meta("big", "x" * 1_000_000)
-    assert store.meta("kept") == "yes"
-    assert store.meta("big") is None
+            write_note(full, "big", "x" * 1_000_000)
+    assert note(store, "kept") == "yes"
+    assert note(store, "big") is None
 
 
 def test_a_block_that_fails_leaves_no_trace(store):
@@ -222,10 +223,4 @@ def test_a_block_that_fails_leaves_no_trace(store):
 
     with pytest.raises(RuntimeError):
         half()
-    assert store.meta("a") is None
-
-
-def test_meta_keeps_the_last_value(store):
-    store.set_meta("a", "1")
-    store.set_meta("a", "2")
-    assert (store.meta("a"), store.meta("b")) == ("2", None)
+    assert note(store, "a") is None

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from enrollment_bench import NOW, Device, TurnableClock
 from sqlalchemy.exc import IntegrityError
+from store_bench import add_agent
 
 from edgeveil.coordinator.records.records import Invite, InviteState
 from edgeveil.coordinator.store.store import Store
@@ -43,7 +44,7 @@ def test_a_new_invite_replaces_the_unused_one_of_its_name(store):
 
 
 def test_inviting_an_enrolled_name_stores_none_of_the_batch(store):
-    store.add_agent(Device().enrolled("taken"))
+    add_agent(store, Device().enrolled("taken"))
     with pytest.raises(EnrollmentError, match="taken"):
         store.replace_invites([invite("fresh"), invite("taken")])
     assert store.invites() == []
@@ -78,28 +79,28 @@ def test_a_void_invite_enrols_nobody(store):
 @pytest.mark.parametrize("same", ["name", "identity", "node_public"])
 def test_no_two_agents_share_a_name_or_a_key(store, same):
     device, other = Device(), Device()
-    store.add_agent(device.enrolled("a"))
+    add_agent(store, device.enrolled("a"))
     twin = other.enrolled("a" if same == "name" else "b")
     if same == "identity":
         twin = replace(device.enrolled("b"), node_public=other.node_public)
     elif same == "node_public":
         twin = replace(twin, node_public=device.node_public)
     with pytest.raises(EnrollmentError, match="enrolled already"):
-        store.add_agent(twin)
+        add_agent(store, twin)
 
 
 def test_a_revoked_agent_stays_out_while_its_name_can_be_given_again(store):
     old, new = Device(), Device()
-    store.add_agent(old.enrolled("cam"))
+    add_agent(store, old.enrolled("cam"))
     assert store.revoke("cam").revoked == NOW
-    store.add_agent(new.enrolled("cam"))
+    add_agent(store, new.enrolled("cam"))
     assert [agent.agent_id for agent in store.agents()] == [new.agent_id]
     assert {agent.agent_id for agent in store.agents(include_revoked=True)} == {
         old.agent_id,
         new.agent_id,
     }
     with pytest.raises(EnrollmentError):
-        store.add_agent(old.enrolled("cam-2"))
+        add_agent(store, old.enrolled("cam-2"))
     with pytest.raises(ConfigError, match="no agent named 'x'"):
         store.revoke("x")
 
@@ -107,7 +108,7 @@ def test_a_revoked_agent_stays_out_while_its_name_can_be_given_again(store):
 def test_members_are_those_on_the_roster_and_not_revoked(store):
     a, b, c = Device(), Device(), Device()
     for name, device in (("a", a), ("b", b), ("c", c)):
-        store.add_agent(device.enrolled(name))
+        add_agent(store, device.enrolled(name))
     assert store.members() == []
     store.save_roster(signed_roster(1, a, b))
     assert [agent.name for agent in store.members()] == ["a", "b"]
@@ -129,8 +130,8 @@ def test_the_roster_only_moves_forward(store):
 
 def test_a_ledger_head_is_kept_per_agent(store):
     a, b = Device(), Device()
-    store.add_agent(a.enrolled("a"))
-    store.add_agent(b.enrolled("b"))
+    add_agent(store, a.enrolled("a"))
+    add_agent(store, b.enrolled("b"))
     store.set_ledger_head(a.agent_id, b"head-1")
     store.set_ledger_head(a.agent_id, b"head-2")
     assert [store.ledger_head(x) for x in (a.agent_id, b.agent_id, b"?" * 16)] == [

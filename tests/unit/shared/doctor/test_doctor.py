@@ -8,6 +8,7 @@ import time
 
 import pytest
 from enrollment_bench import Device, TurnableClock, running_coordinator
+from store_bench import add_agent
 
 from edgeveil.agent.cli import doctor as agent_doctor
 from edgeveil.agent.home.config import save, settle
@@ -199,8 +200,8 @@ def test_who_waits_for_the_operator_is_named(home):
     from dataclasses import replace
 
     with Store.open(home) as store:
-        store.add_agent(replace(Device().enrolled("cam-1"), held=True))
-        store.add_agent(Device().enrolled("cam-2"))
+        add_agent(store, replace(Device().enrolled("cam-1"), held=True))
+        add_agent(store, Device().enrolled("cam-2"))
     shown = found(coordinator_doctor.diagnose(home, None), "roster")
     assert "coordinator agents approve cam-1" in [item.fix for item in shown]
     assert any("no roster is signed yet" in item.text for item in shown)

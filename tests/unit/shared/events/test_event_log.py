@@ -6,9 +6,10 @@ import threading
 
 import pytest
 from enrollment_bench import NOW, TurnableClock
+from events_bench import read_events
 
 from edgeveil.shared.base.errors import StateDamaged
-from edgeveil.shared.events.log import Event, EventLine, EventLog, read_events, rotated
+from edgeveil.shared.events.log import Event, EventLine, EventLog, rotated
 from edgeveil.shared.events.search import newest, of_round
 
 
@@ -85,12 +86,12 @@ def test_a_torn_last_line_is_skipped_and_cut_off_when_writing_goes_on(path):
     "line",
     [b"nonsense", b"[]", b"{}", b'{"ts":1,"level":"info","event":"party.start"}', b"[" * 3000],
 )
-def test_a_damaged_line_is_named_by_file_and_number(path, line):
+def test_a_damaged_line_is_named_by_its_file(path, line):
     with EventLog(path) as log:
         log.emit(Event.RUN_START)
     with path.open("ab") as file:
         file.write(line + b"\n")
-    with pytest.raises(StateDamaged, match=r"events.jsonl:2: "):
+    with pytest.raises(StateDamaged, match=r"events.jsonl: not an event"):
         list(read_events(path))
 
 
@@ -155,7 +156,7 @@ def test_syncing_keeps_what_was_written(path):
 
 def test_a_line_beyond_any_honest_length_is_damage(path):
     path.write_bytes(b'{"ts":1,"level":"info","event":"run.start","run":"' + b"a" * 5000 + b'"}\n')
-    with pytest.raises(StateDamaged, match=r":1: .*longer than 4096"):
+    with pytest.raises(StateDamaged, match=r": .*longer than 4096"):
         list(read_events(path))
 
 

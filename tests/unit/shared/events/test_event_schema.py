@@ -4,8 +4,9 @@ import stat
 import jsonschema
 import pytest
 from enrollment_bench import TurnableClock
+from events_bench import read_events
 
-from edgeveil.shared.events.log import KEPT, Event, EventLog, read_events, rotated
+from edgeveil.shared.events.log import KEPT, Event, EventLog, rotated
 from edgeveil.shared.events.schema import published, schema
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 from catalogue_bench import script, task_and_options, write_npz
+from public_data_bench import stratified_order
 from sklearn.datasets import load_digits
 
-from edgeveil.shared.data.public import stratified_order
 from edgeveil.shared.privacy.filter import noise_multiplier_for
 
 DELTA = 1e-5

@@ -8,6 +8,7 @@ from torch import nn
 
 from edgeveil.agent.training.engines import optimizer as secure
 from edgeveil.agent.training.engines.gradients import ENGINES
+from edgeveil.agent.training.engines.mechanism import Mechanism
 
 MODES = ["hooks", "ghost", "single"]
 MODELS = sorted(bench.MODELS)
@@ -79,9 +80,8 @@ def test_a_chunk_of_bad_records_only_adds_nothing(mode):
 
 def attached(mode, module, **options):
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
-    fields = {"sigma": 2.0, "clip_norm": 0.5, "divisor": 10.0, **options}
     engine = ENGINES[mode](module, nn.CrossEntropyLoss(reduction="none"))
-    return engine.attach(optimizer, **fields)
+    return engine.attach(optimizer, Mechanism(0.5, 2.0, n_ref=10, **options))
 
 
 def flat(module):
@@ -124,7 +124,7 @@ def test_noise_is_added_once_per_step_however_many_chunks(mode, monkeypatch):
 def test_the_noise_is_drawn_for_the_full_clip_norm_although_clipping_stays_below_it():
     module = bench.MODELS["linear"]().train()
     with attached("hooks", module) as engine:
-        assert engine._optimizer._noise_std == 1.0
+        assert engine._optimizer._mechanism.noise_std == 1.0
         assert engine._optimizer.max_grad_norm == 0.5 * (1 - 1e-4)
 
 

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from edgeveil.agent.training.engines.gradients import ENGINES
 from edgeveil.agent.training.engines.layerwise import covers
+from edgeveil.agent.training.engines.mechanism import Mechanism
 
 CLIP_NORM = 0.3
 CLASSES = 3
@@ -106,7 +107,7 @@ def attached(module, mode):
     criterion = nn.CrossEntropyLoss(reduction="none")
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
     engine = ENGINES[mode](module, criterion)
-    return engine.attach(optimizer, sigma=1.0, clip_norm=CLIP_NORM, divisor=1.0)
+    return engine.attach(optimizer, Mechanism(CLIP_NORM, noise_multiplier=1.0))
 
 
 @pytest.mark.parametrize(("name", "mode"), CASES)

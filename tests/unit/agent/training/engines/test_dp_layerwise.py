@@ -8,6 +8,7 @@ from torch import nn
 
 from edgeveil.agent.training.engines.gradients import ENGINES
 from edgeveil.agent.training.engines.layerwise import Recorder, covers
+from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.engines.optimizer import MARGIN
 from edgeveil.agent.training.validate import engine_agrees
 
@@ -161,7 +162,7 @@ def added(seed, clip_norm):
     random = torch.Generator().manual_seed(seed)
     image = 1e3 + 1e-3 * torch.randn((1, *bench.SHAPE), generator=random)
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
-    with engine.attach(optimizer, sigma=1.0, clip_norm=clip_norm, divisor=1.0):
+    with engine.attach(optimizer, Mechanism(clip_norm, noise_multiplier=1.0)):
         engine.accumulate(image, torch.tensor([0]))
         parts = [part.double().flatten() for part in engine.clipped_sum()]
     return float(torch.cat(parts).norm())
@@ -181,7 +182,7 @@ def test_records_of_any_finite_size_are_clipped_and_not_lost():
             module.weight.zero_()
         engine = ENGINES["ghost"](module, Scaled())
         optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
-        with engine.attach(optimizer, sigma=1.0, clip_norm=0.5, divisor=1.0):
+        with engine.attach(optimizer, Mechanism(0.5, noise_multiplier=1.0)):
             engine.accumulate(torch.tensor([[size]]), torch.tensor([0]))
             found = float(engine.clipped_sum()[0].abs())
         assert found == pytest.approx(min(size, 0.5 * MARGIN), rel=1e-3)

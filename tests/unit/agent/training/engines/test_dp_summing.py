@@ -7,6 +7,7 @@ from torch import nn
 
 from edgeveil.agent.training.engines import summing
 from edgeveil.agent.training.engines.gradients import ENGINES
+from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.engines.optimizer import MARGIN
 
 CLIP = 0.37  # no power of two, so that every addition rounds
@@ -23,7 +24,7 @@ def summed(mode, model, inputs, targets, chunk):
     module = bench.MODELS[model]().train()
     engine = ENGINES[mode](module, nn.CrossEntropyLoss(reduction="none"))
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
-    with engine.attach(optimizer, sigma=1.0, clip_norm=CLIP, divisor=1.0):
+    with engine.attach(optimizer, Mechanism(CLIP, noise_multiplier=1.0)):
         for at in range(0, len(inputs), chunk):
             engine.accumulate(inputs[at : at + chunk], targets[at : at + chunk])
         return torch.cat([part.flatten() for part in engine.clipped_sum()])

@@ -32,9 +32,9 @@ def device(tmp_path):
 def filled(device):
     """One round in all its steps, an anchor, and a second round that stopped after its seal."""
     with device.open() as store:
-        device.spend(store, bench.proposal(1))
+        device.spend(store, bench.question(1))
         store.check_echo(store.head(), "run-1")
-        device.spend(store, bench.proposal(2), until="seal")
+        device.spend(store, bench.question(2), until="seal")
     return device
 
 
@@ -164,7 +164,7 @@ def test_a_second_reservation_of_the_same_attempt_is_found(filled):
 def test_a_reservation_above_the_cap_is_found(device):
     with device.open() as store:
         for round_number in range(1, 7):
-            device.spend(store, bench.proposal(round_number, rounds=6))
+            device.spend(store, bench.question(round_number, rounds=6))
         above = store.state
     data = device.ledger.read_bytes()
     last = [r for r in records(device) if r.kind is Kind.RESERVE][-1]

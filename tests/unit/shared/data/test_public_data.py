@@ -3,11 +3,11 @@ import hashlib
 import sys
 
 import numpy as np
+import public_data_bench as public
 import pytest
 from catalogue_bench import script
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.data import public
 
 
 @pytest.fixture(scope="module")
