@@ -38,7 +38,7 @@ from edgeveil.shared.secagg.client.session import ClientSession
 from edgeveil.shared.secagg.primitives.canonical import u64
 from edgeveil.shared.secagg.primitives.errors import SecaggError
 from edgeveil.shared.secagg.primitives.ring import Lanes
-from edgeveil.shared.tasks.spec import Examples
+from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.wire.messages import (
     VERSIONS,
     Attempt,
@@ -202,7 +202,7 @@ class Session:
         self._open = _Open(request, request.attempt, offer.ctx, secagg, ledger, accept, expires)
         return accept
 
-    def _examples(self, offer: CheckedOffer, ledger: LedgerStore) -> Examples:
+    def _examples(self, offer: CheckedOffer, ledger: LedgerStore) -> Records:
         """The records, read only after everything public was checked and only if they fit in memory."""
         wanted = offer.options.values_per_record * ledger.state.n_ref
         if wanted > MAX_VALUES:
@@ -213,7 +213,7 @@ class Session:
         return self._device.shelf.load(offer.task, offer.options)
 
     def _update(
-        self, offer: CheckedOffer, reservation: Reservation, examples: Examples, ledger: LedgerStore
+        self, offer: CheckedOffer, reservation: Reservation, examples: Records, ledger: LedgerStore
     ) -> bytes:
         """The sealed update: an unsubmitted one of the same question again, or a freshly charged one."""
         attempt = offer.proposal.attempt

@@ -3,7 +3,6 @@
 Nothing here depends on the owner's records, so neither choice can leak one.
 """
 
-import math
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from edgeveil.agent.training.engines.gradients import ENGINES, GradientMode
 from edgeveil.agent.training.memory import chunk_memory
 from edgeveil.agent.training.validate import Probe, check_model, engine_agrees, prepared
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
+from edgeveil.shared.tasks.batches import size, values
 
 MOST_RECORDS = 1024
 TIMED_RECORDS = 64
@@ -37,8 +37,10 @@ def choose(probe: Probe, allowed: Collection[GradientMode]) -> Choice:
         PolicyRefusal: MODEL_NOT_INDEPENDENT, also if no allowed engine is exact for this model.
     """
     check_model(probe)
+    if not probe.one_shape and "single" in allowed:
+        return Choice("single", 1, "single: records of unequal size go one at a time")
     batched: tuple[GradientMode, ...] = ("hooks", "ghost")
-    fit = [mode for mode in batched if mode in allowed and engine_agrees(probe, mode)]
+    fit = [mode for mode in batched if mode in allowed and _exact(probe, mode)]
     if fit:
         memory, free = chunk_memory()
         chunks = {mode: _chunk(probe, mode, memory) for mode in fit}
@@ -52,6 +54,10 @@ def choose(probe: Probe, allowed: Collection[GradientMode]) -> Choice:
         f"none of the gradient modes {', '.join(sorted(allowed))} is exact for this model; "
         'add "single" to policy.toml: gradient_modes',
     )
+
+
+def _exact(probe: Probe, mode: GradientMode) -> bool:
+    return probe.one_shape and engine_agrees(probe, mode)
 
 
 def _reason(best: GradientMode, chunk: int, cost: Mapping[GradientMode, float], free: str) -> str:
@@ -80,14 +86,14 @@ def _seconds(probe: Probe, mode: GradientMode, chunk: int) -> float:
             begin = time.thread_time()
             engine.accumulate(inputs, targets)
             taken.append(time.thread_time() - begin)
-    return min(taken) / len(inputs)
+    return min(taken) / size(inputs)
 
 
 def _chunk(probe: Probe, mode: GradientMode, memory: int) -> int:
     """Records whose gradients and activations stay below `memory` bytes."""
     module = prepared(probe)
     floats = 2 * _gradient_floats(module, mode) + 2 * _activations(module, probe)
-    return max(1, min(MOST_RECORDS, memory // (4 * (floats + math.prod(probe.shape)))))
+    return max(1, min(MOST_RECORDS, memory // (4 * (floats + values(probe.batch(1)[0])))))
 
 
 def _gradient_floats(module: nn.Module, mode: GradientMode) -> int:

@@ -16,6 +16,7 @@ from edgeveil.coordinator.learning.aggregation import mean_update
 from edgeveil.coordinator.machine.attempt import Abort
 from edgeveil.coordinator.machine.shards import ShardedMachine
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
+from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.records.records import Evaluation, Outcome, RoundRecord
 from edgeveil.coordinator.rounds import round_facts
 from edgeveil.coordinator.rounds.attempt_runner import AttemptRunner, Stopped, Surroundings
@@ -203,7 +204,7 @@ class Driver:
                 **facts.extra,
                 **round_facts.of_mechanism(proposal, result, names),
                 "task_hash": self.run.task.task_hash().hex(),
-                **evaluated.matrix(),
+                **evaluated.kept,
                 **state,
             },
         )
@@ -232,7 +233,7 @@ class Driver:
         said = judgement.harm(
             evaluated.metrics,
             self._memory.scores,
-            metric=judge.metric,
+            metric=judged_by(self.run.plan),
             tolerance=judge.reject_below,
         )
         return Abort(CANARY, said) if said else None

@@ -61,7 +61,9 @@ def outcome(folder, task_id, variant, mode):
     task, options = task_and_options(task_id, variant, **SIZE)
     records = task.load(images(folder, 40, 1), options)
     start, tensors = initial_model(task, options)
-    plan = bench.plan(steps=4, sample_rate=0.5, noise_multiplier=0.8, momentum=0.5, learning_rate=0.5)
+    plan = bench.plan(
+        steps=4, sample_rate=0.5, noise_multiplier=0.8, momentum=0.5, learning_rate=0.5
+    )
     with fixed_chance():
         found = train(task, options, records, start, tensors, plan, 40, modes=(mode,))
     assert found.gradient_mode == mode
@@ -80,7 +82,7 @@ def kept(update, evaluation, confusion):
 
 
 def confusion_of(evaluation):
-    return evaluation.matrix()["confusion"]
+    return evaluation.kept["confusion"]
 
 
 def record(folder):
