@@ -37,16 +37,16 @@ def choose(probe: Probe, allowed: Collection[GradientMode]) -> Choice:
         PolicyRefusal: MODEL_NOT_INDEPENDENT, also if no allowed engine is exact for this model.
     """
     check_model(probe)
-    if not probe.one_shape and "single" in allowed:
-        return Choice("single", 1, "single: records of unequal size go one at a time")
-    batched: tuple[GradientMode, ...] = ("hooks", "ghost")
-    fit = [mode for mode in batched if mode in allowed and _exact(probe, mode)]
+    batched: tuple[GradientMode, ...] = ("hooks", "ghost") if probe.one_shape else ()
+    fit = [mode for mode in batched if mode in allowed and engine_agrees(probe, mode)]
     if fit:
         memory, free = chunk_memory()
         chunks = {mode: _chunk(probe, mode, memory) for mode in fit}
         cost = {mode: _seconds(probe, mode, chunks[mode]) for mode in fit}
         best = min(fit, key=lambda mode: cost[mode])
         return Choice(best, chunks[best], _reason(best, chunks[best], cost, free))
+    if "single" in allowed and not probe.one_shape:
+        return Choice("single", 1, "single: records of unequal size go one at a time")
     if "single" in allowed:
         return Choice("single", MOST_RECORDS, "single: no faster engine is exact for this model")
     raise PolicyRefusal(
@@ -54,10 +54,6 @@ def choose(probe: Probe, allowed: Collection[GradientMode]) -> Choice:
         f"none of the gradient modes {', '.join(sorted(allowed))} is exact for this model; "
         'add "single" to policy.toml: gradient_modes',
     )
-
-
-def _exact(probe: Probe, mode: GradientMode) -> bool:
-    return probe.one_shape and engine_agrees(probe, mode)
 
 
 def _reason(best: GradientMode, chunk: int, cost: Mapping[GradientMode, float], free: str) -> str:

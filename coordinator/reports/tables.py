@@ -184,7 +184,7 @@ def summary_table(report: dict[str, Any]) -> Table:
 
 
 def _test_title(metric: MetricSpec) -> str:
-    """Within a sentence: test accuracy, test macro F1; an abbreviation stays as it is."""
+    """As within a sentence; an abbreviation stays as it is."""
     title = metric.title[0]
     return f"test {title if title[:2].isupper() else title[:1].lower() + title[1:]}"
 
