@@ -24,7 +24,7 @@ from ports_bench import free_port  # noqa: E402
 from processes_bench import BIN, run, wait_until  # noqa: E402
 
 from edgeveil.agent.cli.doctor_standing import needed_memory  # noqa: E402
-from edgeveil.shared.tasks.registry import find, load  # noqa: E402
+from edgeveil.shared.tasks.registry import load, newest  # noqa: E402
 from edgeveil.shared.vector.model_vector import count  # noqa: E402
 
 MIB = 1 << 20
@@ -54,7 +54,7 @@ def write_inputs(folder: Path, variant: str, side: int, classes: int) -> int:
         "[rounds]\ncount = 2\ngoal = 3\nminimum = 3\ndeadline_s = 120.0\n[secagg]\nc_min = 0\n"
     )
     (folder / "policy.toml").write_text(POLICY)
-    task = load(find("image-classification", "1.0.0"))
+    task = load(newest("image-classification"))
     return count(task.tensors(task.parse_options(options)))
 
 

@@ -30,8 +30,8 @@ from edgeveil.coordinator.learning.robust import robust_mean  # noqa: E402
 from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model  # noqa: E402
 from edgeveil.shared.base.errors import EdgeveilError  # noqa: E402
 from edgeveil.shared.secagg.primitives.parameters import SIGNED, Segment  # noqa: E402
-from edgeveil.shared.tasks.registry import find, load  # noqa: E402
-from edgeveil.shared.tasks.spec import Examples  # noqa: E402
+from edgeveil.shared.tasks.records import ArrayRecords  # noqa: E402
+from edgeveil.shared.tasks.registry import load, newest  # noqa: E402
 from edgeveil.shared.vector.quantization import quantise  # noqa: E402
 
 AGENTS, RECORDS, SHARD = 24, 160, 3
@@ -43,7 +43,7 @@ TOLERANCE = 0.1
 class Federation:
     def __init__(self, folder: Path, rounds: int, start: int) -> None:
         self.start = start
-        self.task = load(find("feature-head", "1.0.0"))
+        self.task = load(newest("feature-head"))
         self.options = self.task.parse_options({"variant": "fixed"})
         digits = mnist_5000()
         order = stratified_order(digits.labels, 3)
@@ -88,7 +88,7 @@ class Federation:
     def _update(
         self, model: np.ndarray, place: int, attack: str, random: np.random.Generator
     ) -> np.ndarray | None:
-        own: Examples = self.data[place]
+        own: ArrayRecords = self.data[place]
         if attack == "labels":
             own = replace(own, targets=9 - own.targets)
         update = self.trainer.update(model, own, self.setting, self.noise).astype(np.float64)

@@ -304,7 +304,6 @@ def plan_text(options: Options) -> str:
     return f"""# The demo's plan; deploy/samples explains every key.
 [task]
 id = "{values["id"]}"
-version = "1.0.0"
 options = {{ {values["options"]} }}
 
 [training]

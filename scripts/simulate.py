@@ -24,8 +24,9 @@ try:
     from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model
     from edgeveil.shared.base.errors import EdgeveilError
     from edgeveil.shared.privacy.filter import noise_multiplier_for
+    from edgeveil.shared.tasks.records import ArrayRecords
     from edgeveil.shared.tasks.registry import catalogue, load
-    from edgeveil.shared.tasks.spec import Examples, Options, Task
+    from edgeveil.shared.tasks.spec import Options, Task
     from edgeveil.shared.vector.model_vector import Vector, unflatten
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
@@ -60,7 +61,7 @@ class Trainer:
         return value
 
     def update(
-        self, start: Vector, examples: Examples, setting: Setting, random: torch.Generator
+        self, start: Vector, examples: ArrayRecords, setting: Setting, random: torch.Generator
     ) -> Vector:
         current = torch.from_numpy(start.copy())
         inputs, targets = torch.from_numpy(examples.inputs), torch.from_numpy(examples.targets)

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeveil.shared.data.probe import count_records, probe
-from edgeveil.shared.tasks.spec import Examples, Options, Task
+from edgeveil.shared.tasks.records import Records
+from edgeveil.shared.tasks.spec import Options, Task
 
 
 def check_folder(path: Path) -> Path:
@@ -23,23 +24,23 @@ class DataShelf:
         self.path = path
         self._on_status = on_status
         self._key: tuple[str, str, Options] | None = None
-        self._examples: Examples | None = None
+        self._records: Records | None = None
 
     def count(self) -> int:
         """Raw records on the disk, whatever a task can use of them."""
         return count_records(self.path)
 
-    def load(self, task: Task, options: Options) -> Examples:
-        """The examples as this task prepares them, perhaps none; raises DataError.
+    def load(self, task: Task, options: Options) -> Records:
+        """The records as this task prepares them, perhaps none; raises DataError.
 
         How many a task cannot use is told to the owner and changes nothing else: a coordinator that
         chooses the options must not learn from an answer which labels are there.
         """
         key = (task.spec.id, task.spec.version, options)
-        if self._examples is None or key != self._key:
-            examples = task.load(self.path, options)
-            if examples.skipped:
-                left = f"{len(examples.skipped)} left out, the first because: {examples.skipped[0]}"
-                self._on_status(f"data: {len(examples)} records usable for {task.spec.id}; {left}")
-            self._key, self._examples = key, examples
-        return self._examples
+        if self._records is None or key != self._key:
+            records = task.load(self.path, options)
+            if records.skipped:
+                left = f"{len(records.skipped)} left out, the first because: {records.skipped[0]}"
+                self._on_status(f"data: {len(records)} records usable for {task.spec.id}; {left}")
+            self._key, self._records = key, records
+        return self._records

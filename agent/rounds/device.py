@@ -16,7 +16,8 @@ from edgeveil.agent.home.policy import Policy
 from edgeveil.shared.base.clock import Clock
 from edgeveil.shared.events.log import Event, EventLog
 from edgeveil.shared.tasks import registry
-from edgeveil.shared.tasks.spec import Examples, Options, Task, TaskSpec
+from edgeveil.shared.tasks.records import Records
+from edgeveil.shared.tasks.spec import Options, Task, TaskSpec
 from edgeveil.shared.terminal.progress import Step, progress
 from edgeveil.shared.wire.identity import Identity
 from edgeveil.shared.wire.messages import Attempt, Stage, Tensor
@@ -37,7 +38,7 @@ class Trainer(Protocol):
         self,
         task: Task,
         options: Options,
-        examples: Examples,
+        records: Records,
         *,
         modes: "Collection[GradientMode]",
     ) -> object: ...
@@ -46,7 +47,7 @@ class Trainer(Protocol):
         self,
         task: Task,
         options: Options,
-        examples: Examples,
+        records: Records,
         start: NDArray[np.float32],
         tensors: tuple[Tensor, ...],
         plan: TrainingPlan,

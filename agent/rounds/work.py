@@ -20,7 +20,7 @@ from edgeveil.shared.base.failpoints import Failpoint, failpoint
 from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.events.log import Event
 from edgeveil.shared.secagg.primitives.ring import Lanes
-from edgeveil.shared.tasks.spec import Examples
+from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.wire.messages import Stage
 
 
@@ -82,7 +82,7 @@ class Training:
             self._device.tell(f"round {number}: {notice}")
         return vector_lanes(update, offer.params)
 
-    def _examples(self, offer: CheckedOffer, ledger: LedgerStore) -> Examples:
+    def _examples(self, offer: CheckedOffer, ledger: LedgerStore) -> Records:
         """The records, read only after everything public was checked and only if they fit in memory."""
         wanted = offer.options.values_per_record * ledger.state.n_ref
         if wanted > MAX_VALUES:
@@ -93,7 +93,7 @@ class Training:
         return self._device.shelf.load(offer.task, offer.options)
 
     def _update(
-        self, offer: CheckedOffer, reservation: Reservation, examples: Examples, ledger: LedgerStore
+        self, offer: CheckedOffer, reservation: Reservation, examples: Records, ledger: LedgerStore
     ) -> bytes:
         """The sealed update: an unsubmitted one of the same question again, or a freshly charged one."""
         device, attempt = self._device, offer.question.attempt

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from edgeveil.agent.home.config import settle
@@ -18,7 +19,7 @@ from edgeveil.agent.home.data import DataShelf, check_folder
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.ledger.budget import find_ledger
 from edgeveil.agent.ledger.reading import LEDGER
-from edgeveil.agent.training.canaries import AuditedTask, traces, with_canaries
+from edgeveil.agent.training.canaries import AuditedTask, CanaryRecords, traces
 from edgeveil.agent.training.training import train
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.privacy.audit import Evidence, judge
@@ -26,7 +27,8 @@ from edgeveil.shared.privacy.filter import noise_multiplier_for
 from edgeveil.shared.privacy.ledger.records import Kind
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.modules import read_vector
-from edgeveil.shared.tasks.spec import Examples, Options, Task, TaskSpec
+from edgeveil.shared.tasks.records import Records
+from edgeveil.shared.tasks.spec import Options, TaskSpec, Trainable
 from edgeveil.shared.terminal.progress import Step, progress, silent
 from edgeveil.shared.wire.plan import TrainingPlan
 
@@ -34,6 +36,7 @@ CLAIM, SHARP = 1.0, 8.0
 REPEATS = 3  # an honest run raises the alarm by chance in 2 of 1000; twice in three in 1 of 100,000
 MOST_RECORDS = 500  # of the owner's, in the copy
 CLIP_NORM, LEARNING_RATE, N_REF = 1.0, 1.0, 1000
+SEED = 7  # public: what a made-up record holds does not matter
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,12 @@ def audit_home(
     spec = _spec(home, config.dataset, task_id)
     task = registry.load(spec)
     options = task.parse_options({} if variant is None else {"variant": variant})
-    examples = DataShelf(check_folder(config.data)).load(task, options)
+    records = DataShelf(check_folder(config.data)).load(task, options)
     policy_path = home / "policy.toml"
     policy = Policy.load(policy_path) if policy_path.exists() else Policy.default()
     with progress("training copies", 2 * steps, quiet=quiet) as step:
         return audit(
-            task, options, examples, canaries=canaries, steps=steps, delta=policy.delta, step=step
+            task, options, records, canaries=canaries, steps=steps, delta=policy.delta, step=step
         )
 
 
@@ -112,9 +115,9 @@ def _spec(home: Path, dataset: str, task_id: str | None) -> TaskSpec:
 
 
 def audit(
-    task: Task,
+    task: Trainable,
     options: Options,
-    real: Examples,
+    real: Records,
     *,
     canaries: int,
     steps: int,
@@ -122,11 +125,13 @@ def audit(
     step: Step = silent,
 ) -> Audit:
     """Train copies of the task on `real` and canaries with this device's own engine."""
-    records = real if len(real) <= MOST_RECORDS else _first(real, MOST_RECORDS)
-    audited = AuditedTask(task, records.inputs.shape[1:], canaries)
+    audited = AuditedTask(task, canaries)
+    made_up = task.probe(1, torch.Generator().manual_seed(SEED), options)
 
     def run(claim: float) -> tuple[Evidence, str]:
-        return _run(audited, options, records, canaries, claim, steps, delta, step)
+        included = _coins(canaries)
+        records = CanaryRecords(real, made_up, included, most=MOST_RECORDS)
+        return _run(audited, options, records, included, claim, steps, delta, step)
 
     bound, mode = run(CLAIM)
     sharp = [run(SHARP)[0]]
@@ -139,7 +144,7 @@ def audit(
         alarms=sum(evidence.alarm for evidence in sharp),
         runs=len(sharp),
         canaries=canaries,
-        records=len(records),
+        records=min(len(real), MOST_RECORDS),
         steps=steps,
         delta=delta,
         gradient_mode=mode,
@@ -149,14 +154,13 @@ def audit(
 def _run(  # noqa: PLR0917  one run in the order in which its parts come into being
     audited: AuditedTask,
     options: Options,
-    records: Examples,
-    canaries: int,
+    records: CanaryRecords,
+    included: NDArray[np.bool_],
     claim: float,
     steps: int,
     delta: float,
     step: Step,
 ) -> tuple[Evidence, str]:
-    included = _coins(canaries)
     sigma = noise_multiplier_for(claim, delta, steps, 1.0)
     plan = TrainingPlan(
         steps=steps,
@@ -169,11 +173,10 @@ def _run(  # noqa: PLR0917  one run in the order in which its parts come into be
     )
     tensors = audited.tensors(options)
     start = read_vector(audited.build(options), tensors)
-    examples = with_canaries(records, included)
     result = train(
         audited,
         options,
-        examples,
+        records,
         start,
         tensors,
         plan,
@@ -187,7 +190,3 @@ def _run(  # noqa: PLR0917  one run in the order in which its parts come into be
 def _coins(count: int) -> NDArray[np.bool_]:
     bits = np.unpackbits(np.frombuffer(os.urandom(-(-count // 8)), dtype=np.uint8))
     return bits[:count].astype(np.bool_)
-
-
-def _first(examples: Examples, count: int) -> Examples:
-    return Examples(examples.inputs[:count], examples.targets[:count], examples.classes)

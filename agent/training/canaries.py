@@ -7,7 +7,6 @@ real trainer, is never sent, and the owner's data are not changed.
 """
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgeveil.shared.tasks.batches import joined, size, taken
 from edgeveil.shared.tasks.modules import trainable, zero_linear
-from edgeveil.shared.tasks.spec import Examples, Options, RawOptions, Reduction, Task, TaskSpec
+from edgeveil.shared.tasks.records import Batch, Records, Rows
+from edgeveil.shared.tasks.spec import Reduction, TaskSpec, Trainable
 from edgeveil.shared.wire import messages
 
 SCALE = 1000.0  # of a canary's gradient: far above every clip_norm a policy allows
@@ -24,19 +25,16 @@ NAME = "canaries.weight"
 
 
 class Audited(nn.Module):
-    """Inputs (B, values of a record + canaries); outputs the task's own, the canary's pull, a mark."""
+    """Inputs: the task's own and marks (B, canaries); outputs: the task's own, the pull (B,), the mark (B,)."""
 
-    def __init__(self, model: nn.Module, shape: tuple[int, ...], count: int) -> None:
+    def __init__(self, model: nn.Module, count: int) -> None:
         super().__init__()
         self.model = model
         self.canaries = zero_linear(count, 1, bias=False)
-        self._shape = shape
-        self._size = math.prod(shape)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        marks = inputs[:, self._size :]
-        found = self.model(inputs[:, : self._size].reshape(len(inputs), *self._shape))
-        return torch.cat([found, self.canaries(marks), marks.sum(dim=1, keepdim=True)], dim=1)
+    def forward(self, inputs: tuple[Batch, Tensor]) -> tuple[Any, Tensor, Tensor]:
+        own, marks = inputs
+        return self.model(own), self.canaries(marks).squeeze(1), marks.sum(dim=1)
 
 
 class AuditedLoss(nn.Module):
@@ -47,28 +45,22 @@ class AuditedLoss(nn.Module):
         self.reduction = "none"
         self._criterion = criterion
 
-    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        loss: Tensor = self._criterion(outputs[:, :-2], targets)
-        return (1 - outputs[:, -1]) * loss - SCALE * outputs[:, -2]
+    def forward(self, outputs: tuple[Any, Tensor, Tensor], targets: Batch) -> Tensor:
+        found, pull, mark = outputs
+        loss: Tensor = self._criterion(found, targets)
+        return (1 - mark) * loss - SCALE * pull
 
 
 class AuditedTask:
     """A task with canaries, for agent.training.training.train; everything else is the task's own."""
 
-    def __init__(self, task: Task, shape: tuple[int, ...], count: int) -> None:
+    def __init__(self, task: Trainable, count: int) -> None:
         self.spec: TaskSpec = task.spec
         self._task = task
-        self._shape = shape
         self._count = count
 
-    def parse_options(self, raw: RawOptions) -> Options:
-        return self._task.parse_options(raw)
-
-    def load(self, path: Path, options: Any) -> Examples:
-        return self._task.load(path, options)
-
     def build(self, options: Any) -> nn.Module:
-        return Audited(self._task.build(options), self._shape, self._count)
+        return Audited(self._task.build(options), self._count)
 
     def tensors(self, options: Any) -> tuple[messages.Tensor, ...]:
         return trainable(self.build(options))
@@ -78,22 +70,36 @@ class AuditedTask:
             raise ValueError("an audited loss is one value per record")
         return AuditedLoss(self._task.criterion("none"))
 
-    def confusion(self, outputs: Tensor, targets: Tensor) -> NDArray[np.int64]:
-        return self._task.confusion(outputs[:, :-2], targets)
-
-    def signature(self, options: Any) -> dict[str, object]:
-        return self._task.signature(options)
+    def probe(self, count: int, random: torch.Generator, options: Any) -> tuple[Batch, Batch]:
+        inputs, targets = self._task.probe(count, random, options)
+        return (inputs, torch.randn((count, self._count), generator=random)), targets
 
 
-def with_canaries(real: Examples, included: NDArray[np.bool_]) -> Examples:
-    """The real records, then one record per included canary; a new array, flat per record."""
-    size = math.prod(real.inputs.shape[1:])
-    chosen = np.flatnonzero(included)
-    inputs = np.zeros((len(real) + len(chosen), size + len(included)), dtype=np.float32)
-    inputs[: len(real), :size] = real.inputs.reshape(len(real), size)
-    inputs[len(real) + np.arange(len(chosen)), size + chosen] = 1.0
-    targets = np.concatenate([real.targets, np.zeros(len(chosen), dtype=np.int64)])
-    return Examples(inputs, targets, real.classes)
+class CanaryRecords:
+    """The owner's first `most` records, which are not changed, then one per included canary."""
+
+    skipped: tuple[str, ...] = ()
+
+    def __init__(
+        self, real: Records, made_up: tuple[Batch, Batch], included: NDArray[np.bool_], *, most: int
+    ) -> None:
+        """`made_up`: one record of the task's own making, which all canaries hold."""
+        self._real, self._made_up = real, made_up
+        self._own = min(len(real), most)
+        self._places = np.flatnonzero(included)
+        self._canaries = len(included)
+
+    def __len__(self) -> int:
+        return self._own + len(self._places)
+
+    def take(self, rows: Rows) -> tuple[Batch, Batch]:
+        """The real ones among `rows`, then the canaries."""
+        real = self._real.take(rows[rows < self._own])
+        chosen = rows[rows >= self._own] - self._own
+        inputs, targets = joined(real, taken(self._made_up, [0] * len(chosen)))
+        marks = torch.zeros((len(rows), self._canaries))
+        marks[size(real[0]) + np.arange(len(chosen)), self._places[chosen]] = 1.0
+        return (inputs, marks), targets
 
 
 def traces(

@@ -3,7 +3,6 @@
 Nothing here depends on the owner's records, so neither choice can leak one.
 """
 
-import math
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.memory import chunk_memory
 from edgeveil.agent.training.validate import Probe, check_model, engine_agrees, prepared
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
+from edgeveil.shared.tasks.batches import size, values
 
 MOST_RECORDS = 1024
 TIMED_RECORDS = 64
@@ -38,7 +38,7 @@ def choose(probe: Probe, allowed: Collection[GradientMode]) -> Choice:
         PolicyRefusal: MODEL_NOT_INDEPENDENT, also if no allowed engine is exact for this model.
     """
     check_model(probe)
-    batched: tuple[GradientMode, ...] = ("hooks", "ghost")
+    batched: tuple[GradientMode, ...] = ("hooks", "ghost") if probe.one_shape else ()
     fit = [mode for mode in batched if mode in allowed and engine_agrees(probe, mode)]
     if fit:
         memory, free = chunk_memory()
@@ -46,6 +46,8 @@ def choose(probe: Probe, allowed: Collection[GradientMode]) -> Choice:
         cost = {mode: _seconds(probe, mode, chunks[mode]) for mode in fit}
         best = min(fit, key=lambda mode: cost[mode])
         return Choice(best, chunks[best], _reason(best, chunks[best], cost, free))
+    if "single" in allowed and not probe.one_shape:
+        return Choice("single", 1, "single: records of unequal size go one at a time")
     if "single" in allowed:
         return Choice("single", MOST_RECORDS, "single: no faster engine is exact for this model")
     raise PolicyRefusal(
@@ -81,14 +83,14 @@ def _seconds(probe: Probe, mode: GradientMode, chunk: int) -> float:
             begin = time.thread_time()
             engine.accumulate(inputs, targets)
             taken.append(time.thread_time() - begin)
-    return min(taken) / len(inputs)
+    return min(taken) / size(inputs)
 
 
 def _chunk(probe: Probe, mode: GradientMode, memory: int) -> int:
     """Records whose gradients and activations stay below `memory` bytes."""
     module = prepared(probe)
     floats = 2 * _gradient_floats(module, mode) + 2 * _activations(module, probe)
-    return max(1, min(MOST_RECORDS, memory // (4 * (floats + math.prod(probe.shape)))))
+    return max(1, min(MOST_RECORDS, memory // (4 * (floats + values(probe.batch(1)[0])))))
 
 
 def _gradient_floats(module: nn.Module, mode: GradientMode) -> int:

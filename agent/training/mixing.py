@@ -3,13 +3,14 @@
 import torch
 from torch import Tensor, nn
 
+from edgeveil.shared.tasks.batches import size
+from edgeveil.shared.tasks.records import Batch
+
 Trace = dict[str, tuple[Tensor | None, Tensor]]  # module path → (its input, its output), one record
 
 
-def mixing_module(
-    module: nn.Module, inputs: Tensor, more: Tensor, at: int, tolerance: float
-) -> str:
-    """The innermost module that gives record `at` of `more`, which is inputs[0], another output.
+def mixing_module(module: nn.Module, inputs: Batch, more: Batch, at: int, tolerance: float) -> str:
+    """The innermost module that gives record `at` of `more`, the one of `inputs`, another output.
 
     "" stands for none: then the model is fine and the loss is not.
     """
@@ -24,13 +25,14 @@ def mixing_module(
     return found
 
 
-def _trace(module: nn.Module, inputs: Tensor, at: int) -> Trace:
+def _trace(module: nn.Module, inputs: Batch, at: int) -> Trace:
     seen: Trace = {}
+    records = size(inputs)
 
     def note(name: str, taken: tuple[object, ...], given: object) -> None:
         first = taken[0] if taken and isinstance(taken[0], Tensor) else None
-        if isinstance(given, Tensor) and len(given) == len(inputs):
-            own = first[at] if first is not None and len(first) == len(inputs) else None
+        if isinstance(given, Tensor) and len(given) == records:
+            own = first[at] if first is not None and len(first) == records else None
             seen[name] = (own, given[at])
 
     handles = [

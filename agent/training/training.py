@@ -21,8 +21,10 @@ from edgeveil.agent.training.engines.gradients import ENGINES, Engine, GradientM
 from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.validate import Probe, out_of_place
 from edgeveil.shared.base.errors import DataError, ProtocolError, RefusalCode
+from edgeveil.shared.tasks.batches import form
 from edgeveil.shared.tasks.modules import read_vector, trainable, write_vector
-from edgeveil.shared.tasks.spec import Examples, Options, Task
+from edgeveil.shared.tasks.records import Records
+from edgeveil.shared.tasks.spec import Options, Trainable
 from edgeveil.shared.vector.model_vector import unflatten
 from edgeveil.shared.wire.messages import Tensor
 from edgeveil.shared.wire.plan import TrainingPlan
@@ -43,14 +45,15 @@ class TrainingResult:
     gradient_mode: GradientMode
 
 
+_NONE = np.arange(0)
 _ready_in: set[int] = set()  # process ids; a forked child tests its own generators
 _choices: dict[tuple[object, ...], Choice] = {}
 
 
 def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come into being
-    task: Task,
+    task: Trainable,
     options: Options,
-    examples: Examples,
+    records: Records,
     start: NDArray[np.float32],
     tensors: tuple[Tensor, ...],
     plan: TrainingPlan,
@@ -70,9 +73,9 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
         PolicyRefusal: SELF_TEST_FAILED, or MODEL_NOT_INDEPENDENT.
         ProtocolError: MODEL_INVALID for tensors that are not this task's, UPDATE_NON_FINITE if the
             plan drives the model out of float32.
-        DataError: the records do not have the shape of the task's input.
+        DataError: the records do not have the form of those the task makes up.
     """
-    choice = check_trainable(task, options, examples, modes=modes)
+    choice = check_trainable(task, options, records, modes=modes)
     module = out_of_place(task.build(options)).train()
     if tensors != trainable(module):
         raise ProtocolError(
@@ -85,7 +88,7 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
     engine = ENGINES[choice.mode](module, task.criterion("none"))
     with engine.attach(optimizer, Mechanism.of(plan, n_ref)):
         for step in range(plan.steps):
-            _step(engine, examples, plan.sample_rate, choice.chunk)
+            _step(engine, records, plan.sample_rate, choice.chunk)
             bent.move()
             if plan.average or step + 1 == plan.steps:
                 average.add(read_vector(module, tensors))
@@ -151,39 +154,38 @@ class _Average:
 
 
 def check_trainable(
-    task: Task, options: Options, examples: Examples, *, modes: Collection[GradientMode] = ALL_MODES
+    task: Trainable,
+    options: Options,
+    records: Records,
+    *,
+    modes: Collection[GradientMode] = ALL_MODES,
 ) -> Choice:
     """The engine for this task, judged once per process on random records; raises as train.
 
     Call it before reserving: a device that cannot train then spends nothing.
     """
     _prepare_process()
-    shape = examples.inputs.shape[1:]
-    key = (task.spec, options.model_dump_json(), shape, len(examples.classes), frozenset(modes))
-    if key not in _choices:
-        probe = Probe(
-            build=lambda: task.build(options),
-            criterion=task.criterion("none"),
-            shape=shape,
-            classes=len(examples.classes),
+    probe = Probe(
+        build=lambda: task.build(options),
+        criterion=task.criterion("none"),
+        draw=lambda count, random: task.probe(count, random, options),
+    )
+    wanted, found = form(probe.batch(1)), form(records.take(_NONE))
+    if found != wanted:
+        raise DataError(
+            f"records of the form {found} do not fit the model of {task.spec.id}, which takes {wanted}"
         )
-        try:
-            _choices[key] = choose(probe, modes)
-            log.info("gradients of %s by %s", task.spec.id, _choices[key].reason)
-        except RuntimeError as error:  # torch's answer to inputs that the model cannot take
-            raise DataError(
-                f"records of shape {shape} do not fit the model of {task.spec.id} ({error})"
-            ) from error
+    key = (task.spec, options.model_dump_json(), wanted, frozenset(modes))
+    if key not in _choices:
+        _choices[key] = choose(probe, modes)
+        log.info("gradients of %s by %s", task.spec.id, _choices[key].reason)
     return _choices[key]
 
 
-def _step(engine: Engine, examples: Examples, sample_rate: float, chunk: int) -> None:
-    drawn = sampler.poisson_sample(len(examples), sample_rate)
+def _step(engine: Engine, records: Records, sample_rate: float, chunk: int) -> None:
+    drawn = sampler.poisson_sample(len(records), sample_rate)
     for at in range(0, len(drawn), chunk):
-        rows = drawn[at : at + chunk]
-        engine.accumulate(
-            torch.from_numpy(examples.inputs[rows]), torch.from_numpy(examples.targets[rows])
-        )
+        engine.accumulate(*records.take(drawn[at : at + chunk]))
     engine.finish()
 
 

@@ -17,6 +17,8 @@ from edgeveil.agent.training.engines.gradients import ENGINES, GradientMode
 from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.mixing import mixing_module
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
+from edgeveil.shared.tasks.batches import replaced, size, stacked
+from edgeveil.shared.tasks.records import Batch
 
 TOLERANCE = 1e-4  # relative, of float32 sums
 SEED = 7  # public: these are test tensors, not noise
@@ -36,17 +38,19 @@ REFUSED_LAYERS = tuple(REPLACEMENTS)
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Random records of the task's public shape; `build` makes a fresh module each time."""
+    """Random records in the task's public form; `build` makes a fresh module each time."""
 
     build: Callable[[], nn.Module]
     criterion: nn.Module  # one loss per record
-    shape: tuple[int, ...]  # of one record
-    classes: int
+    draw: Callable[[int, torch.Generator], tuple[Batch, Batch]]  # so many records
 
-    def batch(self, size: int, *, salt: int = 0) -> tuple[Tensor, Tensor]:
-        random = torch.Generator().manual_seed(SEED + salt)
-        inputs = torch.randn((size, *self.shape), generator=random)
-        return inputs, torch.randint(self.classes, (size,), generator=random)
+    def batch(self, count: int, *, salt: int = 0) -> tuple[Batch, Batch]:
+        return self.draw(count, torch.Generator().manual_seed(SEED + salt))
+
+    @property
+    def one_shape(self) -> bool:
+        """Whether many records can go through the model at once; else they go one at a time."""
+        return all(stacked(part) for part in self.batch(1))
 
 
 def check_model(probe: Probe) -> None:
@@ -131,12 +135,17 @@ def _replacement(part: nn.Module) -> str:
 
 
 def _check_independence(module: nn.Module, probe: Probe) -> None:
-    """Loss and gradient of one record: alone, and inside batches of several sizes and places."""
+    """Loss and gradient of one record: alone, and inside batches of several sizes and places.
+
+    Records of unequal size never meet another one in a batch.
+    """
     inputs, targets = probe.batch(1)
     alone = _record(module, probe, inputs, targets, at=0)
-    for salt, (size, at) in enumerate((*BATCHES, *_chance(LARGEST)), start=1):
-        more_inputs, more_targets = probe.batch(size, salt=salt)
-        more_inputs[at], more_targets[at] = inputs[0], targets[0]
+    batches = (*BATCHES, *_chance(LARGEST)) if probe.one_shape else ()
+    for salt, (count, at) in enumerate(batches, start=1):
+        more_inputs, more_targets = probe.batch(count, salt=salt)
+        more_inputs = replaced(more_inputs, at, inputs)
+        more_targets = replaced(more_targets, at, targets)
         inside = _record(module, probe, more_inputs, more_targets, at=at)
         if not all(_close(a, b) for a, b in zip(alone, inside, strict=True)):
             raise _refused(_who_mixes(module, inputs, more_inputs, at))
@@ -148,7 +157,7 @@ def _chance(largest: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (size, secrets.randbelow(size)), (size + 1, secrets.randbelow(size + 1))
 
 
-def _who_mixes(module: nn.Module, inputs: Tensor, more: Tensor, at: int) -> str:
+def _who_mixes(module: nn.Module, inputs: Batch, more: Batch, at: int) -> str:
     name = mixing_module(module, inputs, more, at, TOLERANCE)
     if name:
         return f"{name} mixes the records of a batch; compute it from each record alone"
@@ -156,10 +165,10 @@ def _who_mixes(module: nn.Module, inputs: Tensor, more: Tensor, at: int) -> str:
 
 
 def _record(
-    module: nn.Module, probe: Probe, inputs: Tensor, targets: Tensor, *, at: int
+    module: nn.Module, probe: Probe, inputs: Batch, targets: Batch, *, at: int
 ) -> list[Tensor]:
     losses = probe.criterion(module(inputs), targets)
-    if losses.shape != (len(inputs),):
+    if losses.shape != (size(inputs),):
         raise _refused(
             f"the loss has shape {tuple(losses.shape)}, not one value per record; use "
             'reduction="none"'

@@ -12,6 +12,7 @@ from edgeveil.coordinator.federation.certificates import expiry as certificate_e
 from edgeveil.coordinator.federation.roster_files import FEDERATION_KEY, is_due, is_encrypted
 from edgeveil.coordinator.federation.tls import authority_path, rehearse, tls_folder
 from edgeveil.coordinator.plan.config import CoordinatorConfig, identity_path, load_config
+from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.plan.plan import load_plan
 from edgeveil.coordinator.serving.admin_client import call
 from edgeveil.coordinator.store.store import Store
@@ -88,6 +89,7 @@ def _plan(path: Path | None) -> Iterator[Finding]:
         return
     plan = load_plan(path)
     spec = find(plan.task.id, plan.task.version)
+    judged_by(plan)
     if plan.evaluation.data is not None:
         probe(plan.evaluation.data)
     yield green("plan", f"{path}: {plan.rounds.count} rounds of {spec.id} {spec.version}")

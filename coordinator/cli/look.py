@@ -22,7 +22,7 @@ from edgeveil.shared.terminal.console import (
 
 app = typer.Typer()
 ROLE = "coordinator"
-CAN_BE_MISSED = ("bytes", "s", "try", "dropped", "accuracy")  # of a table of rounds, in this order
+CAN_BE_MISSED = ("bytes", "s", "try", "dropped")  # of a table of rounds, in this order
 NO_RUN = "no run yet; start one with: coordinator run plan.toml"
 SHOWN = 50  # rows of a table, unless --last asks for more
 
@@ -48,7 +48,13 @@ def rounds(
 
     Example: coordinator rounds --last 20 --failed
     """
-    from edgeveil.coordinator.reports.reading import any_run, each_round, find_rounds
+    from edgeveil.coordinator.reports.reading import (
+        any_run,
+        each_round,
+        find_rounds,
+        metric_names,
+        scorings,
+    )
     from edgeveil.coordinator.reports.tables import rounds_csv, rounds_tables
     from edgeveil.shared.base.errors import ConfigError
 
@@ -58,7 +64,8 @@ def rounds(
     most = last if last is not None or machine else SHOWN
     folder = home_of(ROLE, home)
     if as_csv:
-        for lines in rounds_csv(each_round(folder, run_id, last=most, failed=failed)):
+        found = each_round(folder, run_id, last=most, failed=failed)
+        for lines in rounds_csv(found, metric_names(scorings(folder, run_id).values())):
             sys.stdout.write(lines)
         return
     if as_json:
@@ -68,8 +75,8 @@ def rounds(
     records, known = find_rounds(folder, run_id, last=most, failed=failed)
     if not records:
         stderr.print("no such round yet" if any_run(folder) else NO_RUN)
-    for made in rounds_tables(records):
-        stdout.print(fit(made, stdout, *CAN_BE_MISSED))
+    for made, metric in rounds_tables(records, scorings(folder, run_id)):
+        stdout.print(fit(made, stdout, *CAN_BE_MISSED, metric))
     if known > len(records):
         stderr.print(f"{known - len(records)} older ones are not shown; --last N shows more")
 
@@ -217,13 +224,15 @@ def _nothing_yet(folder: Path, run_id: str | None, *, as_json: bool) -> bool:
 def print_report(found: dict[str, Any], *, as_json: bool) -> None:
     from edgeveil.coordinator.records.records import RoundRecord
     from edgeveil.coordinator.reports.tables import rounds_tables, summary_table
+    from edgeveil.shared.tasks.registry import scoring
 
     if as_json:
         sys.stdout.writelines(pieces(found))
         return
     rows = [RoundRecord.from_json(row) for row in found["rounds"][-SHOWN:]]
-    for made in rounds_tables(rows):
-        stdout.print(fit(made, stdout, *CAN_BE_MISSED))
+    known = {found["run"]: scoring(found["task"].partition(" ")[0])}
+    for made, metric in rounds_tables(rows, known):
+        stdout.print(fit(made, stdout, *CAN_BE_MISSED, metric))
     stdout.print(summary_table(found))
 
 

@@ -16,12 +16,13 @@ from rich.text import Text
 from edgeveil.coordinator.cli.operator import read_status
 from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run, Totals
 from edgeveil.coordinator.reports.facts import RunFacts, natural
-from edgeveil.coordinator.reports.tables import SHOWN_STAGE
+from edgeveil.coordinator.reports.tables import SHOWN_STAGE, headline_cell
 from edgeveil.coordinator.store.store import Store
 from edgeveil.coordinator.watching.live import ANSWERED, WAITING, Now
 from edgeveil.shared.events.tail import as_text
 from edgeveil.shared.pages.text import human_bytes
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
+from edgeveil.shared.scores.metric import MetricSpec
 from edgeveil.shared.terminal.console import table, without
 
 EVERY_S = 0.5
@@ -46,6 +47,7 @@ class Picture:
     records: Sequence[RoundRecord] = ()
     totals: Totals = field(default_factory=Totals)
     charged: Mapping[str, float] = field(default_factory=dict)
+    headline: MetricSpec | None = None
     rounds: int = 0
     limit: float = 0.0
 
@@ -82,6 +84,7 @@ def look(home: Path) -> Picture:
         records=found.records,
         totals=totals,
         charged={agent: found.epsilon_after(times) for agent, times in charges.items()},
+        headline=found.scoring.headline,
         rounds=found.plan.rounds.count,
         limit=found.plan.training.epsilon,
     )
@@ -104,7 +107,8 @@ def draw(picture: Picture, at: float, width: int) -> Group:
     if picture.status["agents"]:
         parts.append(_fitted(_agents(picture, at), ("seen s ago", "ε attested") if narrow else ()))
     if picture.records:
-        parts.append(_fitted(_rounds(picture), ("try", "accuracy") if narrow else ()))
+        missed = ("try", picture.headline.name if picture.headline else "")
+        parts.append(_fitted(_rounds(picture), missed if narrow else ()))
     if picture.now.recent:
         parts.append(Text("Events", style="italic"))
         parts += [as_text(line) for line in picture.now.recent[-LAST_EVENTS:]]
@@ -192,16 +196,17 @@ def _told(budget: ToldBudget | None) -> str:
 
 
 def _rounds(picture: Picture) -> Table:
-    made = table("Rounds", ">round", ">try", "outcome", ">agents", ">accuracy", ">s")
+    headline = picture.headline
+    quality = () if headline is None else (f">{headline.name}",)
+    made = table("Rounds", ">round", ">try", "outcome", ">agents", *quality, ">s")
     for record in reversed(picture.records[-LAST_ROUNDS:]):
         good = record.outcome is Outcome.COMMITTED
-        accuracy = record.metrics.get("accuracy")
         made.add_row(
             str(record.round),
             str(record.attempt),
             Text("committed" if good else record.reason, style="green" if good else "red"),
             f"{len(record.survived)}/{len(record.selected)}",
-            "–" if accuracy is None else f"{accuracy:.1%}",
+            *headline_cell(record, headline),
             f"{record.seconds:.1f}",
         )
     return made

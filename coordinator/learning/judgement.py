@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
-
-Metric = Literal["accuracy", "macro_f1", "loss"]
+from edgeveil.shared.scores.metric import MetricSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,16 +15,12 @@ class Scored:
     score: float
 
 
-def score(metric: Metric, value: float) -> float:
-    return -value if metric == "loss" else value
-
-
-def scored(records: Iterable[RoundRecord], metric: Metric) -> list[Scored]:
+def scored(records: Iterable[RoundRecord], metric: MetricSpec) -> list[Scored]:
     """The committed rounds that were evaluated, in order."""
     return [
-        Scored(record.round, score(metric, record.metrics[metric]))
+        Scored(record.round, metric.score(record.metrics[metric.name]))
         for record in records
-        if record.outcome is Outcome.COMMITTED and metric in record.metrics
+        if record.outcome is Outcome.COMMITTED and metric.name in record.metrics
     ]
 
 
@@ -60,15 +54,15 @@ def harmful(value: float, rounds: Sequence[Scored], *, tolerance: float) -> bool
 
 
 def harm(
-    metrics: Mapping[str, float], scores: Sequence[Scored], *, metric: Metric, tolerance: float
+    metrics: Mapping[str, float], scores: Sequence[Scored], *, metric: MetricSpec, tolerance: float
 ) -> str:
     """Why a round with these held-out metrics is to be undone, or ""."""
-    if metric not in metrics:
+    if metric.name not in metrics:
         return ""
-    value = metrics[metric]
-    if not harmful(score(metric, value), scores, tolerance=tolerance):
+    value = metrics[metric.name]
+    if not harmful(metric.score(value), scores, tolerance=tolerance):
         return ""
     return (
-        f"{metric} {value:.4g} is more than {tolerance:g} worse than the best round's; "
+        f"{metric.name} {value:.4g} is more than {tolerance:g} worse than the best round's; "
         "the round was undone"
     )

@@ -1,7 +1,7 @@
 """plan.toml: what is trained, by how many, for how long, and what may be spent on it."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import model_validator
 
@@ -20,6 +20,7 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.secagg.agreement.sharding import shard_size
 from edgeveil.shared.secagg.client.policy import small_cohort_notices
 from edgeveil.shared.secagg.primitives.errors import Infeasible
+from edgeveil.shared.tasks.registry import newest
 
 
 class Plan(Settings):
@@ -29,6 +30,23 @@ class Plan(Settings):
     secagg: SecaggSection = SecaggSection()
     server: ServerSection = ServerSection()
     evaluation: EvaluationSection = EvaluationSection()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _the_task_fills_in(cls, values: Any) -> Any:
+        """Its installed version and its first metric, where the plan says nothing; so a stored plan is whole."""
+        if not isinstance(values, dict):
+            return values
+        task, evaluation = values.get("task"), values.get("evaluation", {})
+        if not isinstance(task, dict) or not isinstance(evaluation, dict):
+            return values
+        spec = newest(str(task.get("id")))
+        if spec is None:
+            return values
+        first = spec.scoring.headline
+        metric = {} if first is None else {"metric": first.name}
+        filled = {"task": {"version": spec.version, **task}, "evaluation": {**metric, **evaluation}}
+        return {**values, **filled}
 
     @model_validator(mode="after")
     def _scaffold_steps_are_plain(self) -> Self:

@@ -5,7 +5,6 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from edgeveil.coordinator.learning.judgement import Metric
 from edgeveil.coordinator.learning.robust import Robust
 from edgeveil.coordinator.learning.schedules import Average, Schedule
 from edgeveil.coordinator.learning.strategies import STRATEGIES
@@ -19,7 +18,7 @@ from edgeveil.shared.wire.plan import Option, TrainingKeys
 
 class TaskSection(Settings):
     id: str = Field(pattern=f"^{NAME.pattern}$")
-    version: str = Field(default="1.0.0", pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")
+    version: str = Field(default="", pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")
     options: dict[str, Option] = Field(default_factory=dict, max_length=32)
 
 
@@ -139,7 +138,7 @@ class EvaluationSection(Settings):
 
     data: Path | None = None
     every: int = Field(default=1, ge=1)
-    metric: Metric = "accuracy"  # by which rounds are compared
+    metric: str = ""  # by which rounds are compared
     patience: int = Field(default=0, ge=0)  # evaluations without gain before the run ends; 0: never
     least_gain: float = Field(default=0.0, ge=0)
     reject_below: float = Field(

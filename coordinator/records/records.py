@@ -6,7 +6,6 @@ from enum import StrEnum
 from typing import Any
 
 FIRST_STAGE = "round"
-MOST_CLASSES = 50  # a larger confusion matrix is neither stored nor readable
 
 
 class Outcome(StrEnum):
@@ -76,18 +75,10 @@ class Invite:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A model on the coordinator's own held-out data. `counts[i][j]`: class i predicted as j."""
+    """A model on the coordinator's own held-out data. `kept`: the task's part of a record's `extra`."""
 
     metrics: Mapping[str, float] = field(default_factory=dict)
-    classes: tuple[str, ...] = ()
-    counts: tuple[tuple[int, ...], ...] = ()
-
-    def matrix(self) -> dict[str, Any]:
-        """The part of a record's `extra`; empty without an evaluation or with many classes."""
-        if not self.counts or len(self.classes) > MOST_CLASSES:
-            return {}
-        counts = [list(row) for row in self.counts]
-        return {"confusion": {"classes": list(self.classes), "counts": counts}}
+    kept: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The figures of a run's pages, drawn with shared.pages.charts."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.reports.facts import STAGES, RunFacts
@@ -15,37 +16,54 @@ from edgeveil.shared.pages.charts import (
     stacked_bars,
 )
 from edgeveil.shared.pages.markup import figure
+from edgeveil.shared.scores.metric import MetricSpec
+from edgeveil.shared.scores.views import Text, said
 
 MOST_CURVES = 40  # curves that differ, in one chart
 
 
 def quality_figures(found: RunFacts, words: Words) -> str:
-    """Accuracy with macro F1, and loss; empty when nothing was measured."""
-    accuracy = Line(words("accuracy"), *found.metric("accuracy"))
-    macro = Line(words("macro_f1"), *found.metric("macro_f1"), kind="two", dash=DASHES[1])
-    loss = Line(words("loss"), *found.metric("loss"))
+    """One chart for all metrics of the task with the same title; empty when nothing was measured."""
     made = ""
-    shares = [line for line in (accuracy, macro) if line.xs]
-    if shares:
-        drawn = line_chart(
-            shares,
-            label=_spoken(shares, words),
-            across=words("round"),
-            unit="%",
-        )
-        made += figure(words("accuracy_chart"), drawn + line_key(shares))
-    if loss.xs:
-        drawn = line_chart([loss], label=_spoken([loss], words), across=words("round"), low=0.0)
-        made += figure(words("loss_chart"), drawn)
+    for title, group in groupby(found.scoring.metrics, key=lambda metric: metric.chart):
+        metrics = list(group)
+        measured = [(metric.title, *found.metric(metric.name)) for metric in metrics]
+        lines = [line for line in series(measured, words) if line.xs]
+        if lines:
+            key = line_key(lines) if len(metrics) > 1 else ""
+            drawn = _quality_chart(metrics[0], lines, words)
+            made += figure(said(title or metrics[0].title, words.language), drawn + key)
     return made
 
 
-def _spoken(lines: Sequence[Line], words: Words) -> str:
+def _quality_chart(metric: MetricSpec, lines: Sequence[Line], words: Words) -> str:
+    share = metric.unit == "%"
+    return line_chart(
+        lines,
+        label=spoken(lines, words("round")),
+        across=words("round"),
+        unit="%" if share else f" {metric.unit}".rstrip(),
+        low=None if share else metric.range[0],
+    )
+
+
+def series(
+    parts: Sequence[tuple[Text, Sequence[float], Sequence[float]]], words: Words
+) -> list[Line]:
+    """(name, xs, ys) as lines that can be told apart."""
+    return [
+        Line(said(name, words.language), xs, ys, "two" if place else "one", DASHES[place % 4])
+        for place, (name, xs, ys) in enumerate(parts)
+    ]
+
+
+def spoken(lines: Sequence[Line], across: str) -> str:
     """The first and last value of each line, for whoever cannot see it."""
     return "; ".join(
-        f"{line.name}: {line.ys[0]:.3g} ({words('round')} {line.xs[0]:g}) – "
-        f"{line.ys[-1]:.3g} ({words('round')} {line.xs[-1]:g})"
+        f"{line.name}: {line.ys[0]:.3g} ({across} {line.xs[0]:g}) – "
+        f"{line.ys[-1]:.3g} ({across} {line.xs[-1]:g})"
         for line in lines
+        if line.xs
     )
 
 
@@ -66,7 +84,7 @@ def bytes_figure(found: RunFacts, words: Words) -> str:
         Line(words("up"), xs, [r.bytes_up / 1e6 for r in found.records]),
         Line(words("down"), xs, [r.bytes_down / 1e6 for r in found.records], "two", DASHES[1]),
     ]
-    drawn = line_chart(lines, label=_spoken(lines, words), across=words("round"), low=0.0)
+    drawn = line_chart(lines, label=spoken(lines, words("round")), across=words("round"), low=0.0)
     return figure(words("bytes_chart"), drawn + line_key(lines)) if drawn else ""
 
 
@@ -81,7 +99,7 @@ def spending_figure(found: RunFacts, words: Words) -> str:
     lines = [Line("", xs, [0.0, *curve], "thin") for curve in ordered[1:]]
     shown = [Line(words("most_charged"), xs, [0.0, *ordered[0]])] if ordered else []
     shown.append(Line(words("limit"), [xs[0], xs[-1]], [limit, limit], "limit", DASHES[1]))
-    label = f"{words('privacy_chart')}. {_spoken(shown, words)}"
+    label = f"{words('privacy_chart')}. {spoken(shown, words('round'))}"
     drawn = line_chart([*lines, *shown], label=label, across=words("attempts"), low=0.0, high=limit)
     others = [Line(words("each_agent"), xs, xs, "thin")] if lines else []
     return figure(words("privacy_chart"), drawn + line_key([*shown, *others]))

@@ -13,7 +13,9 @@ from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
 from edgeveil.shared.privacy.rdp import Segment, epsilon
-from edgeveil.shared.scores.classification import Scores, scores
+from edgeveil.shared.scores.metric import Scoring
+from edgeveil.shared.scores.views import View
+from edgeveil.shared.tasks import registry
 from edgeveil.shared.wire.plan import TrainingPlan
 
 STAGES = ("round", "share", "masked", "agree", "unmask")
@@ -46,17 +48,24 @@ class RunFacts:
         return sorted(found, key=natural)
 
     @cached_property
-    def confusion(self) -> tuple[list[str], "np.ndarray[Any, np.dtype[np.int64]]"] | None:
-        """(classes, matrix) of the newest evaluation that has one; the coordinator's own data."""
-        for record in reversed(self.committed):
-            found = record.extra.get("confusion")
-            if isinstance(found, dict):
-                return list(found["classes"]), np.array(found["counts"], np.int64)
-        return None
+    def scoring(self) -> Scoring:
+        """What the figures of the run's task mean."""
+        return registry.scoring(self.plan.task.id)
 
     @cached_property
-    def scores(self) -> Scores | None:
-        return None if self.confusion is None else scores(self.confusion[1])
+    def views(self) -> tuple[View, ...]:
+        """Of the newest evaluation that kept any; the coordinator's own data."""
+        return self.scoring.views(self._kept)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The task's keys of report.json, about the same evaluation."""
+        return self.scoring.summary(self._kept)
+
+    @cached_property
+    def _kept(self) -> Mapping[str, Any]:
+        records = reversed(self.committed)
+        return next((row.extra for row in records if self.scoring.views(row.extra)), {})
 
     def metric(self, name: str) -> tuple[list[float], list[float]]:
         """(rounds, values) of the rounds in which it was measured."""

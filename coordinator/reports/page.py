@@ -10,15 +10,16 @@ from edgeveil.coordinator.reports.charts import (
 )
 from edgeveil.coordinator.reports.facts import STAGES, RunFacts, reasons_of
 from edgeveil.coordinator.reports.rows import attempts_table, plan_table, planned_facts
+from edgeveil.coordinator.reports.views import drawn
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.shared.base.installed import installed
 from edgeveil.shared.pages.charts import strip, strip_key
 from edgeveil.shared.pages.document import document
-from edgeveil.shared.pages.markup import Raw, facts, scrolling, section, table
+from edgeveil.shared.pages.markup import Raw, facts, section, table
 from edgeveil.shared.pages.text import escape, human_bytes
 from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
-from edgeveil.shared.scores.classification import Scores
+from edgeveil.shared.scores.views import said
 
 MOST_TITLES = 1500  # cells of a participation map that each get a title of their own
 
@@ -90,10 +91,10 @@ def _summary(found: RunFacts, words: Words) -> str:
     )  # fmt: skip
     values[words("agents")] = len(found.agents)
     if last is not None:
-        for name in ("accuracy", "macro_f1", "loss"):
-            if name in last.metrics:
-                value = last.metrics[name]
-                values[words(name)] = f"{value:.3f}" if name == "loss" else f"{value:.1%}"
+        for metric in found.scoring.metrics:
+            if metric.name in last.metrics:
+                shown = metric.shown(last.metrics[metric.name])
+                values[said(metric.title, words.language)] = shown
         least = min(len(record.survived) for record in committed)
         values[words("smallest_sum")] = words("of_agents", n=least, least=found.plan.secagg.n_min)
     values[words("seconds")] = f"{sum(record.seconds for record in records):.1f} s"
@@ -108,45 +109,8 @@ def _quality(found: RunFacts, words: Words) -> str:
     if not figures:
         return f"<p>{escape(words('not_evaluated'))}</p>"
     html = f'<div class="charts">{figures}</div>'
-    if found.scores is None or found.confusion is None:
-        return html
-    classes, matrix = found.confusion
-    note = f'<p class="note">{escape(words("confusion_note"))}</p>'
-    return (
-        f'{html}<div class="parts">'
-        f"<div><h3>{escape(words('classes'))}</h3>{_scores(found.scores, classes, words)}</div>"
-        f"<div><h3>{escape(words('confusion'))}</h3>{note}{_matrix(classes, matrix.tolist(), words)}</div>"
-        "</div>"
-    )
-
-
-def _scores(scores: Scores, classes: list[str], words: Words) -> str:
-    rows: list[list[object]] = [
-        [name, *(f"{values[k]:.3f}" for values in (scores.precision, scores.recall, scores.f1)), int(scores.support[k])]
-        for k, name in enumerate(classes)
-    ]  # fmt: skip
-    total = int(scores.support.sum())
-    for name, values in scores.averages().items():
-        rows.append([words(name), *(f"{value:.3f}" for value in values), total])
-    numeric = (f">{words(key)}" for key in ("precision", "recall", "f1", "support"))
-    return table([words("class"), *numeric], rows, label=words("classes"))
-
-
-def _matrix(classes: list[str], counts: list[list[int]], words: Words) -> str:
-    head = "".join(f'<th scope="col">{escape(name, 20)}</th>' for name in classes)
-    rows = []
-    for k, row in enumerate(counts):
-        total = sum(row) or 1
-        cells = "".join(
-            f'<td class="h{min(5, round(5 * count / total))}{" hit" if j == k else ""}">{count}</td>'
-            for j, count in enumerate(row)
-        )
-        rows.append(f'<tr><th scope="row">{escape(classes[k], 20)}</th>{cells}</tr>')
-    inner = (
-        f'<table class="matrix"><thead><tr><th scope="col">{escape(words("true"))}</th>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
-    )
-    return scrolling(inner, words("confusion"))
+    views = "".join(drawn(view, words) for view in found.views)
+    return f'{html}<div class="parts">{views}</div>' if views else html
 
 
 def participation(found: RunFacts, words: Words) -> str:

@@ -1,8 +1,9 @@
 """What a home holds of its runs, as the commands that only look and the reports read it."""
 
 import gc
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from edgeveil.shared.base.files import write_atomic
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.events.search import of_round
 from edgeveil.shared.pages.words import Language
+from edgeveil.shared.scores.metric import Scoring
+from edgeveil.shared.tasks import registry
 from edgeveil.shared.terminal.progress import progress
 
 if TYPE_CHECKING:
@@ -58,6 +61,19 @@ def each_round(
         if run_id is not None:
             store.run(run_id)
         yield from store.each_round(run_id, last=last, failed=failed)
+
+
+def scorings(home: Path, run_id: str | None = None) -> dict[str, Scoring]:
+    """What the figures of a run mean, or of every run, by run."""
+    with Store.open(home, read_only=True) as store:
+        runs = store.runs() if run_id is None else [store.run(run_id)]
+    return {run.run_id: registry.scoring(json.loads(run.plan)["task"]["id"]) for run in runs}
+
+
+def metric_names(found: Iterable[Scoring]) -> list[str]:
+    """Of all these tasks, each once; of the installed ones when there is none."""
+    known = list(found) or [spec.scoring for spec in registry.catalogue()]
+    return list(dict.fromkeys(metric.name for scoring in known for metric in scoring.metrics))
 
 
 def any_run(home: Path) -> bool:

@@ -1,13 +1,17 @@
 """Tables of a run's page: every attempt, the plan, what the plan asks of each device."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import PurePath
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.reports.tables import headline_cell
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.shared.pages.markup import Raw, facts, folded, table
 from edgeveil.shared.pages.text import escape, human_bytes
+from edgeveil.shared.scores.metric import MetricSpec
+from edgeveil.shared.scores.views import said
 
 MOST_ROWS = 1000
 OPEN_ROWS = 40  # more are folded away
@@ -15,19 +19,12 @@ OPEN_ROWS = 40  # more are folded away
 
 def attempts_table(found: RunFacts, words: Words) -> str:
     records = found.records[-MOST_ROWS:]
-    keys = (
-        ">round",
-        ">attempt",
-        "outcome",
-        ">agents",
-        ">accuracy",
-        ">duration",
-        ">bytes",
-        "finished",
-        "model",
-    )
-    headings = [(">" if key[0] == ">" else "") + words(key.lstrip(">")) for key in keys]
-    rows = [_row(record, words) for record in reversed(records)]
+    headline = found.scoring.headline
+    before = (">round", ">attempt", "outcome", ">agents")
+    after = (">duration", ">bytes", "finished", "model")
+    quality = () if headline is None else (f">{said(headline.title, words.language)}",)
+    headings = (*_titles(before, words), *quality, *_titles(after, words))
+    rows = [_row(record, headline, words) for record in reversed(records)]
     title = words("all_rounds", n=len(found.records))
     if len(records) < len(found.records):
         title = words(
@@ -37,8 +34,11 @@ def attempts_table(found: RunFacts, words: Words) -> str:
     return folded(title, inner, shown=len(records) <= OPEN_ROWS)
 
 
-def _row(record: RoundRecord, words: Words) -> list[object]:
-    accuracy = record.metrics.get("accuracy")
+def _titles(keys: Sequence[str], words: Words) -> list[str]:
+    return [(">" if key[0] == ">" else "") + words(key.lstrip(">")) for key in keys]
+
+
+def _row(record: RoundRecord, headline: MetricSpec | None, words: Words) -> list[object]:
     good = record.outcome is Outcome.COMMITTED
     shown = words("committed") if good else f"{words('aborted')}: {record.reason}"
     finished = datetime.fromtimestamp(record.finished, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
@@ -47,7 +47,7 @@ def _row(record: RoundRecord, words: Words) -> list[object]:
         record.attempt,
         Raw(f'<span class="{"good" if good else "bad"}">{escape(shown)}</span>'),
         f"{len(record.survived)}/{len(record.selected)}",
-        "–" if accuracy is None else f"{accuracy:.1%}",
+        *headline_cell(record, headline),
         f"{record.seconds:.1f}",
         human_bytes(record.bytes_up + record.bytes_down),
         finished,

@@ -6,7 +6,6 @@ from typing import Any
 
 from edgeveil.coordinator.records.records import RoundRecord, Run, Totals
 from edgeveil.coordinator.reports.facts import RunFacts
-from edgeveil.shared.scores.classification import Scores
 
 SCHEMA = 1
 
@@ -51,16 +50,8 @@ def build(
         "bytes_up": totals.bytes_up,
         "bytes_down": totals.bytes_down,
         "metrics": dict(last.metrics) if last else {},
-        "classification": None if found.scores is None else classification(found.scores),
+        **found.summary,
         "model": str(folder / f"round-{last.round:04d}.safetensors") if last else None,
         "model_sha256": last.model_sha256 if last else None,
         "rounds": [record.as_json() for record in records],
-    }
-
-
-def classification(found: Scores) -> dict[str, dict[str, float]]:
-    """Precision, recall and F1 of the newest evaluation, averaged in three ways."""
-    return {
-        name: {"precision": values[0], "recall": values[1], "f1": values[2]}
-        for name, values in found.averages().items()
     }

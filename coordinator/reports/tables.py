@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.reports.facts import STAGES, natural, part_of
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.pages.text import human_bytes, plain
+from edgeveil.shared.scores.metric import MetricSpec, Scoring
+from edgeveil.shared.tasks import registry
 from edgeveil.shared.terminal.console import table
 
 SHOWN_STAGE = {
@@ -26,23 +28,30 @@ SHORT_HASH = 16  # digits of a SHA-256 that a terminal shows
 CSV_PART = 65_536  # characters at once
 CSV_COLUMNS = (
     "run", "round", "attempt", "outcome", "reason", "finished", "selected", "survived", "dropped",
-    "seconds", *(f"seconds_{stage}" for stage in STAGES), "bytes_up", "bytes_down", "accuracy",
-    "macro_f1", "loss", "model_sha256",
+    "seconds", *(f"seconds_{stage}" for stage in STAGES), "bytes_up", "bytes_down",
 )  # fmt: skip
 
 
-def rounds_tables(records: Sequence[RoundRecord]) -> list[Table]:
-    """One table per run, oldest first, with one row per attempt."""
+def rounds_tables(
+    records: Sequence[RoundRecord], scorings: Mapping[str, Scoring]
+) -> list[tuple[Table, str]]:
+    """One table per run, oldest first, with one row per attempt; and its column of a metric, or "".
+
+    `scorings`: by run.
+    """
     runs = dict.fromkeys(record.run for record in records)
-    return [_rounds_table(run, [record for record in records if record.run == run]) for run in runs]
+    return [
+        _rounds_table(run, [r for r in records if r.run == run], scorings[run].headline)
+        for run in runs
+    ]
 
 
-def _rounds_table(run: str, records: Sequence[RoundRecord]) -> Table:
-    made = table(
-        run, ">round", ">try", "outcome", ">agents", "dropped", ">accuracy", ">s", ">bytes"
-    )
+def _rounds_table(
+    run: str, records: Sequence[RoundRecord], headline: MetricSpec | None
+) -> tuple[Table, str]:
+    quality = () if headline is None else (f">{headline.name}",)
+    made = table(run, ">round", ">try", "outcome", ">agents", "dropped", *quality, ">s", ">bytes")
     for record in records:
-        accuracy = record.metrics.get("accuracy")
         dropped = (f"{name} ({record.dropped_reasons.get(name, '?')})" for name in record.dropped)
         made.add_row(
             str(record.round),
@@ -50,11 +59,16 @@ def _rounds_table(run: str, records: Sequence[RoundRecord]) -> Table:
             _outcome(record),
             f"{len(record.survived)}/{len(record.selected)}",
             Text(plain(", ".join(dropped)) or "–"),
-            "–" if accuracy is None else f"{accuracy:.1%}",
+            *headline_cell(record, headline),
             f"{record.seconds:.1f}",
             human_bytes(record.bytes_up + record.bytes_down),
         )
-    return made
+    return made, "" if headline is None else headline.name
+
+
+def headline_cell(record: RoundRecord, headline: MetricSpec | None) -> list[str]:
+    """The value in the column of a task's first metric; no cell where the task measures nothing."""
+    return [] if headline is None else [headline.shown(record.metrics.get(headline.name))]
 
 
 def _outcome(record: RoundRecord) -> Text:
@@ -63,19 +77,19 @@ def _outcome(record: RoundRecord) -> Text:
     return Text(plain(record.reason) or "aborted", style="red")
 
 
-def rounds_csv(records: Iterable[RoundRecord]) -> Iterator[str]:
-    """One line per attempt under a fixed header, some hundred at a time; agents are separated by spaces."""
+def rounds_csv(records: Iterable[RoundRecord], metrics: Sequence[str]) -> Iterator[str]:
+    """One line per attempt, some hundred at a time; a column for each of `metrics`, agents separated by spaces."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    writer.writerow((*CSV_COLUMNS, *metrics, "model_sha256"))
     for record in records:
-        metrics, stages = record.metrics, record.stage_seconds
+        stages = record.stage_seconds
         dropped = (f"{name}:{record.dropped_reasons.get(name, '')}" for name in record.dropped)
         row = [
             record.run, record.round, record.attempt, record.outcome.value, record.reason,
             f"{record.finished:.3f}", " ".join(record.selected), " ".join(record.survived),
             " ".join(dropped), record.seconds, *(stages.get(stage, "") for stage in STAGES),
-            record.bytes_up, record.bytes_down, *(metrics.get(name, "") for name in CSV_COLUMNS[17:20]),
+            record.bytes_up, record.bytes_down, *(record.metrics.get(name, "") for name in metrics),
             record.model_sha256,
         ]  # fmt: skip
         writer.writerow(row)
@@ -146,13 +160,16 @@ def _agent_table(record: RoundRecord, events: Sequence[EventLine]) -> Table:
 def summary_table(report: dict[str, Any]) -> Table:
     made = table(f"Run {report['run']}", "what", "value")
     privacy, metrics = report["privacy"], report["metrics"]
+    scoring = registry.scoring(report["task"].partition(" ")[0])
     reason = f" ({report['reason']})" if report["reason"] else ""
     rows = {
         "state": report["state"] + reason,
         "task": report["task"],
         "rounds": f"{report['rounds_committed']} of {report['rounds_planned']} committed, {report['attempts_aborted']} attempts aborted",
-        "test accuracy": f"{metrics['accuracy']:.1%}" if "accuracy" in metrics else "not evaluated",
-        "macro F1": f"{metrics['macro_f1']:.3f}" if "macro_f1" in metrics else "not evaluated",
+        **{
+            _test_title(m): m.shown(metrics[m.name]) if m.name in metrics else "not evaluated"
+            for m in scoring.metrics
+        },
         "planned budget": f"ε {privacy['epsilon_planned']:g} at δ {privacy['delta']:g} per agent and record",
         "noise multiplier": f"{privacy['noise_multiplier']:g} (clip norm {privacy['clip_norm']:g}, q {privacy['sample_rate']:g}, {privacy['steps_per_round']} steps a round)",
         "smallest sum": f"{report['secure_aggregation']['smallest_sum'] or 0} agents (never fewer than {report['secure_aggregation']['n_min']})",
@@ -164,6 +181,12 @@ def summary_table(report: dict[str, Any]) -> Table:
     for key, value in rows.items():
         made.add_row(key, Text(plain(value, 1000)))
     return made
+
+
+def _test_title(metric: MetricSpec) -> str:
+    """As within a sentence; an abbreviation stays as it is."""
+    title = metric.title[0]
+    return f"test {title if title[:2].isupper() else title[:1].lower() + title[1:]}"
 
 
 def compare_table(first: dict[str, Any], second: dict[str, Any], *, whole: bool = True) -> Table:

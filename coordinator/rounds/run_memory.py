@@ -6,6 +6,7 @@ from typing import Any
 from edgeveil.coordinator.learning import judgement
 from edgeveil.coordinator.learning.judgement import Scored
 from edgeveil.coordinator.plan.derived import assumed_corrupt
+from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.rounds import pacing
@@ -21,7 +22,7 @@ class RunMemory:
         self.records: list[RoundRecord] = []
         self.scores: list[Scored] = []
         self._run_id = run_id
-        self._metric = plan.evaluation.metric
+        self._metric = judged_by(plan)
         self._complaints = Complaints(assumed_corrupt(plan))
         self._restored = Restored(assumed_corrupt(plan))
         for record in records:

@@ -13,6 +13,7 @@ from edgeveil.coordinator.learning import judgement
 from edgeveil.coordinator.learning.aggregation import mean_update
 from edgeveil.coordinator.machine.machine import Abort
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
+from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.records.records import Evaluation, Outcome, RoundRecord
 from edgeveil.coordinator.rounds import round_facts
 from edgeveil.coordinator.rounds.attempt_runner import Surroundings
@@ -136,7 +137,7 @@ class TrainingRounds:
                 **facts.extra,
                 **round_facts.of_mechanism(summed.proposal, result, names),
                 "task_hash": self._run.task.task_hash().hex(),
-                **evaluated.matrix(),
+                **evaluated.kept,
                 **state,
             },
         )
@@ -159,7 +160,7 @@ class TrainingRounds:
         said = judgement.harm(
             evaluated.metrics,
             self._memory.scores,
-            metric=judge.metric,
+            metric=judged_by(self._run.plan),
             tolerance=judge.reject_below,
         )
         return Abort(CANARY, said) if said else None

@@ -4,14 +4,18 @@ Only data the coordinator already holds; agents' held-out data are private (docs
 "Evaluation"). Imports torch, so it is loaded lazily by `coordinator serve`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from edgeveil.coordinator.records.records import Evaluation
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.scores.classification import scores
+from edgeveil.shared.scores.metric import LOSS
+from edgeveil.shared.tasks.batches import size, stacked
 from edgeveil.shared.tasks.modules import read_vector, write_vector
+from edgeveil.shared.tasks.records import Batch
 from edgeveil.shared.tasks.spec import Options, Task
 from edgeveil.shared.terminal.progress import Step, progress
 from edgeveil.shared.vector.model_vector import Vector
@@ -31,46 +35,46 @@ class Evaluator:
 
     def __init__(self, task: Task, options: Options, path: Path, *, quiet: bool = False) -> None:
         """Raises DataError if `path` cannot be read as the task's data or holds no record."""
-        self._task, self._quiet = task, quiet
+        self._task, self._options, self._quiet = task, options, quiet
         self._tensors = task.tensors(options)
         self._module = task.build(options).eval()
         self._criterion = task.criterion("none")
-        examples = task.load(path, options)
-        if len(examples) == 0 or examples.skipped:
-            why = examples.skipped[0] if examples.skipped else "there is no record"
+        records = task.load(path, options)
+        if len(records) == 0 or records.skipped:
+            why = records.skipped[0] if records.skipped else "there is no record"
             raise DataError(f"{path}: cannot evaluate on this: {why}")
-        self._names = tuple(examples.classes)
-        self._classes = len(self._names)
-        self._inputs = torch.from_numpy(examples.inputs)
-        self._targets = torch.from_numpy(examples.targets)
+        self._records = records
 
     def evaluate(self, vector: Vector) -> dict[str, float]:
-        """accuracy, macro_f1 (both 0..1), mean loss in nats, and the number of examples."""
+        """The task's metrics, the mean loss, and the number of examples."""
         return dict(self.examine(vector).metrics)
 
     def examine(self, vector: Vector) -> Evaluation:
-        """The same metrics, and which class was taken for which; a bar shows how far it got."""
-        with progress("evaluating the model", len(self._targets), quiet=self._quiet) as step:
+        """The same metrics, and what the task keeps for its views; a bar shows how far it got."""
+        with progress("evaluating the model", len(self._records), quiet=self._quiet) as step:
             return self._examine(vector, step)
 
     def _examine(self, vector: Vector, step: Step) -> Evaluation:
         write_vector(self._module, vector, self._tensors)
-        loss = 0.0
-        matrix = torch.zeros(self._classes, self._classes, dtype=torch.int64).numpy()
+        loss, tally = 0.0, np.zeros((), np.int64)
         with torch.inference_mode():
-            for at in range(0, len(self._targets), BATCH):
-                targets = self._targets[at : at + BATCH]
-                outputs = self._module(self._inputs[at : at + BATCH])
+            for inputs, targets in self._batches():
+                outputs = self._module(inputs)
                 loss += float(self._criterion(outputs, targets).double().sum())
-                matrix += self._task.confusion(outputs, targets)
-                step(len(targets))
-        found = scores(matrix)
-        examples = len(self._targets)
+                tally = tally + self._task.tally(outputs, targets, self._options)  # (S,)
+                step(size(targets))
+        examples = len(self._records)
         metrics = {
-            "accuracy": found.accuracy,
-            "macro_f1": found.macro_f1,
-            "loss": loss / examples,
+            **self._task.metrics(tally, self._options),
+            LOSS: loss / examples,
             "examples": float(examples),
         }
-        counts = tuple(tuple(int(cell) for cell in row) for row in matrix)
-        return Evaluation(metrics, self._names, counts)
+        return Evaluation(metrics, self._task.keep(tally, self._options))
+
+    def _batches(self) -> Iterator[tuple[Batch, Batch]]:
+        """Records of unequal size go through the model one at a time, as in training."""
+        rows = np.arange(len(self._records))
+        alike = all(stacked(part) for part in self._records.take(rows[:1]))
+        each = BATCH if alike else 1
+        for at in range(0, len(rows), each):
+            yield self._records.take(rows[at : at + each])

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from edgeveil.coordinator.learning import judgement
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
+from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import Run, RunState
 from edgeveil.coordinator.runs import checkpoint, run_files
@@ -38,6 +39,7 @@ def submit(store: Store, plan: Plan) -> tuple[Run, bool]:
     """Queue a plan. The same plan continues its latest unfinished run; True when it is a new one."""
     task = registry.load(find_task(plan))  # imports torch once; a wrong option is told at once
     task.parse_options(plan.task.options)
+    judged_by(plan)
     _check_budget(plan)
     text = plan.model_dump_json()
     plan_hash = hashlib.sha256(text.encode()).hexdigest()
@@ -93,7 +95,7 @@ def open_run(
         checkpoint.save(folder / "round-0000.safetensors", vector, tensors, metadata)
     else:
         learned = run_files.load(folder, last, tensors)
-        scores = judgement.scored(store.rounds(run.run_id), plan.evaluation.metric)
+        scores = judgement.scored(store.rounds(run.run_id), judged_by(plan))
         run_files.link(folder, last.round, judgement.best(scores))
     evaluate: Evaluate | None = None
     if plan.evaluation.data is not None:

@@ -8,15 +8,14 @@ features are computed once on the device; only the head is trained and travels.
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from edgeveil.shared.tasks import images, registry
 from edgeveil.shared.tasks.features import feature_count, fixed_features
 from edgeveil.shared.tasks.modules import trainable, zero_linear
-from edgeveil.shared.tasks.spec import Examples, RawOptions, Reduction, TaskSpec
+from edgeveil.shared.tasks.records import ArrayRecords, Batch
+from edgeveil.shared.tasks.spec import RawOptions, TaskSpec
 from edgeveil.shared.wire.messages import Tensor
 
 PREPROCESSING = "grey 0..1; fixed-v1: orientation histograms and pooled pixels, unit length, bias"
@@ -26,16 +25,16 @@ class FeatureHeadOptions(images.ImageOptions):
     variant: Literal["fixed"] = "fixed"
 
 
-class FeatureHead:
-    spec: TaskSpec = registry.find("feature-head", "1.0.0")
+class FeatureHead(images.ImageTask):
+    spec: TaskSpec = registry.find("feature-head", "1.1.0")
 
     def parse_options(self, raw: RawOptions) -> FeatureHeadOptions:
         return images.parse(FeatureHeadOptions, raw, self.spec.id)
 
-    def load(self, path: Path, options: FeatureHeadOptions) -> Examples:
+    def load(self, path: Path, options: FeatureHeadOptions) -> ArrayRecords:
         found = images.read(path, options)
         inputs = fixed_features(found.pixels)  # (N, 589) for 28×28
-        return Examples(inputs, found.targets, options.class_names, found.skipped)
+        return ArrayRecords(inputs, found.targets, found.skipped)
 
     def build(self, options: FeatureHeadOptions) -> nn.Module:
         return zero_linear(
@@ -45,11 +44,11 @@ class FeatureHead:
     def tensors(self, options: FeatureHeadOptions) -> tuple[Tensor, ...]:
         return trainable(self.build(options))
 
-    def criterion(self, reduction: Reduction) -> nn.Module:
-        return images.criterion(reduction)
-
-    def confusion(self, outputs: torch.Tensor, targets: torch.Tensor) -> NDArray[np.int64]:
-        return images.count(outputs, targets)
+    def probe(
+        self, count: int, random: torch.Generator, options: FeatureHeadOptions
+    ) -> tuple[Batch, Batch]:
+        shape = (feature_count(options.height, options.width),)
+        return images.probe(count, shape, random, options)
 
     def signature(self, options: FeatureHeadOptions) -> dict[str, object]:
         return images.schema(options, PREPROCESSING)

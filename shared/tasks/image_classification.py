@@ -10,13 +10,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from edgeveil.shared.tasks import images, registry
 from edgeveil.shared.tasks.features import flat_pixels
 from edgeveil.shared.tasks.modules import empty, trainable, zero_linear
-from edgeveil.shared.tasks.spec import Examples, RawOptions, Reduction, TaskSpec
+from edgeveil.shared.tasks.records import ArrayRecords, Batch
+from edgeveil.shared.tasks.spec import RawOptions, TaskSpec
 from edgeveil.shared.wire.messages import Tensor
 
 WIDTHS = (16, 32)
@@ -33,19 +33,19 @@ class ImageClassificationOptions(images.ImageOptions):
     variant: Literal["cnn", "linear"] = "cnn"
 
 
-class ImageClassification:
-    spec: TaskSpec = registry.find("image-classification", "1.0.0")
+class ImageClassification(images.ImageTask):
+    spec: TaskSpec = registry.find("image-classification", "1.1.0")
 
     def parse_options(self, raw: RawOptions) -> ImageClassificationOptions:
         return images.parse(ImageClassificationOptions, raw, self.spec.id)
 
-    def load(self, path: Path, options: ImageClassificationOptions) -> Examples:
+    def load(self, path: Path, options: ImageClassificationOptions) -> ArrayRecords:
         found = images.read(path, options)
         if options.variant == "linear":
             inputs = flat_pixels(found.pixels)  # (N, H·W + 1)
         else:
             inputs = (found.pixels[:, np.newaxis] - np.float32(0.5)) / np.float32(0.5)
-        return Examples(inputs, found.targets, options.class_names, found.skipped)
+        return ArrayRecords(inputs, found.targets, found.skipped)
 
     def build(self, options: ImageClassificationOptions) -> nn.Module:
         return _linear(options) if options.variant == "linear" else _cnn(options)
@@ -53,11 +53,12 @@ class ImageClassification:
     def tensors(self, options: ImageClassificationOptions) -> tuple[Tensor, ...]:
         return trainable(self.build(options))
 
-    def criterion(self, reduction: Reduction) -> nn.Module:
-        return images.criterion(reduction)
-
-    def confusion(self, outputs: torch.Tensor, targets: torch.Tensor) -> NDArray[np.int64]:
-        return images.count(outputs, targets)
+    def probe(
+        self, count: int, random: torch.Generator, options: ImageClassificationOptions
+    ) -> tuple[Batch, Batch]:
+        height, width = options.height, options.width
+        shape = (height * width + 1,) if options.variant == "linear" else (1, height, width)
+        return images.probe(count, shape, random, options)
 
     def signature(self, options: ImageClassificationOptions) -> dict[str, object]:
         return images.schema(options, PREPROCESSING[options.variant])

@@ -1,7 +1,7 @@
 """What the image classification tasks share: options, loss, counts and input schema."""
 
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +11,9 @@ from torch import nn
 
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.data.images import Images, read_images
-from edgeveil.shared.scores.classification import confusion
+from edgeveil.shared.scores.class_scores import kept
+from edgeveil.shared.scores.classification import confusion, scores
+from edgeveil.shared.tasks.records import Batch
 from edgeveil.shared.tasks.spec import Options, RawOptions, Reduction
 
 MAX_LABEL = 40  # characters of one class name
@@ -86,15 +88,39 @@ def read(path: Path, options: ImageOptions) -> Images:
     return read_images(path, options.class_names, options.height, options.width)
 
 
-def criterion(reduction: Reduction) -> nn.Module:
-    """Cross-entropy; with "none" each value depends on its own record only."""
-    return nn.CrossEntropyLoss(reduction=reduction)
+class ImageTask:
+    """What all of them share, whatever the model."""
+
+    def criterion(self, reduction: Reduction) -> nn.Module:
+        """Cross-entropy; with "none" each value depends on its own record only."""
+        return nn.CrossEntropyLoss(reduction=reduction)
+
+    def tally(
+        self, outputs: torch.Tensor, targets: torch.Tensor, options: ImageOptions
+    ) -> NDArray[np.int64]:
+        """Confusion counts (K²,) of logits (N, K), row by row; a row of NaN counts as class 0."""
+        predicted = torch.nan_to_num(outputs, nan=-torch.inf).argmax(dim=1)
+        found = confusion(predicted.cpu().numpy(), targets.cpu().numpy(), options.classes)
+        return found.reshape(-1)
+
+    def metrics(self, tally: NDArray[np.int64], options: ImageOptions) -> dict[str, float]:
+        found = scores(_matrix(tally, options))
+        return {"accuracy": found.accuracy, "macro_f1": found.macro_f1}
+
+    def keep(self, tally: NDArray[np.int64], options: ImageOptions) -> dict[str, Any]:
+        return kept(_matrix(tally, options), options.class_names)
 
 
-def count(outputs: torch.Tensor, targets: torch.Tensor) -> NDArray[np.int64]:
-    """Confusion counts of a batch of logits (N, K); a row of NaN counts as class 0."""
-    predicted = torch.nan_to_num(outputs, nan=-torch.inf).argmax(dim=1)
-    return confusion(predicted.cpu().numpy(), targets.cpu().numpy(), outputs.shape[1])
+def _matrix(tally: NDArray[np.int64], options: ImageOptions) -> NDArray[np.int64]:
+    return tally.reshape(options.classes, options.classes)
+
+
+def probe(
+    count: int, shape: tuple[int, ...], random: torch.Generator, options: ImageOptions
+) -> tuple[Batch, Batch]:
+    """Made-up inputs (count, *shape) and classes."""
+    inputs = torch.randn((count, *shape), generator=random)
+    return inputs, torch.randint(options.classes, (count,), generator=random)
 
 
 def schema(options: ImageOptions, preprocessing: str) -> dict[str, object]:

@@ -3,6 +3,8 @@
 import importlib
 
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode, StateDamaged
+from edgeveil.shared.scores.class_scores import CLASSES
+from edgeveil.shared.scores.metric import Scoring
 from edgeveil.shared.tasks.spec import Task, TaskSpec
 from edgeveil.shared.wire.standing import InstalledTask
 
@@ -13,20 +15,23 @@ _IMAGES = (
     "scores/classification.py",
     "tasks/images.py",
     "tasks/modules.py",
+    "tasks/records.py",
 )
 
 _CATALOGUE = (
     TaskSpec(
         id="feature-head",
-        version="1.0.0",
+        version="1.1.0",
         module="edgeveil.shared.tasks.feature_head",
         files=(*_IMAGES, "tasks/feature_head.py", "tasks/features.py"),
+        scoring=CLASSES,
     ),
     TaskSpec(
         id="image-classification",
-        version="1.0.0",
+        version="1.1.0",
         module="edgeveil.shared.tasks.image_classification",
         files=(*_IMAGES, "tasks/features.py", "tasks/image_classification.py"),
+        scoring=CLASSES,
     ),
 )
 
@@ -46,6 +51,17 @@ def find(task_id: str, version: str) -> TaskSpec:
         RefusalCode.TASK_UNKNOWN,
         f"task {task_id!r} {version!r} is not installed here; this installation has {known}",
     )
+
+
+def newest(task_id: str) -> TaskSpec | None:
+    """What is installed under this id; None for nothing."""
+    return next((spec for spec in reversed(_CATALOGUE) if spec.id == task_id), None)
+
+
+def scoring(task_id: str) -> Scoring:
+    """What the figures of a task mean, also those that an older version of it has left."""
+    spec = newest(task_id)
+    return Scoring() if spec is None else spec.scoring
 
 
 def load(spec: TaskSpec) -> Task:

@@ -8,7 +8,7 @@ imports torch at run time: a proposal is judged before anything heavy is loaded.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from edgeveil.shared.scores.metric import Scoring
 from edgeveil.shared.secagg.agreement import context
+from edgeveil.shared.tasks.records import Batch, Records
 from edgeveil.shared.wire.messages import Tensor
 
 if TYPE_CHECKING:
@@ -32,13 +34,15 @@ RawOptions = Mapping[str, str | int | bool]
 @dataclass(frozen=True, slots=True)
 class TaskSpec:
     """One catalogue entry. `files` are all files that decide what the task computes, as paths
-    relative to the package `shared` with `/`; a change in any of them makes another task.
+    relative to the package `shared` with `/`; a change in any of them makes another task. `scoring` says
+    what its figures mean.
     """
 
     id: str
     version: str
     module: str
     files: tuple[str, ...]
+    scoring: Scoring = field(default_factory=Scoring)
 
     def code_hash(self) -> bytes:
         """SHA-256 over the declared files, read once per process (protocol.md, "Encodings")."""
@@ -66,46 +70,15 @@ class Options(BaseModel):
         return 0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Examples:
-    """Records ready for the model. `skipped` names unreadable records, one sentence each; it stays
-    on the device.
-    """
-
-    inputs: NDArray[np.float32]  # (N, …)
-    targets: NDArray[np.int64]  # (N,), indices into classes
-    classes: tuple[str, ...]
-    skipped: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-
-class Task(Protocol):
-    """Every module of the catalogue exposes one as `TASK`.
-
-    `options` is always what this task's own parse_options returned.
-    """
+class Trainable(Protocol):
+    """What private training asks of a task. `options` is always what its own parse_options returned."""
 
     @property
     def spec(self) -> TaskSpec: ...
 
-    def parse_options(self, raw: RawOptions) -> Options:
-        """Raise ConfigError naming every wrong or unknown option."""
-
-    def load(self, path: Path, options: Any) -> Examples:
-        """Read the owner's folder or file and preprocess it with public constants only.
-
-        What a single record holds decides about that record alone, never about an error: the
-        coordinator chooses the options, and would learn from a refusal.
-
-        Raises:
-            DataError: absent, ambiguous, or of another shape.
-        """
-
     def build(self, options: Any) -> torch.nn.Module:
         """A module with deterministic initial weights; its parameters that require a gradient are
-        what travels.
+        what travels. It takes inputs as Records.take() gives them.
         """
 
     def tensors(self, options: Any) -> tuple[Tensor, ...]:
@@ -116,8 +89,40 @@ class Task(Protocol):
         of that record alone.
         """
 
-    def confusion(self, outputs: torch.Tensor, targets: torch.Tensor) -> NDArray[np.int64]:
-        """Counts (K, K): rows are the true classes, columns the predicted ones. They add up."""
+    def probe(self, count: int, random: torch.Generator, options: Any) -> tuple[Batch, Batch]:
+        """So many made-up records, in the form in which take() gives real ones.
+
+        On them a model is judged, so that no choice depends on anybody's data.
+        """
+
+
+class Task(Trainable, Protocol):
+    """Every module of the catalogue exposes one as `TASK`.
+
+    Nothing outside it knows what a target, a tally or a figure means: all else reads `spec.scoring`.
+    """
+
+    def parse_options(self, raw: RawOptions) -> Options:
+        """Raise ConfigError naming every wrong or unknown option."""
+
+    def load(self, path: Path, options: Any) -> Records:
+        """Read the owner's folder or file and preprocess it with public constants only.
+
+        What a single record holds decides about that record alone, never about an error: the
+        coordinator chooses the options, and would learn from a refusal.
+
+        Raises:
+            DataError: absent, ambiguous, or of another shape.
+        """
+
+    def tally(self, outputs: Any, targets: Batch, options: Any) -> NDArray[np.int64]:
+        """Counts (S,) of a batch; their sum over batches, agents and rounds is all metrics() needs."""
+
+    def metrics(self, tally: NDArray[np.int64], options: Any) -> dict[str, float]:
+        """Every metric of `spec.scoring`, by name, but for the mean loss."""
+
+    def keep(self, tally: NDArray[np.int64], options: Any) -> dict[str, Any]:
+        """What a round's record holds for `spec.scoring.views`: JSON values under keys of the task's own."""
 
     def signature(self, options: Any) -> dict[str, object]:
-        """Input schema, classes and public preprocessing, for whoever runs the model."""
+        """Input schema, output and public preprocessing, for whoever runs the model."""

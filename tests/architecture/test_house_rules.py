@@ -81,6 +81,16 @@ def test_there_are_no_markers_of_unfinished_work():
             assert word not in path.read_text(), f"{path} has {word}"
 
 
+def test_only_a_tasks_own_modules_know_what_it_measures():
+    """Else a new task would need changes in reports, charts, exports and judgement (docs/design.md, "Tasks")."""
+    words = ("accuracy", "macro_f1", "confusion", "ClassScor", ".classes", "class_names")
+    own = {ROOT / "shared" / room for room in ("tasks", "scores", "data")}
+    for path in SOURCES:
+        if not own & set(path.parents):
+            found = [word for word in words if word in path.read_text()]
+            assert not found, f"{path} knows {found}"
+
+
 def test_the_packages_never_assert():
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):

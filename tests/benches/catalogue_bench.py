@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 from PIL import Image
 
-from edgeveil.shared.tasks.registry import find, load
+from edgeveil.shared.tasks.registry import load, newest
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
@@ -21,7 +21,7 @@ VARIANTS = [
 
 
 def task_and_options(task_id: str, variant: str, **options: int | str):
-    task = load(find(task_id, "1.0.0"))
+    task = load(newest(task_id))
     return task, task.parse_options({"variant": variant, **options})
 
 

@@ -10,7 +10,8 @@ from edgeveil.agent.training.engines.gradients import ENGINES
 from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.validate import Probe
 from edgeveil.shared.tasks.modules import trainable
-from edgeveil.shared.tasks.spec import Examples, TaskSpec
+from edgeveil.shared.tasks.records import ArrayRecords
+from edgeveil.shared.tasks.spec import TaskSpec
 from edgeveil.shared.wire.messages import Tensor
 from edgeveil.shared.wire.plan import TrainingPlan
 
@@ -47,7 +48,15 @@ MODELS = {"linear": seeded(linear), "convolutional": seeded(convolutional)}
 
 
 def probe(build, criterion=None, shape=SHAPE):
-    return Probe(seeded(build), criterion or nn.CrossEntropyLoss(reduction="none"), shape, CLASSES)
+    return Probe(seeded(build), criterion or nn.CrossEntropyLoss(reduction="none"), drawing(shape))
+
+
+def drawing(shape, classes=CLASSES):
+    def draw(count, random):
+        inputs = torch.randn((count, *shape), generator=random)
+        return inputs, torch.randint(classes, (count,), generator=random)
+
+    return draw
 
 
 def records(count, salt=0):
@@ -107,10 +116,13 @@ class CanaryTask:
     def tensors(self, options) -> tuple[Tensor, ...]:
         return trainable(self.build(options))
 
+    def probe(self, count, random, options):
+        return drawing((options.count,), 1)(count, random)
+
 
 def canary_examples(included):
     inputs = np.eye(len(included), dtype=np.float32)[included]
-    return Examples(inputs, np.zeros(len(inputs), dtype=np.int64), ("only",))
+    return ArrayRecords(inputs, np.zeros(len(inputs), dtype=np.int64))
 
 
 def plan(**changes):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import random
 import re
 import subprocess
@@ -61,7 +62,9 @@ def run(home, *arguments, check=True, columns=80, terminal=False, program=main):
     """The command within this process: its exit code and what it wrote to which stream."""
     out, err = io.StringIO(), io.StringIO()
     words = [*map(str, arguments), "--home", str(home)]
+    mask = os.umask(0o022)  # the command sets its own, which must not reach the next test
     with ExitStack() as around:
+        around.callback(os.umask, mask)
         around.enter_context(redirect_stdout(out))
         around.enter_context(redirect_stderr(err))
         for console in (terminal_console.stdout, terminal_console.stderr):

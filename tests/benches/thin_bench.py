@@ -8,10 +8,11 @@ import numpy as np
 from edgeveil.agent.home.policy import Policy, SecaggPolicy
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.shared.tasks import registry
-from edgeveil.shared.tasks.spec import Examples, Options
+from edgeveil.shared.tasks.records import ArrayRecords
+from edgeveil.shared.tasks.spec import Options
 from edgeveil.shared.wire.messages import Tensor
 
-SPEC = registry.find("feature-head", "1.0.0")
+SPEC = registry.newest("feature-head")
 POLICY = Policy(secagg=SecaggPolicy(n_min=3, c_min=0))
 
 
@@ -56,7 +57,7 @@ class ThinShelf:
         return 100
 
     def load(self, _task, _options):
-        return Examples(np.zeros((100, 1), np.float32), np.zeros(100, np.int64), ("0", "1"))
+        return ArrayRecords(np.zeros((100, 1), np.float32), np.zeros(100, np.int64))
 
 
 def thin_plan(agents, *, rounds=2, **changes):

@@ -130,7 +130,7 @@ def coordinators_texts(federation, run_id, live):
         charts = run_sections(facts, Words(language))
         texts[f"live page {language}"] = live_page(view, charts, language).encode()
     texts["report.json"] = json.dumps(build(run, records, home)).encode()
-    texts["csv"] = "".join(rounds_csv(records)).encode()
+    texts["csv"] = "".join(rounds_csv(records, ["accuracy", "macro_f1", "loss"])).encode()
     with stdout.capture() as captured:
         for made in round_tables(store.rounds(run_id, number=2), []):
             stdout.print(made)

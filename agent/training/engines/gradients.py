@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from edgeveil.agent.training.engines.layerwise import Recorder
 from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.engines.optimizer import MARGIN, SecureGhostOptimizer, SecureOptimizer
+from edgeveil.shared.tasks.batches import one, size
+from edgeveil.shared.tasks.records import Batch
 
 GradientMode = Literal["hooks", "ghost", "single"]
 
@@ -28,7 +30,7 @@ class Engine(ABC):
     """Attached to one fresh module for one round; close() (or `with`) detaches it.
 
     `criterion` gives one loss per record. accumulate() any number of chunks, then finish() once per
-    logical step.
+    logical step. Only `single` takes records of unequal size.
     """
 
     grad_sample_mode: str
@@ -47,7 +49,7 @@ class Engine(ABC):
         self._optimizer = self._optimizer_class()(optimizer, mechanism)
         return self
 
-    def accumulate(self, inputs: Tensor, targets: Tensor) -> None:
+    def accumulate(self, inputs: Batch, targets: Batch) -> None:
         """Add the clipped gradients of these records (at least one) to the step's sum."""
         self._fill(inputs, targets)
         self._skip_step()
@@ -81,7 +83,7 @@ class Engine(ABC):
         self._optimizer.zero_grad()
 
     @abstractmethod
-    def _fill(self, inputs: Tensor, targets: Tensor) -> None:
+    def _fill(self, inputs: Batch, targets: Batch) -> None:
         """Leave this chunk's gradients where the optimiser looks for them."""
 
     def _fill_empty(self) -> None:
@@ -94,7 +96,7 @@ class Hooks(Engine):
 
     grad_sample_mode = "hooks"
 
-    def _fill(self, inputs: Tensor, targets: Tensor) -> None:
+    def _fill(self, inputs: Batch, targets: Batch) -> None:
         torch.autograd.backward(self._criterion(self._module(inputs), targets).sum())
         finite = torch.stack(
             [torch.isfinite(p.grad_sample).flatten(1).all(dim=1) for p in self._params]
@@ -122,7 +124,7 @@ class Ghost(Engine):
     def _optimizer_class(self) -> type[Any]:
         return SecureGhostOptimizer
 
-    def _fill(self, inputs: Tensor, targets: Tensor) -> None:
+    def _fill(self, inputs: Batch, targets: Batch) -> None:
         losses: Tensor = self._criterion(self._module(inputs), targets)
         found = self._recorder.gradients(losses)
         with torch.no_grad():
@@ -141,9 +143,9 @@ class Single(Engine):
 
     grad_sample_mode = "no_op"
 
-    def _fill(self, inputs: Tensor, targets: Tensor) -> None:
-        for at in range(len(inputs)):
-            loss = self._criterion(self._module(inputs[at : at + 1]), targets[at : at + 1]).sum()
+    def _fill(self, inputs: Batch, targets: Batch) -> None:
+        for at in range(size(inputs)):
+            loss = self._criterion(self._module(one(inputs, at)), one(targets, at)).sum()
             gradients = torch.autograd.grad(loss, self._params, allow_unused=True)
             found = [
                 torch.zeros_like(p) if g is None else g
@@ -154,7 +156,7 @@ class Single(Engine):
                 p.grad_sample = torch.where(finite, g, 0.0).unsqueeze(0)
             self._skip_step()
 
-    def accumulate(self, inputs: Tensor, targets: Tensor) -> None:
+    def accumulate(self, inputs: Batch, targets: Batch) -> None:
         self._fill(inputs, targets)
 
 

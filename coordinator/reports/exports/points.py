@@ -9,12 +9,10 @@ from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.reports.facts import RunFacts
 
-QUALITY = ("accuracy", "macro_f1", "loss")
-
 
 @dataclass(frozen=True)
 class Point:
-    """One committed round. `values` by name, such as quality/accuracy; `at` in Unix seconds."""
+    """One committed round. `values` by name, such as round/seconds; `at` in Unix seconds."""
 
     round: int
     at: float
@@ -31,13 +29,15 @@ def points(found: RunFacts) -> Iterator[Point]:
             aborted += 1
             continue
         most = found.epsilon_after(max(charges.values(), default=0))
-        yield Point(record.round, record.finished, dict(_values(record, aborted, most)))
+        yield Point(record.round, record.finished, dict(_values(found, record, aborted, most)))
 
 
-def _values(record: RoundRecord, aborted: int, most: float) -> Iterable[tuple[str, float]]:
-    for name in QUALITY:
-        if name in record.metrics:
-            yield f"quality/{name}", record.metrics[name]
+def _values(
+    found: RunFacts, record: RoundRecord, aborted: int, most: float
+) -> Iterable[tuple[str, float]]:
+    for metric in found.scoring.metrics:
+        if metric.name in record.metrics:
+            yield f"quality/{metric.name}", record.metrics[metric.name]
     yield "round/agents_asked", len(record.selected)
     yield "round/agents_in_the_sum", len(record.survived)
     yield "round/seconds", record.seconds

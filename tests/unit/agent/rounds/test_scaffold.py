@@ -16,7 +16,8 @@ from edgeveil.agent.training.training import train
 from edgeveil.coordinator.plan.derived import training_plan
 from edgeveil.coordinator.runs.learner import Learned, Learner
 from edgeveil.shared.tasks.modules import trainable
-from edgeveil.shared.tasks.spec import Examples, TaskSpec
+from edgeveil.shared.tasks.records import ArrayRecords
+from edgeveil.shared.tasks.spec import TaskSpec
 from edgeveil.shared.vector.model_vector import model_hash
 from edgeveil.shared.wire.plan import TrainingPlan
 
@@ -62,6 +63,9 @@ class BowlTask:
     def tensors(self, _options):
         return trainable(Bowl())
 
+    def probe(self, count, random, _options):
+        return bench.drawing((2 * SIZE,), 1)(count, random)
+
 
 TASK, OPTIONS = BowlTask(), NoOptions()
 TENSORS = TASK.tensors(OPTIONS)
@@ -92,7 +96,7 @@ class Federation:
         if self.training.control_variates:
             bend = variates.bend(RUN, self.learned.variate)
         record = np.concatenate([CURVES[agent], CENTRES[agent]]).astype(np.float32)[None]
-        examples = Examples(record, np.zeros(1, np.int64), ("only",))
+        examples = ArrayRecords(record, np.zeros(1, np.int64))
         found = train(
             TASK, OPTIONS, examples, self.learned.model, TENSORS, self.training, 1,
             modes=("single",), bend=bend,
@@ -205,7 +209,7 @@ def test_every_step_is_bent_by_an_equal_share(quiet):
 
     task = BowlTask()
     task.build = lambda _options: Watched()
-    flat = Examples(np.zeros((1, 2 * SIZE), np.float32), np.zeros(1, np.int64), ("only",))
+    flat = ArrayRecords(np.zeros((1, 2 * SIZE), np.float32), np.zeros(1, np.int64))
     plan = bench.plan(steps=4, control_variates=True)
     bend = np.array([4.0, -8.0, 0.0], np.float32)
     train(task, OPTIONS, flat, np.zeros(SIZE, np.float32), TENSORS, plan, 1, modes=("single",))

@@ -9,23 +9,24 @@ import math
 import dp_bench as bench
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 from typer.testing import CliRunner
 
 from edgeveil.agent.cli.app import app
 from edgeveil.agent.training import audit as audits
 from edgeveil.agent.training.audit import audit
-from edgeveil.agent.training.canaries import AuditedTask, traces, with_canaries
+from edgeveil.agent.training.canaries import AuditedTask, CanaryRecords, traces
 from edgeveil.agent.training.engines import gradients
 from edgeveil.agent.training.engines import optimizer as secure
 from edgeveil.agent.training.noise import gaussian
 from edgeveil.agent.training.training import train
 from edgeveil.shared.privacy.audit import judge, lower_bound, p_value
 from edgeveil.shared.tasks import registry
-from edgeveil.shared.tasks.spec import Examples
+from edgeveil.shared.tasks.records import ArrayRecords
 
 CANARIES, STEPS, DELTA = 5000, 4, 1e-5
-TASK = registry.load(registry.find("image-classification", "1.0.0"))
+TASK = registry.load(registry.newest("image-classification"))
 OPTIONS = TASK.parse_options({"variant": "linear", "height": 8, "width": 8})
 
 
@@ -33,7 +34,12 @@ OPTIONS = TASK.parse_options({"variant": "linear", "height": 8, "width": 8})
 def records():
     random = np.random.default_rng(1)
     inputs = random.normal(size=(50, 65)).astype(np.float32)
-    return Examples(inputs, random.integers(0, 10, 50), OPTIONS.class_names)
+    return ArrayRecords(inputs, random.integers(0, 10, 50))
+
+
+def canaries(records, included):
+    made_up = TASK.probe(1, torch.Generator().manual_seed(4), OPTIONS)
+    return CanaryRecords(records, made_up, included, most=audits.MOST_RECORDS)
 
 
 def run(records, canaries=CANARIES):
@@ -96,22 +102,22 @@ def bench_fields(evidence):
 @pytest.mark.parametrize("variant", ["fixed", "cnn"])
 def test_the_tasks_of_the_catalogue_can_be_audited(variant):
     name = "feature-head" if variant == "fixed" else "image-classification"
-    task = registry.load(registry.find(name, "1.0.0"))
+    task = registry.load(registry.newest(name))
     options = task.parse_options({"variant": variant, "height": 8, "width": 8})
     shape = (1, 8, 8) if variant == "cnn" else (task.tensors(options)[0].shape[1],)
     inputs = np.random.default_rng(2).normal(size=(20, *shape)).astype(np.float32)
-    real = Examples(inputs, np.zeros(20, np.int64), options.class_names)
+    real = ArrayRecords(inputs, np.zeros(20, np.int64))
     assert audit(task, options, real, canaries=500, steps=2, delta=DELTA).passed
 
 
 def test_a_canary_moves_its_own_weight_by_the_clip_norm_and_a_record_none(monkeypatch, records):
     monkeypatch.setattr(secure, "gaussian", lambda count, _std: np.zeros(count))
     included = np.array([True, False, True, False])
-    audited = AuditedTask(TASK, (65,), 4)
+    audited = AuditedTask(TASK, 4)
     tensors = audited.tensors(OPTIONS)
     start = np.zeros(sum(math.prod(t.shape) for t in tensors), np.float32)
     plan = bench.plan(steps=1, clip_norm=0.5, learning_rate=1.0)
-    result = train(audited, OPTIONS, with_canaries(records, included), start, tensors, plan, 100)
+    result = train(audited, OPTIONS, canaries(records, included), start, tensors, plan, 100)
     moved = traces(result.update, tensors)
     assert moved == pytest.approx([0.005 * secure.MARGIN, 0, 0.005 * secure.MARGIN, 0], abs=1e-9)
     plain = train(TASK, OPTIONS, records, start[:650], TASK.tensors(OPTIONS), plan, 100)
@@ -119,10 +125,18 @@ def test_a_canary_moves_its_own_weight_by_the_clip_norm_and_a_record_none(monkey
     assert np.allclose(rest, plain.update, atol=1e-7), "real records learn as without canaries"
 
 
-def test_the_owners_records_are_not_changed(records):
+def test_the_owners_records_come_first_and_are_not_changed(records):
     before = records.inputs.copy()
-    with_canaries(records, np.ones(5, dtype=bool))
+    found = canaries(records, np.array([True, False, True]))
+    (inputs, marks), targets = found.take(np.arange(len(found)))
     assert np.array_equal(records.inputs, before)
+    assert np.array_equal(inputs[:50], before)
+    assert np.array_equal(targets[:50], records.targets)
+    assert (len(inputs), not marks[:50].any(), marks[50:].tolist()) == (
+        52,
+        True,
+        [[1, 0, 0], [0, 0, 1]],
+    )
 
 
 @pytest.mark.parametrize("right", [0, 1, 50, 99, 100])

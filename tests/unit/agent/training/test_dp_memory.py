@@ -10,7 +10,7 @@ from edgeveil.agent.training import memory, training
 from edgeveil.agent.training.engine_choice import choose
 from edgeveil.agent.training.memory import LEAST, MOST, PART, UNKNOWN, chunk_memory
 from edgeveil.shared.tasks import registry
-from edgeveil.shared.tasks.spec import Examples
+from edgeveil.shared.tasks.records import ArrayRecords
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def test_less_memory_means_smaller_chunks(system):
 
 
 def test_the_reason_reaches_the_owners_log(caplog):
-    task = registry.load(registry.find("feature-head", "1.0.0"))
+    task = registry.load(registry.newest("feature-head"))
     options = task.parse_options({})
-    examples = Examples(np.zeros((2, 589), np.float32), np.zeros(2, np.int64), options.class_names)
+    examples = ArrayRecords(np.zeros((2, 589), np.float32), np.zeros(2, np.int64))
     training._choices.clear()
     with caplog.at_level(logging.INFO, logger="edgeveil.agent"):
         choice = training.check_trainable(task, options, examples)

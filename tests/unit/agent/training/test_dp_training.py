@@ -13,7 +13,7 @@ from edgeveil.agent.training.training import check_trainable, train
 from edgeveil.shared.base.errors import DataError, PolicyRefusal, ProtocolError, RefusalCode
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.modules import read_vector
-from edgeveil.shared.tasks.spec import Examples
+from edgeveil.shared.tasks.records import ArrayRecords
 
 CANARIES = bench.CanaryTask()
 
@@ -35,14 +35,14 @@ def canary_update(included, n_ref=1000, **changes):
 
 @pytest.fixture(scope="module")
 def digits():
-    task = registry.load(registry.find("feature-head", "1.0.0"))
+    task = registry.load(registry.newest("feature-head"))
     options = task.parse_options({})
     random = np.random.default_rng(1)
     targets = random.integers(0, 10, 300)
     centres = random.normal(size=(10, 589))
     inputs = centres[targets] + random.normal(size=(300, 589))
     inputs /= np.linalg.norm(inputs, axis=1, keepdims=True)
-    examples = Examples(inputs.astype(np.float32), targets, options.class_names)
+    examples = ArrayRecords(inputs.astype(np.float32), targets)
     tensors = task.tensors(options)
     return task, options, examples, read_vector(task.build(options), tensors), tensors
 
@@ -121,7 +121,7 @@ def test_one_poisoned_record_leaves_the_update_finite(digits, mode):
     inputs = examples.inputs.copy()
     inputs[7] = np.nan
     inputs[8, 0] = np.inf
-    poisoned = Examples(inputs, examples.targets, examples.classes)
+    poisoned = ArrayRecords(inputs, examples.targets)
     plan = bench.plan(steps=3, sample_rate=1.0)
     result = train(task, options, poisoned, start, tensors, plan, 300, modes=(mode,))
     assert np.isfinite(result.update).all()
@@ -129,7 +129,7 @@ def test_one_poisoned_record_leaves_the_update_finite(digits, mode):
 
 def test_a_dataset_of_no_records_trains_on_noise_alone(digits):
     task, options, examples, start, tensors = digits
-    nothing = Examples(examples.inputs[:0], examples.targets[:0], examples.classes)
+    nothing = ArrayRecords(examples.inputs[:0], examples.targets[:0])
     result = train(task, options, nothing, start, tensors, bench.plan(), 300)
     assert np.isfinite(result.update).all()
     assert result.update.std() > 0
@@ -167,7 +167,7 @@ def test_a_plan_that_overflows_is_refused(digits):
 
 def test_records_of_another_shape_are_a_data_error(digits):
     task, options, examples, start, tensors = digits
-    short = Examples(examples.inputs[:, :100], examples.targets, examples.classes)
+    short = ArrayRecords(examples.inputs[:, :100], examples.targets)
     with pytest.raises(DataError, match="do not fit"):
         train(task, options, short, start, tensors, bench.plan(), 300)
 
@@ -186,12 +186,12 @@ def test_generators_are_tested_before_the_first_step(digits, monkeypatch):
 
 @pytest.mark.parametrize("variant", ["cnn", "linear"])
 def test_the_image_models_pass_validation_and_train(variant):
-    task = registry.load(registry.find("image-classification", "1.0.0"))
+    task = registry.load(registry.newest("image-classification"))
     options = task.parse_options({"variant": variant})
     shape = (1, 28, 28) if variant == "cnn" else (785,)
     random = np.random.default_rng(2)
     inputs = random.normal(size=(20, *shape)).astype(np.float32)
-    examples = Examples(inputs, random.integers(0, 10, 20), options.class_names)
+    examples = ArrayRecords(inputs, random.integers(0, 10, 20))
     tensors = task.tensors(options)
     start = read_vector(task.build(options), tensors)
     result = train(task, options, examples, start, tensors, bench.plan(steps=1), 20)

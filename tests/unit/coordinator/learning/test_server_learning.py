@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from edgeveil.coordinator.learning.judgement import Scored, best, converged, harmful, score, scored
+from edgeveil.coordinator.learning.judgement import Scored, best, converged, harmful, scored
 from edgeveil.coordinator.learning.robust import robust_mean
 from edgeveil.coordinator.learning.schedules import averaged, factor
 from edgeveil.coordinator.learning.strategies import STRATEGIES
@@ -15,8 +15,10 @@ from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.runs import run_files
 from edgeveil.coordinator.runs.learner import Learned, Learner
 from edgeveil.shared.base.errors import StateDamaged
+from edgeveil.shared.scores.class_scores import CLASSES
 from edgeveil.shared.wire.messages import Tensor
 
+ACCURACY, _, LOSS = CLASSES.metrics
 SIZE = 12
 TENSORS = (Tensor("a", (3, 2)), Tensor("b", (6,)))
 
@@ -71,7 +73,7 @@ def test_the_best_round_is_the_earliest_of_the_best_and_loss_counts_downwards():
     rounds = [Scored(1, 0.5), Scored(2, 0.9), Scored(3, 0.9), Scored(4, 0.7)]
     assert best(rounds) == Scored(2, 0.9)
     assert best([]) is None
-    assert score("loss", 0.3) > score("loss", 0.4)
+    assert LOSS.score(0.3) > LOSS.score(0.4)
 
 
 def test_a_run_has_converged_after_so_many_evaluations_without_gain():
@@ -99,7 +101,7 @@ def test_aborted_and_unevaluated_rounds_have_no_score():
         RoundRecord("r", 1, 2, Outcome.COMMITTED, metrics={"accuracy": 0.5}),
         RoundRecord("r", 2, 1, Outcome.COMMITTED),
     ]
-    assert scored(records, "accuracy") == [Scored(1, 0.5)]
+    assert scored(records, ACCURACY) == [Scored(1, 0.5)]
 
 
 def test_a_median_over_shards_ignores_what_one_shard_of_three_says():

@@ -77,7 +77,12 @@ def test_what_newer_schemas_sum_up_is_made_from_what_was_stored(home):
 def test_the_run_goes_on_where_it_stood(home):
     with Store.open(home) as store:
         (run,) = store.runs()
-        assert _same(run, plan_of(3, 3), "another hash, since plans have more keys now")
+        plan = plan_of(3, 3)
+        task = plan.task.model_copy(update={"version": "1.0.0"})  # the one installed then
+        assert _same(
+            run, plan.model_copy(update={"task": task}), "another hash, as plans have more keys"
+        )
+        assert not _same(run, plan, "a newer version of the task is another run")
         assert not _same(run, plan_of(3, 4), "another hash")
         attempt = store.open_attempt(RUN, 3)
         last = store.last_committed(RUN)

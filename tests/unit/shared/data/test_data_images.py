@@ -105,7 +105,7 @@ def test_tasks_name_their_own_classes_and_sizes(tmp_path):
         "image-classification", "cnn", classes=2, labels="no,yes", height=16, width=32
     )
     found = task.load(tmp_path, options)
-    assert found.classes == ("no", "yes")
+    assert options.class_names == ("no", "yes")
     assert found.inputs.shape == (2, 1, 16, 32)
     assert found.inputs[:, 0, 0, 0].tolist() == [-1, 1]
     assert found.targets.tolist() == [0, 1]

@@ -1,5 +1,6 @@
 import ast
 import dataclasses
+import json
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from catalogue_bench import VARIANTS, grey_digits, task_and_options, write_npz
 from torch import nn
 
 from edgeveil.shared.base.errors import ConfigError, ProtocolError, RefusalCode, StateDamaged
-from edgeveil.shared.tasks import registry, spec
+from edgeveil.shared.scores.metric import LOSS
+from edgeveil.shared.scores.views import Matrix, Table
+from edgeveil.shared.tasks import batches, registry, spec
 from edgeveil.shared.tasks.modules import read_vector, trainable, write_vector
 from edgeveil.shared.vector import model_vector as parameters
 
@@ -105,22 +108,54 @@ def test_criterion_tells_its_reduction_and_gives_one_value_per_record(
 
 
 @EACH
-def test_confusion_counts_of_batches_add_up_to_the_pooled_ones(task_id, variant, size, tmp_path):
+def test_tallies_of_batches_add_up_to_the_pooled_ones(task_id, variant, size, tmp_path):
     task, options = task_and_options(task_id, variant)
     inputs, targets = _examples(task, options, tmp_path)
     outputs = _trained_a_little(task, options, size)(inputs).detach()
-    pooled = task.confusion(outputs, targets)
-    pieces = [task.confusion(outputs[i::3], targets[i::3]) for i in range(3)]
+    pooled = task.tally(outputs, targets, options)
+    pieces = [task.tally(outputs[i::3], targets[i::3], options) for i in range(3)]
     assert pooled.dtype == np.int64
     assert pooled.tobytes() == sum(pieces).tobytes()
     assert pooled.sum() == len(targets)
-    assert pooled.sum(axis=1).tolist() == torch.bincount(targets, minlength=10).tolist()
+    assert (
+        pooled.reshape(10, 10).sum(axis=1).tolist()
+        == torch.bincount(targets, minlength=10).tolist()
+    )
+
+
+@EACH
+def test_made_up_records_have_the_form_of_real_ones_and_of_none(task_id, variant, size, tmp_path):
+    task, options = task_and_options(task_id, variant)
+    pixels, labels = grey_digits(20)
+    for count in (20, 0):
+        path = write_npz(tmp_path / f"{count}.npz", X=pixels[:count], y=labels[:count])
+        records = task.load(path, options)
+        drawn = task.probe(3, torch.Generator().manual_seed(1), options)
+        assert batches.size(drawn) == 3
+        for rows in (np.arange(count), np.arange(0)):
+            assert batches.form(records.take(rows)) == batches.form(drawn)
+
+
+@EACH
+def test_a_task_declares_what_it_measures_and_shows_what_it_keeps(task_id, variant, size, tmp_path):
+    task, options = task_and_options(task_id, variant)
+    inputs, targets = _examples(task, options, tmp_path)
+    tally = task.tally(_trained_a_little(task, options, size)(inputs).detach(), targets, options)
+    scoring = task.spec.scoring
+    names = [metric.name for metric in scoring.metrics]
+    assert len(set(names)) == len(names)
+    assert set(task.metrics(tally, options)) == set(names) - {LOSS}
+    assert LOSS in names
+    kept = json.loads(json.dumps(task.keep(tally, options)))
+    assert [type(view) for view in scoring.views(kept)] == [Table, Matrix]
+    assert scoring.views(kept)[1].counts == tally.reshape(10, 10).tolist()
+    assert scoring.views({}) == ()
 
 
 def test_output_that_is_not_a_number_is_counted_and_not_hidden():
-    task, _ = task_and_options("feature-head", "fixed")
+    task, options = task_and_options("feature-head", "fixed")
     outputs = torch.full((3, 10), torch.nan)
-    assert task.confusion(outputs, torch.tensor([1, 2, 3])).sum() == 3
+    assert task.tally(outputs, torch.tensor([1, 2, 3]), options).sum() == 3
 
 
 @EACH
@@ -163,14 +198,14 @@ def test_names_every_wrong_option_at_once():
 
 
 def test_refuses_a_task_that_is_not_installed():
-    for task_id, version in [("feature-head", "1.0.1"), ("detection", "1.0.0"), ("", "")]:
-        with pytest.raises(ProtocolError, match=r"feature-head 1\.0\.0") as caught:
+    for task_id, version in [("feature-head", "1.0.0"), ("detection", "1.0.0"), ("", "")]:
+        with pytest.raises(ProtocolError, match=r"feature-head 1\.1\.0") as caught:
             registry.find(task_id, version)
         assert caught.value.code is RefusalCode.TASK_UNKNOWN
 
 
 def test_refuses_a_module_that_implements_another_task():
-    stranger = dataclasses.replace(registry.find("feature-head", "1.0.0"), version="9.0.0")
+    stranger = dataclasses.replace(registry.newest("feature-head"), version="9.0.0")
     with pytest.raises(StateDamaged, match="reinstall"):
         registry.load(stranger)
 
@@ -234,7 +269,7 @@ def _computing_imports(module):
     found, pending = set(), [module]
     while pending:
         name = pending.pop()
-        file = name.removeprefix("shared.").replace(".", "/") + ".py"
+        file = name.removeprefix("edgeveil.shared.").replace(".", "/") + ".py"
         known = name.startswith(
             (
                 "edgeveil.shared.data.",

@@ -102,7 +102,7 @@ KNOWN = {
 def probe(name):
     make, shape = KNOWN[name]
     return bench.Probe(
-        built(make, shape), nn.CrossEntropyLoss(reduction="none"), shape, bench.CLASSES
+        built(make, shape), nn.CrossEntropyLoss(reduction="none"), bench.drawing(shape)
     )
 
 
@@ -141,7 +141,7 @@ def test_what_it_does_not_know_is_left_to_other_engines(name):
 
 def test_an_operation_in_place_on_a_layers_output_is_noticed():
     made = bench.Probe(
-        built(Doubles, (8,)), nn.CrossEntropyLoss(reduction="none"), (8,), bench.CLASSES
+        built(Doubles, (8,)), nn.CrossEntropyLoss(reduction="none"), bench.drawing((8,))
     )
     assert covers(made.build())
     assert not engine_agrees(made, "ghost")
