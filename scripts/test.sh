@@ -5,13 +5,23 @@ cd "$(dirname "$0")/.."
 source scripts/environment.sh
 prepare_environment
 export PATH="$PWD/.venv/bin:$PATH"
+reports=$(mktemp -d)
+trap 'rm -rf "$reports"' EXIT
 
 step() { printf '\n== %s\n' "$*"; }
+
+# One worker per processor. Tests of a file that share a federation stay in one worker (loadfile).
+run() {  # TIER DISTRIBUTION TESTS…
+  local tier=$1 spread=$2
+  shift 2
+  pytest -q -rs -n auto --dist "$spread" --junitxml "$reports/$tier.xml" "$@"
+}
 
 # Real processes, sockets and clocks share the machine with whatever else it does. What fails there is
 # shown, then tried once more, alone: a defect fails twice, and one that does not is still in the output.
 with_clocks() {
-  pytest -q -rs "$@" && return  # with the reason of every test that is left out
+  run "$@" && return
+  shift 2
   step "once more, alone: what failed"
   pytest -q --last-failed --last-failed-no-failures none "$@"
 }
@@ -20,19 +30,21 @@ step "lint";              ruff check .
 step "types";             mypy
 step "import contracts";  lint-imports
 step "unit, property, vectors, protocol, architecture"
-pytest -q tests/unit tests/property tests/protocol tests/architecture
+run unit worksteal tests/unit tests/property tests/protocol tests/architecture
 step "branch coverage of secure aggregation: 100 %"
 ./scripts/coverage.sh
 step "documentation and integration"
-with_clocks tests/docs tests/integration
+with_clocks integration loadfile tests/docs tests/integration
 if [ "${1:-}" != "--fast" ]; then
-  step "system: real processes over TLS, pages in a browser"
+  step "system: real processes over TLS, pages in a browser, the wheel"
   if [ ! -x "${EDGEVEIL_CHROMIUM:-/usr/bin/chromium}" ]; then
     echo "without Chromium the tests of pages are left out; on Debian: sudo apt-get install chromium"
   fi
   if [ "$(id -u)" != 0 ] || ! command -v ip >/dev/null; then
     echo "the tests with network namespaces are left out: they need root and \`ip\` (Debian: iproute2)"
   fi
-  with_clocks tests/system
+  with_clocks system loadfile tests/system
 fi
+step "the slowest tests"
+python scripts/slowest.py "$reports"/*.xml
 printf '\nall checks passed\n'
