@@ -85,7 +85,7 @@ def test_it_learns_and_every_round_is_measured_in_its_own_figure(trained):
 def test_the_evaluation_is_that_of_the_model_one_record_at_a_time(trained):
     federation, driver = trained
     last = federation.store.rounds()[-1]
-    weights = dict(zip(("bias", "weight"), np.split(driver.model.astype(np.float64), [1]), strict=True))  # fmt: skip
+    weights = dict(zip(("bias", "weight"), np.split(driver.learned.model.astype(np.float64), [1]), strict=True))  # fmt: skip
     arrays = np.load(federation.test)
     lengths = arrays["X"][:, 0].astype(int)
     means = [row[1 : 1 + n].mean() for row, n in zip(arrays["X"], lengths, strict=True)]
