@@ -1,5 +1,7 @@
 """The report of a run as one HTML file: what was planned, what happened, what it cost."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from edgeveil.coordinator.reports.charts import (
@@ -22,6 +24,19 @@ from edgeveil.shared.privacy.ledger.heads import ToldBudget
 from edgeveil.shared.scores.views import said
 
 MOST_TITLES = 1500  # cells of a participation map that each get a title of their own
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the report. `anchor`, `note` and `empty` are keys of words.*.toml: its heading, and the
+    sentence below it, `empty` as long as there is no attempt. A section `of_rounds` is then left out.
+    """
+
+    anchor: str
+    body: Callable[[RunFacts, Words], str]  # HTML
+    note: str = ""
+    empty: str = ""
+    of_rounds: bool = True
 
 
 def report_page(found: RunFacts, language: Language, *, made: float) -> str:
@@ -49,29 +64,13 @@ def contents(parts: list[tuple[str, str, str]], words: Words) -> str:
 
 def sections(found: RunFacts, words: Words) -> list[tuple[str, str, str]]:
     """(anchor, title, HTML) of everything there is to say about a run."""
-    made = [("summary", words("summary"), _summary(found, words))]
-    if found.records:
-        made += [
-            ("quality", words("quality"), _quality(found, words)),
-            ("participation", words("participation"), participation(found, words)),
-            ("privacy", words("privacy"), _privacy(found, words)),
-            ("stages", words("stages"), _stages(found, words)),
-            ("rounds", words("rounds"), attempts_table(found, words)),
-        ]
-    made += [
-        ("plan", words("plan"), plan_table(found)),
-        ("origin", words("origin"), _origin(found, words)),
-    ]
-    notes = {
-        "quality": words("quality_note"),
-        "participation": words("participation_note"),
-        "privacy": words("privacy_explained"),
-        "summary": "" if found.records else words("empty"),
-    }
-    return [
-        (anchor, title, section(anchor, title, body, notes.get(anchor, "")))
-        for anchor, title, body in made
-    ]
+    made = []
+    for part in SECTIONS:
+        if found.records or not part.of_rounds:
+            title, key = words(part.anchor), part.note if found.records else part.empty
+            html = section(part.anchor, title, part.body(found, words), words(key) if key else "")
+            made.append((part.anchor, title, html))
+    return made
 
 
 def state_word(state: str, words: Words) -> str:
@@ -113,7 +112,7 @@ def _quality(found: RunFacts, words: Words) -> str:
     return f'{html}<div class="parts">{views}</div>' if views else html
 
 
-def participation(found: RunFacts, words: Words) -> str:
+def _participation(found: RunFacts, words: Words) -> str:
     titled = len(found.agents) * len(found.records) <= MOST_TITLES
     rows = [_attempts_row(found, words)]
     for agent in found.agents:
@@ -227,3 +226,16 @@ def _origin(found: RunFacts, words: Words) -> str:
 
 def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+# In the order of the page; a new section is a function and an entry (docs/extending.md, "A report section").
+SECTIONS = (
+    Section("summary", _summary, empty="empty", of_rounds=False),
+    Section("quality", _quality, "quality_note"),
+    Section("participation", _participation, "participation_note"),
+    Section("privacy", _privacy, "privacy_explained"),
+    Section("stages", _stages),
+    Section("rounds", attempts_table),
+    Section("plan", lambda found, _words: plan_table(found), of_rounds=False),
+    Section("origin", _origin, of_rounds=False),
+)

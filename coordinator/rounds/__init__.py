@@ -1,3 +1,5 @@
-"""Rounds with their hands on: whom to ask, what to propose, what came of it. `driver` goes through a run."""
+"""Rounds with their hands on: `driver` goes through a run, `sums` collects a secure sum (`selection`, `proposal`,
+`attempt_runner`), `training_round` learns from it and records the round.
+"""
 
 __all__ = ["attempt_runner", "driver"]

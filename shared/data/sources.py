@@ -1,0 +1,105 @@
+"""The forms in which an owner's records can lie on the disk, each with what no task has to know for it.
+
+A source finds what no task could read, before anything is sent, and gives raw records for the fingerprint
+of the data set. What a record means is read by a task. A new source is a class here or in a module of its
+own, and an entry of SOURCES (docs/extending.md, "A data source").
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.arrays import open_arrays
+from edgeveil.shared.data.folders import SUFFIXES
+
+MOST_BYTES = 16 << 30
+
+
+class Source(Protocol):
+    """All but holds() is asked only of a path that it holds."""
+
+    @property
+    def expected(self) -> str:
+        """What a person has to give, as in "expected …"."""
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file or folder has this form, by names alone; the first source that says so has it."""
+
+    def check(self, path: Path) -> None:
+        """Raise DataError with the path, what is wrong and what was expected."""
+
+    def records(self, path: Path) -> Iterator[bytes]:
+        """Every record as it lies on the disk, whatever a task makes of it; always in the same order."""
+
+    def count(self, path: Path) -> int:
+        """How many records() would give, without reading more than it takes."""
+
+
+class Archive:
+    """One .npz file, by itself or in a folder."""
+
+    expected = "one .npz file with X and y"
+
+    def holds(self, path: Path) -> bool:
+        return path.suffix == ".npz" if path.is_file() else bool(_archives(path))
+
+    def check(self, path: Path) -> None:
+        found = _archives(path)
+        if len(found) > 1:
+            raise DataError(f"{path}: holds {len(found)} .npz files; name one of them")
+        (archive,) = found
+        arrays = open_arrays(archive, ("X", "y"), most=MOST_BYTES)
+        records, labels = (np.shape(arrays[name]) for name in ("X", "y"))
+        if not records or len(labels) != 1 or records[0] != labels[0]:
+            raise DataError(
+                f"{archive}: X has shape {records} and y {labels}; one label per record is needed"
+            )
+        if records[0] == 0:
+            raise DataError(f"{archive}: holds no record")
+
+    def records(self, path: Path) -> Iterator[bytes]:
+        for archive in _archives(path):
+            values = open_arrays(archive, ("X",), most=MOST_BYTES)["X"]
+            yield from (record.tobytes() for record in values)
+
+    def count(self, path: Path) -> int:
+        return len(open_arrays(_archives(path)[0], ("X",), most=MOST_BYTES)["X"])
+
+
+class ImageFolders:
+    """A folder of images per class."""
+
+    expected = "CLASS/*.png|jpg folders"
+
+    def holds(self, path: Path) -> bool:
+        return not path.is_file() and next(_images(path), None) is not None
+
+    def check(self, path: Path) -> None:
+        """An image is judged when it is read: one that is not readable is left out."""
+
+    def records(self, path: Path) -> Iterator[bytes]:
+        yield from (image.read_bytes() for image in _images(path))
+
+    def count(self, path: Path) -> int:
+        return sum(1 for _ in _images(path))
+
+
+SOURCES: tuple[Source, ...] = (
+    Archive(),
+    ImageFolders(),
+)
+
+
+def _archives(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(path.glob("*.npz"))
+
+
+def _images(path: Path) -> Iterator[Path]:
+    for folder in sorted(path.iterdir()):
+        if folder.is_dir() and folder.name[0] != ".":
+            yield from (
+                file for file in sorted(folder.iterdir()) if file.suffix.lower() in SUFFIXES
+            )
