@@ -6,15 +6,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from edgeveil.agent.cli import privacy as privacy_cli
-from edgeveil.shared.terminal.console import (
-    HomeOption,
-    JsonOption,
-    home_of,
-    print_json,
-    run,
-    stdout,
-    version_option,
-)
+from edgeveil.shared.terminal import console
 from edgeveil.shared.terminal.telling import say
 
 app = typer.Typer(
@@ -28,9 +20,8 @@ app.add_typer(privacy_cli.budget_app, name="budget")
 app.add_typer(privacy_cli.policy_app, name="policy")
 app.command()(privacy_cli.verify)
 app.command()(privacy_cli.audit)
-version_option(app)
+console.version_option(app)
 ROLE = "agent"
-MOST_SAID = 2000  # characters of one sentence
 
 DataOption = Annotated[
     Path | None,
@@ -51,17 +42,17 @@ DatasetOption = Annotated[
 
 
 def main() -> NoReturn:
-    run(app, ROLE)
+    console.run(app, ROLE)
 
 
 @app.command()
 def join(
     token: Annotated[str, typer.Argument(help="The token, @FILE, or - for standard input.")],
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     data: DataOption = None,
     policy: PolicyOption = None,
     dataset: DatasetOption = None,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Make this device's keys and enrol it with the coordinator that made the token.
 
@@ -70,15 +61,17 @@ def join(
     from edgeveil.agent.rounds.run import join_device, read_token
 
     joined = join_device(
-        home_of(ROLE, home), read_token(token), data=data, policy=policy, dataset=dataset
+        console.home_of(ROLE, home), read_token(token), data=data, policy=policy, dataset=dataset
     )
     if as_json:
-        print_json({"name": joined.name, "agent_id": joined.agent_id.hex(), "state": joined.state})
+        console.print_json(
+            {"name": joined.name, "agent_id": joined.agent_id.hex(), "state": joined.state}
+        )
         return
-    stdout.print(
+    console.stdout.print(
         f"Joined as [bold]{joined.name}[/] ({joined.agent_id.hex()}), state: {joined.state}"
     )
-    stdout.print("Next: agent run" + ("" if data else " --data PATH"))
+    console.stdout.print("Next: agent run" + ("" if data else " --data PATH"))
 
 
 @app.command("run")
@@ -88,7 +81,7 @@ def run_agent(
         typer.Option("--join", metavar="TOKEN", help="Enrol first: the token, @FILE, or -."),
     ] = None,
     data: DataOption = None,
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     policy: PolicyOption = None,
     dataset: DatasetOption = None,
     accept_policy: Annotated[
@@ -112,7 +105,7 @@ def run_agent(
     from edgeveil.agent.rounds.run import read_token, run_device
 
     run_device(
-        home_of(ROLE, home),
+        console.home_of(ROLE, home),
         token=read_token(join_token) if join_token else None,
         data=data,
         policy=policy,
@@ -126,14 +119,14 @@ def run_agent(
 
 @app.command()
 def doctor(
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     data: DataOption = None,
     dataset: DatasetOption = None,
     join_token: Annotated[
         str | None,
         typer.Option("--join", metavar="TOKEN", help="Look at this invitation, without using it."),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Check this device: packages, memory, disk, data, keys, ledger, network, certificate, clock.
 
@@ -144,4 +137,6 @@ def doctor(
     from edgeveil.shared.doctor.checks import show
 
     token = read_token(join_token) if join_token else None
-    show(diagnose(home_of(ROLE, home), token=token, data=data, dataset=dataset), json=as_json)
+    show(
+        diagnose(console.home_of(ROLE, home), token=token, data=data, dataset=dataset), json=as_json
+    )

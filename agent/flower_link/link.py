@@ -28,15 +28,10 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
 
+from edgeveil.agent.flower_link import fleet_client
 from edgeveil.agent.flower_link.client_app import AGENT_FAILED
 from edgeveil.agent.flower_link.condition_teller import ConditionTeller
 from edgeveil.agent.flower_link.exchange import Exchange
-from edgeveil.agent.flower_link.fleet_client import (
-    http_client,
-    make_client,
-    public_pem,
-    server_address,
-)
 from edgeveil.agent.flower_link.heartbeat import wait_for_beat
 from edgeveil.agent.flower_link.retry import ActivateFirst, Caller, Dropped, Stopped
 from edgeveil.shared.base.errors import EdgeveilError
@@ -73,10 +68,10 @@ class FlowerLink:
         online: Callable[[], None] = lambda: None,
         condition: Callable[[], Condition | None] = lambda: None,
     ) -> None:
-        self._where = server_address(url)
-        self._public = public_pem(node_key)
+        self._where = fleet_client.server_address(url)
+        self._public = fleet_client.public_pem(node_key)
         this_session = Session(session, secrets.token_hex(8))
-        self._client = make_client(url, ca_pem, node_key, signer, this_session)
+        self._client = fleet_client.make_client(url, ca_pem, node_key, signer, this_session)
         self._app = app
         self._on_status = on_status
         self._accepted = accepted
@@ -231,7 +226,7 @@ class FlowerLink:
         if self._node is None:
             return
         request = DeactivateNodeRequest(node_id=self._node.node_id)
-        http_client(self._client).timeout = httpx.Timeout(_DEACTIVATE_S)
+        fleet_client.http_client(self._client).timeout = httpx.Timeout(_DEACTIVATE_S)
         try:
             self._client.DeactivateNode(request)
         except (httpx.HTTPError, ValueError, RuntimeError):

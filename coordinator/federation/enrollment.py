@@ -20,14 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 from edgeveil.coordinator.federation.rate_limit import RateLimiter
 from edgeveil.coordinator.records.records import EnrolledAgent, Invite, InviteState
 from edgeveil.coordinator.store.store import Store
+from edgeveil.shared.base import errors
 from edgeveil.shared.base.clock import Clock, SystemClock
-from edgeveil.shared.base.errors import (
-    Busy,
-    ConfigError,
-    EdgeveilError,
-    EnrollmentError,
-    ProtocolError,
-)
 from edgeveil.shared.base.names import check_name
 from edgeveil.shared.events.log import Event, EventLog, Level
 from edgeveil.shared.wire.join import MAX_REQUEST, JoinAnswer, JoinCode, JoinRequest, Keys
@@ -79,9 +73,11 @@ def create_invites(
         EnrollmentError: a name is enrolled already; then no token is made.
     """
     if not names or len(set(names)) != len(names):
-        raise ConfigError("give each agent to be invited exactly once")
+        raise errors.ConfigError("give each agent to be invited exactly once")
     if not 0 < ttl_s <= LONGEST_S:
-        raise ConfigError(f"a token must live longer than 0 s and at most a year, not {ttl_s:g} s")
+        raise errors.ConfigError(
+            f"a token must live longer than 0 s and at most a year, not {ttl_s:g} s"
+        )
     expires = int((clock or SystemClock()).wall() + ttl_s)
     tokens = [
         Token(
@@ -137,10 +133,10 @@ class JoinDesk:
             return 200, self._join(body, address)
         except _No as no:
             code = no.code
-        except EdgeveilError as error:
+        except errors.EdgeveilError as error:
             # A locked or full database heals; a damaged one ends the coordinator at its next commit.
             code = JoinCode.UNAVAILABLE
-            reason = "store.busy" if isinstance(error, Busy) else "store.failed"
+            reason = "store.busy" if isinstance(error, errors.Busy) else "store.failed"
             self._emit(Event.JOIN_REFUSE, level="error", reason=reason)
         status, detail = _ANSWERS[code]
         return status, {"code": code.value, "detail": detail}
@@ -168,7 +164,7 @@ class JoinDesk:
             raise _No(JoinCode.TOKEN_EXPIRED)
         try:
             request.check_proof(invite.proof_key)
-        except ProtocolError as error:
+        except errors.ProtocolError as error:
             self._emit(Event.JOIN_REFUSE, agent=invite.name, level="warning", reason=JoinCode.PROOF)
             if self._store.count_wrong_proof(invite.token_id, limit=WRONG_PROOFS):
                 self._emit(Event.INVITE_VOID, agent=invite.name, level="alarm")
@@ -182,7 +178,7 @@ class JoinDesk:
             raise _No(JoinCode.REVOKED)
         try:
             self._store.redeem(invite.token_id, agent)
-        except EnrollmentError as error:
+        except errors.EnrollmentError as error:
             # Two requests of one device may cross; the loser finds what the winner stored.
             now = self._store.invite(invite.token_id)
             if now is None or now.state is not InviteState.USED:
@@ -231,7 +227,7 @@ def _parse(body: bytes) -> JoinRequest:
         raise _No(JoinCode.TOO_LARGE)
     try:
         request = JoinRequest.decode(body)
-    except ProtocolError as error:
+    except errors.ProtocolError as error:
         raise _No(JoinCode.MALFORMED) from error
     if request.protocol not in VERSIONS:
         raise _No(JoinCode.VERSION)
@@ -242,7 +238,7 @@ def _check_keys(request: JoinRequest, now: float) -> EnrolledAgent:
     """The device as it would be enrolled; raises _No for a bad signature or node key."""
     try:
         request.check_signature()
-    except ProtocolError as error:
+    except errors.ProtocolError as error:
         raise _No(JoinCode.SIGNATURE) from error
     identity = bytes.fromhex(request.identity_public)
     node = _canonical_node_key(request.node_public)

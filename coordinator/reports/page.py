@@ -2,12 +2,7 @@
 
 from datetime import UTC, datetime
 
-from edgeveil.coordinator.reports.charts import (
-    bytes_figure,
-    quality_figures,
-    spending_figure,
-    stage_figure,
-)
+from edgeveil.coordinator.reports import charts
 from edgeveil.coordinator.reports.facts import STAGES, RunFacts, reasons_of
 from edgeveil.coordinator.reports.rows import attempts_table, plan_table, planned_facts
 from edgeveil.coordinator.reports.views import drawn
@@ -105,7 +100,7 @@ def _summary(found: RunFacts, words: Words) -> str:
 
 
 def _quality(found: RunFacts, words: Words) -> str:
-    figures = quality_figures(found, words)
+    figures = charts.quality_figures(found, words)
     if not figures:
         return f"<p>{escape(words('not_evaluated'))}</p>"
     html = f'<div class="charts">{figures}</div>'
@@ -177,7 +172,7 @@ def _privacy(found: RunFacts, words: Words) -> str:
         rows,
         label=words("charged"),
     )
-    figure = spending_figure(found, words)
+    figure = charts.spending_figure(found, words)
     return f'{planned_facts(found, words)}<div class="charts">{figure}<div>{charged}</div></div>'
 
 
@@ -200,7 +195,7 @@ def _stages(found: RunFacts, words: Words) -> str:
         rows,
         label=words("stages"),
     )
-    figures = stage_figure(found, words) + bytes_figure(found, words)
+    figures = charts.stage_figure(found, words) + charts.bytes_figure(found, words)
     return f'<div class="charts">{figures}</div>{made}'
 
 

@@ -16,10 +16,7 @@ from edgeveil.coordinator.plan.config import CoordinatorConfig
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import RunState
 from edgeveil.coordinator.store.store import Store
-from edgeveil.coordinator.watching.live import Live
-from edgeveil.coordinator.watching.metrics import Metrics, Readings
-from edgeveil.coordinator.watching.page_server import PageAddress, dashboard
-from edgeveil.coordinator.watching.page_view import Pages
+from edgeveil.coordinator.watching import live, metrics, page_server, page_view
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.pages.server import PageServer
 from edgeveil.shared.terminal.telling import show_event
@@ -46,8 +43,8 @@ class Lookout:
         self._alive: Callable[[], bool] = lambda: False
         self._chain: Path | None = None
         self._page: PageServer | None = None
-        self.live = Live()
-        self.metrics = Metrics(self._read)
+        self.live = live.Live()
+        self.metrics = metrics.Metrics(self._read)
         store.watch_commits(self.metrics.committed)
 
     @property
@@ -69,30 +66,30 @@ class Lookout:
         """Show the page; raises ConfigError when the operator's own address for it cannot be used."""
         self._gateway, self._alive = gateway, alive
         self._chain = tls[0] if tls is not None else None
-        address = PageAddress.of(self._config.page)
+        address = page_server.PageAddress.of(self._config.page)
         if address is None:
             return
-        pages = Pages(
+        pages = page_view.Pages(
             self._config.url,
             self._store,
             self.live,
             lambda: agents_of(self._store, gateway.presence()),
         )
-        self._page = dashboard(address, self._home, pages, self.metrics.render, tls)
+        self._page = page_server.dashboard(address, self._home, pages, self.metrics.render, tls)
         self._page.start()
 
     def stop(self) -> None:
         if self._page is not None:
             self._page.stop()
 
-    def _read(self) -> Readings:
+    def _read(self) -> metrics.Readings:
         gateway = self._gateway
         if gateway is None:
             raise RuntimeError("metrics are read once the gateway runs")
         presence = gateway.presence()
         signed = self._store.roster()
         now = time.time()
-        return Readings(
+        return metrics.Readings(
             agents={
                 "enrolled": len(self._store.members()),
                 "connected": sum(1 for seen in presence.values() if seen.connected),
