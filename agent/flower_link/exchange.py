@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -29,17 +30,15 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, eq=False)
 class Exchange:
     """Every call gives up at `deadline` (monotonic), the message's own; then Dropped is raised."""
 
-    def __init__(
-        self, client: FleetHttpClient, caller: Caller, node: Node, run_id: int, deadline: float
-    ) -> None:
-        self._client = client
-        self._caller = caller
-        self._node = node
-        self._run_id = run_id
-        self._deadline = deadline
+    client: FleetHttpClient
+    caller: Caller
+    node: Node
+    run_id: int
+    deadline: float
 
     def download(self, tree: message_pb2.ObjectTree) -> Message:
         """Fetch, confirm and inflate; raises Dropped if it is no message of ours."""
@@ -50,9 +49,9 @@ class Exchange:
             raise Dropped("the message has too many objects")
         contents = dict(zip(names, self._spread(self._pull, names), strict=True))
         confirm = message_pb2.ConfirmMessageReceivedRequest(
-            node=self._node, run_id=self._run_id, message_object_id=tree.object_id
+            node=self.node, run_id=self.run_id, message_object_id=tree.object_id
         )
-        self._call(partial(self._client.ConfirmMessageReceived, confirm))
+        self._call(partial(self.client.ConfirmMessageReceived, confirm))
         return _inflate(tree.object_id, contents)
 
     def upload(self, reply: Message) -> bool:
@@ -61,12 +60,12 @@ class Exchange:
             reply.metadata.__dict__["_message_id"] = reply.object_id
             objects = inflatable_object.get_all_nested_objects(reply)
             request = fleet_pb2.PushMessagesRequest(
-                node=self._node,
+                node=self.node,
                 messages_list=[message_to_proto(remove_content_from_message(reply))],
                 message_object_trees=[inflatable_object.get_object_tree(reply)],
             )
         failpoint(Failpoint.AGENT_PUSH_BEFORE)
-        answer = self._call(partial(self._client.PushMessages, request))
+        answer = self._call(partial(self.client.PushMessages, request))
         wanted = [name for name in answer.objects_to_push if name in objects]
         push = partial(self._push, objects, answer.session_id)
         stored = all(self._spread(push, wanted)) and bool(wanted)
@@ -74,10 +73,8 @@ class Exchange:
         return stored
 
     def _pull(self, name: str) -> bytes:
-        request = message_pb2.PullObjectRequest(
-            node=self._node, run_id=self._run_id, object_id=name
-        )
-        answer = self._call(partial(self._client.PullObject, request))
+        request = message_pb2.PullObjectRequest(node=self.node, run_id=self.run_id, object_id=name)
+        answer = self._call(partial(self.client.PullObject, request))
         content = bytes(answer.object_content)
         if not answer.object_available or hashlib.sha256(content).hexdigest() != name:
             raise Dropped("an object of the message is not to be had")
@@ -87,16 +84,16 @@ class Exchange:
         self, objects: Mapping[str, inflatable_object.InflatableObject], session_id: str, name: str
     ) -> bool:
         request = message_pb2.PushObjectRequest(
-            node=self._node,
-            run_id=self._run_id,
+            node=self.node,
+            run_id=self.run_id,
             object_id=name,
             object_content=objects[name].deflate(),
             session_id=session_id,
         )
-        return bool(self._call(partial(self._client.PushObject, request)).stored)
+        return bool(self._call(partial(self.client.PushObject, request)).stored)
 
     def _call(self, action: Callable[[], Result]) -> Result:
-        return self._caller.call(action, deadline=self._deadline)
+        return self.caller.call(action, deadline=self.deadline)
 
     @staticmethod
     def _spread(action: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:

@@ -5,6 +5,7 @@ ends the process when the server says so (docs/transport.md, "Agent"); this one 
 """
 
 import os
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -55,20 +56,20 @@ class _BoundedClient(httpx.Client):
         )
 
 
+@dataclass(frozen=True)
 class _Identity:
     """Adds our three headers after Flower's: session, protocol version, signature."""
 
-    def __init__(self, signer: Signer, session: request_signature.Session) -> None:
-        self._signer = signer
-        self._session = session
+    signer: Signer
+    session: request_signature.Session
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         request = context.request
-        session = str(self._session)
+        session = str(self.session)
         request.headers[request_signature.SESSION_HEADER] = session
         request.headers[request_signature.PROTOCOL_HEADER] = str(PROTOCOL)
         request.headers[request_signature.SIGNATURE_HEADER] = request_signature.sign(
-            self._signer,
+            self.signer,
             request.url.path,
             request.content,
             timestamp=request.headers[_TIME_HEADER],
