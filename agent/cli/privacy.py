@@ -94,8 +94,7 @@ def budget_plan(
     epsilon: Annotated[float | None, typer.Option(help="The budget to fit into.")] = None,
     delta: Annotated[float | None, typer.Option(help="δ [default: 1e-5, or the ledger's].")] = None,
     history: Annotated[
-        Path | None,
-        typer.Option(help="JSON list of [σ, q, steps] that was spent before."),
+        Path | None, typer.Option(help="JSON list of [σ, q, steps] that was spent before.")
     ] = None,
     ledger: Annotated[
         bool, typer.Option("--ledger", help="Start from what this device's ledger has spent.")

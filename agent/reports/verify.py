@@ -191,10 +191,7 @@ def _check_policy(records: Sequence[Record]) -> None:
 
 
 def _check_report(
-    home: AgentHome | None,
-    records: Sequence[Record],
-    claimed: Mapping[str, Any],
-    finding: Finding,
+    home: AgentHome | None, records: Sequence[Record], claimed: Mapping[str, Any], finding: Finding
 ) -> None:
     try:
         public = bytes.fromhex(claimed["identity"]["public_key"])

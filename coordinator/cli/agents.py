@@ -15,9 +15,7 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="One or more
 
 @app.callback(invoke_without_command=True)
 def agents(
-    context: typer.Context,
-    home: console.HomeOption = None,
-    as_json: console.JsonOption = False,
+    context: typer.Context, home: console.HomeOption = None, as_json: console.JsonOption = False
 ) -> None:
     """Who has joined: list (the default), approve, revoke, rename."""
     if context.invoked_subcommand is None:

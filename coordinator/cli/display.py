@@ -5,14 +5,7 @@ still awaited.
 """
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from edgeveil.coordinator.reports.tables import SHOWN_STAGE
 from edgeveil.shared.events.log import Event, EventLine

@@ -20,8 +20,7 @@ def export(
         Path | None, typer.Option("--tensorboard", metavar="DIR", help="Event files in DIR/RUN.")
     ] = None,
     mlflow: Annotated[
-        str | None,
-        typer.Option("--mlflow", metavar="URI", help="A server, or sqlite:///FILE."),
+        str | None, typer.Option("--mlflow", metavar="URI", help="A server, or sqlite:///FILE.")
     ] = None,
     experiment: Annotated[str, typer.Option(help="Of MLflow.")] = "edgeveil",
     as_json: JsonOption = False,

@@ -11,11 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_public_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from edgeveil.coordinator.federation.rate_limit import RateLimiter
 from edgeveil.coordinator.records.records import EnrolledAgent, Invite, InviteState

@@ -103,12 +103,7 @@ class Coordinator:
         self._revivals: list[float] = []
         self._admin: admin.AdminServer | None = None
         self._certificates = CertificateKeeper(
-            home,
-            config,
-            reload=self.gateway.reload,
-            log=self._log,
-            say=self._say,
-            clock=self.clock,
+            home, config, reload=self.gateway.reload, log=self._log, say=self._say, clock=self.clock
         )
         self._signer: signer.SignerProcess | None = None
         if config.federation_folder is not None:

@@ -24,10 +24,7 @@ RESTART_S = 10.0
 
 
 def watch(
-    home: Path,
-    sign: Callable[[bytes], bytes],
-    say: Callable[[str], None],
-    stop: threading.Event,
+    home: Path, sign: Callable[[bytes], bytes], say: Callable[[str], None], stop: threading.Event
 ) -> None:
     """Sign every roster the coordinator of `home` is due, until `stop` is set.
 

@@ -91,10 +91,7 @@ def _guarantee(g: Report) -> Section:
         "Guarantee",
         ("ε planned", f"{g['epsilon_planned']:g}, spare rounds included"),
         ("ε at most, any device", f"{g['epsilon_at_most']:.6g}"),
-        (
-            "Left of the plan",
-            f"{g['epsilon_left']:.6g}, for {g['rounds_left']:,} rounds to come",
-        ),
+        ("Left of the plan", f"{g['epsilon_left']:.6g}, for {g['rounds_left']:,} rounds to come"),
         ("Best order, µ", f"{g['best_order'] or '–'}, {sections.figure(g['gaussian_mu'])}"),
         ("ε if asked every time", f"{g['epsilon_if_always_asked']:.6g}"),
         (
@@ -167,10 +164,7 @@ def _accounting(a: Report) -> Section:
     fits = "within" if a["within_epsilon_planned"] else "ABOVE"
     return sections.accounted(
         a,
-        (
-            "Plan and spare rounds",
-            f"ε {a['epsilon_of_plan_and_spare_rounds']:.6g}, {fits} plan",
-        ),
+        ("Plan and spare rounds", f"ε {a['epsilon_of_plan_and_spare_rounds']:.6g}, {fits} plan"),
         ("Attempts", f"{a['attempts']}, of which {a['attempts_aborted']} aborted"),
         ("Aborted attempts count", a["aborted_attempts_counted"]),
     )
