@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from typer import Argument, Option
 
 from edgeveil.agent.cli import privacy as privacy_cli
 from edgeveil.shared.terminal import console
@@ -25,7 +26,7 @@ ROLE = "agent"
 
 DataOption = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--data",
         envvar="EDGEVEIL_DATA",
         show_envvar=False,
@@ -33,11 +34,10 @@ DataOption = Annotated[
     ),
 ]
 PolicyOption = Annotated[
-    Path | None, typer.Option("--policy", help="Install this file as the device's policy.toml.")
+    Path | None, Option("--policy", help="Install this file as the device's policy.toml.")
 ]
 DatasetOption = Annotated[
-    str | None,
-    typer.Option("--dataset", help="Name of the data set; one ledger each [default: data]."),
+    str | None, Option("--dataset", help="Name of the data set; one ledger each [default: data].")
 ]
 
 
@@ -47,7 +47,7 @@ def main() -> NoReturn:
 
 @app.command()
 def join(
-    token: Annotated[str, typer.Argument(help="The token, @FILE, or - for standard input.")],
+    token: Annotated[str, Argument(help="The token, @FILE, or - for standard input.")],
     home: console.HomeOption = None,
     data: DataOption = None,
     policy: PolicyOption = None,
@@ -77,25 +77,21 @@ def join(
 @app.command("run")
 def run_agent(
     join_token: Annotated[
-        str | None,
-        typer.Option("--join", metavar="TOKEN", help="Enrol first: the token, @FILE, or -."),
+        str | None, Option("--join", metavar="TOKEN", help="Enrol first: the token, @FILE, or -.")
     ] = None,
     data: DataOption = None,
     home: console.HomeOption = None,
     policy: PolicyOption = None,
     dataset: DatasetOption = None,
     accept_policy: Annotated[
-        bool,
-        typer.Option("--accept-policy", help="Confirm a policy.toml that allows more than before."),
+        bool, Option("--accept-policy", help="Confirm a policy.toml that allows more than before.")
     ] = False,
-    page: Annotated[
-        bool, typer.Option("--page", help="Show the device's own page on loopback.")
-    ] = False,
+    page: Annotated[bool, Option("--page", help="Show the device's own page on loopback.")] = False,
     page_listen: Annotated[
-        str, typer.Option("--page-listen", metavar="HOST:PORT", help="Where, on loopback.")
+        str, Option("--page-listen", metavar="HOST:PORT", help="Where, on loopback.")
     ] = "127.0.0.1:8481",
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors on standard error.")
+        bool, Option("--quiet", "-q", help="Say nothing but errors on standard error.")
     ] = False,
 ) -> None:
     """Answer training rounds until interrupted.
@@ -124,7 +120,7 @@ def doctor(
     dataset: DatasetOption = None,
     join_token: Annotated[
         str | None,
-        typer.Option("--join", metavar="TOKEN", help="Look at this invitation, without using it."),
+        Option("--join", metavar="TOKEN", help="Look at this invitation, without using it."),
     ] = None,
     as_json: console.JsonOption = False,
 ) -> None:

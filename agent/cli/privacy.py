@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from edgeveil.shared.terminal import console
 
@@ -16,10 +17,10 @@ policy_app = typer.Typer(
 )
 
 DatasetOption = Annotated[
-    str | None, typer.Option("--dataset", help="Name of the data set [default: of this home].")
+    str | None, Option("--dataset", help="Name of the data set [default: of this home].")
 ]
 PrvOption = Annotated[
-    bool, typer.Option("--prv/--no-prv", help="Compute the PRV figure too (seconds; needs opacus).")
+    bool, Option("--prv/--no-prv", help="Compute the PRV figure too (seconds; needs opacus).")
 ]
 
 
@@ -30,7 +31,7 @@ def budget(
     dataset: DatasetOption = None,
     as_json: console.JsonOption = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")
+        Path | None, Option("--html", metavar="FILE", help="Write the report as a page.")
     ] = None,
     prv: PrvOption = True,
 ) -> None:
@@ -84,20 +85,20 @@ def _print_budget(folder: Path, dataset: str | None) -> None:
 
 @budget_app.command("plan")
 def budget_plan(
-    steps: Annotated[int, typer.Option(help="Steps: of one round with --rounds, else in all.")],
+    steps: Annotated[int, Option(help="Steps: of one round with --rounds, else in all.")],
     noise: Annotated[
         float | None,
-        typer.Option(help="Noise multiplier σ; without it, the least that fits is looked for."),
+        Option(help="Noise multiplier σ; without it, the least that fits is looked for."),
     ] = None,
-    rate: Annotated[float, typer.Option(help="Sample rate q.")] = 1.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of --steps steps each.")] = 1,
-    epsilon: Annotated[float | None, typer.Option(help="The budget to fit into.")] = None,
-    delta: Annotated[float | None, typer.Option(help="δ [default: 1e-5, or the ledger's].")] = None,
+    rate: Annotated[float, Option(help="Sample rate q.")] = 1.0,
+    rounds: Annotated[int, Option(min=1, help="Rounds of --steps steps each.")] = 1,
+    epsilon: Annotated[float | None, Option(help="The budget to fit into.")] = None,
+    delta: Annotated[float | None, Option(help="δ [default: 1e-5, or the ledger's].")] = None,
     history: Annotated[
-        Path | None, typer.Option(help="JSON list of [σ, q, steps] that was spent before.")
+        Path | None, Option(help="JSON list of [σ, q, steps] that was spent before.")
     ] = None,
     ledger: Annotated[
-        bool, typer.Option("--ledger", help="Start from what this device's ledger has spent.")
+        bool, Option("--ledger", help="Start from what this device's ledger has spent.")
     ] = False,
     home: console.HomeOption = None,
     dataset: DatasetOption = None,
@@ -135,7 +136,7 @@ def budget_reset(
     home: console.HomeOption = None,
     dataset: DatasetOption = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Begin to count anew without being asked.")
+        bool, Option("--yes", "-y", help="Begin to count anew without being asked.")
     ] = False,
 ) -> None:
     """Count this data set's budget from zero again. What was sent stays sent; every report will say so.
@@ -196,11 +197,11 @@ def policy_show(home: console.HomeOption = None, as_json: console.JsonOption = F
 @policy_app.command("set")
 def policy_set(
     assignments: Annotated[
-        list[str], typer.Argument(metavar="KEY=VALUE…", help="Such as epsilon_max=4 secagg.n_min=5")
+        list[str], Argument(metavar="KEY=VALUE…", help="Such as epsilon_max=4 secagg.n_min=5")
     ],
     home: console.HomeOption = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Confirm a change that allows more than before.")
+        bool, Option("--yes", "-y", help="Confirm a change that allows more than before.")
     ] = False,
 ) -> None:
     """Change policy.toml and chain the change in the ledger. Stop `agent run` first.
@@ -226,7 +227,7 @@ def policy_set(
 def verify(
     report: Annotated[
         Path | None,
-        typer.Argument(metavar="[REPORT]", help="A report, .json or .html [default: the ledger]."),
+        Argument(metavar="[REPORT]", help="A report, .json or .html [default: the ledger]."),
     ] = None,
     home: console.HomeOption = None,
     dataset: DatasetOption = None,
@@ -253,15 +254,15 @@ def verify(
 def audit(
     home: console.HomeOption = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="The data to copy [default: of this home].")
+        Path | None, Option("--data", help="The data to copy [default: of this home].")
     ] = None,
     dataset: DatasetOption = None,
     task: Annotated[
-        str | None, typer.Option(help="An installed task [default: the one trained last].")
+        str | None, Option(help="An installed task [default: the one trained last].")
     ] = None,
-    variant: Annotated[str | None, typer.Option(help="Its variant [default: its own].")] = None,
-    canaries: Annotated[int, typer.Option(min=100, max=20_000, help="Made-up records.")] = 2000,
-    steps: Annotated[int, typer.Option(min=1, max=100, help="Steps of each copy.")] = 4,
+    variant: Annotated[str | None, Option(help="Its variant [default: its own].")] = None,
+    canaries: Annotated[int, Option(min=100, max=20_000, help="Made-up records.")] = 2000,
+    steps: Annotated[int, Option(min=1, max=100, help="Steps of each copy.")] = 4,
     as_json: console.JsonOption = False,
 ) -> None:
     """Train copies with made-up records in them and see what an observer could tell: is the noise there?

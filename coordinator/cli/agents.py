@@ -4,13 +4,14 @@ import time
 from typing import Annotated
 
 import typer
+from typer import Argument
 
 from edgeveil.shared.terminal import console
 
 app = typer.Typer(help="Who has joined: list, approve, revoke, rename.", no_args_is_help=False)
 ROLE = "coordinator"
 HOW_TO_SIGN = "coordinator roster sign (or export, sign, import); one-machine mode does it itself"
-Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="One or more agents.")]
+Names = Annotated[list[str], Argument(metavar="NAME…", help="One or more agents.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -77,8 +78,8 @@ def revoke(names: Names, home: console.HomeOption = None) -> None:
 
 @app.command()
 def rename(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="The present name.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
+    old: Annotated[str, Argument(metavar="OLD", help="The present name.")],
+    new: Annotated[str, Argument(metavar="NEW", help="The new name.")],
     home: console.HomeOption = None,
 ) -> None:
     """Call an agent something else from now on; earlier records keep the old name.

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer import Argument, Option
 
 from edgeveil.coordinator.cli.agents import ago
 from edgeveil.coordinator.cli.agents import app as agents_app
@@ -41,28 +42,27 @@ def main() -> NoReturn:
 @app.command()
 def init(
     url: Annotated[
-        str, typer.Option("--url", help="What agents reach, e.g. https://fl.example.org:8443")
+        str, Option("--url", help="What agents reach, e.g. https://fl.example.org:8443")
     ],
     home: console.HomeOption = None,
     listen: Annotated[
-        str | None,
-        typer.Option(help="host:port to listen on (default 0.0.0.0 and the port of the URL)."),
+        str | None, Option(help="host:port to listen on (default 0.0.0.0 and the port of the URL).")
     ] = None,
     host: Annotated[
-        list[str] | None, typer.Option(help="Further name or address for the certificate.")
+        list[str] | None, Option(help="Further name or address for the certificate.")
     ] = None,
     federation: FederationOption = None,
     passphrase_file: PassphraseFile = None,
     no_passphrase: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--no-passphrase",
             help="Store the federation key unencrypted (demo, or an encrypted disk).",
         ),
     ] = False,
     one_machine: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--one-machine",
             help="Keep the federation key here, unencrypted; `serve` has rosters signed by itself.",
         ),
@@ -96,13 +96,12 @@ def init(
 @app.command()
 def invite(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME…", help="One name per device, a-z 0-9 and '-'.")
+        list[str], Argument(metavar="NAME…", help="One name per device, a-z 0-9 and '-'.")
     ],
     home: console.HomeOption = None,
-    ttl: Annotated[str, typer.Option(help="How long a token is valid: 30m, 1h, 2d.")] = "1h",
+    ttl: Annotated[str, Option(help="How long a token is valid: 30m, 1h, 2d.")] = "1h",
     hold: Annotated[
-        bool,
-        typer.Option("--hold", help="Whoever joins waits for: coordinator agents approve NAME."),
+        bool, Option("--hold", help="Whoever joins waits for: coordinator agents approve NAME.")
     ] = False,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -125,15 +124,15 @@ def invite(
 @app.command()
 def serve(
     home: console.HomeOption = None,
-    plan: Annotated[Path | None, typer.Option("--plan", help="Queue this plan at once.")] = None,
+    plan: Annotated[Path | None, Option("--plan", help="Queue this plan at once.")] = None,
     plain_http: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--plain-http", help="Listen without TLS, on loopback only, behind a TLS proxy here."
         ),
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Leave events out of standard error.")
+        bool, Option("--quiet", "-q", help="Leave events out of standard error.")
     ] = False,
 ) -> None:
     """Run the coordinator until interrupted. Unfinished runs continue by themselves.
@@ -147,12 +146,12 @@ def serve(
 
 @app.command("run")
 def run_plan(
-    plan: Annotated[Path, typer.Argument(help="A plan file, see deploy/samples.")],
+    plan: Annotated[Path, Argument(help="A plan file, see deploy/samples.")],
     home: console.HomeOption = None,
     as_json: console.JsonOption = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Queue it and return.")] = False,
+    detach: Annotated[bool, Option("--detach", help="Queue it and return.")] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Leave progress out of standard error.")
+        bool, Option("--quiet", "-q", help="Leave progress out of standard error.")
     ] = False,
 ) -> None:
     """Queue a plan at the running coordinator and follow it; the same plan continues where it stopped.
@@ -211,7 +210,7 @@ def status(home: console.HomeOption = None, as_json: console.JsonOption = False)
 def doctor(
     home: console.HomeOption = None,
     plan: Annotated[
-        Path | None, typer.Option("--plan", help="Also hold this plan against the machine.")
+        Path | None, Option("--plan", help="Also hold this plan against the machine.")
     ] = None,
     as_json: console.JsonOption = False,
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument
 
 from edgeveil.shared.terminal import console
 
@@ -26,7 +27,7 @@ def stop(home: console.HomeOption = None) -> None:
 
 @app.command()
 def backup(
-    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new folder.")],
+    destination: Annotated[Path, Argument(metavar="DEST", help="A new folder.")],
     home: console.HomeOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -48,7 +49,7 @@ def backup(
 
 @app.command()
 def restore(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A folder made by backup.")],
+    source: Annotated[Path, Argument(metavar="SOURCE", help="A folder made by backup.")],
     home: console.HomeOption = None,
     as_json: console.JsonOption = False,
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from edgeveil.shared.base.json_text import pieces
 from edgeveil.shared.pages.words import Language
@@ -16,23 +17,19 @@ CAN_BE_MISSED = ("bytes", "s", "try", "dropped")  # of a table of rounds, in thi
 NO_RUN = "no run yet; start one with: coordinator run plan.toml"
 SHOWN = 50  # rows of a table, unless --last asks for more
 
-RunArgument = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="A run [default: the last].")
-]
+RunArgument = Annotated[str | None, Argument(metavar="[RUN]", help="A run [default: the last].")]
 
 
 @app.command()
 def rounds(
-    run_id: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="One run [default: all].")
-    ] = None,
+    run_id: Annotated[str | None, Argument(metavar="[RUN]", help="One run [default: all].")] = None,
     home: console.HomeOption = None,
     last: Annotated[
-        int | None, typer.Option("--last", min=1, metavar="N", help="The newest N attempts only.")
+        int | None, Option("--last", min=1, metavar="N", help="The newest N attempts only.")
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Aborted attempts only.")] = False,
+    failed: Annotated[bool, Option("--failed", help="Aborted attempts only.")] = False,
     as_json: console.JsonOption = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")] = False,
+    as_csv: Annotated[bool, Option("--csv", help="Print CSV to stdout.")] = False,
 ) -> None:
     """Every attempt of every round: who was asked, who survived, why others left, what came out.
 
@@ -75,8 +72,8 @@ def rounds(
 
 @app.command()
 def show(
-    run_id: Annotated[str, typer.Argument(metavar="RUN")],
-    number: Annotated[int, typer.Argument(metavar="ROUND", min=1)],
+    run_id: Annotated[str, Argument(metavar="RUN")],
+    number: Annotated[int, Argument(metavar="ROUND", min=1)],
     home: console.HomeOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -104,8 +101,8 @@ def show(
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(metavar="RUN")],
-    second: Annotated[str, typer.Argument(metavar="RUN")],
+    first: Annotated[str, Argument(metavar="RUN")],
+    second: Annotated[str, Argument(metavar="RUN")],
     home: console.HomeOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -132,12 +129,9 @@ def tail(
     run_id: RunArgument = None,
     home: console.HomeOption = None,
     last: Annotated[
-        int,
-        typer.Option("--last", "-n", min=0, metavar="N", help="Begin with the newest N events."),
+        int, Option("--last", "-n", min=0, metavar="N", help="Begin with the newest N events.")
     ] = 20,
-    go_on: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Wait for further events.")
-    ] = True,
+    go_on: Annotated[bool, Option("--follow/--no-follow", help="Wait for further events.")] = True,
     as_json: console.JsonOption = False,
 ) -> None:
     """The event log as it grows: text on a terminal, JSON lines anywhere else.
@@ -162,9 +156,9 @@ def report(
     run_id: RunArgument = None,
     home: console.HomeOption = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML file instead.")
+        Path | None, Option("--html", metavar="FILE", help="Write one HTML file instead.")
     ] = None,
-    lang: Annotated[Language, typer.Option(help="Language of the page.")] = "en",
+    lang: Annotated[Language, Option(help="Language of the page.")] = "en",
     as_json: console.JsonOption = False,
 ) -> None:
     """The report of a run: task, privacy plan, rounds, traffic, model.
@@ -189,7 +183,7 @@ def report(
 @app.command()
 def top(
     home: console.HomeOption = None,
-    once: Annotated[bool, typer.Option("--once", help="Print one picture and end.")] = False,
+    once: Annotated[bool, Option("--once", help="Print one picture and end.")] = False,
     as_json: console.JsonOption = False,
 ) -> None:
     """The coordinator at a glance, twice a second: run, stage, agents, budget, throughput.
@@ -238,7 +232,7 @@ def privacy(
     home: console.HomeOption = None,
     as_json: console.JsonOption = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")
+        Path | None, Option("--html", metavar="FILE", help="Write the report as a page.")
     ] = None,
 ) -> None:
     """What a run can have cost its agents at most, who refused and why, and what is not covered.
