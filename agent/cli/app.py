@@ -4,17 +4,10 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from typer import Argument, Option
 
 from edgeveil.agent.cli import privacy as privacy_cli
-from edgeveil.shared.terminal.console import (
-    HomeOption,
-    JsonOption,
-    home_of,
-    print_json,
-    run,
-    stdout,
-    version_option,
-)
+from edgeveil.shared.terminal import console
 from edgeveil.shared.terminal.telling import say
 
 app = typer.Typer(
@@ -28,13 +21,12 @@ app.add_typer(privacy_cli.budget_app, name="budget")
 app.add_typer(privacy_cli.policy_app, name="policy")
 app.command()(privacy_cli.verify)
 app.command()(privacy_cli.audit)
-version_option(app)
+console.version_option(app)
 ROLE = "agent"
-MOST_SAID = 2000  # characters of one sentence
 
 DataOption = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--data",
         envvar="EDGEVEIL_DATA",
         show_envvar=False,
@@ -42,26 +34,25 @@ DataOption = Annotated[
     ),
 ]
 PolicyOption = Annotated[
-    Path | None, typer.Option("--policy", help="Install this file as the device's policy.toml.")
+    Path | None, Option("--policy", help="Install this file as the device's policy.toml.")
 ]
 DatasetOption = Annotated[
-    str | None,
-    typer.Option("--dataset", help="Name of the data set; one ledger each [default: data]."),
+    str | None, Option("--dataset", help="Name of the data set; one ledger each [default: data].")
 ]
 
 
 def main() -> NoReturn:
-    run(app, ROLE)
+    console.run(app, ROLE)
 
 
 @app.command()
 def join(
-    token: Annotated[str, typer.Argument(help="The token, @FILE, or - for standard input.")],
-    home: HomeOption = None,
+    token: Annotated[str, Argument(help="The token, @FILE, or - for standard input.")],
+    home: console.HomeOption = None,
     data: DataOption = None,
     policy: PolicyOption = None,
     dataset: DatasetOption = None,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Make this device's keys and enrol it with the coordinator that made the token.
 
@@ -70,39 +61,37 @@ def join(
     from edgeveil.agent.rounds.run import join_device, read_token
 
     joined = join_device(
-        home_of(ROLE, home), read_token(token), data=data, policy=policy, dataset=dataset
+        console.home_of(ROLE, home), read_token(token), data=data, policy=policy, dataset=dataset
     )
     if as_json:
-        print_json({"name": joined.name, "agent_id": joined.agent_id.hex(), "state": joined.state})
+        console.print_json(
+            {"name": joined.name, "agent_id": joined.agent_id.hex(), "state": joined.state}
+        )
         return
-    stdout.print(
+    console.stdout.print(
         f"Joined as [bold]{joined.name}[/] ({joined.agent_id.hex()}), state: {joined.state}"
     )
-    stdout.print("Next: agent run" + ("" if data else " --data PATH"))
+    console.stdout.print("Next: agent run" + ("" if data else " --data PATH"))
 
 
 @app.command("run")
 def run_agent(
     join_token: Annotated[
-        str | None,
-        typer.Option("--join", metavar="TOKEN", help="Enrol first: the token, @FILE, or -."),
+        str | None, Option("--join", metavar="TOKEN", help="Enrol first: the token, @FILE, or -.")
     ] = None,
     data: DataOption = None,
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     policy: PolicyOption = None,
     dataset: DatasetOption = None,
     accept_policy: Annotated[
-        bool,
-        typer.Option("--accept-policy", help="Confirm a policy.toml that allows more than before."),
+        bool, Option("--accept-policy", help="Confirm a policy.toml that allows more than before.")
     ] = False,
-    page: Annotated[
-        bool, typer.Option("--page", help="Show the device's own page on loopback.")
-    ] = False,
+    page: Annotated[bool, Option("--page", help="Show the device's own page on loopback.")] = False,
     page_listen: Annotated[
-        str, typer.Option("--page-listen", metavar="HOST:PORT", help="Where, on loopback.")
+        str, Option("--page-listen", metavar="HOST:PORT", help="Where, on loopback.")
     ] = "127.0.0.1:8481",
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors on standard error.")
+        bool, Option("--quiet", "-q", help="Say nothing but errors on standard error.")
     ] = False,
 ) -> None:
     """Answer training rounds until interrupted.
@@ -112,7 +101,7 @@ def run_agent(
     from edgeveil.agent.rounds.run import read_token, run_device
 
     run_device(
-        home_of(ROLE, home),
+        console.home_of(ROLE, home),
         token=read_token(join_token) if join_token else None,
         data=data,
         policy=policy,
@@ -126,14 +115,14 @@ def run_agent(
 
 @app.command()
 def doctor(
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     data: DataOption = None,
     dataset: DatasetOption = None,
     join_token: Annotated[
         str | None,
-        typer.Option("--join", metavar="TOKEN", help="Look at this invitation, without using it."),
+        Option("--join", metavar="TOKEN", help="Look at this invitation, without using it."),
     ] = None,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Check this device: packages, memory, disk, data, keys, ledger, network, certificate, clock.
 
@@ -144,4 +133,6 @@ def doctor(
     from edgeveil.shared.doctor.checks import show
 
     token = read_token(join_token) if join_token else None
-    show(diagnose(home_of(ROLE, home), token=token, data=data, dataset=dataset), json=as_json)
+    show(
+        diagnose(console.home_of(ROLE, home), token=token, data=data, dataset=dataset), json=as_json
+    )

@@ -32,10 +32,7 @@ _REFUSALS = {
         "the coordinator refuses this device's clock",
         "set the clock, best by NTP (timedatectl set-ntp true)",
     ),
-    "version": (
-        "the coordinator speaks another protocol version",
-        "update the older of the two",
-    ),
+    "version": ("the coordinator speaks another protocol version", "update the older of the two"),
 }
 
 

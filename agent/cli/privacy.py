@@ -5,16 +5,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
-from edgeveil.shared.terminal.console import (
-    HomeOption,
-    JsonOption,
-    home_of,
-    print_json,
-    stderr,
-    stdout,
-    table,
-)
+from edgeveil.shared.terminal import console
 
 ROLE = "agent"
 CAUGHT = 7  # exit of `agent audit` when canaries can be told apart
@@ -24,21 +17,21 @@ policy_app = typer.Typer(
 )
 
 DatasetOption = Annotated[
-    str | None, typer.Option("--dataset", help="Name of the data set [default: of this home].")
+    str | None, Option("--dataset", help="Name of the data set [default: of this home].")
 ]
 PrvOption = Annotated[
-    bool, typer.Option("--prv/--no-prv", help="Compute the PRV figure too (seconds; needs opacus).")
+    bool, Option("--prv/--no-prv", help="Compute the PRV figure too (seconds; needs opacus).")
 ]
 
 
 @budget_app.callback()
 def budget(
     context: typer.Context,
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     dataset: DatasetOption = None,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")
+        Path | None, Option("--html", metavar="FILE", help="Write the report as a page.")
     ] = None,
     prv: PrvOption = True,
 ) -> None:
@@ -48,7 +41,7 @@ def budget(
     """
     if context.invoked_subcommand is not None:
         return
-    folder = home_of(ROLE, home)
+    folder = console.home_of(ROLE, home)
     if html is None and not as_json:
         _print_budget(folder, dataset)
         return
@@ -61,9 +54,9 @@ def budget(
         from edgeveil.shared.base.files import write_file
 
         write_file(html, page(report).encode())
-        stderr.print(f"Wrote {html}", markup=False)
+        console.stderr.print(f"Wrote {html}", markup=False)
     if as_json:
-        print_json(report)
+        console.print_json(report)
     keep_hash(folder, report)
 
 
@@ -73,7 +66,7 @@ def _print_budget(folder: Path, dataset: str | None) -> None:
     found = read_budget(folder, dataset)
     width = 20
     filled = min(width, round(found.share_spent * width))
-    made = table(f"Privacy budget of {found.dataset}", "what", ">value")
+    made = console.table(f"Privacy budget of {found.dataset}", "what", ">value")
     made.add_row("ε spent", f"{found.epsilon_spent:.4f}")
     made.add_row("ε limit", f"{found.epsilon_limit:g}")
     made.add_row("δ", f"{found.delta:g}")
@@ -87,31 +80,30 @@ def _print_budget(folder: Path, dataset: str | None) -> None:
     made.add_row(
         "ledger", f"{found.ledger_records} records, head {(found.ledger_head or 'none')[:16]}"
     )
-    stdout.print(made)
+    console.stdout.print(made)
 
 
 @budget_app.command("plan")
 def budget_plan(
-    steps: Annotated[int, typer.Option(help="Steps: of one round with --rounds, else in all.")],
+    steps: Annotated[int, Option(help="Steps: of one round with --rounds, else in all.")],
     noise: Annotated[
         float | None,
-        typer.Option(help="Noise multiplier σ; without it, the least that fits is looked for."),
+        Option(help="Noise multiplier σ; without it, the least that fits is looked for."),
     ] = None,
-    rate: Annotated[float, typer.Option(help="Sample rate q.")] = 1.0,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of --steps steps each.")] = 1,
-    epsilon: Annotated[float | None, typer.Option(help="The budget to fit into.")] = None,
-    delta: Annotated[float | None, typer.Option(help="δ [default: 1e-5, or the ledger's].")] = None,
+    rate: Annotated[float, Option(help="Sample rate q.")] = 1.0,
+    rounds: Annotated[int, Option(min=1, help="Rounds of --steps steps each.")] = 1,
+    epsilon: Annotated[float | None, Option(help="The budget to fit into.")] = None,
+    delta: Annotated[float | None, Option(help="δ [default: 1e-5, or the ledger's].")] = None,
     history: Annotated[
-        Path | None,
-        typer.Option(help="JSON list of [σ, q, steps] that was spent before."),
+        Path | None, Option(help="JSON list of [σ, q, steps] that was spent before.")
     ] = None,
     ledger: Annotated[
-        bool, typer.Option("--ledger", help="Start from what this device's ledger has spent.")
+        bool, Option("--ledger", help="Start from what this device's ledger has spent.")
     ] = False,
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     dataset: DatasetOption = None,
     prv: PrvOption = True,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """What a schedule costs; with a budget, which noise it needs or how many rounds are left.
 
@@ -123,28 +115,28 @@ def budget_plan(
     if ledger and (history is not None or epsilon is not None or delta is not None):
         raise ConfigError("--ledger brings its own history, epsilon and delta; leave those out")
     start = (
-        start_from_ledger(home_of(ROLE, home), dataset)
+        start_from_ledger(console.home_of(ROLE, home), dataset)
         if ledger
         else start_from(history, epsilon, 1e-5 if delta is None else delta)
     )
     found = answer(start, noise=noise, rate=rate, steps=steps, rounds=rounds, prv=prv)
     if found.get("share_left", 1.0) < SCARCE:
-        stderr.print(f"[bold]only {found['share_left']:.0%} of the budget is left[/]")
+        console.stderr.print(f"[bold]only {found['share_left']:.0%} of the budget is left[/]")
     if as_json:
-        print_json(found)
+        console.print_json(found)
         return
-    made = table("Plan", "what", ">value")
+    made = console.table("Plan", "what", ">value")
     for name, value in found.items():
         made.add_row(name.replace("_", " "), _shown(value))
-    stdout.print(made)
+    console.stdout.print(made)
 
 
 @budget_app.command("reset")
 def budget_reset(
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     dataset: DatasetOption = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Begin to count anew without being asked.")
+        bool, Option("--yes", "-y", help="Begin to count anew without being asked.")
     ] = False,
 ) -> None:
     """Count this data set's budget from zero again. What was sent stays sent; every report will say so.
@@ -155,9 +147,9 @@ def budget_reset(
     from edgeveil.shared.base.clock import SystemClock
     from edgeveil.shared.base.errors import ConfigError
 
-    folder = home_of(ROLE, home)
+    folder = console.home_of(ROLE, home)
     forgotten = look(folder, dataset)
-    stderr.print(
+    console.stderr.print(
         f"Data set {forgotten.dataset}: ε {forgotten.epsilon_spent:.4g} of {forgotten.rounds} rounds would "
         "no longer count. What these updates showed of the records stays shown; with more rounds it adds up. "
         "The reset is recorded for good and stands in every later report.",
@@ -170,7 +162,7 @@ def budget_reset(
         if typed != forgotten.dataset:
             raise typer.Abort
     reset(folder, forgotten, SystemClock())
-    stderr.print(f"Recorded in the ledger of {forgotten.dataset}", markup=False)
+    console.stderr.print(f"Recorded in the ledger of {forgotten.dataset}", markup=False)
 
 
 def _shown(value: Any) -> str:
@@ -180,34 +172,36 @@ def _shown(value: Any) -> str:
 
 
 @policy_app.command("show")
-def policy_show(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def policy_show(home: console.HomeOption = None, as_json: console.JsonOption = False) -> None:
     """The policy in force, and whether the ledger chained the same.
 
     Example: agent policy show
     """
     from edgeveil.agent.cli.policy_commands import show
 
-    found = show(home_of(ROLE, home))
+    found = show(console.home_of(ROLE, home))
     if as_json:
-        print_json({key: value for key, value in found.items() if key != "toml"})
+        console.print_json({key: value for key, value in found.items() if key != "toml"})
         return
-    stdout.print(found["toml"], markup=False, end="")
+    console.stdout.print(found["toml"], markup=False, end="")
     for chained in found["ledgers"]:
         looser = ", ".join(chained["file_is_looser_in"])
         state = "chained in" if chained["same"] else "differs from"
-        stderr.print(f"{state} the ledger of {chained['dataset']}", markup=False)
+        console.stderr.print(f"{state} the ledger of {chained['dataset']}", markup=False)
         if looser:
-            stderr.print(f"the file allows more in: {looser}; it does not count yet", markup=False)
+            console.stderr.print(
+                f"the file allows more in: {looser}; it does not count yet", markup=False
+            )
 
 
 @policy_app.command("set")
 def policy_set(
     assignments: Annotated[
-        list[str], typer.Argument(metavar="KEY=VALUE…", help="Such as epsilon_max=4 secagg.n_min=5")
+        list[str], Argument(metavar="KEY=VALUE…", help="Such as epsilon_max=4 secagg.n_min=5")
     ],
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Confirm a change that allows more than before.")
+        bool, Option("--yes", "-y", help="Confirm a change that allows more than before.")
     ] = False,
 ) -> None:
     """Change policy.toml and chain the change in the ledger. Stop `agent run` first.
@@ -217,25 +211,27 @@ def policy_set(
     from edgeveil.agent.cli.policy_commands import apply, prepare
     from edgeveil.shared.base.clock import SystemClock
 
-    folder = home_of(ROLE, home)
+    folder = console.home_of(ROLE, home)
     change = prepare(folder, assignments)
     if change.looser and not yes and sys.stdin.isatty():
-        stderr.print(f"This allows more than before: {', '.join(change.looser)}", markup=False)
+        console.stderr.print(
+            f"This allows more than before: {', '.join(change.looser)}", markup=False
+        )
         yes = typer.confirm("Allow it?", abort=True, err=True)
     ledgers = apply(folder, change, SystemClock(), accept_looser=yes)
-    stderr.print(f"Changed: {', '.join(change.changed) or 'nothing'}", markup=False)
+    console.stderr.print(f"Changed: {', '.join(change.changed) or 'nothing'}", markup=False)
     if ledgers:
-        stderr.print(f"Recorded in the ledger of {', '.join(ledgers)}", markup=False)
+        console.stderr.print(f"Recorded in the ledger of {', '.join(ledgers)}", markup=False)
 
 
 def verify(
     report: Annotated[
         Path | None,
-        typer.Argument(metavar="[REPORT]", help="A report, .json or .html [default: the ledger]."),
+        Argument(metavar="[REPORT]", help="A report, .json or .html [default: the ledger]."),
     ] = None,
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     dataset: DatasetOption = None,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Recompute every ε of the ledger and of a report, check chain and signatures.
 
@@ -243,31 +239,31 @@ def verify(
     """
     from edgeveil.agent.reports.verify import check
 
-    found = check(home_of(ROLE, home), dataset, report, quiet=as_json)
+    found = check(console.home_of(ROLE, home), dataset, report, quiet=as_json)
     if as_json:
-        print_json(found.as_json())
+        console.print_json(found.as_json())
     else:
         for sentence in found.checked:
-            stdout.print(f"[green]ok[/]  {sentence}")
+            console.stdout.print(f"[green]ok[/]  {sentence}")
         for sentence in found.faults:
-            stdout.print("[bold red]no[/]  ", end="")
-            stdout.print(sentence, markup=False)
+            console.stdout.print("[bold red]no[/]  ", end="")
+            console.stdout.print(sentence, markup=False)
     raise typer.Exit(int(found.verdict))
 
 
 def audit(
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="The data to copy [default: of this home].")
+        Path | None, Option("--data", help="The data to copy [default: of this home].")
     ] = None,
     dataset: DatasetOption = None,
     task: Annotated[
-        str | None, typer.Option(help="An installed task [default: the one trained last].")
+        str | None, Option(help="An installed task [default: the one trained last].")
     ] = None,
-    variant: Annotated[str | None, typer.Option(help="Its variant [default: its own].")] = None,
-    canaries: Annotated[int, typer.Option(min=100, max=20_000, help="Made-up records.")] = 2000,
-    steps: Annotated[int, typer.Option(min=1, max=100, help="Steps of each copy.")] = 4,
-    as_json: JsonOption = False,
+    variant: Annotated[str | None, Option(help="Its variant [default: its own].")] = None,
+    canaries: Annotated[int, Option(min=100, max=20_000, help="Made-up records.")] = 2000,
+    steps: Annotated[int, Option(min=1, max=100, help="Steps of each copy.")] = 4,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Train copies with made-up records in them and see what an observer could tell: is the noise there?
 
@@ -276,7 +272,7 @@ def audit(
     from edgeveil.agent.training.audit import audit_home
 
     found = audit_home(
-        home_of(ROLE, home),
+        console.home_of(ROLE, home),
         data=data,
         dataset=dataset,
         task_id=task,
@@ -286,14 +282,14 @@ def audit(
         quiet=as_json,
     )
     if as_json:
-        print_json(found.as_json())
+        console.print_json(found.as_json())
     else:
-        made = table("Audit of this installation", "what", ">found", ">allowed")
+        made = console.table("Audit of this installation", "what", ">found", ">allowed")
         made.add_row("ε, lower bound (95 %)", f"{found.bound.epsilon:.3f}", f"{found.claimed:g}")
         made.add_row("separation µ", f"{found.sharp.mu:.3f}", f"{found.sharp.expected:.3f}")
         made.add_row("alarms", f"{found.alarms} of {found.runs}", "fewer than half")
-        stdout.print(made)
-        stdout.print(
+        console.stdout.print(made)
+        console.stdout.print(
             "Nothing more can be told than the noise allows; nothing was charged or sent."
             if found.passed
             else "[bold red]More can be told than was claimed: do not train with this installation.[/]"

@@ -1,6 +1,7 @@
 """Tells the coordinator how this device stands, before it asks for work (docs/transport.md, "Condition")."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from flwr.supernode.fleet_http_client import FleetHttpClient
@@ -13,27 +14,18 @@ from edgeveil.shared.wire.identity import Signer
 from edgeveil.shared.wire.request_signature import Session
 
 
+@dataclass(eq=False)
 class ConditionTeller:
     """Says it once per session and again when it has changed; `condition()` None says nothing."""
 
-    def __init__(
-        self,
-        client: FleetHttpClient,
-        url: str,
-        *,
-        node_key: EllipticCurvePrivateKey,
-        signer: Signer,
-        session: Session,
-        condition: Callable[[], Condition | None],
-    ) -> None:
-        self._http = http_client(client)
-        self._url = f"https://{server_address(url)}{PATH}"
-        self._node_key = node_key
-        self._signer = signer
-        self._session = session
-        self._condition = condition
-        self._told: Condition | None = None
-        self._listened_to = True
+    client: FleetHttpClient
+    url: str
+    node_key: EllipticCurvePrivateKey
+    signer: Signer
+    session: Session
+    condition: Callable[[], Condition | None]
+    _told: Condition | None = field(default=None, init=False)
+    _listened_to: bool = field(default=True, init=False)
 
     def begin(self) -> None:
         """A coordinator that was met anew knows nothing yet."""
@@ -41,7 +33,7 @@ class ConditionTeller:
 
     def tell(self, caller: Caller) -> None:
         """Raises what Caller.call() does; an older coordinator that does not listen is left in peace."""
-        condition = self._condition()
+        condition = self.condition()
         if condition is None or condition == self._told or not self._listened_to:
             return
         try:
@@ -52,12 +44,7 @@ class ConditionTeller:
 
     def _post(self, condition: Condition) -> None:
         body = condition.encode()
-        headers = signed_headers(
-            self._node_key,
-            public_pem(self._node_key),
-            self._signer,
-            str(self._session),
-            PATH,
-            body,
-        )
-        self._http.post(self._url, content=body, headers=headers).raise_for_status()
+        key, session = self.node_key, str(self.session)
+        headers = signed_headers(key, public_pem(key), self.signer, session, PATH, body)
+        where = f"https://{server_address(self.url)}{PATH}"
+        http_client(self.client).post(where, content=body, headers=headers).raise_for_status()

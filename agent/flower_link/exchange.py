@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -12,22 +13,9 @@ from edgeveil.shared.flower import environment as flower_environment  # noqa: F4
 from flwr.app import Message
 from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_to_proto
-from flwr.proto.fleet_pb2 import PushMessagesRequest
-from flwr.proto.message_pb2 import (
-    ConfirmMessageReceivedRequest,
-    ObjectTree,
-    PullObjectRequest,
-    PushObjectRequest,
-)
+from flwr.proto import fleet_pb2, message_pb2
 from flwr.proto.node_pb2 import Node
-from flwr.supercore.inflatable.inflatable_object import (
-    InflatableObject,
-    get_all_nested_objects,
-    get_object_tree,
-    iterate_object_tree,
-    no_object_id_recompute,
-)
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from flwr.supercore.inflatable import inflatable_object, inflatable_utils
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
 from edgeveil.agent.flower_link.retry import Caller, Dropped
@@ -42,42 +30,42 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, eq=False)
 class Exchange:
     """Every call gives up at `deadline` (monotonic), the message's own; then Dropped is raised."""
 
-    def __init__(
-        self, client: FleetHttpClient, caller: Caller, node: Node, run_id: int, deadline: float
-    ) -> None:
-        self._client = client
-        self._caller = caller
-        self._node = node
-        self._run_id = run_id
-        self._deadline = deadline
+    client: FleetHttpClient
+    caller: Caller
+    node: Node
+    run_id: int
+    deadline: float
 
-    def download(self, tree: ObjectTree) -> Message:
+    def download(self, tree: message_pb2.ObjectTree) -> Message:
         """Fetch, confirm and inflate; raises Dropped if it is no message of ours."""
-        names = list(dict.fromkeys(item.object_id for item in iterate_object_tree(tree)))
+        names = list(
+            dict.fromkeys(item.object_id for item in inflatable_object.iterate_object_tree(tree))
+        )
         if len(names) > most_objects(MOST_DOWNLOAD_BYTES):
             raise Dropped("the message has too many objects")
         contents = dict(zip(names, self._spread(self._pull, names), strict=True))
-        confirm = ConfirmMessageReceivedRequest(
-            node=self._node, run_id=self._run_id, message_object_id=tree.object_id
+        confirm = message_pb2.ConfirmMessageReceivedRequest(
+            node=self.node, run_id=self.run_id, message_object_id=tree.object_id
         )
-        self._call(partial(self._client.ConfirmMessageReceived, confirm))
+        self._call(partial(self.client.ConfirmMessageReceived, confirm))
         return _inflate(tree.object_id, contents)
 
     def upload(self, reply: Message) -> bool:
         """Send the reply and its objects; False if the coordinator no longer wanted it."""
-        with no_object_id_recompute():
+        with inflatable_object.no_object_id_recompute():
             reply.metadata.__dict__["_message_id"] = reply.object_id
-            objects = get_all_nested_objects(reply)
-            request = PushMessagesRequest(
-                node=self._node,
+            objects = inflatable_object.get_all_nested_objects(reply)
+            request = fleet_pb2.PushMessagesRequest(
+                node=self.node,
                 messages_list=[message_to_proto(remove_content_from_message(reply))],
-                message_object_trees=[get_object_tree(reply)],
+                message_object_trees=[inflatable_object.get_object_tree(reply)],
             )
         failpoint(Failpoint.AGENT_PUSH_BEFORE)
-        answer = self._call(partial(self._client.PushMessages, request))
+        answer = self._call(partial(self.client.PushMessages, request))
         wanted = [name for name in answer.objects_to_push if name in objects]
         push = partial(self._push, objects, answer.session_id)
         stored = all(self._spread(push, wanted)) and bool(wanted)
@@ -85,25 +73,27 @@ class Exchange:
         return stored
 
     def _pull(self, name: str) -> bytes:
-        request = PullObjectRequest(node=self._node, run_id=self._run_id, object_id=name)
-        answer = self._call(partial(self._client.PullObject, request))
+        request = message_pb2.PullObjectRequest(node=self.node, run_id=self.run_id, object_id=name)
+        answer = self._call(partial(self.client.PullObject, request))
         content = bytes(answer.object_content)
         if not answer.object_available or hashlib.sha256(content).hexdigest() != name:
             raise Dropped("an object of the message is not to be had")
         return content
 
-    def _push(self, objects: Mapping[str, InflatableObject], session_id: str, name: str) -> bool:
-        request = PushObjectRequest(
-            node=self._node,
-            run_id=self._run_id,
+    def _push(
+        self, objects: Mapping[str, inflatable_object.InflatableObject], session_id: str, name: str
+    ) -> bool:
+        request = message_pb2.PushObjectRequest(
+            node=self.node,
+            run_id=self.run_id,
             object_id=name,
             object_content=objects[name].deflate(),
             session_id=session_id,
         )
-        return bool(self._call(partial(self._client.PushObject, request)).stored)
+        return bool(self._call(partial(self.client.PushObject, request)).stored)
 
     def _call(self, action: Callable[[], Result]) -> Result:
-        return self._caller.call(action, deadline=self._deadline)
+        return self.caller.call(action, deadline=self.deadline)
 
     @staticmethod
     def _spread(action: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -115,7 +105,7 @@ class Exchange:
 def _inflate(message_id: str, contents: dict[str, bytes]) -> Message:
     try:
         check_objects(contents, most_bytes=MOST_DOWNLOAD_BYTES)
-        message = inflate_object_from_contents(message_id, contents)
+        message = inflatable_utils.inflate_object_from_contents(message_id, contents)
     except ProtocolError as error:
         raise Dropped(error.message) from error
     except Exception as error:  # Flower's inflation raises whatever the bytes provoke

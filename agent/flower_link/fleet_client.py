@@ -5,6 +5,7 @@ ends the process when the server says so (docs/transport.md, "Agent"); this one 
 """
 
 import os
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,17 +22,10 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.flower.objects import MAX_OBJECT_BYTES
+from edgeveil.shared.wire import request_signature
 from edgeveil.shared.wire.certificates import pinned_context
 from edgeveil.shared.wire.identity import Signer
 from edgeveil.shared.wire.messages import PROTOCOL
-from edgeveil.shared.wire.request_signature import (
-    NONCE_BYTES,
-    PROTOCOL_HEADER,
-    SESSION_HEADER,
-    SIGNATURE_HEADER,
-    Session,
-    sign,
-)
 
 READ_TIMEOUT_S = 30.0  # the gateway holds a poll for 20 s
 _TIME_HEADER = "flwr-timestamp"
@@ -62,25 +56,25 @@ class _BoundedClient(httpx.Client):
         )
 
 
+@dataclass(frozen=True)
 class _Identity:
     """Adds our three headers after Flower's: session, protocol version, signature."""
 
-    def __init__(self, signer: Signer, session: Session) -> None:
-        self._signer = signer
-        self._session = session
+    signer: Signer
+    session: request_signature.Session
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
         request = context.request
-        session = str(self._session)
-        request.headers[SESSION_HEADER] = session
-        request.headers[PROTOCOL_HEADER] = str(PROTOCOL)
-        request.headers[SIGNATURE_HEADER] = sign(
-            self._signer,
+        session = str(self.session)
+        request.headers[request_signature.SESSION_HEADER] = session
+        request.headers[request_signature.PROTOCOL_HEADER] = str(PROTOCOL)
+        request.headers[request_signature.SIGNATURE_HEADER] = request_signature.sign(
+            self.signer,
             request.url.path,
             request.content,
             timestamp=request.headers[_TIME_HEADER],
             session=session,
-            nonce=os.urandom(NONCE_BYTES),
+            nonce=os.urandom(request_signature.NONCE_BYTES),
         )
         return call_next(context)
 
@@ -98,7 +92,7 @@ def make_client(
     ca_pem: bytes,
     node_key: EllipticCurvePrivateKey,
     signer: Signer,
-    session: Session,
+    session: request_signature.Session,
 ) -> FleetHttpClient:
     client = FleetHttpClient.from_server_address(
         server_address(url),

@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -19,24 +19,15 @@ from edgeveil.shared.flower import environment as flower_environment  # noqa: F4
 # isort: split
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.proto.fleet_pb2 import (
-    ActivateNodeRequest,
-    DeactivateNodeRequest,
-    PullMessagesRequest,
-)
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest, PullMessagesRequest
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
 
+from edgeveil.agent.flower_link import fleet_client
 from edgeveil.agent.flower_link.client_app import AGENT_FAILED
 from edgeveil.agent.flower_link.condition_teller import ConditionTeller
 from edgeveil.agent.flower_link.exchange import Exchange
-from edgeveil.agent.flower_link.fleet_client import (
-    http_client,
-    make_client,
-    public_pem,
-    server_address,
-)
 from edgeveil.agent.flower_link.heartbeat import wait_for_beat
 from edgeveil.agent.flower_link.retry import ActivateFirst, Caller, Dropped, Stopped
 from edgeveil.shared.base.errors import EdgeveilError
@@ -53,42 +44,31 @@ _EMPTY_S = 0.2  # between polls that come back empty at once
 _REFUSED_S = 2.0  # after a poll that was refused
 
 
+@dataclass(eq=False, kw_only=True)
 class FlowerLink:
     """`session` must grow with every start of this agent. `accepted` is called in the link's thread
     once the gateway has a reply and all its objects; the reply it gets has no bulk. `online` is called
     after each activation and must return at once. `condition` is what the coordinator may be told now.
     """
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        ca_pem: bytes,
-        node_key: EllipticCurvePrivateKey,
-        signer: Signer,
-        session: int,
-        app: ClientApp,
-        on_status: Callable[[str], None],
-        accepted: Callable[[Reply], None],
-        online: Callable[[], None] = lambda: None,
-        condition: Callable[[], Condition | None] = lambda: None,
-    ) -> None:
-        self._where = server_address(url)
-        self._public = public_pem(node_key)
-        this_session = Session(session, secrets.token_hex(8))
-        self._client = make_client(url, ca_pem, node_key, signer, this_session)
-        self._app = app
-        self._on_status = on_status
-        self._accepted = accepted
-        self._online = online
-        self._teller = ConditionTeller(
-            self._client,
-            url,
-            node_key=node_key,
-            signer=signer,
-            session=this_session,
-            condition=condition,
-        )
+    url: str
+    ca_pem: bytes
+    node_key: EllipticCurvePrivateKey = field(repr=False)
+    signer: Signer
+    session: int
+    app: ClientApp
+    on_status: Callable[[str], None]
+    accepted: Callable[[Reply], None]
+    online: Callable[[], None] = lambda: None
+    condition: Callable[[], Condition | None] = lambda: None
+
+    def __post_init__(self) -> None:
+        self._where = fleet_client.server_address(self.url)
+        self._public = fleet_client.public_pem(self.node_key)
+        session = Session(self.session, secrets.token_hex(8))
+        who = (self.node_key, self.signer, session)
+        self._client = fleet_client.make_client(self.url, self.ca_pem, *who)
+        self._teller = ConditionTeller(self._client, self.url, *who, condition=self.condition)
         self._said = ""
         self._node: Node | None = None
         self._activate_again = threading.Event()
@@ -165,7 +145,7 @@ class FlowerLink:
         self._activate_again.clear()
         self._teller.begin()
         self._say(f"connected to {self._where}; waiting for work")
-        self._online()
+        self.online()
         return self._node
 
     def _serve_one(self, caller: Caller, node: Node) -> None:
@@ -199,7 +179,7 @@ class FlowerLink:
         message = exchange.download(tree)
         reply = self._answer(message, node)
         if exchange.upload(reply) and reply.has_content():
-            self._accepted(replace(decode_reply(reply.content), bulk=None))
+            self.accepted(replace(decode_reply(reply.content), bulk=None))
 
     def _answer(self, message: Message, node: Node) -> Message:
         context = Context(
@@ -210,7 +190,7 @@ class FlowerLink:
             run_config={},
         )
         try:
-            return self._app(message, context)
+            return self.app(message, context)
         except Exception:  # noqa: BLE001 - a message type the app has no handler for
             return Message(Error(AGENT_FAILED), reply_to=message)
 
@@ -231,7 +211,7 @@ class FlowerLink:
         if self._node is None:
             return
         request = DeactivateNodeRequest(node_id=self._node.node_id)
-        http_client(self._client).timeout = httpx.Timeout(_DEACTIVATE_S)
+        fleet_client.http_client(self._client).timeout = httpx.Timeout(_DEACTIVATE_S)
         try:
             self._client.DeactivateNode(request)
         except (httpx.HTTPError, ValueError, RuntimeError):
@@ -240,4 +220,4 @@ class FlowerLink:
     def _say(self, sentence: str) -> None:
         if sentence != self._said:
             self._said = sentence
-            self._on_status(sentence)
+            self.on_status(sentence)

@@ -4,6 +4,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -45,13 +46,13 @@ class Stopped(Exception):
     """The owner asked the agent to stop."""
 
 
+@dataclass(frozen=True, eq=False)
 class Caller:
     """Runs Fleet calls until they succeed. `say` receives one sentence when something is wrong."""
 
-    def __init__(self, where: str, say: Callable[[str], None], stop: threading.Event) -> None:
-        self._where = where
-        self._say = say
-        self._stop = stop
+    where: str
+    say: Callable[[str], None]
+    stop: threading.Event
 
     def call(self, action: Callable[[], Result], *, deadline: float = float("inf")) -> Result:
         """The call's result.
@@ -65,7 +66,7 @@ class Caller:
         """
         pause_s = _FIRST_S
         while True:
-            if self._stop.is_set():
+            if self.stop.is_set():
                 raise Stopped
             try:
                 return action()
@@ -73,7 +74,7 @@ class Caller:
                 wait_s = self._judge(error.response, pause_s)
             except httpx.TransportError as error:
                 self._check_certificate(error)
-                self._say(f"no connection to {self._where}; trying again")
+                self.say(f"no connection to {self.where}; trying again")
                 wait_s = pause_s
             if time.monotonic() + wait_s > deadline:
                 raise Dropped("its time ran out")
@@ -83,7 +84,7 @@ class Caller:
     def pause(self, seconds: float) -> None:
         """Sleep with ±20 % jitter; raises Stopped."""
         jitter = 0.8 + 0.4 * secrets.randbelow(1000) / 1000
-        if self._stop.wait(seconds * jitter):
+        if self.stop.wait(seconds * jitter):
             raise Stopped
 
     def _judge(self, response: httpx.Response, pause_s: float) -> float:
@@ -93,22 +94,22 @@ class Caller:
         if status == httpx.codes.PRECONDITION_REQUIRED:
             raise ActivateFirst
         if code in _NOT_PERMITTED:
-            raise EnrollmentError(f"{self._where}: {_NOT_PERMITTED[code]}")
+            raise EnrollmentError(f"{self.where}: {_NOT_PERMITTED[code]}")
         if code == "clock_skew":
             if server_time is not None and abs(server_time - time.time()) <= _AGREE_S:
                 raise SessionOver
-            self._say(_clock_sentence(server_time))
+            self.say(_clock_sentence(server_time))
             return _CLOCK_S
         if status in _TRY_AGAIN:
-            self._say(f"{self._where} is busy or starting ({status}); trying again")
+            self.say(f"{self.where} is busy or starting ({status}); trying again")
             return pause_s
         if code == "version":
             raise TransportError(
-                f"{self._where} speaks another protocol version; update the older of the two"
+                f"{self.where} speaks another protocol version; update the older of the two"
             )
         if status == httpx.codes.UNAUTHORIZED:
             raise TransportError(
-                f"{self._where} does not accept this agent's requests ({code or 'no reason given'}); "
+                f"{self.where} does not accept this agent's requests ({code or 'no reason given'}); "
                 "check the agent's files or join again"
             )
         raise Dropped(f"the coordinator answered {status} {code}".rstrip())
@@ -117,7 +118,7 @@ class Caller:
         refusal = find_refusal(error)
         if refusal is not None:
             raise TransportError(
-                f"{self._where}: its certificate does not verify: {why_refused(refusal)}"
+                f"{self.where}: its certificate does not verify: {why_refused(refusal)}"
             ) from error
 
 

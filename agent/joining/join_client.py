@@ -7,39 +7,32 @@ from pydantic import ValidationError
 
 from edgeveil.agent.joining.authority import unreachable
 from edgeveil.shared.base.errors import EnrollmentError, ProtocolError, TransportError
+from edgeveil.shared.wire import join
 from edgeveil.shared.wire.certificates import find_refusal, why_refused
-from edgeveil.shared.wire.join import (
-    MAX_ANSWER,
-    PATH,
-    JoinAnswer,
-    JoinCode,
-    JoinRefusal,
-    JoinRequest,
-)
 
 _SENTENCES = {
-    JoinCode.MALFORMED: "the coordinator does not understand this join request; compare versions",
-    JoinCode.TOO_LARGE: "the coordinator finds the join request too large; compare versions",
-    JoinCode.VERSION: "the coordinator speaks another protocol version; install the same release",
-    JoinCode.TOKEN_UNKNOWN: "the coordinator does not know this token; a newer one may have "
+    join.JoinCode.MALFORMED: "the coordinator does not understand this join request; compare versions",
+    join.JoinCode.TOO_LARGE: "the coordinator finds the join request too large; compare versions",
+    join.JoinCode.VERSION: "the coordinator speaks another protocol version; install the same release",
+    join.JoinCode.TOKEN_UNKNOWN: "the coordinator does not know this token; a newer one may have "
     "replaced it, ask the operator",
-    JoinCode.TOKEN_EXPIRED: "this token has expired; ask the operator for a new one",
-    JoinCode.TOKEN_VOID: "this token was locked after several wrong proofs; ask for a new one",
-    JoinCode.TOKEN_USED: "another device has already joined with this token; if that was not you, "
+    join.JoinCode.TOKEN_EXPIRED: "this token has expired; ask the operator for a new one",
+    join.JoinCode.TOKEN_VOID: "this token was locked after several wrong proofs; ask for a new one",
+    join.JoinCode.TOKEN_USED: "another device has already joined with this token; if that was not you, "
     "tell the operator, and ask for a new one",
-    JoinCode.PROOF: "the coordinator says that the token's secret is wrong; copy the token again",
-    JoinCode.NAME: "this token was made for another name; ask for a new one",
-    JoinCode.SIGNATURE: "the coordinator could not verify this device's identity key",
-    JoinCode.NODE_KEY: "the coordinator does not accept this device's node key",
-    JoinCode.TAKEN: "this name or one of this device's keys is enrolled already; use an empty --home "
+    join.JoinCode.PROOF: "the coordinator says that the token's secret is wrong; copy the token again",
+    join.JoinCode.NAME: "this token was made for another name; ask for a new one",
+    join.JoinCode.SIGNATURE: "the coordinator could not verify this device's identity key",
+    join.JoinCode.NODE_KEY: "the coordinator does not accept this device's node key",
+    join.JoinCode.TAKEN: "this name or one of this device's keys is enrolled already; use an empty --home "
     "or ask the operator for another name",
-    JoinCode.REVOKED: "this device was revoked; enrol it again from an empty --home",
+    join.JoinCode.REVOKED: "this device was revoked; enrol it again from an empty --home",
 }
 
 
 def post_join(
-    url: str, context: ssl.SSLContext, request: JoinRequest, *, timeout_s: float
-) -> JoinAnswer:
+    url: str, context: ssl.SSLContext, request: join.JoinRequest, *, timeout_s: float
+) -> join.JoinAnswer:
     """Send the request over the verified connection.
 
     Raises:
@@ -49,7 +42,7 @@ def post_join(
     status, body = _post(url, context, request.encode(), timeout_s)
     if status == httpx.codes.OK:
         try:
-            return JoinAnswer.decode(body)
+            return join.JoinAnswer.decode(body)
         except ProtocolError as error:
             raise EnrollmentError(
                 f"{url} is not an Edgeveil coordinator; check the token"
@@ -68,12 +61,12 @@ def _post(url: str, context: ssl.SSLContext, body: bytes, timeout_s: float) -> t
     try:
         with (
             httpx.Client(verify=context, trust_env=False, timeout=timeout_s) as client,
-            client.stream("POST", url + PATH, content=body, headers=headers) as response,
+            client.stream("POST", url + join.PATH, content=body, headers=headers) as response,
         ):
             received = bytearray()
             for chunk in response.iter_bytes():
                 received += chunk
-                if len(received) > MAX_ANSWER:
+                if len(received) > join.MAX_ANSWER:
                     raise EnrollmentError(f"{url} is not an Edgeveil coordinator; check the token")
             return response.status_code, bytes(received)
     except httpx.HTTPError as error:
@@ -85,8 +78,8 @@ def _post(url: str, context: ssl.SSLContext, body: bytes, timeout_s: float) -> t
         raise TransportError(unreachable(url, error)) from error
 
 
-def _refusal(body: bytes) -> JoinCode | None:
+def _refusal(body: bytes) -> join.JoinCode | None:
     try:
-        return JoinRefusal.model_validate_json(body).code
+        return join.JoinRefusal.model_validate_json(body).code
     except ValidationError:
         return None

@@ -7,15 +7,9 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edgeveil.shared.wire import request_signature
 from edgeveil.shared.wire.identity import Signer
 from edgeveil.shared.wire.messages import PROTOCOL
-from edgeveil.shared.wire.request_signature import (
-    NONCE_BYTES,
-    PROTOCOL_HEADER,
-    SESSION_HEADER,
-    SIGNATURE_HEADER,
-    sign,
-)
 
 
 def signed_headers(  # noqa: PLR0917 - keys, who, what
@@ -33,14 +27,14 @@ def signed_headers(  # noqa: PLR0917 - keys, who, what
         "flwr-public-key": base64.b64encode(node_public_pem).decode("ascii"),
         "flwr-timestamp": timestamp,
         "flwr-signature": base64.b64encode(triple).decode("ascii"),
-        SESSION_HEADER: session,
-        PROTOCOL_HEADER: str(PROTOCOL),
-        SIGNATURE_HEADER: sign(
+        request_signature.SESSION_HEADER: session,
+        request_signature.PROTOCOL_HEADER: str(PROTOCOL),
+        request_signature.SIGNATURE_HEADER: request_signature.sign(
             signer,
             path,
             body,
             timestamp=timestamp,
             session=session,
-            nonce=os.urandom(NONCE_BYTES),
+            nonce=os.urandom(request_signature.NONCE_BYTES),
         ),
     }

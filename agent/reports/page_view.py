@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from edgeveil.shared.events.search import newest
 from edgeveil.shared.pages.charts import DASHES, Line, line_chart, line_key, meter
 from edgeveil.shared.pages.document import live_document
 from edgeveil.shared.pages.markup import facts, figure, section, table
-from edgeveil.shared.pages.text import escape, human_bytes
+from edgeveil.shared.pages.text import escape, human_bytes, utc
 from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.ledger.records import Kind
 
@@ -114,7 +113,7 @@ def _trained(own: Own, words: Words) -> str:
         return ""
     rows = [
         [
-            _clock(body["time"]),
+            utc(body["time"]),
             body["run_id"],
             body["round"],
             body["attempt"],
@@ -124,25 +123,19 @@ def _trained(own: Own, words: Words) -> str:
         ]
         for body in own.reserves
     ]
-    keys = ("time", "run", ">round", ">attempt", ">steps", ">noise", ">rate")
-    return section("trained", words("trained"), _table(keys, rows, words, words("trained")))
+    headings = words.headings("time", "run", ">round", ">attempt", ">steps", ">noise", ">rate")
+    return section("trained", words("trained"), table(headings, rows, label=words("trained")))
 
 
 def _sent(own: Own, words: Words) -> str:
     sent = [line for line in own.journal if line.event == Event.REPLY_SEND]
     rows = [
-        [
-            _clock(line.ts),
-            line.run,
-            line.round,
-            words(f"stage_{line.stage}"),
-            human_bytes(line.size),
-        ]
+        [utc(line.ts), line.run, line.round, words(f"stage_{line.stage}"), human_bytes(line.size)]
         for line in reversed(sent[-SHOWN:])
     ]
     total = {words("total"): human_bytes(sum(line.size for line in sent))}
-    keys = ("time", "run", ">round", "message", ">size")
-    html = facts(total) + (_table(keys, rows, words, words("sent")) if rows else "")
+    headings = words.headings("time", "run", ">round", "message", ">size")
+    html = facts(total) + (table(headings, rows, label=words("sent")) if rows else "")
     return section("sent", words("sent"), html, words("sent_note"))
 
 
@@ -150,11 +143,10 @@ def _refusals(own: Own, words: Words) -> str:
     if not own.refusals:
         return section("refusals", words("refusals"), "", words("none_refused"))
     rows = [
-        [code, entry["count"], _clock(entry["time"]), entry["last"]]
+        [code, entry["count"], utc(entry["time"]), entry["last"]]
         for code, entry in sorted(own.refusals.items())
     ]
-    keys = ("code", ">count", "time", "latest")
-    html = _table(keys, rows, words, words("refusals"))
+    html = table(words.headings("code", ">count", "time", "latest"), rows, label=words("refusals"))
     return section("refusals", words("refusals"), html, words("refusals_note"))
 
 
@@ -168,12 +160,3 @@ def _identity(own: Own, words: Words) -> str:
         words("ledger"): words("ledger_value", n=own.budget.ledger_records, head=head),
     }
     return section("identity", words("identity"), facts(values))
-
-
-def _table(keys: Sequence[str], rows: Sequence[Sequence[object]], words: Words, label: str) -> str:
-    headings = [(">" if key[0] == ">" else "") + words(key.lstrip(">")) for key in keys]
-    return table(headings, rows, label=label)
-
-
-def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -103,18 +103,16 @@ def _curve(report: Report) -> Curve:
 def _guarantee(report: Report) -> Section:
     g = report["guarantee"]
     prv = g["epsilon_prv_note"] if g["epsilon_prv"] is None else f"{g['epsilon_prv']:.6g}"
-    return Section(
+    return sections.listed(
         "Guarantee",
-        rows=(
-            ("ε spent", f"{g['epsilon_spent']:.6g} (best order {g['best_order'] or '–'})"),
-            ("ε as enforced", f"{g['epsilon_enforced']:.6g} (order α {g['alpha'] or '–'})"),
-            ("ε by PRV, not enforced", prv),
-            ("δ", f"{g['delta']:g}: {g['delta_why']}"),
-            ("µ (Gaussian privacy)", sections.figure(g["gaussian_mu"])),
-            ("Budget", f"{g['epsilon_limit']:g}, of which {g['epsilon_left']:.6g} is left"),
-            ("ε since the ledger was opened", f"{g['epsilon_since_opening']:.6g}, resets or not"),
-            ("Rényi divergence", f"{g['rdp_spent']:.9g} of {g['cap'] or 0:.9g} at order α"),
-        ),
+        ("ε spent", f"{g['epsilon_spent']:.6g} (best order {g['best_order'] or '–'})"),
+        ("ε as enforced", f"{g['epsilon_enforced']:.6g} (order α {g['alpha'] or '–'})"),
+        ("ε by PRV, not enforced", prv),
+        ("δ", f"{g['delta']:g}: {g['delta_why']}"),
+        ("µ (Gaussian privacy)", sections.figure(g["gaussian_mu"])),
+        ("Budget", f"{g['epsilon_limit']:g}, of which {g['epsilon_left']:.6g} is left"),
+        ("ε since the ledger was opened", f"{g['epsilon_since_opening']:.6g}, resets or not"),
+        ("Rényi divergence", f"{g['rdp_spent']:.9g} of {g['cap'] or 0:.9g} at order α"),
     )
 
 
@@ -148,17 +146,15 @@ def _segments(report: Report) -> Section:
 
 def _mechanism(m: Report) -> Section:
     modes = ", ".join(f"{name} ({count} rounds)" for name, count in m["gradient_modes"].items())
-    return Section(
+    return sections.listed(
         "Mechanism",
-        rows=(
-            ("What", m["name"]),
-            ("Gradients", modes or "–"),
-            ("Sampling", f"{', '.join(m['sampling']) or '–'}; tested: {m['sampling_self_test']}"),
-            ("Noise", f"{', '.join(m['noise_generator']) or '–'}; tested: {m['noise_self_test']}"),
-            ("Arithmetic", m["arithmetic"]),
-            ("Empty draws", m["empty_draws"]),
-            ("Divided by", m["normaliser"]),
-        ),
+        ("What", m["name"]),
+        ("Gradients", modes or "–"),
+        ("Sampling", f"{', '.join(m['sampling']) or '–'}; tested: {m['sampling_self_test']}"),
+        ("Noise", f"{', '.join(m['noise_generator']) or '–'}; tested: {m['noise_self_test']}"),
+        ("Arithmetic", m["arithmetic"]),
+        ("Empty draws", m["empty_draws"]),
+        ("Divided by", m["normaliser"]),
     )
 
 
@@ -169,32 +165,28 @@ def _accounting(a: Report) -> Section:
         told += "passed" if check["passed"] else "FAILED"
     return sections.accounted(
         a,
-        (
-            ("Cross-check (PRV)", told),
-            ("Rounds charged", str(a["rounds_charged"])),
-            ("… whose update was delivered", str(a["delivered"])),
-            ("… whose fate is unknown", str(a["fate_unknown"])),
-            ("… that never finished", str(a["never_finished"])),
-            ("Refunded", str(a["refunded"])),
-        ),
+        ("Cross-check (PRV)", told),
+        ("Rounds charged", str(a["rounds_charged"])),
+        ("… whose update was delivered", str(a["delivered"])),
+        ("… whose fate is unknown", str(a["fate_unknown"])),
+        ("… that never finished", str(a["never_finished"])),
+        ("Refunded", str(a["refunded"])),
     )
 
 
 def _integrity(report: Report) -> Section:
     i = report["integrity"]
-    return Section(
+    return sections.listed(
         "Integrity",
-        "agent verify checks this report and the ledger behind it.",
-        rows=(
-            ("Ledger", f"{i['ledger_records']} records"),
-            ("Head (SHA-256)", i["ledger_head"] or "–"),
-            ("Signature of the head", i["ledger_signature"] or "–"),
-            ("Policy changes", ", ".join(c["note"] for c in i["policy_changes"]) or "none"),
-            ("Counted anew (resets)", str(len(i["resets"]))),
-            ("Heads confirmed by coordinators", str(i["heads_confirmed_by_coordinators"])),
-            ("A restored ledger is", i["rollback"]),
-            ("Previous report (SHA-256)", i.get("previous_report_sha256") or "none"),
-        ),
+        ("Ledger", f"{i['ledger_records']} records"),
+        ("Head (SHA-256)", i["ledger_head"] or "–"),
+        ("Signature of the head", i["ledger_signature"] or "–"),
+        ("Policy changes", ", ".join(c["note"] for c in i["policy_changes"]) or "none"),
+        ("Counted anew (resets)", str(len(i["resets"]))),
+        ("Heads confirmed by coordinators", str(i["heads_confirmed_by_coordinators"])),
+        ("A restored ledger is", i["rollback"]),
+        ("Previous report (SHA-256)", i.get("previous_report_sha256") or "none"),
+        intro="agent verify checks this report and the ledger behind it.",
     )
 
 
@@ -217,15 +209,13 @@ def _after_rounds(report: Report) -> Section:
 
 def _identity(i: Report) -> Section:
     tasks = "; ".join(f"{t['id']} {t['version']} ({t['hash'][:16]}…)" for t in i["tasks"])
-    return Section(
+    return sections.listed(
         "Identity",
-        rows=(
-            ("Agent", str(i["agent"])),
-            ("Public key (Ed25519)", i["public_key"]),
-            ("Tasks", tasks or "none yet"),
-            ("Coordinators", ", ".join(i["coordinators"]) or "none yet"),
-            ("Runs", str(i["runs"])),
-            ("Software that trained", "; ".join(i["software"])),
-            ("Reported by", i["reported_by"]),
-        ),
+        ("Agent", str(i["agent"])),
+        ("Public key (Ed25519)", i["public_key"]),
+        ("Tasks", tasks or "none yet"),
+        ("Coordinators", ", ".join(i["coordinators"]) or "none yet"),
+        ("Runs", str(i["runs"])),
+        ("Software that trained", "; ".join(i["software"])),
+        ("Reported by", i["reported_by"]),
     )

@@ -25,13 +25,7 @@ from edgeveil.agent.ledger.reading import (
     ledger_records,
 )
 from edgeveil.agent.reports.report import KIND, compose, message, segment_history
-from edgeveil.shared.base.errors import (
-    ConfigError,
-    EnrollmentError,
-    ProtocolError,
-    RefusalCode,
-    StateDamaged,
-)
+from edgeveil.shared.base import errors
 from edgeveil.shared.base.files import read_file
 from edgeveil.shared.base.names import NAME
 from edgeveil.shared.privacy.filter import cap
@@ -113,7 +107,7 @@ def check(path: Path, dataset: str | None, report: Path | None, *, quiet: bool =
     if claimed is not None and not finding.faults:
         _check_report(home, records, claimed, finding)
     if home is None and claimed is None:
-        raise EnrollmentError(f"{path}: no agent lives here, and no report was named")
+        raise errors.EnrollmentError(f"{path}: no agent lives here, and no report was named")
     return finding
 
 
@@ -127,7 +121,7 @@ def read_report(path: Path) -> dict[str, Any]:
         if NAME.fullmatch(str(found.get("dataset"))) is None:
             raise ValueError("it names no data set")
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: cannot be read as a report ({error})") from error
+        raise errors.ConfigError(f"{path}: cannot be read as a report ({error})") from error
     return found
 
 
@@ -140,7 +134,7 @@ def _home(path: Path, claimed: Mapping[str, Any] | None) -> AgentHome | None:
         try:
             own = home.identity().public.hex() == claimed["identity"]["public_key"]
         except (KeyError, TypeError) as error:
-            raise ConfigError("the report names no public key") from error
+            raise errors.ConfigError("the report names no public key") from error
         return home if own else None
     home.pinned()
     return home
@@ -152,7 +146,7 @@ def _check_ledger(home: AgentHome, name: str, finding: Finding, *, quiet: bool) 
         try:
             check_never_opened(folder / LEDGER, home.identity().public)
             home.check_ledgers_kept()
-        except StateDamaged as error:
+        except errors.StateDamaged as error:
             finding.fail(Verdict.CHAIN, f"data set {name}: {error}")
             return []
         finding.checked.append(f"data set {name}: no ledger yet, nothing was spent")
@@ -197,10 +191,7 @@ def _check_policy(records: Sequence[Record]) -> None:
 
 
 def _check_report(
-    home: AgentHome | None,
-    records: Sequence[Record],
-    claimed: Mapping[str, Any],
-    finding: Finding,
+    home: AgentHome | None, records: Sequence[Record], claimed: Mapping[str, Any], finding: Finding
 ) -> None:
     try:
         public = bytes.fromhex(claimed["identity"]["public_key"])
@@ -209,7 +200,7 @@ def _check_report(
             public,
             signature,
             message(claimed),
-            code=RefusalCode.LEDGER_CORRUPT,
+            code=errors.RefusalCode.LEDGER_CORRUPT,
             who="the device over this report",
         )
         finding.checked.append(f"the report is signed by the device with key {public.hex()[:16]}…")
@@ -221,7 +212,7 @@ def _check_report(
             )
         elif not finding.faults:
             _compare(home, records, claimed, finding)
-    except ProtocolError as error:
+    except errors.ProtocolError as error:
         finding.fail(Verdict.REPORT, str(error))
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         finding.fail(Verdict.REPORT, f"the report is malformed ({type(error).__name__}: {error})")

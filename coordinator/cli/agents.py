@@ -4,28 +4,19 @@ import time
 from typing import Annotated
 
 import typer
+from typer import Argument
 
-from edgeveil.shared.terminal.console import (
-    HomeOption,
-    JsonOption,
-    home_of,
-    print_json,
-    stderr,
-    stdout,
-    table,
-)
+from edgeveil.shared.terminal import console
 
 app = typer.Typer(help="Who has joined: list, approve, revoke, rename.", no_args_is_help=False)
 ROLE = "coordinator"
 HOW_TO_SIGN = "coordinator roster sign (or export, sign, import); one-machine mode does it itself"
-Names = Annotated[list[str], typer.Argument(metavar="NAME…", help="One or more agents.")]
+Names = Annotated[list[str], Argument(metavar="NAME…", help="One or more agents.")]
 
 
 @app.callback(invoke_without_command=True)
 def agents(
-    context: typer.Context,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
+    context: typer.Context, home: console.HomeOption = None, as_json: console.JsonOption = False
 ) -> None:
     """Who has joined: list (the default), approve, revoke, rename."""
     if context.invoked_subcommand is None:
@@ -33,59 +24,63 @@ def agents(
 
 
 @app.command("list")
-def show(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def show(home: console.HomeOption = None, as_json: console.JsonOption = False) -> None:
     """Every device that ever joined, with its state and identity key.
 
     Example: coordinator agents list --json
     """
     from edgeveil.coordinator.cli.operator import list_agents
 
-    found = list_agents(home_of(ROLE, home))
+    found = list_agents(console.home_of(ROLE, home))
     if as_json:
-        print_json(found)
+        console.print_json(found)
         return
     if not found:
-        stderr.print("nobody has joined yet; invite agents with: coordinator invite NAME…")
+        console.stderr.print("nobody has joined yet; invite agents with: coordinator invite NAME…")
         return
-    made = table("Agents", "name", "state", "joined", "last seen", "agent id")
+    made = console.table("Agents", "name", "state", "joined", "last seen", "agent id")
     for agent in found:
         row = (agent["name"], agent["state"], _day(agent["joined"]), ago(agent["last_seen"]))
         made.add_row(*row, agent["agent_id"])
-    stdout.print(made)
+    console.stdout.print(made)
 
 
 @app.command()
-def approve(names: Names, home: HomeOption = None) -> None:
+def approve(names: Names, home: console.HomeOption = None) -> None:
     """Let devices that were invited with --hold onto the next roster.
 
     Example: coordinator agents approve cam-7
     """
     from edgeveil.coordinator.cli.operator import change_agents
 
-    change_agents(home_of(ROLE, home), "approve", names)
-    stderr.print(f"Approved: {', '.join(names)}. They are admitted with the next signed roster:")
-    stderr.print(HOW_TO_SIGN)
+    change_agents(console.home_of(ROLE, home), "approve", names)
+    console.stderr.print(
+        f"Approved: {', '.join(names)}. They are admitted with the next signed roster:"
+    )
+    console.stderr.print(HOW_TO_SIGN)
 
 
 @app.command()
-def revoke(names: Names, home: HomeOption = None) -> None:
+def revoke(names: Names, home: console.HomeOption = None) -> None:
     """Shut devices out for ever, at once: they are cut off, told so, and end with exit code 77.
 
     Example: coordinator agents revoke cam-7
     """
     from edgeveil.coordinator.cli.operator import change_agents
 
-    change_agents(home_of(ROLE, home), "revoke", names)
-    stderr.print(f"Revoked: {', '.join(names)}. Their names may be used again, their keys never.")
-    stderr.print("Sign a roster without them, so that the other agents hear of it too:")
-    stderr.print(HOW_TO_SIGN)
+    change_agents(console.home_of(ROLE, home), "revoke", names)
+    console.stderr.print(
+        f"Revoked: {', '.join(names)}. Their names may be used again, their keys never."
+    )
+    console.stderr.print("Sign a roster without them, so that the other agents hear of it too:")
+    console.stderr.print(HOW_TO_SIGN)
 
 
 @app.command()
 def rename(
-    old: Annotated[str, typer.Argument(metavar="OLD", help="The present name.")],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The new name.")],
-    home: HomeOption = None,
+    old: Annotated[str, Argument(metavar="OLD", help="The present name.")],
+    new: Annotated[str, Argument(metavar="NEW", help="The new name.")],
+    home: console.HomeOption = None,
 ) -> None:
     """Call an agent something else from now on; earlier records keep the old name.
 
@@ -93,8 +88,8 @@ def rename(
     """
     from edgeveil.coordinator.cli.operator import change_agents
 
-    change_agents(home_of(ROLE, home), "rename", [old], new)
-    stderr.print(f"{old} is called {new} now; the device need not know")
+    change_agents(console.home_of(ROLE, home), "rename", [old], new)
+    console.stderr.print(f"{old} is called {new} now; the device need not know")
 
 
 def _day(seconds: float) -> str:

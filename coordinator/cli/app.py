@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer import Argument, Option
 
 from edgeveil.coordinator.cli.agents import ago
 from edgeveil.coordinator.cli.agents import app as agents_app
@@ -13,17 +14,7 @@ from edgeveil.coordinator.cli.look import app as look_app
 from edgeveil.coordinator.cli.look import print_report
 from edgeveil.coordinator.cli.roster import FederationOption, PassphraseFile, new_passphrase
 from edgeveil.coordinator.cli.roster import app as roster_app
-from edgeveil.shared.terminal.console import (
-    HomeOption,
-    JsonOption,
-    home_of,
-    print_json,
-    run,
-    stderr,
-    stdout,
-    table,
-    version_option,
-)
+from edgeveil.shared.terminal import console
 
 if TYPE_CHECKING:
     from edgeveil.coordinator.cli.setup import Initialised
@@ -40,44 +31,43 @@ app.add_typer(agents_app, name="agents")
 app.add_typer(look_app)
 app.add_typer(export_app)
 app.add_typer(care_app)
-version_option(app)
+console.version_option(app)
 ROLE = "coordinator"
 
 
 def main() -> NoReturn:
-    run(app, ROLE)
+    console.run(app, ROLE)
 
 
 @app.command()
 def init(
     url: Annotated[
-        str, typer.Option("--url", help="What agents reach, e.g. https://fl.example.org:8443")
+        str, Option("--url", help="What agents reach, e.g. https://fl.example.org:8443")
     ],
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     listen: Annotated[
-        str | None,
-        typer.Option(help="host:port to listen on (default 0.0.0.0 and the port of the URL)."),
+        str | None, Option(help="host:port to listen on (default 0.0.0.0 and the port of the URL).")
     ] = None,
     host: Annotated[
-        list[str] | None, typer.Option(help="Further name or address for the certificate.")
+        list[str] | None, Option(help="Further name or address for the certificate.")
     ] = None,
     federation: FederationOption = None,
     passphrase_file: PassphraseFile = None,
     no_passphrase: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--no-passphrase",
             help="Store the federation key unencrypted (demo, or an encrypted disk).",
         ),
     ] = False,
     one_machine: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--one-machine",
             help="Keep the federation key here, unencrypted; `serve` has rosters signed by itself.",
         ),
     ] = False,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Make keys, certificates, database and coordinator.toml.
 
@@ -86,7 +76,7 @@ def init(
     from edgeveil.coordinator.cli.setup import initialise, wanted
 
     wanted(url, listen, tuple(host or ()))  # before a passphrase is asked for
-    folder = home_of(ROLE, home)
+    folder = console.home_of(ROLE, home)
     keys = federation or folder.parent / "federation"
     fresh = not (folder / "coordinator.toml").exists()
     encrypted = fresh and not no_passphrase and not one_machine
@@ -106,15 +96,14 @@ def init(
 @app.command()
 def invite(
     names: Annotated[
-        list[str], typer.Argument(metavar="NAME…", help="One name per device, a-z 0-9 and '-'.")
+        list[str], Argument(metavar="NAME…", help="One name per device, a-z 0-9 and '-'.")
     ],
-    home: HomeOption = None,
-    ttl: Annotated[str, typer.Option(help="How long a token is valid: 30m, 1h, 2d.")] = "1h",
+    home: console.HomeOption = None,
+    ttl: Annotated[str, Option(help="How long a token is valid: 30m, 1h, 2d.")] = "1h",
     hold: Annotated[
-        bool,
-        typer.Option("--hold", help="Whoever joins waits for: coordinator agents approve NAME."),
+        bool, Option("--hold", help="Whoever joins waits for: coordinator agents approve NAME.")
     ] = False,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Print one single-use token per device; hand each to its device over a trusted channel.
 
@@ -122,28 +111,28 @@ def invite(
     """
     from edgeveil.coordinator.cli.operator import make_tokens, parse_ttl
 
-    tokens = make_tokens(home_of(ROLE, home), names, parse_ttl(ttl), hold=hold)
+    tokens = make_tokens(console.home_of(ROLE, home), names, parse_ttl(ttl), hold=hold)
     if as_json:
-        print_json([{"name": name, "token": token} for name, token in tokens.items()])
+        console.print_json([{"name": name, "token": token} for name, token in tokens.items()])
         return
     for name, token in tokens.items():
-        stderr.print(f"[bold]{name}[/] (valid for {ttl}, once):", end=" ")
-        stdout.print(token, markup=False)
-    stderr.print("On each device: agent run --join TOKEN --data PATH")
+        console.stderr.print(f"[bold]{name}[/] (valid for {ttl}, once):", end=" ")
+        console.stdout.print(token, markup=False)
+    console.stderr.print("On each device: agent run --join TOKEN --data PATH")
 
 
 @app.command()
 def serve(
-    home: HomeOption = None,
-    plan: Annotated[Path | None, typer.Option("--plan", help="Queue this plan at once.")] = None,
+    home: console.HomeOption = None,
+    plan: Annotated[Path | None, Option("--plan", help="Queue this plan at once.")] = None,
     plain_http: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--plain-http", help="Listen without TLS, on loopback only, behind a TLS proxy here."
         ),
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Leave events out of standard error.")
+        bool, Option("--quiet", "-q", help="Leave events out of standard error.")
     ] = False,
 ) -> None:
     """Run the coordinator until interrupted. Unfinished runs continue by themselves.
@@ -152,17 +141,17 @@ def serve(
     """
     from edgeveil.coordinator.serving.serve import serve as serve_forever
 
-    serve_forever(home_of(ROLE, home), plan, plain_http=plain_http, quiet=quiet)
+    serve_forever(console.home_of(ROLE, home), plan, plain_http=plain_http, quiet=quiet)
 
 
 @app.command("run")
 def run_plan(
-    plan: Annotated[Path, typer.Argument(help="A plan file, see deploy/samples.")],
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Queue it and return.")] = False,
+    plan: Annotated[Path, Argument(help="A plan file, see deploy/samples.")],
+    home: console.HomeOption = None,
+    as_json: console.JsonOption = False,
+    detach: Annotated[bool, Option("--detach", help="Queue it and return.")] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Leave progress out of standard error.")
+        bool, Option("--quiet", "-q", help="Leave progress out of standard error.")
     ] = False,
 ) -> None:
     """Queue a plan at the running coordinator and follow it; the same plan continues where it stopped.
@@ -171,57 +160,59 @@ def run_plan(
     """
     from edgeveil.coordinator.cli.operator import follow_run, submit_plan
 
-    folder = home_of(ROLE, home)
+    folder = console.home_of(ROLE, home)
     submitted = submit_plan(folder, plan)
-    stderr.print(f"run [bold]{submitted['run']}[/] {'queued' if submitted['new'] else 'continues'}")
+    console.stderr.print(
+        f"run [bold]{submitted['run']}[/] {'queued' if submitted['new'] else 'continues'}"
+    )
     for notice in submitted["warnings"]:
-        stderr.print(f"[yellow]warning:[/] {notice}", highlight=False)
+        console.stderr.print(f"[yellow]warning:[/] {notice}", highlight=False)
     if detach:
         if as_json:
-            print_json(submitted)
+            console.print_json(submitted)
         return
     report = follow_run(folder, submitted, quiet=quiet)
     print_report(report, as_json=as_json)
 
 
 @app.command()
-def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
+def status(home: console.HomeOption = None, as_json: console.JsonOption = False) -> None:
     """What the coordinator is doing and which agents it sees.
 
     Example: coordinator status
     """
     from edgeveil.coordinator.cli.operator import read_status
 
-    found = read_status(home_of(ROLE, home))
+    found = read_status(console.home_of(ROLE, home))
     if as_json:
-        print_json(found)
+        console.print_json(found)
         return
     running = (
         f"running (pid {found['pid']})"
         if found["pid"]
         else "not running; start it with: coordinator serve"
     )
-    stdout.print(f"[bold]{found['url']}[/]  {running}")
+    console.stdout.print(f"[bold]{found['url']}[/]  {running}")
     if found["pid"] and found["run"]:
-        stdout.print(f"run {found['run']}  round {found['round']}  {found['stage']}")
+        console.stdout.print(f"run {found['run']}  round {found['round']}  {found['stage']}")
     elif found["last_run"]:
-        stdout.print(_last_run(found["last_run"]), markup=False)
+        console.stdout.print(_last_run(found["last_run"]), markup=False)
     if not found["agents"]:
-        stderr.print("nobody has joined yet; invite agents with: coordinator invite NAME…")
+        console.stderr.print("nobody has joined yet; invite agents with: coordinator invite NAME…")
         return
-    made = table("Agents", "name", "state", "last seen")
+    made = console.table("Agents", "name", "state", "last seen")
     for agent in found["agents"]:
         made.add_row(agent["name"], agent["state"], ago(agent["last_seen"]))
-    stdout.print(made)
+    console.stdout.print(made)
 
 
 @app.command()
 def doctor(
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     plan: Annotated[
-        Path | None, typer.Option("--plan", help="Also hold this plan against the machine.")
+        Path | None, Option("--plan", help="Also hold this plan against the machine.")
     ] = None,
-    as_json: JsonOption = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Check this machine: packages, memory, disk, keys, database, roster, certificate, port, clock.
 
@@ -230,7 +221,7 @@ def doctor(
     from edgeveil.coordinator.cli.doctor import diagnose
     from edgeveil.shared.doctor.checks import show
 
-    show(diagnose(home_of(ROLE, home), plan), json=as_json)
+    show(diagnose(console.home_of(ROLE, home), plan), json=as_json)
 
 
 def _last_run(last: dict[str, Any]) -> str:
@@ -242,24 +233,24 @@ def _last_run(last: dict[str, Any]) -> str:
 def _print_initialised(made: "Initialised", *, as_json: bool) -> None:
     if as_json:
         keys = ("home", "federation", "url", "ca_sha256", "federation_fingerprint")
-        print_json({key: str(getattr(made, key)) for key in keys})
+        console.print_json({key: str(getattr(made, key)) for key in keys})
         return
-    stdout.print(
+    console.stdout.print(
         f"{'Initialised' if made.fresh else 'Already initialised:'} {made.home} for {made.url}"
     )
-    stdout.print(f"CA certificate SHA-256 {made.ca_sha256}")
-    stdout.print(
+    console.stdout.print(f"CA certificate SHA-256 {made.ca_sha256}")
+    console.stdout.print(
         f"Federation key fingerprint {made.federation_fingerprint}, key in {made.federation}"
     )
     if made.one_machine:
-        stdout.print(
+        console.stdout.print(
             "One-machine mode: the key stays here, unencrypted, and signs whoever joins. Whoever takes\n"
             "this machine over can admit members of their own and so uncover single updates; then only\n"
             "differential privacy protects the devices' records (docs/threat-model.md)."
         )
     else:
-        stdout.print(
+        console.stdout.print(
             "Move that folder to another machine and keep it offline; whoever holds it\n"
             "decides who belongs to the federation."
         )
-    stdout.print("Next: coordinator invite NAME…, then coordinator serve")
+    console.stdout.print("Next: coordinator invite NAME…, then coordinator serve")

@@ -5,37 +5,31 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument
 
-from edgeveil.shared.terminal.console import (
-    HomeOption,
-    JsonOption,
-    home_of,
-    print_json,
-    stderr,
-    stdout,
-)
+from edgeveil.shared.terminal import console
 
 app = typer.Typer()
 ROLE = "coordinator"
 
 
 @app.command()
-def stop(home: HomeOption = None) -> None:
+def stop(home: console.HomeOption = None) -> None:
     """Ask a running `coordinator serve` to stop, and wait until it has.
 
     Example: coordinator stop
     """
     from edgeveil.coordinator.cli.operator import stop_serving
 
-    stop_serving(home_of(ROLE, home))
-    stderr.print("The coordinator has stopped; its runs continue at the next start.")
+    stop_serving(console.home_of(ROLE, home))
+    console.stderr.print("The coordinator has stopped; its runs continue at the next start.")
 
 
 @app.command()
 def backup(
-    destination: Annotated[Path, typer.Argument(metavar="DEST", help="A new folder.")],
-    home: HomeOption = None,
-    as_json: JsonOption = False,
+    destination: Annotated[Path, Argument(metavar="DEST", help="A new folder.")],
+    home: console.HomeOption = None,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Copy database, keys, certificates, models and events; works while `serve` runs.
 
@@ -43,19 +37,21 @@ def backup(
     """
     from edgeveil.coordinator.serving.backup import back_up
 
-    found = back_up(home_of(ROLE, home), destination, quiet=as_json)
+    found = back_up(console.home_of(ROLE, home), destination, quiet=as_json)
     if as_json:
-        print_json({"folder": str(destination), "files": len(found.files), "schema": found.schema})
+        console.print_json(
+            {"folder": str(destination), "files": len(found.files), "schema": found.schema}
+        )
         return
-    stdout.print(f"Wrote {len(found.files)} files to {destination}", markup=False)
-    stderr.print("It holds this coordinator's keys: keep it as private as the original.")
+    console.stdout.print(f"Wrote {len(found.files)} files to {destination}", markup=False)
+    console.stderr.print("It holds this coordinator's keys: keep it as private as the original.")
 
 
 @app.command()
 def restore(
-    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="A folder made by backup.")],
-    home: HomeOption = None,
-    as_json: JsonOption = False,
+    source: Annotated[Path, Argument(metavar="SOURCE", help="A folder made by backup.")],
+    home: console.HomeOption = None,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Check a backup and put it into an empty home folder.
 
@@ -63,11 +59,13 @@ def restore(
     """
     from edgeveil.coordinator.serving.backup import restore as put_back
 
-    folder = home_of(ROLE, home)
+    folder = console.home_of(ROLE, home)
     found = put_back(source, folder, quiet=as_json)
     made = datetime.fromtimestamp(found.created, UTC).isoformat(timespec="seconds")
     if as_json:
-        print_json({"home": str(folder), "files": len(found.files), "created": made})
+        console.print_json({"home": str(folder), "files": len(found.files), "created": made})
         return
-    stdout.print(f"Restored {len(found.files)} files of {made} into {folder}", markup=False)
-    stderr.print("If rounds were trained since, agents refuse to repeat them: start a new run.")
+    console.stdout.print(f"Restored {len(found.files)} files of {made} into {folder}", markup=False)
+    console.stderr.print(
+        "If rounds were trained since, agents refuse to repeat them: start a new run."
+    )

@@ -5,14 +5,7 @@ still awaited.
 """
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TextColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from edgeveil.coordinator.reports.tables import SHOWN_STAGE
 from edgeveil.shared.events.log import Event, EventLine
@@ -31,64 +24,44 @@ class Display:
         self._task = TaskID(0)
 
     def show(self, line: EventLine) -> None:
-        handler = {
-            Event.ROUND_WAIT: self._wait,
-            Event.ROUND_START: self._round_start,
-            Event.AGENT_SELECT: self._select,
-            Event.STAGE_START: self._stage_start,
-            Event.AGENT_REPLY: self._reply,
-            Event.AGENT_DROP: self._drop,
-            Event.STAGE_FINISH: self._stage_finish,
-            Event.ROUND_COMMIT: self._commit,
-            Event.ROUND_ABORT: self._abort,
-        }.get(Event(line.event))
-        if handler is not None:
-            handler(line)
+        seconds = (line.dur_ms or 0) / 1000
+        match Event(line.event):
+            case Event.ROUND_WAIT:
+                here = line.reason.replace("-", " ")
+                self._wait_text(f"round {line.round}: waiting for agents ({here} connected)")
+            case Event.ROUND_START:
+                self._begin(line)
+            case Event.AGENT_SELECT:
+                self._asked.add(line.agent)
+            case Event.STAGE_START:
+                self._answered = set()
+                self._progress(line)
+            case Event.AGENT_REPLY:
+                self._answered.add(line.agent)
+                self._progress(line)
+            case Event.AGENT_DROP:
+                self._asked.discard(line.agent)
+                self._console.print(f"  [yellow]dropped[/] {line.agent}: {line.reason}")
+            case Event.STAGE_FINISH:
+                stage, agents = SHOWN_STAGE.get(line.stage, line.stage), len(self._answered)
+                self._end(f"  {stage:<7} {agents} agents  {seconds:6.2f} s")
+                self._asked = set(self._answered)
+            case Event.ROUND_COMMIT:
+                self._end(f"  [green]committed[/] in {seconds:.1f} s")
+            case Event.ROUND_ABORT:
+                self._end(f"  [red]aborted[/]: {line.reason}")
 
     def close(self) -> None:
         self._wait_text(None)
 
-    def _wait(self, line: EventLine) -> None:
-        self._wait_text(
-            f"round {line.round}: waiting for agents ({line.reason.replace('-', ' ')} connected)"
-        )
-
-    def _round_start(self, line: EventLine) -> None:
-        self._wait_text(None)
+    def _begin(self, line: EventLine) -> None:
         self._asked, self._answered, self._done = set(), set(), line.round - 1
         again = f", attempt {line.attempt}" if line.attempt > 1 else ""
-        self._console.print(f"[bold]round {line.round} of {self._rounds}[/]{again}")
+        self._end(f"[bold]round {line.round} of {self._rounds}[/]{again}")
 
-    def _select(self, line: EventLine) -> None:
-        self._asked.add(line.agent)
-
-    def _stage_start(self, line: EventLine) -> None:
-        self._answered = set()
-        self._progress(line)
-
-    def _reply(self, line: EventLine) -> None:
-        self._answered.add(line.agent)
-        self._progress(line)
-
-    def _drop(self, line: EventLine) -> None:
-        self._asked.discard(line.agent)
-        self._console.print(f"  [yellow]dropped[/] {line.agent}: {line.reason}")
-
-    def _stage_finish(self, line: EventLine) -> None:
+    def _end(self, sentence: str) -> None:
         self._wait_text(None)
-        seconds = (line.dur_ms or 0) / 1000
-        self._console.print(
-            f"  {SHOWN_STAGE.get(line.stage, line.stage):<7} {len(self._answered)} agents  {seconds:6.2f} s"
-        )
-        self._asked = set(self._answered)
-
-    def _commit(self, line: EventLine) -> None:
-        self._wait_text(None)
-        self._console.print(f"  [green]committed[/] in {(line.dur_ms or 0) / 1000:.1f} s")
-
-    def _abort(self, line: EventLine) -> None:
-        self._wait_text(None)
-        self._console.print(f"  [red]aborted[/]: {line.reason}")
+        self._console.print(sentence)
 
     def _progress(self, line: EventLine) -> None:
         awaited = ", ".join(sorted(self._asked - self._answered)) or "nobody"

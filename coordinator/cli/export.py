@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Option
 
 from edgeveil.coordinator.cli.look import RunArgument
 from edgeveil.shared.terminal.console import HomeOption, JsonOption, home_of, print_json, stdout
@@ -17,13 +18,12 @@ def export(
     run_id: RunArgument = None,
     home: HomeOption = None,
     tensorboard: Annotated[
-        Path | None, typer.Option("--tensorboard", metavar="DIR", help="Event files in DIR/RUN.")
+        Path | None, Option("--tensorboard", metavar="DIR", help="Event files in DIR/RUN.")
     ] = None,
     mlflow: Annotated[
-        str | None,
-        typer.Option("--mlflow", metavar="URI", help="A server, or sqlite:///FILE."),
+        str | None, Option("--mlflow", metavar="URI", help="A server, or sqlite:///FILE.")
     ] = None,
-    experiment: Annotated[str, typer.Option(help="Of MLflow.")] = "edgeveil",
+    experiment: Annotated[str, Option(help="Of MLflow.")] = "edgeveil",
     as_json: JsonOption = False,
 ) -> None:
     """Sums and averages of a run, by round, for TensorBoard or MLflow; once more adds only what is new.

@@ -5,20 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer import Argument, Option
 
 from edgeveil.shared.base.json_text import pieces
 from edgeveil.shared.pages.words import Language
-from edgeveil.shared.terminal.console import (
-    HomeOption,
-    JsonOption,
-    fit,
-    home_of,
-    print_json,
-    print_json_lines,
-    stderr,
-    stdout,
-    table,
-)
+from edgeveil.shared.terminal import console
 
 app = typer.Typer()
 ROLE = "coordinator"
@@ -26,23 +17,19 @@ CAN_BE_MISSED = ("bytes", "s", "try", "dropped")  # of a table of rounds, in thi
 NO_RUN = "no run yet; start one with: coordinator run plan.toml"
 SHOWN = 50  # rows of a table, unless --last asks for more
 
-RunArgument = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="A run [default: the last].")
-]
+RunArgument = Annotated[str | None, Argument(metavar="[RUN]", help="A run [default: the last].")]
 
 
 @app.command()
 def rounds(
-    run_id: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="One run [default: all].")
-    ] = None,
-    home: HomeOption = None,
+    run_id: Annotated[str | None, Argument(metavar="[RUN]", help="One run [default: all].")] = None,
+    home: console.HomeOption = None,
     last: Annotated[
-        int | None, typer.Option("--last", min=1, metavar="N", help="The newest N attempts only.")
+        int | None, Option("--last", min=1, metavar="N", help="The newest N attempts only.")
     ] = None,
-    failed: Annotated[bool, typer.Option("--failed", help="Aborted attempts only.")] = False,
-    as_json: JsonOption = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")] = False,
+    failed: Annotated[bool, Option("--failed", help="Aborted attempts only.")] = False,
+    as_json: console.JsonOption = False,
+    as_csv: Annotated[bool, Option("--csv", help="Print CSV to stdout.")] = False,
 ) -> None:
     """Every attempt of every round: who was asked, who survived, why others left, what came out.
 
@@ -62,7 +49,7 @@ def rounds(
         raise ConfigError("--json and --csv: choose one")
     machine = as_json or as_csv
     most = last if last is not None or machine else SHOWN
-    folder = home_of(ROLE, home)
+    folder = console.home_of(ROLE, home)
     if as_csv:
         found = each_round(folder, run_id, last=most, failed=failed)
         for lines in rounds_csv(found, metric_names(scorings(folder, run_id).values())):
@@ -70,23 +57,25 @@ def rounds(
         return
     if as_json:
         found = each_round(folder, run_id, last=most, failed=failed)
-        print_json_lines(record.as_json() for record in found)
+        console.print_json_lines(record.as_json() for record in found)
         return
     records, known = find_rounds(folder, run_id, last=most, failed=failed)
     if not records:
-        stderr.print("no such round yet" if any_run(folder) else NO_RUN)
+        console.stderr.print("no such round yet" if any_run(folder) else NO_RUN)
     for made, metric in rounds_tables(records, scorings(folder, run_id)):
-        stdout.print(fit(made, stdout, *CAN_BE_MISSED, metric))
+        console.stdout.print(console.fit(made, console.stdout, *CAN_BE_MISSED, metric))
     if known > len(records):
-        stderr.print(f"{known - len(records)} older ones are not shown; --last N shows more")
+        console.stderr.print(
+            f"{known - len(records)} older ones are not shown; --last N shows more"
+        )
 
 
 @app.command()
 def show(
-    run_id: Annotated[str, typer.Argument(metavar="RUN")],
-    number: Annotated[int, typer.Argument(metavar="ROUND", min=1)],
-    home: HomeOption = None,
-    as_json: JsonOption = False,
+    run_id: Annotated[str, Argument(metavar="RUN")],
+    number: Annotated[int, Argument(metavar="ROUND", min=1)],
+    home: console.HomeOption = None,
+    as_json: console.JsonOption = False,
 ) -> None:
     """One round in full: every attempt, every stage, and what each agent did in it.
 
@@ -95,9 +84,9 @@ def show(
     from edgeveil.coordinator.reports.reading import one_round
     from edgeveil.coordinator.reports.tables import round_tables
 
-    records, events = one_round(home_of(ROLE, home), run_id, number)
+    records, events = one_round(console.home_of(ROLE, home), run_id, number)
     if as_json:
-        print_json(
+        console.print_json(
             {
                 "attempts": [record.as_json() for record in records],
                 "events": [line.as_json() for line in events],
@@ -105,15 +94,17 @@ def show(
         )
         return
     for made in round_tables(records, events):
-        stdout.print(fit(made, stdout, "left at", "bytes up", "answered after"))
+        console.stdout.print(
+            console.fit(made, console.stdout, "left at", "bytes up", "answered after")
+        )
 
 
 @app.command()
 def compare(
-    first: Annotated[str, typer.Argument(metavar="RUN")],
-    second: Annotated[str, typer.Argument(metavar="RUN")],
-    home: HomeOption = None,
-    as_json: JsonOption = False,
+    first: Annotated[str, Argument(metavar="RUN")],
+    second: Annotated[str, Argument(metavar="RUN")],
+    home: console.HomeOption = None,
+    as_json: console.JsonOption = False,
 ) -> None:
     """Two runs side by side: what was asked, what came out, what it cost.
 
@@ -123,26 +114,25 @@ def compare(
     from edgeveil.coordinator.reports.tables import compare as compare_values
     from edgeveil.coordinator.reports.tables import compare_table
 
-    reports = two_reports(home_of(ROLE, home), first, second)
+    reports = two_reports(console.home_of(ROLE, home), first, second)
     if as_json:
         pairs = compare_values(*reports)
-        print_json({"runs": [first, second], **{key: list(both) for key, both in pairs.items()}})
+        console.print_json(
+            {"runs": [first, second], **{key: list(both) for key, both in pairs.items()}}
+        )
         return
-    stdout.print(compare_table(*reports, whole=not stdout.is_terminal))
+    console.stdout.print(compare_table(*reports, whole=not console.stdout.is_terminal))
 
 
 @app.command()
 def tail(
     run_id: RunArgument = None,
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     last: Annotated[
-        int,
-        typer.Option("--last", "-n", min=0, metavar="N", help="Begin with the newest N events."),
+        int, Option("--last", "-n", min=0, metavar="N", help="Begin with the newest N events.")
     ] = 20,
-    go_on: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Wait for further events.")
-    ] = True,
-    as_json: JsonOption = False,
+    go_on: Annotated[bool, Option("--follow/--no-follow", help="Wait for further events.")] = True,
+    as_json: console.JsonOption = False,
 ) -> None:
     """The event log as it grows: text on a terminal, JSON lines anywhere else.
 
@@ -153,23 +143,23 @@ def tail(
     from edgeveil.coordinator.cli.follow import follow_events
     from edgeveil.shared.events.tail import as_text
 
-    for line in follow_events(home_of(ROLE, home), run_id, last=last, go_on=go_on):
-        if as_json or not stdout.is_terminal:
+    for line in follow_events(console.home_of(ROLE, home), run_id, last=last, go_on=go_on):
+        if as_json or not console.stdout.is_terminal:
             sys.stdout.write(json.dumps(line.as_json(), separators=(",", ":")) + "\n")
             sys.stdout.flush()
         else:
-            stdout.print(as_text(line))
+            console.stdout.print(as_text(line))
 
 
 @app.command()
 def report(
     run_id: RunArgument = None,
-    home: HomeOption = None,
+    home: console.HomeOption = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML file instead.")
+        Path | None, Option("--html", metavar="FILE", help="Write one HTML file instead.")
     ] = None,
-    lang: Annotated[Language, typer.Option(help="Language of the page.")] = "en",
-    as_json: JsonOption = False,
+    lang: Annotated[Language, Option(help="Language of the page.")] = "en",
+    as_json: console.JsonOption = False,
 ) -> None:
     """The report of a run: task, privacy plan, rounds, traffic, model.
 
@@ -177,7 +167,7 @@ def report(
     """
     from edgeveil.coordinator.reports.reading import read_report, write_page
 
-    folder = home_of(ROLE, home)
+    folder = console.home_of(ROLE, home)
     if html is None and _nothing_yet(folder, run_id, as_json=as_json):
         return
     if html is None:
@@ -185,16 +175,16 @@ def report(
         return
     found = write_page(folder, run_id, html, lang, quiet=as_json)
     if as_json:
-        print_json({"run": found, "html": str(html.absolute())})
+        console.print_json({"run": found, "html": str(html.absolute())})
     else:
-        stderr.print(f"wrote the report of {found} to {html}", markup=False)
+        console.stderr.print(f"wrote the report of {found} to {html}", markup=False)
 
 
 @app.command()
 def top(
-    home: HomeOption = None,
-    once: Annotated[bool, typer.Option("--once", help="Print one picture and end.")] = False,
-    as_json: JsonOption = False,
+    home: console.HomeOption = None,
+    once: Annotated[bool, Option("--once", help="Print one picture and end.")] = False,
+    as_json: console.JsonOption = False,
 ) -> None:
     """The coordinator at a glance, twice a second: run, stage, agents, budget, throughput.
 
@@ -202,11 +192,11 @@ def top(
     """
     from edgeveil.coordinator.cli.top import look, watch
 
-    folder = home_of(ROLE, home)
+    folder = console.home_of(ROLE, home)
     if as_json:
-        print_json(look(folder).as_json())
+        console.print_json(look(folder).as_json())
         return
-    watch(folder, stdout, once=once or not stdout.is_terminal)
+    watch(folder, console.stdout, once=once or not console.stdout.is_terminal)
 
 
 def _nothing_yet(folder: Path, run_id: str | None, *, as_json: bool) -> bool:
@@ -216,8 +206,8 @@ def _nothing_yet(folder: Path, run_id: str | None, *, as_json: bool) -> bool:
     if run_id is not None or any_run(folder):
         return False
     if as_json:
-        print_json(None)
-    stderr.print(NO_RUN)
+        console.print_json(None)
+    console.stderr.print(NO_RUN)
     return True
 
 
@@ -232,17 +222,17 @@ def print_report(found: dict[str, Any], *, as_json: bool) -> None:
     rows = [RoundRecord.from_json(row) for row in found["rounds"][-SHOWN:]]
     known = {found["run"]: scoring(found["task"].partition(" ")[0])}
     for made, metric in rounds_tables(rows, known):
-        stdout.print(fit(made, stdout, *CAN_BE_MISSED, metric))
-    stdout.print(summary_table(found))
+        console.stdout.print(console.fit(made, console.stdout, *CAN_BE_MISSED, metric))
+    console.stdout.print(summary_table(found))
 
 
 @app.command()
 def privacy(
     run_id: RunArgument = None,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
+    home: console.HomeOption = None,
+    as_json: console.JsonOption = False,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the report as a page.")
+        Path | None, Option("--html", metavar="FILE", help="Write the report as a page.")
     ] = None,
 ) -> None:
     """What a run can have cost its agents at most, who refused and why, and what is not covered.
@@ -252,7 +242,7 @@ def privacy(
     from edgeveil.coordinator.reports.privacy.report import read
     from edgeveil.shared.base.clock import SystemClock
 
-    folder = home_of(ROLE, home)
+    folder = console.home_of(ROLE, home)
     if html is None and _nothing_yet(folder, run_id, as_json=as_json):
         return
     found = read(folder, run_id, SystemClock(), quiet=as_json)
@@ -261,23 +251,23 @@ def privacy(
         from edgeveil.shared.base.files import write_file
 
         write_file(html, page(found).encode())
-        stderr.print(f"Wrote {html}", markup=False)
+        console.stderr.print(f"Wrote {html}", markup=False)
     if as_json:
-        print_json(found)
+        console.print_json(found)
     if html is None and not as_json:
         _print_privacy(found)
 
 
 def _print_privacy(found: dict[str, Any]) -> None:
     guarantee = found["guarantee"]
-    made = table(f"Privacy of {found['run']}", "what", "value")
+    made = console.table(f"Privacy of {found['run']}", "what", "value")
     made.add_row("ε planned", f"{guarantee['epsilon_planned']:g} at δ {guarantee['delta']:g}")
     made.add_row("ε of this run, any agent", f"at most {guarantee['epsilon_at_most']:.4f}")
     made.add_row("ε of this run, median", f"at most {guarantee['epsilon_median']:.4f}")
     told = ", ".join(f"{code} {count}" for code, count in found["refusals"].items())
     made.add_row("refusals", told or "none")
     made.add_row("ε attested, all runs", _told(guarantee["epsilon_attested"]))
-    stdout.print(made)
+    console.stdout.print(made)
 
 
 def _told(attested: dict[str, Any]) -> str:

@@ -6,13 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeveil.coordinator.federation.membership import (
-    agents_of,
-    candidate_of,
-    change_in,
-    import_into,
-    tokens_of,
-)
+from edgeveil.coordinator.federation import membership
 from edgeveil.coordinator.plan.config import load_config
 from edgeveil.coordinator.plan.plan import load_plan
 from edgeveil.coordinator.reports.reading import read_report
@@ -43,7 +37,7 @@ def make_tokens(
     answer = call(home, "invite", names=list(names), ttl_s=ttl_s, hold=hold)
     if answer is None:
         with Store.open(home) as store:
-            answer = tokens_of(store, home, config, names, ttl_s, hold=hold)
+            answer = membership.tokens_of(store, home, config, names, ttl_s, hold=hold)
     tokens: dict[str, str] = answer
     return tokens
 
@@ -54,7 +48,7 @@ def export_candidate(home: Path, epoch: int | None = None) -> bytes:
     answer = call(home, "roster-export", epoch=epoch)
     if answer is None:
         with Store.open(home) as store:
-            answer = candidate_of(store, config, epoch)
+            answer = membership.candidate_of(store, config, epoch)
     return str(answer["candidate"]).encode()
 
 
@@ -65,7 +59,7 @@ def import_signed(home: Path, signed: bytes) -> int:
     if answer is not None:
         return int(answer["epoch"])
     with Store.open(home) as store:
-        return import_into(store, config, signed)
+        return membership.import_into(store, config, signed)
 
 
 def submit_plan(home: Path, path: Path) -> dict[str, Any]:
@@ -172,7 +166,7 @@ def list_agents(home: Path) -> list[dict[str, Any]]:
     answer = call(home, "agents")
     if answer is None:
         with Store.open(home, read_only=True) as store:
-            return agents_of(store, {})
+            return membership.agents_of(store, {})
     agents: list[dict[str, Any]] = answer["agents"]
     return agents
 
@@ -189,4 +183,4 @@ def change_agents(home: Path, change: str, names: Sequence[str], new: str = "") 
     if call(home, "agents-change", change=change, names=names, new=new) is not None:
         return
     with Store.open(home) as store, EventLog(home / "events.jsonl") as events:
-        change_in(store, events, change, names, new)
+        membership.change_in(store, events, change, names, new)

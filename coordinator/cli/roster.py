@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer import Argument, Option
 
 from edgeveil.shared.terminal.console import HomeOption, home_of, stderr, stdout, table
 
@@ -15,13 +16,11 @@ ROLE = "coordinator"
 
 FederationOption = Annotated[
     Path | None,
-    typer.Option(
-        "--federation", help="Folder of the federation key [default: beside the home folder]."
-    ),
+    Option("--federation", help="Folder of the federation key [default: beside the home folder]."),
 ]
 PassphraseFile = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--passphrase-file",
         envvar="EDGEVEIL_PASSPHRASE_FILE",
         show_envvar=False,
@@ -32,7 +31,7 @@ PassphraseFile = Annotated[
 
 EpochOption = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--epoch", help="A higher number than the next: agents hold newer rosters than a backup."
     ),
 ]
@@ -42,7 +41,7 @@ EpochOption = Annotated[
 def roster_export(
     home: HomeOption = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write here instead of stdout.")
+        Path | None, Option("--output", "-o", help="Write here instead of stdout.")
     ] = None,
     epoch: EpochOption = None,
 ) -> None:
@@ -66,7 +65,7 @@ def roster_export(
 def roster_sign(
     file: Annotated[
         Path | None,
-        typer.Argument(
+        Argument(
             help="An exported roster; without it, this home's own is exported, signed and imported."
         ),
     ] = None,
@@ -74,16 +73,13 @@ def roster_sign(
     federation: FederationOption = None,
     passphrase_file: PassphraseFile = None,
     output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="Write the signed roster here [default: FILE]."),
+        Path | None, Option("--output", "-o", help="Write the signed roster here [default: FILE].")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, Option("--yes", "-y", help="Do not ask.")] = False,
     epoch: EpochOption = None,
     watch: Annotated[
         bool,
-        typer.Option(
-            "--watch", help="Go on signing whatever this home's running coordinator exports."
-        ),
+        Option("--watch", help="Go on signing whatever this home's running coordinator exports."),
     ] = False,
 ) -> None:
     """Sign a roster with the federation key. The only command that opens that key.
@@ -119,7 +115,7 @@ def roster_sign(
 
 @app.command("import")
 def roster_import(
-    file: Annotated[Path, typer.Argument(help="A roster signed with `coordinator roster sign`.")],
+    file: Annotated[Path, Argument(help="A roster signed with `coordinator roster sign`.")],
     home: HomeOption = None,
 ) -> None:
     """Put a signed roster into force.

@@ -7,27 +7,17 @@ does (coordinator.federation.roster_files). Until then a joined device is told t
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_pem_public_key,
-)
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from edgeveil.coordinator.federation.rate_limit import RateLimiter
 from edgeveil.coordinator.records.records import EnrolledAgent, Invite, InviteState
 from edgeveil.coordinator.store.store import Store
+from edgeveil.shared.base import errors
 from edgeveil.shared.base.clock import Clock, SystemClock
-from edgeveil.shared.base.errors import (
-    Busy,
-    ConfigError,
-    EdgeveilError,
-    EnrollmentError,
-    ProtocolError,
-)
 from edgeveil.shared.base.names import check_name
 from edgeveil.shared.events.log import Event, EventLog, Level
 from edgeveil.shared.wire.join import MAX_REQUEST, JoinAnswer, JoinCode, JoinRequest, Keys
@@ -79,9 +69,11 @@ def create_invites(
         EnrollmentError: a name is enrolled already; then no token is made.
     """
     if not names or len(set(names)) != len(names):
-        raise ConfigError("give each agent to be invited exactly once")
+        raise errors.ConfigError("give each agent to be invited exactly once")
     if not 0 < ttl_s <= LONGEST_S:
-        raise ConfigError(f"a token must live longer than 0 s and at most a year, not {ttl_s:g} s")
+        raise errors.ConfigError(
+            f"a token must live longer than 0 s and at most a year, not {ttl_s:g} s"
+        )
     expires = int((clock or SystemClock()).wall() + ttl_s)
     tokens = [
         Token(
@@ -114,22 +106,17 @@ class _No(Exception):
         self.code = code
 
 
+@dataclass(eq=False)
 class JoinDesk:
     """Answers POST /v1/join. Thread-safe; never raises on anything a stranger can send."""
 
-    def __init__(
-        self,
-        store: Store,
-        keys: Keys,
-        *,
-        events: EventLog | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        self._store = store
-        self._keys = keys
-        self._events = events
-        self._clock = clock or SystemClock()
-        self._limiter = RateLimiter(PER_SECOND, BURST, self._clock)
+    store: Store
+    keys: Keys
+    events: EventLog | None = None
+    clock: Clock = field(default_factory=SystemClock)
+
+    def __post_init__(self) -> None:
+        self._limiter = RateLimiter(PER_SECOND, BURST, self.clock)
 
     def handle(self, body: bytes, address: str) -> tuple[int, dict[str, object]]:
         """(HTTP status, JSON object) for one request from `address`."""
@@ -137,10 +124,10 @@ class JoinDesk:
             return 200, self._join(body, address)
         except _No as no:
             code = no.code
-        except EdgeveilError as error:
+        except errors.EdgeveilError as error:
             # A locked or full database heals; a damaged one ends the coordinator at its next commit.
             code = JoinCode.UNAVAILABLE
-            reason = "store.busy" if isinstance(error, Busy) else "store.failed"
+            reason = "store.busy" if isinstance(error, errors.Busy) else "store.failed"
             self._emit(Event.JOIN_REFUSE, level="error", reason=reason)
         status, detail = _ANSWERS[code]
         return status, {"code": code.value, "detail": detail}
@@ -149,11 +136,11 @@ class JoinDesk:
         if not self._limiter.allow(address):
             raise _No(JoinCode.RATE)
         request = _parse(body)
-        invite = self._store.invite(bytes.fromhex(request.token_id))
+        invite = self.store.invite(bytes.fromhex(request.token_id))
         if invite is None:
             raise _No(JoinCode.TOKEN_UNKNOWN)
         self._check_invite(invite, request)
-        agent = _check_keys(request, self._clock.wall())
+        agent = _check_keys(request, self.clock.wall())
         if invite.state is InviteState.OPEN:
             agent = self._enrol(invite, replace(agent, held=invite.hold))
         else:
@@ -164,27 +151,27 @@ class JoinDesk:
         """Raise _No unless the sender may go on with this invite, used or not."""
         if invite.state is InviteState.VOID:
             raise _No(JoinCode.TOKEN_VOID)
-        if invite.state is InviteState.OPEN and self._clock.wall() >= invite.expires:
+        if invite.state is InviteState.OPEN and self.clock.wall() >= invite.expires:
             raise _No(JoinCode.TOKEN_EXPIRED)
         try:
             request.check_proof(invite.proof_key)
-        except ProtocolError as error:
+        except errors.ProtocolError as error:
             self._emit(Event.JOIN_REFUSE, agent=invite.name, level="warning", reason=JoinCode.PROOF)
-            if self._store.count_wrong_proof(invite.token_id, limit=WRONG_PROOFS):
+            if self.store.count_wrong_proof(invite.token_id, limit=WRONG_PROOFS):
                 self._emit(Event.INVITE_VOID, agent=invite.name, level="alarm")
             raise _No(JoinCode.PROOF) from error
         if request.name != invite.name:
             raise _No(JoinCode.NAME)
 
     def _enrol(self, invite: Invite, agent: EnrolledAgent) -> EnrolledAgent:
-        known = self._store.agent(agent.agent_id)
+        known = self.store.agent(agent.agent_id)
         if known is not None and known.revoked is not None:
             raise _No(JoinCode.REVOKED)
         try:
-            self._store.redeem(invite.token_id, agent)
-        except EnrollmentError as error:
+            self.store.redeem(invite.token_id, agent)
+        except errors.EnrollmentError as error:
             # Two requests of one device may cross; the loser finds what the winner stored.
-            now = self._store.invite(invite.token_id)
+            now = self.store.invite(invite.token_id)
             if now is None or now.state is not InviteState.USED:
                 raise _No(JoinCode.TAKEN) from error
             return self._known(now, agent)
@@ -193,7 +180,7 @@ class JoinDesk:
 
     def _known(self, invite: Invite, agent: EnrolledAgent) -> EnrolledAgent:
         """The agent that used this invite, if the sender is the same one."""
-        known = None if invite.agent_id is None else self._store.agent(invite.agent_id)
+        known = None if invite.agent_id is None else self.store.agent(invite.agent_id)
         if known is None or (known.identity_public, known.node_public) != (
             agent.identity_public,
             agent.node_public,
@@ -205,8 +192,8 @@ class JoinDesk:
         return known
 
     def _answer(self, agent: EnrolledAgent) -> dict[str, object]:
-        signed = self._store.roster()
-        who = (agent.agent_id, agent.name, self._keys)
+        signed = self.store.roster()
+        who = (agent.agent_id, agent.name, self.keys)
         if signed is None or agent.agent_id not in signed.roster.members:
             return JoinAnswer.pending(*who, approved=not agent.held)
         return JoinAnswer.member(*who, signed)
@@ -221,9 +208,9 @@ class JoinDesk:
         sync: bool = False,
     ) -> None:
         """A log that cannot be written must not cost a device its answer."""
-        if self._events is not None:
+        if self.events is not None:
             with suppress(OSError):
-                self._events.emit(event, level=level, agent=agent, reason=reason, sync=sync)
+                self.events.emit(event, level=level, agent=agent, reason=reason, sync=sync)
 
 
 def _parse(body: bytes) -> JoinRequest:
@@ -231,7 +218,7 @@ def _parse(body: bytes) -> JoinRequest:
         raise _No(JoinCode.TOO_LARGE)
     try:
         request = JoinRequest.decode(body)
-    except ProtocolError as error:
+    except errors.ProtocolError as error:
         raise _No(JoinCode.MALFORMED) from error
     if request.protocol not in VERSIONS:
         raise _No(JoinCode.VERSION)
@@ -242,7 +229,7 @@ def _check_keys(request: JoinRequest, now: float) -> EnrolledAgent:
     """The device as it would be enrolled; raises _No for a bad signature or node key."""
     try:
         request.check_signature()
-    except ProtocolError as error:
+    except errors.ProtocolError as error:
         raise _No(JoinCode.SIGNATURE) from error
     identity = bytes.fromhex(request.identity_public)
     node = _canonical_node_key(request.node_public)

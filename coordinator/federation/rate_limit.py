@@ -3,10 +3,12 @@
 import ipaddress
 import threading
 from collections import OrderedDict
+from dataclasses import dataclass
 
 from edgeveil.shared.base.clock import Clock
 
 
+@dataclass(eq=False)
 class RateLimiter:
     """Allows `burst` requests at once and `per_second` in the long run, for each address.
 
@@ -14,22 +16,23 @@ class RateLimiter:
     host owns a whole /64, so that is what counts as one address.
     """
 
-    def __init__(self, per_second: float, burst: float, clock: Clock, *, most: int = 4096) -> None:
-        self._per_second = per_second
-        self._burst = burst
-        self._clock = clock
-        self._most = most
+    per_second: float
+    burst: float
+    clock: Clock
+    most: int = 4096
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # (left, when)
 
     def allow(self, address: str) -> bool:
-        key, now = _key(address), self._clock.monotonic()
+        key, now = _key(address), self.clock.monotonic()
         with self._lock:
-            left, when = self._buckets.pop(key, (self._burst, now))
-            left = min(self._burst, left + (now - when) * self._per_second)
+            left, when = self._buckets.pop(key, (self.burst, now))
+            left = min(self.burst, left + (now - when) * self.per_second)
             allowed = left >= 1
             self._buckets[key] = (left - 1 if allowed else left, now)
-            if len(self._buckets) > self._most:
+            if len(self._buckets) > self.most:
                 self._buckets.popitem(last=False)
         return allowed
 

@@ -55,19 +55,18 @@ class _Signal:
     reply_id: str | None
 
 
+@dataclass(eq=False)
 class Mailbox:
-    """Used by one driver thread; `ready` and `lost` are the gateway's signals, in its thread."""
+    """Used by one driver thread; `ready` and `lost` are the gateway's signals, in its thread.
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        nodes: Callable[[], Mapping[bytes, int]],
-        must_live: Callable[[], object],
-    ) -> None:
-        """`nodes`: Flower's node ids by agent id, as of now; `must_live` raises without SuperLink."""
-        self._gateway = gateway
-        self._nodes = nodes
-        self._must_live = must_live
+    `nodes`: Flower's node ids by agent id, as of now; `must_live` raises without SuperLink.
+    """
+
+    gateway: Gateway
+    nodes: Callable[[], Mapping[bytes, int]]
+    must_live: Callable[[], object]
+
+    def __post_init__(self) -> None:
         self._pending: dict[str, _Pending] = {}
         self._bulks: dict[int, tuple[object, ArrayRecord]] = {}
         self._largest = 0
@@ -130,7 +129,7 @@ class Mailbox:
         return encode_request(request, known[1])
 
     def _push(self, run: FlowerRun, pendings: list[_Pending]) -> frozenset[bytes]:
-        nodes = self._nodes()
+        nodes = self.nodes()
         sending: list[tuple[_Pending, Outgoing, Instruction]] = []
         now = time.monotonic()
         with no_object_id_recompute():
@@ -145,7 +144,7 @@ class Mailbox:
             except TransportError:
                 for pending, _, instruction in sending:
                     self._drop(pending, instruction)
-                self._must_live()  # raises if it is SuperLink that failed
+                self.must_live()  # raises if it is SuperLink that failed
                 return frozenset()
 
     def _announce(self, run: FlowerRun, pending: _Pending, out: Outgoing) -> Instruction:
@@ -159,10 +158,10 @@ class Mailbox:
             message_type=str(pending.request.stage),
             reply_limit=pending.reply_limit,
         )
-        store = self._gateway.store
+        store = self.gateway.store
         missing = store.hold(out.message_id, out.objects)
         store.fill({name: out.objects[name].deflate() for name in missing})
-        self._gateway.expect(instruction)
+        self.gateway.expect(instruction)
         return instruction
 
     def _store(
@@ -182,13 +181,13 @@ class Mailbox:
                 stored[pending.agent_id] = instruction
             else:  # a node that never activated, or is no longer registered
                 self._drop(pending, instruction)
-        self._gateway.wake(stored.values())
+        self.gateway.wake(stored.values())
         return frozenset(stored)
 
     def _drop(self, pending: _Pending, instruction: Instruction) -> None:
         self._pending.pop(pending.message_id, None)
-        self._gateway.withdraw(instruction)
-        self._gateway.store.release(pending.message_id)
+        self.gateway.withdraw(instruction)
+        self.gateway.store.release(pending.message_id)
 
     def _drain(self, timeout_s: float) -> list[_Signal]:
         signals: list[_Signal] = []
@@ -212,7 +211,7 @@ class Mailbox:
         try:
             answer = run.call("hand out replies", lambda: run.client.PullMessages(request))
         except TransportError:
-            self._must_live()  # raises if it is SuperLink that failed
+            self.must_live()  # raises if it is SuperLink that failed
             return self._give_up([self._pending[name] for name in replies], Lost.FAILED)
         incoming: list[Incoming] = []
         for header in answer.messages_list:
@@ -222,12 +221,12 @@ class Mailbox:
             reply_id = header.metadata.message_id
             found = read_reply(
                 header,
-                self._gateway.store.take(reply_id),
+                self.gateway.store.take(reply_id),
                 stage=pending.request.stage,
                 attempt=pending.request.attempt,
                 most_bytes=pending.reply_limit,
             )
-            self._gateway.store.release(pending.message_id)
+            self.gateway.store.release(pending.message_id)
             self._confirm(run, reply_id)
             if isinstance(found, Lost):
                 incoming.append(Incoming(pending.agent_id, lost=found))
@@ -248,7 +247,7 @@ class Mailbox:
         incoming: list[Incoming] = []
         again: list[_Pending] = []
         for pending in lost:
-            self._gateway.store.release(pending.message_id)
+            self.gateway.store.release(pending.message_id)
             pending.tries += 1
             if time.monotonic() >= pending.deadline:
                 incoming.append(Incoming(pending.agent_id, lost=Lost.EXPIRED))
@@ -262,7 +261,7 @@ class Mailbox:
 
     def _silent(self) -> list[Incoming]:
         """Agents not heard of for longer than two heartbeats, and those that were just revoked."""
-        silence = self._gateway.silence()
+        silence = self.gateway.silence()
         never = float("inf")
         gone = [p for p in self._pending.values() if silence.get(p.agent_id, never) > _SILENT_S]
         return self._give_up(gone, Lost.UNAVAILABLE)
@@ -270,5 +269,5 @@ class Mailbox:
     def _give_up(self, pendings: list[_Pending], why: Lost) -> list[Incoming]:
         for pending in pendings:
             self._pending.pop(pending.message_id)
-            self._gateway.store.release(pending.message_id)
+            self.gateway.store.release(pending.message_id)
         return [Incoming(pending.agent_id, lost=why) for pending in pendings]

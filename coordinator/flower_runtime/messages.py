@@ -11,12 +11,7 @@ from flwr.app.message import remove_content_from_message
 from flwr.common.serde import message_to_proto
 from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.message_pb2 import ObjectTree
-from flwr.supercore.inflatable.inflatable_object import (
-    InflatableObject,
-    get_all_nested_objects,
-    get_object_tree,
-)
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from flwr.supercore.inflatable import inflatable_object, inflatable_utils
 
 from edgeveil.coordinator.machine.transport import Lost
 from edgeveil.shared.flower.codec import decode_reply
@@ -32,7 +27,7 @@ class Outgoing:
     message_id: str
     proto: ProtoMessage
     tree: ObjectTree
-    objects: Mapping[str, InflatableObject] = field(repr=False)
+    objects: Mapping[str, inflatable_object.InflatableObject] = field(repr=False)
 
 
 def group_id(attempt: Attempt) -> str:
@@ -48,8 +43,8 @@ def build(request: Request, records: RecordDict, node_id: int, ttl_s: float) -> 
     return Outgoing(
         message.object_id,
         message_to_proto(remove_content_from_message(message)),
-        get_object_tree(message),
-        get_all_nested_objects(message),
+        inflatable_object.get_object_tree(message),
+        inflatable_object.get_all_nested_objects(message),
     )
 
 
@@ -77,7 +72,7 @@ def read_reply(
 def _inflate(message_id: str, contents: Mapping[str, bytes], most_bytes: int) -> Reply | None:
     """None if the message is an error report."""
     check_objects(contents, most_bytes=most_bytes + _SMALL)
-    message = inflate_object_from_contents(message_id, dict(contents))
+    message = inflatable_utils.inflate_object_from_contents(message_id, dict(contents))
     if not isinstance(message, Message):
         raise TypeError("the root object is no message")
     return decode_reply(message.content) if message.has_content() else None

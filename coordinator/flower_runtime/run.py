@@ -17,18 +17,7 @@ from edgeveil.shared.flower import environment as flower_environment  # noqa: F4
 # isort: split
 from flwr.cli.build import build_fab_from_files
 from flwr.common.serde import fab_to_proto
-from flwr.proto.control_pb2 import (
-    ListNodesRequest,
-    ListRunsRequest,
-    RegisterNodeRequest,
-    StartRunRequest,
-)
-from flwr.proto.runtime_pb2 import (
-    AcquireTaskRequest,
-    PullTaskInputRequest,
-    PushTaskOutputRequest,
-    SendTaskHeartbeatRequest,
-)
+from flwr.proto import control_pb2, runtime_pb2
 from flwr.supercore.control import ControlHttpClient
 from flwr.supercore.fab import Fab
 from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor, SuperExecAuthHttpInterceptor
@@ -121,18 +110,22 @@ class Registry:
         Nobody is unregistered: SuperLink would refuse that key for ever (412), the gateway keeps
         removed agents out, and this state is in memory and ends with the process.
         """
-        nodes = guarded("list nodes", lambda: self._control.ListNodes(ListNodesRequest()))
+        nodes = guarded(
+            "list nodes", lambda: self._control.ListNodes(control_pb2.ListNodesRequest())
+        )
         known = {info.public_key: info.node_id for info in nodes.nodes_info}
         for member in members:
             if member.node_public not in known:
-                new = RegisterNodeRequest(public_key=member.node_public, name=member.name)
+                new = control_pb2.RegisterNodeRequest(
+                    public_key=member.node_public, name=member.name
+                )
                 answer = guarded("register a node", partial(self._control.RegisterNode, new))
                 known[member.node_public] = answer.node_id
         return known
 
     def start_run(self) -> int:
         content, _ = build_fab_from_files({"pyproject.toml": _BUNDLE})
-        request = StartRunRequest(fab=fab_to_proto(Fab("", content, {})))
+        request = control_pb2.StartRunRequest(fab=fab_to_proto(Fab("", content, {})))
         failpoint(Failpoint.COORDINATOR_FLOWER_BEFORE)
         answer = guarded("start a run", lambda: self._control.StartRun(request))
         failpoint(Failpoint.COORDINATOR_FLOWER_AFTER)
@@ -143,7 +136,7 @@ class Registry:
 
         It lists the twenty newest, so a run that was missed once is freed by a later sweep.
         """
-        request = ListRunsRequest(limit=_SWEPT_RUNS)
+        request = control_pb2.ListRunsRequest(limit=_SWEPT_RUNS)
         guarded("free finished runs", lambda: self._control.ListRuns(request))
 
     def close(self) -> None:
@@ -160,7 +153,9 @@ class FlowerRun:
         self.client = connect(
             RuntimeHttpClient, superlink, (_Version(), RuntimeTokenHttpInterceptor(token))
         )
-        self.call("begin the run", lambda: self.client.PullTaskInput(PullTaskInputRequest()))
+        self.call(
+            "begin the run", lambda: self.client.PullTaskInput(runtime_pb2.PullTaskInputRequest())
+        )
         TaskIdentity.task_id = task_id
         TaskIdentity.run_id = run_id
         TaskIdentity.node_id = SERVER_NODE
@@ -185,7 +180,7 @@ class FlowerRun:
         """Tell SuperLink that the task is done, if it still listens."""
         self._stop.set()
         self._thread.join(1.0)
-        done = PushTaskOutputRequest(sub_status="completed", details="")
+        done = runtime_pb2.PushTaskOutputRequest(sub_status="completed", details="")
         try:
             guarded("end the run", lambda: self.client.PushTaskOutput(done))
         except TransportError:
@@ -193,7 +188,7 @@ class FlowerRun:
         self.client.close()
 
     def _beat(self) -> None:
-        request = SendTaskHeartbeatRequest()
+        request = runtime_pb2.SendTaskHeartbeatRequest()
         while not self._stop.wait(_HEARTBEAT_S):
             try:
                 answer = self.call("keep the run", lambda: self.client.SendTaskHeartbeat(request))
@@ -212,7 +207,7 @@ def _claim(superlink: SuperLink, run_id: int) -> tuple[int, str]:
         ),
     )
     client = connect(RuntimeHttpClient, superlink, interceptors)
-    request = AcquireTaskRequest(supported_task_types=[_TASK])
+    request = runtime_pb2.AcquireTaskRequest(supported_task_types=[_TASK])
     pause = threading.Event()
     try:
         for _ in range(_ACQUIRE_TRIES):

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -37,13 +38,15 @@ _PORTS = 3  # one that was free is tried, and seldom taken by somebody until Sup
 _DAYS = 3650  # the certificate lives as long as the process
 
 
+@dataclass(eq=False)
 class SuperLink:
     """Start it from the main thread: the kernel's signal fires when the starting thread ends."""
 
-    def __init__(self, folder: Path, log: Log, *, database: str = ":flwr-in-memory:") -> None:
-        self._folder = folder
-        self._log = log
-        self._database = database
+    folder: Path
+    log: Log
+    database: str = ":flwr-in-memory:"
+
+    def __post_init__(self) -> None:
         self._child: subprocess.Popen[bytes] | None = None
         self._tail: collections.deque[str] = collections.deque(maxlen=_TAIL_LINES)
         self.secret = b""
@@ -62,12 +65,12 @@ class SuperLink:
 
         One that found its port taken is spawned again with another.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.secret = secrets.token_bytes(32)
-        write_secret(self._folder / "superexec.secret", self.secret)
+        write_secret(self.folder / "superexec.secret", self.secret)
         self.certificate, key = self_signed()
-        write_secret(self._folder / "superlink.crt", self.certificate)
-        write_secret(self._folder / "superlink.key", key)
+        write_secret(self.folder / "superlink.crt", self.certificate)
+        write_secret(self.folder / "superlink.key", key)
         ports_left = _PORTS
         while not self._is_up_on(_free_port()):
             ports_left -= 1
@@ -76,14 +79,14 @@ class SuperLink:
                     f"Flower's SuperLink did not come up on {self.address} within {_START_S:.0f} s; "
                     f"its last words: {' | '.join(self._tail) or 'none'}"
                 )
-        self._log(Event.SUPERLINK_START)
+        self.log(Event.SUPERLINK_START)
 
     def _is_up_on(self, port: int) -> bool:
         """Spawn it there; when it does not become healthy, it is stopped and its last words are read."""
         self._tail.clear()
         self.address = f"{LOOPBACK}:{port}"
         self._child = self._spawn(port)
-        write_secret(self._folder / "superlink.pid", f"{self._child.pid}\n".encode("ascii"))
+        write_secret(self.folder / "superlink.pid", f"{self._child.pid}\n".encode("ascii"))
         reader = threading.Thread(target=self._read_output, name="superlink-log", daemon=True)
         reader.start()
         healthy = False
@@ -107,13 +110,13 @@ class SuperLink:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait(_STOP_S)
-        (self._folder / "superlink.pid").unlink(missing_ok=True)
+        (self.folder / "superlink.pid").unlink(missing_ok=True)
 
     def tls(self) -> ssl.SSLContext:
         return trust(self.certificate)
 
     def _spawn(self, port: int) -> subprocess.Popen[bytes]:
-        folder = self._folder
+        folder = self.folder
         program = Path(sys.executable).parent / "flower-superlink"
         command = guarded(str(program), "--host", LOOPBACK, "--port", str(port))
         command += ["--ssl-certfile", str(folder / "superlink.crt")]
@@ -121,7 +124,7 @@ class SuperLink:
         command += ["--ssl-ca-certfile", str(folder / "superlink.crt")]
         command += ["--superexec-auth-secret-file", str(folder / "superexec.secret")]
         command += ["--enable-supernode-auth", "--isolation", "process"]
-        command += ["--disable-runtime-dependency-installation", "--database", self._database]
+        command += ["--disable-runtime-dependency-installation", "--database", self.database]
         return subprocess.Popen(  # noqa: S603 - our own interpreter and paths, no shell
             command,
             stdin=subprocess.DEVNULL,
@@ -156,7 +159,7 @@ class SuperLink:
                     continue
                 self._tail.append(line[:200])
                 if "ERROR" in line or "Traceback" in line:
-                    self._log(Event.SUPERLINK_ERROR, level="error", reason="logged_error")
+                    self.log(Event.SUPERLINK_ERROR, level="error", reason="logged_error")
 
 
 def self_signed() -> tuple[bytes, bytes]:
@@ -186,9 +189,7 @@ def self_signed() -> tuple[bytes, bytes]:
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     return certificate.public_bytes(serialization.Encoding.PEM), private
 

@@ -5,23 +5,7 @@ from collections.abc import Callable, Mapping
 from edgeveil.shared.flower import environment as flower_environment  # noqa: F401 - first: Flower reads its switches at import
 
 # isort: split
-from flwr.proto.fleet_pb2 import (
-    ActivateNodeRequest,
-    DeactivateNodeRequest,
-    PullMessagesRequest,
-    PullMessagesResponse,
-    PushMessagesRequest,
-    PushMessagesResponse,
-)
-from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.message_pb2 import (
-    ConfirmMessageReceivedRequest,
-    ObjectTree,
-    PullObjectRequest,
-    PullObjectResponse,
-    PushObjectRequest,
-    PushObjectResponse,
-)
+from flwr.proto import fleet_pb2, heartbeat_pb2, message_pb2
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edgeveil.coordinator.gateway.vocabulary import Delivered, FleetCall, Operation, PushedMessage
@@ -39,30 +23,32 @@ class FlowerCodec:
             raise ValueError("not the protobuf of this route") from error
 
     def delivered(self, body: bytes) -> list[Delivered]:
-        answer = PullMessagesResponse.FromString(body)
+        answer = fleet_pb2.PullMessagesResponse.FromString(body)
         return [
             Delivered(message.metadata.message_id, flatten(tree)[0])
             for message, tree in zip(answer.messages_list, answer.message_object_trees, strict=True)
         ]
 
     def upload(self, body: bytes) -> tuple[str, tuple[str, ...]]:
-        answer = PushMessagesResponse.FromString(body)
+        answer = fleet_pb2.PushMessagesResponse.FromString(body)
         return answer.session_id, tuple(answer.objects_to_push)
 
     def deactivate(self, node_id: int) -> bytes:
-        return bytes(DeactivateNodeRequest(node_id=node_id).SerializeToString())
+        return bytes(fleet_pb2.DeactivateNodeRequest(node_id=node_id).SerializeToString())
 
     def object_answer(self, content: bytes | None) -> tuple[bytes, ...]:
         if content is None:
-            return (PullObjectResponse(object_found=False).SerializeToString(),)
-        head = PullObjectResponse(object_found=True, object_available=True).SerializeToString()
+            return (message_pb2.PullObjectResponse(object_found=False).SerializeToString(),)
+        head = message_pb2.PullObjectResponse(
+            object_found=True, object_available=True
+        ).SerializeToString()
         return (head + _CONTENT_TAG + _varint(len(content)), content)
 
     def stored_answer(self) -> bytes:
-        return bytes(PushObjectResponse(stored=True).SerializeToString())
+        return bytes(message_pb2.PushObjectResponse(stored=True).SerializeToString())
 
 
-def flatten(tree: ObjectTree) -> tuple[tuple[str, ...], int]:
+def flatten(tree: message_pb2.ObjectTree) -> tuple[tuple[str, ...], int]:
     """Every object id of the tree, and its depth; without recursion."""
     names: list[str] = []
     depth = 0
@@ -84,32 +70,32 @@ def _varint(value: int) -> bytes:
 
 
 def _activate(body: bytes) -> FleetCall:
-    request = ActivateNodeRequest.FromString(body)
+    request = fleet_pb2.ActivateNodeRequest.FromString(body)
     return FleetCall(public_key=request.public_key, interval_s=request.heartbeat_interval)
 
 
 def _deactivate(body: bytes) -> FleetCall:
-    return FleetCall(node_id=DeactivateNodeRequest.FromString(body).node_id)
+    return FleetCall(node_id=fleet_pb2.DeactivateNodeRequest.FromString(body).node_id)
 
 
 def _heartbeat(body: bytes) -> FleetCall:
-    request = SendNodeHeartbeatRequest.FromString(body)
+    request = heartbeat_pb2.SendNodeHeartbeatRequest.FromString(body)
     return FleetCall(node_id=request.node.node_id, interval_s=request.heartbeat_interval)
 
 
 def _pull_messages(body: bytes) -> FleetCall:
-    return FleetCall(node_id=PullMessagesRequest.FromString(body).node.node_id)
+    return FleetCall(node_id=fleet_pb2.PullMessagesRequest.FromString(body).node.node_id)
 
 
 def _pull_object(body: bytes) -> FleetCall:
-    request = PullObjectRequest.FromString(body)
+    request = message_pb2.PullObjectRequest.FromString(body)
     return FleetCall(
         node_id=request.node.node_id, run_id=request.run_id, object_id=request.object_id
     )
 
 
 def _push_object(body: bytes) -> FleetCall:
-    request = PushObjectRequest.FromString(body)
+    request = message_pb2.PushObjectRequest.FromString(body)
     return FleetCall(
         node_id=request.node.node_id,
         run_id=request.run_id,
@@ -120,14 +106,14 @@ def _push_object(body: bytes) -> FleetCall:
 
 
 def _confirm(body: bytes) -> FleetCall:
-    request = ConfirmMessageReceivedRequest.FromString(body)
+    request = message_pb2.ConfirmMessageReceivedRequest.FromString(body)
     return FleetCall(
         node_id=request.node.node_id, run_id=request.run_id, object_id=request.message_object_id
     )
 
 
 def _push_messages(body: bytes) -> FleetCall:
-    request = PushMessagesRequest.FromString(body)
+    request = fleet_pb2.PushMessagesRequest.FromString(body)
     if len(request.messages_list) != 1 or len(request.message_object_trees) != 1:
         raise ValueError("not exactly one message and one tree")
     metadata = request.messages_list[0].metadata

@@ -2,14 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from edgeveil.coordinator.reports.charts import (
-    bytes_figure,
-    quality_figures,
-    spending_figure,
-    stage_figure,
-)
+from edgeveil.coordinator.reports import charts
 from edgeveil.coordinator.reports.facts import STAGES, RunFacts, reasons_of
 from edgeveil.coordinator.reports.rows import attempts_table, plan_table, planned_facts
 from edgeveil.coordinator.reports.views import drawn
@@ -18,7 +12,7 @@ from edgeveil.shared.base.installed import installed
 from edgeveil.shared.pages.charts import strip, strip_key
 from edgeveil.shared.pages.document import document
 from edgeveil.shared.pages.markup import Raw, facts, section, table
-from edgeveil.shared.pages.text import escape, human_bytes
+from edgeveil.shared.pages.text import escape, human_bytes, utc
 from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
 from edgeveil.shared.scores.views import said
@@ -44,7 +38,7 @@ def report_page(found: RunFacts, language: Language, *, made: float) -> str:
     words = Words(language)
     title = words("title", run=found.run.run_id)
     parts = sections(found, words)
-    when = datetime.fromtimestamp(made, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")
+    when = utc(made, "%Y-%m-%d %H:%M UTC")
     version = installed().get("edgeveil", "")
     body = (
         f'<a class="skip" href="#main">{escape(words("skip"))}</a>'
@@ -104,7 +98,7 @@ def _summary(found: RunFacts, words: Words) -> str:
 
 
 def _quality(found: RunFacts, words: Words) -> str:
-    figures = quality_figures(found, words)
+    figures = charts.quality_figures(found, words)
     if not figures:
         return f"<p>{escape(words('not_evaluated'))}</p>"
     html = f'<div class="charts">{figures}</div>'
@@ -124,21 +118,9 @@ def _participation(found: RunFacts, words: Words) -> str:
         reasons = reasons_of(found.records, agent)
         why = ", ".join(f"{reason} ×{count}" for reason, count in reasons.most_common(4))
         rows.append([agent, Raw(strip(cells, label, titles)), survived, asked, why or "–"])
-    key = strip_key(
-        {
-            "survived": words("survived"),
-            "dropped": words("dropped"),
-            "refused": words("refused"),
-            "": words("not_asked"),
-        }
-    )
-    headings = [
-        words("agent"),
-        words("attempts"),
-        f">{words('took_part')}",
-        f">{words('asked')}",
-        words("reasons"),
-    ]
+    parts = ("survived", "dropped", "refused")
+    key = strip_key({part: words(part) for part in parts} | {"": words("not_asked")})
+    headings = words.headings("agent", "attempts", ">took_part", ">asked", "reasons")
     made = table(headings, rows, label=words("participation"))
     return f'{key}<div class="map">{made}</div>'
 
@@ -170,13 +152,9 @@ def _privacy(found: RunFacts, words: Words) -> str:
         spent = found.charged(agent)
         told = attested(found.told.get(agent), words)
         rows.append([agent, f"{spent:.3f}", f"{spent / limit:.0%}", told])
-    keys = ("charged", "share_of_limit", "attested")
-    charged = table(
-        [words("agent"), *(f">{words(key)}" for key in keys)],
-        rows,
-        label=words("charged"),
-    )
-    figure = spending_figure(found, words)
+    headings = words.headings("agent", ">charged", ">share_of_limit", ">attested")
+    charged = table(headings, rows, label=words("charged"))
+    figure = charts.spending_figure(found, words)
     return f'{planned_facts(found, words)}<div class="charts">{figure}<div>{charged}</div></div>'
 
 
@@ -194,12 +172,8 @@ def _stages(found: RunFacts, words: Words) -> str:
         if seconds:
             mean = sum(seconds) / len(seconds)
             rows.append([words(f"stage_{stage}"), f"{mean:.2f}", f"{max(seconds):.2f}"])
-    made = table(
-        [words("stage"), f">{words('mean_s')}", f">{words('longest_s')}"],
-        rows,
-        label=words("stages"),
-    )
-    figures = stage_figure(found, words) + bytes_figure(found, words)
+    made = table(words.headings("stage", ">mean_s", ">longest_s"), rows, label=words("stages"))
+    figures = charts.stage_figure(found, words) + charts.bytes_figure(found, words)
     return f'<div class="charts">{figures}</div>{made}'
 
 
@@ -216,16 +190,12 @@ def _origin(found: RunFacts, words: Words) -> str:
     )
     values: dict[str, object] = {
         words("run"): found.run.run_id,
-        words("created"): _utc(found.run.created),
+        words("created"): utc(found.run.created),
         words("version_row"): "; ".join(seen) or "–",
         words("roster_epoch"): ", ".join(epochs) or "–",
         words("plan_hash"): found.run.plan_hash,
     }
     return facts(values)
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 # In the order of the page; a new section is a function and an entry (docs/extending.md, "A report section").

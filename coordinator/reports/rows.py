@@ -1,7 +1,5 @@
 """Tables of a run's page: every attempt, the plan, what the plan asks of each device."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import PurePath
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
@@ -9,7 +7,7 @@ from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.coordinator.reports.tables import headline_cell
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.shared.pages.markup import Raw, facts, folded, table
-from edgeveil.shared.pages.text import escape, human_bytes
+from edgeveil.shared.pages.text import escape, human_bytes, utc
 from edgeveil.shared.scores.metric import MetricSpec
 from edgeveil.shared.scores.views import said
 
@@ -20,10 +18,9 @@ OPEN_ROWS = 40  # more are folded away
 def attempts_table(found: RunFacts, words: Words) -> str:
     records = found.records[-MOST_ROWS:]
     headline = found.scoring.headline
-    before = (">round", ">attempt", "outcome", ">agents")
-    after = (">duration", ">bytes", "finished", "model")
-    quality = () if headline is None else (f">{said(headline.title, words.language)}",)
-    headings = (*_titles(before, words), *quality, *_titles(after, words))
+    before = words.headings(">round", ">attempt", "outcome", ">agents")
+    quality = [] if headline is None else [f">{said(headline.title, words.language)}"]
+    headings = before + quality + words.headings(">duration", ">bytes", "finished", "model")
     rows = [_row(record, headline, words) for record in reversed(records)]
     title = words("all_rounds", n=len(found.records))
     if len(records) < len(found.records):
@@ -34,14 +31,9 @@ def attempts_table(found: RunFacts, words: Words) -> str:
     return folded(title, inner, shown=len(records) <= OPEN_ROWS)
 
 
-def _titles(keys: Sequence[str], words: Words) -> list[str]:
-    return [(">" if key[0] == ">" else "") + words(key.lstrip(">")) for key in keys]
-
-
 def _row(record: RoundRecord, headline: MetricSpec | None, words: Words) -> list[object]:
     good = record.outcome is Outcome.COMMITTED
     shown = words("committed") if good else f"{words('aborted')}: {record.reason}"
-    finished = datetime.fromtimestamp(record.finished, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
     return [
         record.round,
         record.attempt,
@@ -50,7 +42,7 @@ def _row(record: RoundRecord, headline: MetricSpec | None, words: Words) -> list
         *headline_cell(record, headline),
         f"{record.seconds:.1f}",
         human_bytes(record.bytes_up + record.bytes_down),
-        finished,
+        utc(record.finished),
         Raw(f"<code>{escape(record.model_sha256 or '–')}</code>"),
     ]
 

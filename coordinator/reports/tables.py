@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from rich.table import Table
@@ -12,7 +11,7 @@ from rich.text import Text
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.reports.facts import STAGES, natural, part_of
 from edgeveil.shared.events.log import EventLine
-from edgeveil.shared.pages.text import human_bytes, plain
+from edgeveil.shared.pages.text import human_bytes, plain, utc
 from edgeveil.shared.scores.metric import MetricSpec, Scoring
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.terminal.console import table
@@ -26,6 +25,11 @@ SHOWN_STAGE = {
 }
 SHORT_HASH = 16  # digits of a SHA-256 that a terminal shows
 CSV_PART = 65_536  # characters at once
+ASKED = (
+    "state", "task", "epsilon_planned", "delta", "noise_multiplier", "clip_norm", "sample_rate",
+    "steps_per_round", "rounds_planned", "rounds_committed", "attempts_aborted",
+)  # fmt: skip
+COST = ("smallest_sum", "seconds", "bytes_up", "bytes_down", "model_sha256")
 CSV_COLUMNS = (
     "run", "round", "attempt", "outcome", "reason", "finished", "selected", "survived", "dropped",
     "seconds", *(f"seconds_{stage}" for stage in STAGES), "bytes_up", "bytes_down",
@@ -110,8 +114,8 @@ def round_tables(records: Sequence[RoundRecord], events: Sequence[EventLine]) ->
 
 
 def _stage_table(record: RoundRecord) -> Table:
-    finished = datetime.fromtimestamp(record.finished, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    title = f"{record.run} round {record.round} attempt {record.attempt}, {finished}"
+    finished = utc(record.finished)
+    title = f"{record.run} round {record.round} attempt {record.attempt}, {finished} UTC"
     made = table(title, "what", "value")
     made.add_row("outcome", _outcome(record))
     detail = plain(str(record.extra.get("detail", "")))
@@ -202,30 +206,13 @@ def compare_table(first: dict[str, Any], second: dict[str, Any], *, whole: bool 
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """What two runs were asked, what came out, what it cost: name → (first, second)."""
-    pairs = {}
-    for key in ("state", "task"):
-        pairs[key] = (first[key], second[key])
-    for key in (
-        "epsilon_planned",
-        "delta",
-        "noise_multiplier",
-        "clip_norm",
-        "sample_rate",
-        "steps_per_round",
-    ):
-        pairs[key] = (first["privacy"][key], second["privacy"][key])
-    for key in ("rounds_planned", "rounds_committed", "attempts_aborted"):
-        pairs[key] = (first[key], second[key])
-    for key in dict.fromkeys([*first["metrics"], *second["metrics"]]):
-        pairs[key] = (first["metrics"].get(key), second["metrics"].get(key))
-    smallest = "smallest_sum"
-    pairs[smallest] = (
-        first["secure_aggregation"][smallest],
-        second["secure_aggregation"][smallest],
-    )
-    for key in ("seconds", "bytes_up", "bytes_down", "model_sha256"):
-        pairs[key] = (first[key], second[key])
-    return pairs
+    left, right = _flat(first), _flat(second)
+    metrics = dict.fromkeys([*first["metrics"], *second["metrics"]])
+    return {key: (left.get(key), right.get(key)) for key in (*ASKED, *metrics, *COST)}
+
+
+def _flat(report: dict[str, Any]) -> dict[str, Any]:
+    return {**report["metrics"], **report, **report["privacy"], **report["secure_aggregation"]}
 
 
 def _shown(value: object) -> str:

@@ -17,32 +17,29 @@ from safetensors.numpy import save as encode_tensors
 
 from edgeveil.shared.base.errors import ProtocolError, StateDamaged
 from edgeveil.shared.base.files import write_atomic
-from edgeveil.shared.vector.model_vector import (
-    MAX_PARAMETERS,
-    Vector,
-    check_tensors,
-    flatten,
-    unflatten,
-)
+from edgeveil.shared.vector import model_vector
 from edgeveil.shared.wire.messages import Tensor
 
 MAX_HEADER = 1 << 20  # bytes of JSON at the start of a file
-MAX_FILE = 4 * MAX_PARAMETERS + MAX_HEADER + 8
+MAX_FILE = 4 * model_vector.MAX_PARAMETERS + MAX_HEADER + 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    vector: Vector  # (d,), tensors in ascending order of name
+    vector: model_vector.Vector  # (d,), tensors in ascending order of name
     tensors: tuple[Tensor, ...]
     metadata: Mapping[str, str]
     sha256: str  # of the file, hex
 
 
 def save(
-    path: Path, vector: Vector, tensors: tuple[Tensor, ...], metadata: Mapping[str, str]
+    path: Path,
+    vector: model_vector.Vector,
+    tensors: tuple[Tensor, ...],
+    metadata: Mapping[str, str],
 ) -> str:
     """Write atomically and return the file's SHA-256 in hex; it is on disk when this returns."""
-    data = _canonical(encode_tensors(unflatten(vector, tensors), dict(metadata)))
+    data = _canonical(encode_tensors(model_vector.unflatten(vector, tensors), dict(metadata)))
     write_atomic(path, data)
     return hashlib.sha256(data).hexdigest()
 
@@ -70,10 +67,10 @@ def load(path: Path, *, sha256: str | None = None) -> Checkpoint:
             raise _damaged(path, f"tensor {name} is not finite float32")
     tensors = tuple(Tensor(name, tuple(arrays[name].shape)) for name in sorted(arrays))
     try:
-        check_tensors(tensors)
+        model_vector.check_tensors(tensors)
     except ProtocolError as error:
         raise _damaged(path, error.message) from error
-    return Checkpoint(flatten(arrays, tensors), tensors, metadata, found)
+    return Checkpoint(model_vector.flatten(arrays, tensors), tensors, metadata, found)
 
 
 def _canonical(data: bytes) -> bytes:

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from edgeveil.shared.base.errors import EdgeveilError
+from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.base.files import short_socket_path
 
 MAX_BODY = 32 << 20  # bytes; a signed roster of 10,000 members has about 3 MB
@@ -64,24 +65,22 @@ def _endpoint(handler: Handler) -> Callable[[Request], Any]:
         async for chunk in request.stream():
             body += chunk
             if len(body) > MAX_BODY:
-                return JSONResponse({"error": "request too large", "exit_code": 2}, status_code=413)
+                return _no("request too large", 413)
         try:
             arguments = json.loads(body or b"{}")
             if not isinstance(arguments, dict):
-                return JSONResponse(
-                    {"error": "expected a JSON object", "exit_code": 2}, status_code=400
-                )
+                return _no("expected a JSON object", 400)
             return JSONResponse(await run_in_threadpool(handler, arguments))
         except EdgeveilError as error:
-            return JSONResponse(
-                {"error": str(error), "exit_code": int(error.exit_code)}, status_code=409
-            )
+            return _no(str(error), 409, error.exit_code)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            return JSONResponse(
-                {"error": f"malformed request: {error}", "exit_code": 2}, status_code=400
-            )
+            return _no(f"malformed request: {error}", 400)
 
     return answer
+
+
+def _no(why: str, status: int, code: ExitCode = ExitCode.USAGE) -> Response:
+    return JSONResponse({"error": why, "exit_code": int(code)}, status_code=status)
 
 
 def bind_private(path: Path) -> socket.socket:

@@ -5,24 +5,16 @@ from typing import Any
 
 import httpx
 
-from edgeveil.shared.base.errors import (
-    Busy,
-    ConfigError,
-    EdgeveilError,
-    EnrollmentError,
-    RunFailed,
-    StateDamaged,
-    TransportError,
-)
+from edgeveil.shared.base import errors
 from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.base.files import short_socket_path
 
 SOCKET = "admin.sock"
-_KINDS: dict[int, type[EdgeveilError]] = {
-    ExitCode.USAGE: ConfigError,
-    ExitCode.DAMAGED: StateDamaged,
-    ExitCode.TEMPORARY: Busy,
-    ExitCode.NOT_PERMITTED: EnrollmentError,
+_KINDS: dict[int, type[errors.EdgeveilError]] = {
+    ExitCode.USAGE: errors.ConfigError,
+    ExitCode.DAMAGED: errors.StateDamaged,
+    ExitCode.TEMPORARY: errors.Busy,
+    ExitCode.NOT_PERMITTED: errors.EnrollmentError,
 }
 
 
@@ -44,11 +36,11 @@ def call(home: Path, name: str, **arguments: Any) -> dict[str, Any] | None:
     except httpx.ConnectError:
         return None  # the socket of a process that was killed
     except httpx.HTTPError as error:
-        raise TransportError(
+        raise errors.TransportError(
             f"{path}: the running coordinator does not answer ({error})"
         ) from error
     values: dict[str, Any] = answer.json()
     if answer.status_code == httpx.codes.OK:
         return values
-    kind = _KINDS.get(int(values.get("exit_code", ExitCode.BUG)), RunFailed)
+    kind = _KINDS.get(int(values.get("exit_code", ExitCode.BUG)), errors.RunFailed)
     raise kind(str(values.get("error", "the coordinator refused")))

@@ -1,6 +1,7 @@
 """One run to its end: opened, driven, its state and report written, whatever ended it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeveil.coordinator.records.records import Run, RunState
@@ -23,41 +24,31 @@ INFO: Level = "info"
 ERROR: Level = "error"
 
 
+@dataclass(frozen=True, eq=False)
 class Execution:
     """`surroundings(events)` gives the hands of the run's attempts; `watch` hears its event log."""
 
-    def __init__(
-        self,
-        home: Path,
-        store: Store,
-        *,
-        signer: Signer,
-        progress: Progress,
-        watch: Callable[[EventLine], None],
-        surroundings: Callable[[EventLog], Surroundings],
-        quiet: bool = False,
-    ) -> None:
-        self._home = home
-        self._store = store
-        self._signer = signer
-        self._progress = progress
-        self._watch = watch
-        self._surroundings = surroundings
-        self._quiet = quiet
+    home: Path
+    store: Store
+    signer: Signer
+    progress: Progress
+    watch: Callable[[EventLine], None]
+    surroundings: Callable[[EventLog], Surroundings]
+    quiet: bool = False
 
     def next_run(self) -> Run | None:
         """The oldest run that is queued or was interrupted."""
-        return next((run for run in self._store.runs() if run.state in WAITING), None)
+        return next((run for run in self.store.runs() if run.state in WAITING), None)
 
     def execute(self, run: Run) -> None:
         """Record how it ended. A failed run is no reason to stop; raises TransportError when that is gone."""
-        self._progress.run, self._progress.stage = run.run_id, "opening"
-        self._store.set_run_state(run.run_id, RunState.RUNNING)
-        self._store.abandon_open_attempts(run.run_id, "COORDINATOR_RESTART")
-        folder = private_directory(self._home / "runs" / run.run_id)
+        self.progress.run, self.progress.stage = run.run_id, "opening"
+        self.store.set_run_state(run.run_id, RunState.RUNNING)
+        self.store.abandon_open_attempts(run.run_id, "COORDINATOR_RESTART")
+        folder = private_directory(self.home / "runs" / run.run_id)
         # What is said of a run that ends in a way nobody foresaw: it can be continued.
         state, event, level, reason = RunState.STOPPED, Event.RUN_STOP, ERROR, ""
-        with EventLog(folder / "events.jsonl", watch=self._watch) as events:
+        with EventLog(folder / "events.jsonl", watch=self.watch) as events:
             try:
                 reason = self._drive(run, events)
                 state, event, level = RunState.FINISHED, Event.RUN_FINISH, INFO
@@ -70,30 +61,30 @@ class Execution:
                 event, reason = Event.RUN_FAIL, str(error)
                 say(f"run {run.run_id} failed: {error}", level="error")
             finally:
-                self._store.set_run_state(run.run_id, state, reason)
+                self.store.set_run_state(run.run_id, state, reason)
                 self._save_report(run.run_id, folder)
                 events.emit(event, level=level, run=run.run_id, sync=True)
-                progress = self._progress
+                progress = self.progress
                 progress.run, progress.round, progress.stage = None, None, "idle"
 
     def _drive(self, run: Run, events: EventLog) -> str:
         """Why the run ended before its last round, or ""."""
-        opened, learned, first = open_run(self._store, self._home, run, quiet=self._quiet)
+        opened, learned, first = open_run(self.store, self.home, run, quiet=self.quiet)
         events.emit(
             Event.RUN_START if first == 1 else Event.RUN_RESUME, run=run.run_id, round=first
         )
         driver = Driver(
             opened,
             learned,
-            store=self._store,
-            signer=self._signer,
-            around=self._surroundings(events),
-            progress=self._progress,
+            store=self.store,
+            signer=self.signer,
+            around=self.surroundings(events),
+            progress=self.progress,
         )
         return driver.drive(first)
 
     def _save_report(self, run_id: str, folder: Path) -> None:
-        report = build(self._store.run(run_id), self._store.rounds(run_id), folder)
+        report = build(self.store.run(run_id), self.store.rounds(run_id), folder)
         write_atomic(folder / "report.json", "".join(pieces(report)).encode())
 
 

@@ -5,6 +5,7 @@ Handlers of the admin and gateway threads change it; the main thread registers m
 
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from edgeveil.coordinator.federation.enrollment import JoinDesk
@@ -19,6 +20,7 @@ from edgeveil.shared.base.failpoints import Failpoint, failpoint
 from edgeveil.shared.events.log import Event, EventLog
 
 
+@dataclass(eq=False)
 class RosterKeeper:
     """`lock` is held from reading or changing the roster to telling the gateway, so that no older list
     overtakes a newer one and nobody is told of a membership the gateway does not know yet.
@@ -26,30 +28,23 @@ class RosterKeeper:
     `changed` is set when SuperLink has to be told; `names` holds everybody who ever joined.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        config: CoordinatorConfig,
-        *,
-        desk: JoinDesk,
-        events: EventLog,
-        wake: Callable[[], None],
-    ) -> None:
+    store: Store
+    config: CoordinatorConfig
+    desk: JoinDesk
+    events: EventLog
+    wake: Callable[[], None]
+
+    def __post_init__(self) -> None:
         self.names: dict[bytes, str] = {}
         self.lock = threading.RLock()
         self.changed = threading.Event()
-        self._store = store
-        self._config = config
-        self._desk = desk
-        self._events = events
-        self._wake = wake
         self._due = threading.Event()  # somebody joined, was approved or revoked
         self._closed = False
 
     def apply(self, gateway: Gateway) -> None:
         """Tell the gateway who may connect, and who is to hear that it was revoked."""
         with self.lock:
-            everybody = self._store.agents(include_revoked=True)
+            everybody = self.store.agents(include_revoked=True)
             self.names.update({agent.agent_id: agent.name for agent in everybody})
             revoked = frozenset(a.node_public for a in everybody if a.revoked is not None)
             failpoint(Failpoint.COORDINATOR_ROSTER_BEFORE)
@@ -58,7 +53,7 @@ class RosterKeeper:
 
     def members(self) -> list[Member]:
         """Who may connect, read now; nobody connects whose name is not known."""
-        agents = self._store.members()
+        agents = self.store.members()
         self.names.update({agent.agent_id: agent.name for agent in agents})
         return [
             Member(agent.agent_id, agent.name, agent.identity_public, agent.node_public)
@@ -73,28 +68,28 @@ class RosterKeeper:
     def join(self, body: bytes, address: str) -> tuple[int, dict[str, object]]:
         """Answer one `/v1/join`."""
         with self.lock:
-            status, answer = self._desk.handle(body, address)
+            status, answer = self.desk.handle(body, address)
         if answer.get("state") == "pending":
             self._due.set()
         return status, answer
 
     def export(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return dict(candidate_of(self._store, self._config, asked.get("epoch")))
+        return dict(candidate_of(self.store, self.config, asked.get("epoch")))
 
     def take(self, asked: dict[str, Any], gateway: Gateway) -> dict[str, Any]:
         """A signed roster comes into force."""
         with self.lock:
-            epoch = import_into(self._store, self._config, asked["signed"].encode())
+            epoch = import_into(self.store, self.config, asked["signed"].encode())
             self.apply(gateway)
-        self._events.emit(Event.ROSTER_IMPORT, sync=True)
+        self.events.emit(Event.ROSTER_IMPORT, sync=True)
         self.changed.set()
-        self._wake()
+        self.wake()
         return {"epoch": epoch}
 
     def change(self, asked: dict[str, Any], gateway: Gateway) -> dict[str, Any]:
         """A revoked agent is cut off before the operator's command returns."""
         with self.lock:
-            change_in(self._store, self._events, asked["change"], asked["names"], asked["new"])
+            change_in(self.store, self.events, asked["change"], asked["names"], asked["new"])
             self.apply(gateway)
         self.changed.set()
         self._due.set()
@@ -104,6 +99,6 @@ class RosterKeeper:
         """The next roster once it is due, or null after `wait_s` seconds; for the signer."""
         self._due.wait(min(float(asked["wait_s"]), WAIT_S))
         self._due.clear()
-        if self._closed or not is_due(self._store):
+        if self._closed or not is_due(self.store):
             return {"candidate": None}
-        return dict(candidate_of(self._store, self._config))
+        return dict(candidate_of(self.store, self.config))

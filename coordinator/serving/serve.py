@@ -27,12 +27,8 @@ from edgeveil.coordinator.plan.plan import load_plan
 from edgeveil.coordinator.rounds.attempt_runner import Surroundings
 from edgeveil.coordinator.runs.open_run import Progress
 from edgeveil.coordinator.runs.runs import submit
+from edgeveil.coordinator.serving import admin, admin_client, execution, roster_keeper, signer
 from edgeveil.coordinator.serving import answers as handlers
-from edgeveil.coordinator.serving.admin import AdminServer
-from edgeveil.coordinator.serving.admin_client import SOCKET
-from edgeveil.coordinator.serving.execution import Execution, keep_newest_head
-from edgeveil.coordinator.serving.roster_keeper import RosterKeeper
-from edgeveil.coordinator.serving.signer import SignerProcess
 from edgeveil.coordinator.serving.status import status_of
 from edgeveil.coordinator.store.store import Store
 from edgeveil.coordinator.watching.watchers import Lookout
@@ -81,7 +77,7 @@ class Coordinator:
         self.progress = Progress()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         identity = Identity.load(identity_path(home))
-        self.roster = RosterKeeper(
+        self.roster = roster_keeper.RosterKeeper(
             self.store,
             config,
             desk=JoinDesk(self.store, keys_of(home, config), events=self.events),
@@ -95,7 +91,7 @@ class Coordinator:
             about=lambda: handlers.about(self.store, self._execution.next_run()),
         )
         self.runtime = self._new_runtime()
-        self._execution = Execution(
+        self._execution = execution.Execution(
             home,
             self.store,
             signer=identity,
@@ -105,18 +101,13 @@ class Coordinator:
             quiet=quiet,
         )
         self._revivals: list[float] = []
-        self._admin: AdminServer | None = None
+        self._admin: admin.AdminServer | None = None
         self._certificates = CertificateKeeper(
-            home,
-            config,
-            reload=self.gateway.reload,
-            log=self._log,
-            say=self._say,
-            clock=self.clock,
+            home, config, reload=self.gateway.reload, log=self._log, say=self._say, clock=self.clock
         )
-        self._signer: SignerProcess | None = None
+        self._signer: signer.SignerProcess | None = None
         if config.federation_folder is not None:
-            self._signer = SignerProcess(home, config.federation_folder, self._log)
+            self._signer = signer.SignerProcess(home, config.federation_folder, self._log)
 
     def start(self, *, plain_http: bool) -> None:
         """Start everything in order; raises ConfigError for a busy port, TransportError for SuperLink."""
@@ -130,7 +121,7 @@ class Coordinator:
         self.gateway.start(host, port, files)
         self.runtime.start()
         self._register_members()
-        self._admin = AdminServer(self.home / SOCKET, self._handlers())
+        self._admin = admin.AdminServer(self.home / admin_client.SOCKET, self._handlers())
         self._admin.start()
         self.lookout.start(self.gateway, self._superlink_alive, files)
         self.roster.changed.set()  # one imported while we were starting went past us
@@ -217,7 +208,7 @@ class Coordinator:
             clock=self.clock,
             stop=self.halt,
             names=self.roster.names,
-            note_head=functools.partial(keep_newest_head, self.store),
+            note_head=functools.partial(execution.keep_newest_head, self.store),
             housekeeping=self.housekeeping,
         )
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeveil.coordinator.flower_runtime.child_process import guarded
@@ -23,10 +24,7 @@ RESTART_S = 10.0
 
 
 def watch(
-    home: Path,
-    sign: Callable[[bytes], bytes],
-    say: Callable[[str], None],
-    stop: threading.Event,
+    home: Path, sign: Callable[[bytes], bytes], say: Callable[[str], None], stop: threading.Event
 ) -> None:
     """Sign every roster the coordinator of `home` is due, until `stop` is set.
 
@@ -62,15 +60,15 @@ def _sign_one(home: Path, sign: Callable[[bytes], bytes], say: Callable[[str], N
     return ""
 
 
+@dataclass(eq=False)
 class SignerProcess:
     """`roster sign --watch` as a child; used from the main thread."""
 
-    def __init__(self, home: Path, federation: Path, log: Log) -> None:
-        self._home = home
-        self._federation = federation
-        self._log = log
-        self._child: subprocess.Popen[bytes] | None = None
-        self._start_at = 0.0
+    home: Path
+    federation: Path
+    log: Log
+    _child: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _start_at: float = field(default=0.0, init=False)
 
     @property
     def pid(self) -> int | None:
@@ -79,12 +77,12 @@ class SignerProcess:
     def keep_alive(self, now: float) -> None:
         """Start it when it does not run; at most once in ten seconds. `now` is monotonic."""
         if self._child is not None and self._child.poll() is not None:
-            self._log(Event.SIGNER_STOP, level="error")
+            self.log(Event.SIGNER_STOP, level="error")
             self._child = None
         if self._child is None and now >= self._start_at:
             self._start_at = now + RESTART_S
             self._child = self._spawn()
-            self._log(Event.SIGNER_START)
+            self.log(Event.SIGNER_START)
 
     def stop(self) -> None:
         if self._child is not None and self._child.poll() is None:
@@ -94,7 +92,7 @@ class SignerProcess:
     def _spawn(self) -> subprocess.Popen[bytes]:
         program = "from edgeveil.coordinator.cli.app import main; main()"
         command = guarded(sys.executable, "-P", "-c", program, "roster", "sign", "--watch")
-        command += ["--home", str(self._home), "--federation", str(self._federation)]
+        command += ["--home", str(self.home), "--federation", str(self.federation)]
         return subprocess.Popen(  # noqa: S603 - our own interpreter and paths, no shell
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True
         )

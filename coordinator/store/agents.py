@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from edgeveil.coordinator.records.records import EnrolledAgent, Invite, InviteState
 from edgeveil.coordinator.store import schema
-from edgeveil.coordinator.store.database import Tables, as_row
+from edgeveil.coordinator.store.database import Tables, as_row, from_row
 from edgeveil.shared.base.errors import ConfigError, EnrollmentError, ProtocolError, StateDamaged
 from edgeveil.shared.privacy.ledger.heads import SignedHead, ToldBudget
 from edgeveil.shared.wire.roster import Roster, SignedRoster
@@ -39,15 +39,12 @@ class AgentTables(Tables):
                 connection.execute(sa.insert(table).values(as_row(invite)))
 
     def invite(self, token_id: bytes) -> Invite | None:
-        query = sa.select(schema.invites).where(schema.invites.c.token_id == token_id)
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
+        row = self._one(sa.select(schema.invites).where(schema.invites.c.token_id == token_id))
         return None if row is None else _invite(row)
 
     def invites(self) -> list[Invite]:
-        with self._database.reading() as connection:
-            rows = connection.execute(sa.select(schema.invites).order_by(schema.invites.c.name))
-            return [_invite(row) for row in rows]
+        rows = self._all(sa.select(schema.invites).order_by(schema.invites.c.name))
+        return [_invite(row) for row in rows]
 
     def count_wrong_proof(self, token_id: bytes, *, limit: int) -> bool:
         """Count one more wrong proof against an open invite; True if that made it void."""
@@ -80,14 +77,11 @@ class AgentTables(Tables):
         query = sa.select(schema.members).order_by(schema.members.c.name, schema.members.c.joined)
         if not include_revoked:
             query = query.where(schema.members.c.revoked.is_(None))
-        with self._database.reading() as connection:
-            return [_agent(row) for row in connection.execute(query)]
+        return [from_row(EnrolledAgent, row) for row in self._all(query)]
 
     def agent(self, agent_id: bytes) -> EnrolledAgent | None:
-        query = sa.select(schema.members).where(schema.members.c.agent_id == agent_id)
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else _agent(row)
+        row = self._one(sa.select(schema.members).where(schema.members.c.agent_id == agent_id))
+        return None if row is None else from_row(EnrolledAgent, row)
 
     def revoke(self, name: str) -> EnrolledAgent:
         """Shut out the agent of that name for ever; raises ConfigError if there is none."""
@@ -123,9 +117,7 @@ class AgentTables(Tables):
 
     def roster(self) -> SignedRoster | None:
         """The roster in force: the one of the highest epoch. Its signature was checked on import."""
-        query = sa.select(schema.roster).order_by(schema.roster.c.epoch.desc()).limit(1)
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
+        row = self._one(sa.select(schema.roster).order_by(schema.roster.c.epoch.desc()).limit(1))
         if row is None:
             return None
         try:
@@ -168,23 +160,19 @@ class AgentTables(Tables):
     def set_ledger_head(self, agent_id: bytes, head: bytes) -> None:
         """Keep the newest signed ledger head of an agent, to be echoed in its next offer."""
         table = schema.members
-        statement = sa.update(table).where(table.c.agent_id == agent_id).values(ledger_head=head)
-        with self._database.writing() as connection:
-            connection.execute(statement)
+        self._write(sa.update(table).where(table.c.agent_id == agent_id).values(ledger_head=head))
 
     def ledger_head(self, agent_id: bytes) -> bytes:
         """The stored head, empty when none is known."""
         table = schema.members
-        query = sa.select(table.c.ledger_head).where(table.c.agent_id == agent_id)
-        with self._database.reading() as connection:
-            return bytes(connection.execute(query).scalar_one_or_none() or b"")
+        row = self._one(sa.select(table.c.ledger_head).where(table.c.agent_id == agent_id))
+        return b"" if row is None else bytes(row.ledger_head)
 
     def told_budgets(self) -> dict[str, ToldBudget]:
         """By name, what the newest head of each agent in force told; only of those that tell it."""
         table = schema.members
         query = sa.select(table.c.name, table.c.ledger_head).where(table.c.revoked.is_(None))
-        with self._database.reading() as connection:
-            rows = connection.execute(query.where(table.c.ledger_head != b"")).all()
+        rows = self._all(query.where(table.c.ledger_head != b""))
         try:
             heads = {row.name: SignedHead.decode(row.ledger_head) for row in rows}
         except ProtocolError as error:
@@ -208,7 +196,7 @@ def _in_force(connection: sa.Connection, name: str) -> EnrolledAgent:
     row = connection.execute(query).one_or_none()
     if row is None:
         raise ConfigError(f"no agent named {name!r} is enrolled; see: coordinator agents")
-    return _agent(row)
+    return from_row(EnrolledAgent, row)
 
 
 def _set(connection: sa.Connection, agent: EnrolledAgent, **values: object) -> None:
@@ -224,25 +212,4 @@ def _names_in_force(connection: sa.Connection, names: Iterable[str]) -> list[str
 
 
 def _invite(row: sa.Row[Any]) -> Invite:
-    return Invite(
-        token_id=row.token_id,
-        name=row.name,
-        proof_key=row.proof_key,
-        expires=row.expires,
-        state=InviteState(row.state),
-        wrong_proofs=row.wrong_proofs,
-        agent_id=row.agent_id,
-        hold=row.hold,
-    )
-
-
-def _agent(row: sa.Row[Any]) -> EnrolledAgent:
-    return EnrolledAgent(
-        agent_id=row.agent_id,
-        name=row.name,
-        identity_public=row.identity_public,
-        node_public=row.node_public,
-        joined=row.joined,
-        revoked=row.revoked,
-        held=row.held,
-    )
+    return from_row(Invite, row, state=InviteState(row.state))

@@ -8,11 +8,11 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -28,6 +28,8 @@ from edgeveil.shared.base.files import fsync_directory
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+    Kept = TypeVar("Kept", bound=DataclassInstance)
 
 LOCK_TIMEOUT_S = 10.0
 _WRITING = "edgeveil_writing"
@@ -119,10 +121,27 @@ class Tables:
         self._database = database
         self._clock = clock
 
+    def _one(self, query: sa.Select[Any]) -> sa.Row[Any] | None:
+        with self._database.reading() as connection:
+            return connection.execute(query).one_or_none()
+
+    def _all(self, query: sa.Select[Any]) -> Sequence[Any]:
+        with self._database.reading() as connection:
+            return connection.execute(query).all()
+
+    def _write(self, statement: sa.Insert | sa.Update) -> None:
+        with self._database.writing() as connection:
+            connection.execute(statement)
+
 
 def as_row(value: "DataclassInstance") -> dict[str, Any]:
     """A flat frozen record as column values; its fields are named like the columns."""
     return {item.name: getattr(value, item.name) for item in fields(value)}
+
+
+def from_row(kind: "type[Kept]", row: sa.Row[Any], **typed: object) -> "Kept":
+    """The inverse; `typed`: what is more than the value of its column."""
+    return kind(**{item.name: getattr(row, item.name) for item in fields(kind)} | typed)
 
 
 def open_database(path: Path, *, create: bool, read_only: bool) -> Database:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run, RunState
 from edgeveil.coordinator.store import schema
-from edgeveil.coordinator.store.database import Tables, as_row
+from edgeveil.coordinator.store.database import Tables, as_row, from_row
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.terminal.progress import Step, counted, silent
 
@@ -31,35 +31,29 @@ class RoundTables(Tables):
         now = self._clock.wall()
         stamp = datetime.fromtimestamp(now, tz=UTC).strftime("%Y%m%d-%H%M%S")
         run = Run(f"run-{stamp}-{os.urandom(4).hex()}", plan, plan_hash, now, RunState.QUEUED)
-        with self._database.writing() as connection:
-            connection.execute(sa.insert(schema.runs).values(as_row(run)))
+        self._write(sa.insert(schema.runs).values(as_row(run)))
         return run
 
     def set_run_state(self, run_id: str, state: RunState, reason: str = "") -> None:
         table = schema.runs
         statement = sa.update(table).where(table.c.run_id == run_id)
-        with self._database.writing() as connection:
-            connection.execute(statement.values(state=state, reason=reason))
+        self._write(statement.values(state=state, reason=reason))
 
     def run(self, run_id: str) -> Run:
         """Raises ConfigError if there is no such run."""
-        query = sa.select(schema.runs).where(schema.runs.c.run_id == run_id)
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
+        row = self._one(sa.select(schema.runs).where(schema.runs.c.run_id == run_id))
         if row is None:
             raise ConfigError(f"no run {run_id!r} is known; see: coordinator rounds")
         return _run(row)
 
     def runs(self) -> list[Run]:
         """Every run, oldest first."""
-        with self._database.reading() as connection:
-            rows = connection.execute(sa.select(schema.runs).order_by(schema.runs.c.number))
-            return [_run(row) for row in rows]
+        return [
+            _run(row) for row in self._all(sa.select(schema.runs).order_by(schema.runs.c.number))
+        ]
 
     def last_run(self) -> Run | None:
-        query = sa.select(schema.runs).order_by(schema.runs.c.number.desc()).limit(1)
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
+        row = self._one(sa.select(schema.runs).order_by(schema.runs.c.number.desc()).limit(1))
         return None if row is None else _run(row)
 
     def open_attempt(self, run_id: str, round_number: int) -> int:
@@ -86,9 +80,8 @@ class RoundTables(Tables):
         """The highest attempt ever opened for that round; 0 when none was."""
         table = schema.rounds
         same_round = (table.c.run_id == run_id) & (table.c.round == round_number)
-        query = sa.select(sa.func.max(table.c.attempt)).where(same_round)
-        with self._database.reading() as connection:
-            return int(connection.execute(query).scalar_one() or 0)
+        row = self._one(sa.select(sa.func.max(table.c.attempt)).where(same_round))
+        return 0 if row is None else int(row[0] or 0)
 
     def record_round(self, record: RoundRecord) -> RoundRecord:
         """Close an open attempt; returns the record as stored, with its time.
@@ -168,17 +161,14 @@ class RoundTables(Tables):
         query = sa.select(table.c.outcome, sa.func.count()).where(table.c.outcome != OPEN)
         if run_id is not None:
             query = query.where(table.c.run_id == run_id)
-        with self._database.reading() as connection:
-            rows = connection.execute(query.group_by(table.c.outcome)).all()
+        rows = self._all(query.group_by(table.c.outcome))
         return {str(outcome): int(count) for outcome, count in rows}
 
     def last_committed(self, run_id: str) -> RoundRecord | None:
         """The newest round that counts, from which a run is resumed."""
         table = schema.rounds
         committed = (table.c.run_id == run_id) & (table.c.outcome == Outcome.COMMITTED)
-        query = sa.select(table).where(committed).order_by(table.c.round.desc()).limit(1)
-        with self._database.reading() as connection:
-            row = connection.execute(query).one_or_none()
+        row = self._one(sa.select(table).where(committed).order_by(table.c.round.desc()).limit(1))
         return None if row is None else self._record(row)
 
     def _record(self, row: sa.Row[Any]) -> RoundRecord:
@@ -235,11 +225,4 @@ def _count_charges(connection: sa.Connection, record: RoundRecord) -> None:
 
 
 def _run(row: sa.Row[Any]) -> Run:
-    return Run(
-        run_id=row.run_id,
-        plan=row.plan,
-        plan_hash=row.plan_hash,
-        created=row.created,
-        state=RunState(row.state),
-        reason=row.reason,
-    )
+    return from_row(Run, row, state=RunState(row.state))

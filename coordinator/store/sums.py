@@ -23,8 +23,7 @@ class SumTables(Tables):
         )
         query = sa.select(values.outcome, sa.func.count(), *sums, sa.func.min(values.survivors))
         query = query.where(table.c.run_id == run_id, table.c.outcome != OPEN)
-        with self._database.reading() as connection:
-            rows = {row[0]: row for row in connection.execute(query.group_by(values.outcome))}
+        rows = {row[0]: row for row in self._all(query.group_by(values.outcome))}
         none = ("", 0, 0.0, 0, 0, None)
         good, bad = (rows.get(outcome.value, none) for outcome in Outcome)
         return Totals(
@@ -40,8 +39,7 @@ class SumTables(Tables):
         """Agents by name → how many attempts may have charged them; RoundRecord.charged()."""
         table = schema.charges
         query = sa.select(table.c.agent, table.c.times).where(table.c.run_id == run_id)
-        with self._database.reading() as connection:
-            return {row.agent: row.times for row in connection.execute(query)}
+        return {row.agent: row.times for row in self._all(query)}
 
     def last_answers(self) -> dict[str, float]:
         """Agents by name → when the newest attempt ended that had their update; of the newest so many."""
@@ -54,10 +52,8 @@ class SumTables(Tables):
             .limit(SEARCHED)
             .subquery()
         )
-        with self._database.reading() as connection:
-            rows = connection.execute(sa.select(newest.c.record)).all()
         found: dict[str, float] = {}
-        for row in rows:
+        for row in self._all(sa.select(newest.c.record)):
             record = json.loads(row.record)
             for name in record["survived"]:
                 found.setdefault(name, float(record["finished"]))

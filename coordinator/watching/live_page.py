@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +13,7 @@ from edgeveil.coordinator.watching.live import ANSWERED, WAITING, Now
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.pages.document import live_document
 from edgeveil.shared.pages.markup import Raw, facts, section, table
-from edgeveil.shared.pages.text import escape
+from edgeveil.shared.pages.text import escape, utc
 from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
 
@@ -108,8 +107,7 @@ def _agents(view: View, words: Words) -> str:
                 attested(view.told.get(str(agent["name"])), words),
             ]
         )
-    keys = ("agent", "state", "last_seen", "in_round", "attested")
-    headings = [words(key) for key in keys]
+    headings = words.headings("agent", "state", "last_seen", "in_round", "attested")
     return section("agents", words("agents"), table(headings, rows, label=words("agents")))
 
 
@@ -132,10 +130,10 @@ def _runs(view: View, words: Words) -> str:
     rows = []
     for run in list(reversed(view.runs))[:SHOWN_RUNS]:
         link = f'<a href="runs/{quote(run.run_id)}?lang={words.language}">{escape(run.run_id)}</a>'
-        created = datetime.fromtimestamp(run.created, tz=UTC).strftime("%Y-%m-%d %H:%M")
+        created = utc(run.created, "%Y-%m-%d %H:%M")
         rows.append([Raw(link), state_word(str(run.state), words), created])
-    headings = [words("run"), words("state"), words("created")]
-    return section("runs", words("runs"), table(headings, rows, label=words("runs")))
+    made = table(words.headings("run", "state", "created"), rows, label=words("runs"))
+    return section("runs", words("runs"), made)
 
 
 def _events(recent: Sequence[EventLine], words: Words) -> str:
@@ -144,11 +142,10 @@ def _events(recent: Sequence[EventLine], words: Words) -> str:
         return ""
     rows = []
     for line in list(reversed(told_of))[:SHOWN_EVENTS]:
-        clock = datetime.fromtimestamp(line.ts, tz=UTC).strftime("%H:%M:%S")
         where = f"{line.round}.{line.attempt}" if line.round else "–"
         told = " ".join(part for part in (line.stage, line.agent, line.reason) if part)
         kind = {"warning": "warn", "error": "bad", "alarm": "bad"}.get(line.level, "")
         event = Raw(f'<span class="{kind}">{escape(line.event)}</span>')
-        rows.append([clock, event, where, told or "–"])
-    headings = [words("time"), words("event"), words("round"), words("reason")]
+        rows.append([utc(line.ts, "%H:%M:%S"), event, where, told or "–"])
+    headings = words.headings("time", "event", "round", "reason")
     return section("events", words("events"), table(headings, rows, label=words("events")))

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from edgeveil.coordinator.records.records import Run
@@ -19,40 +20,42 @@ from edgeveil.shared.pages.words import Language
 Agents = Callable[[], Sequence[Mapping[str, Any]]]
 
 
+@dataclass(eq=False)
 class Pages:
     """Called from worker threads, one at a time."""
 
-    def __init__(self, url: str, store: Store, live: Live, agents: Agents) -> None:
-        self._url = url
-        self._store = store
-        self._live = live
-        self._agents = agents
+    url: str
+    store: Store
+    live: Live
+    agents: Agents
+
+    def __post_init__(self) -> None:
         self._history = History()
         self._charts: tuple[object, str] = (None, "")
         self._lock = threading.Lock()
 
     def front(self, language: Language) -> str:
         with self._lock:
-            now = self._live.now()
-            runs = self._store.runs()
+            now = self.live.now()
+            runs = self.store.runs()
             found = self._facts(now.run, runs)
-            told = self._store.told_budgets()
+            told = self.store.told_budgets()
             shown = runs[-SHOWN_RUNS:]
-            view = View(self._url, now, self._agents(), found, shown, time.time(), told)
+            view = View(self.url, now, self.agents(), found, shown, time.time(), told)
             return live_page(view, self._drawn(found, language), language)
 
     def run(self, run_id: str, language: Language) -> str | None:
         """The report of one run; None when there is no such run."""
         try:
-            run = self._store.run(run_id)
+            run = self.store.run(run_id)
         except ConfigError:
             return None
         with self._lock:
-            return report_page(self._history.of(self._store, run), language, made=time.time())
+            return report_page(self._history.of(self.store, run), language, made=time.time())
 
     def _facts(self, running: str, runs: Sequence[Run]) -> RunFacts | None:
         wanted = [run for run in runs if run.run_id == running] or list(runs[-1:])
-        return self._history.of(self._store, wanted[0]) if wanted else None
+        return self._history.of(self.store, wanted[0]) if wanted else None
 
     def _drawn(self, found: RunFacts | None, language: Language) -> str:
         if found is None:

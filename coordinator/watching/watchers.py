@@ -6,6 +6,7 @@ that fails.
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgeveil.coordinator.federation.certificates import expiry
@@ -16,10 +17,7 @@ from edgeveil.coordinator.plan.config import CoordinatorConfig
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import RunState
 from edgeveil.coordinator.store.store import Store
-from edgeveil.coordinator.watching.live import Live
-from edgeveil.coordinator.watching.metrics import Metrics, Readings
-from edgeveil.coordinator.watching.page_server import PageAddress, dashboard
-from edgeveil.coordinator.watching.page_view import Pages
+from edgeveil.coordinator.watching import live, metrics, page_server, page_view
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.pages.server import PageServer
 from edgeveil.shared.terminal.telling import show_event
@@ -27,28 +25,23 @@ from edgeveil.shared.terminal.telling import show_event
 LEAST_AGENTS = 3  # needed when no run says otherwise
 
 
+@dataclass(eq=False)
 class Lookout:
     """take() from any thread; start() and stop() from the main one. `quiet` leaves the lines out."""
 
-    def __init__(
-        self,
-        home: Path,
-        config: CoordinatorConfig,
-        store: Store,
-        *,
-        quiet: bool,
-    ) -> None:
-        self._home = home
-        self._config = config
-        self._store = store
-        self._quiet = quiet
+    home: Path
+    config: CoordinatorConfig
+    store: Store
+    quiet: bool
+
+    def __post_init__(self) -> None:
         self._gateway: Gateway | None = None
         self._alive: Callable[[], bool] = lambda: False
         self._chain: Path | None = None
         self._page: PageServer | None = None
-        self.live = Live()
-        self.metrics = Metrics(self._read)
-        store.watch_commits(self.metrics.committed)
+        self.live = live.Live()
+        self.metrics = metrics.Metrics(self._read)
+        self.store.watch_commits(self.metrics.committed)
 
     @property
     def url(self) -> str | None:
@@ -60,7 +53,7 @@ class Lookout:
         self.metrics.take(line)
         if self._page is not None:
             self._page.ring()
-        if not self._quiet:
+        if not self.quiet:
             show_event(line)
 
     def start(
@@ -69,32 +62,32 @@ class Lookout:
         """Show the page; raises ConfigError when the operator's own address for it cannot be used."""
         self._gateway, self._alive = gateway, alive
         self._chain = tls[0] if tls is not None else None
-        address = PageAddress.of(self._config.page)
+        address = page_server.PageAddress.of(self.config.page)
         if address is None:
             return
-        pages = Pages(
-            self._config.url,
-            self._store,
+        pages = page_view.Pages(
+            self.config.url,
+            self.store,
             self.live,
-            lambda: agents_of(self._store, gateway.presence()),
+            lambda: agents_of(self.store, gateway.presence()),
         )
-        self._page = dashboard(address, self._home, pages, self.metrics.render, tls)
+        self._page = page_server.dashboard(address, self.home, pages, self.metrics.render, tls)
         self._page.start()
 
     def stop(self) -> None:
         if self._page is not None:
             self._page.stop()
 
-    def _read(self) -> Readings:
+    def _read(self) -> metrics.Readings:
         gateway = self._gateway
         if gateway is None:
             raise RuntimeError("metrics are read once the gateway runs")
         presence = gateway.presence()
-        signed = self._store.roster()
+        signed = self.store.roster()
         now = time.time()
-        return Readings(
+        return metrics.Readings(
             agents={
-                "enrolled": len(self._store.members()),
+                "enrolled": len(self.store.members()),
                 "connected": sum(1 for seen in presence.values() if seen.connected),
                 "in_round": self.live.now().taking_part,
             },
@@ -107,7 +100,7 @@ class Lookout:
 
     def _needed(self) -> int:
         waiting = (RunState.RUNNING, RunState.QUEUED, RunState.STOPPED)
-        runs = [run for run in self._store.runs() if run.state in waiting]
+        runs = [run for run in self.store.runs() if run.state in waiting]
         if not runs:
             return LEAST_AGENTS
         return max(Plan.model_validate_json(run.plan).rounds.minimum for run in runs)
@@ -116,5 +109,5 @@ class Lookout:
         """Of the chain that is served and of the authority behind it, the one that ends first."""
         if self._chain is None:
             return None
-        authority = authority_path(self._home, self._config)
+        authority = authority_path(self.home, self.config)
         return min(expiry(self._chain), expiry(authority)) - now

@@ -1,6 +1,7 @@
 """An event log as it grows, through rotations; and its lines as people read them."""
 
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -11,14 +12,14 @@ from edgeveil.shared.events.log import EventLine, parse_line
 COLOURS = {"warning": "yellow", "error": "red", "alarm": "bold red"}
 
 
+@dataclass(eq=False)
 class Tail:
     """Complete lines from byte `start` of the file that is there now; an absent file may come later."""
 
-    def __init__(self, path: Path, start: int = 0) -> None:
-        self._path = path
-        self._start = start
-        self._file: BinaryIO | None = None
-        self._pending = b""
+    path: Path
+    start: int = 0
+    _file: BinaryIO | None = field(default=None, init=False)
+    _pending: bytes = field(default=b"", init=False)
 
     def read(self) -> list[EventLine]:
         """What was added since the last call. Lines that are no events of this version are skipped."""
@@ -39,22 +40,22 @@ class Tail:
 
     def _more(self) -> bytes:
         if self._file is None:
-            if not self._path.exists():
+            if not self.path.exists():
                 return b""
-            self._file = self._path.open("rb")
-            size = self._path.stat().st_size
-            self._file.seek(self._start if self._start <= size else 0)
+            self._file = self.path.open("rb")
+            size = self.path.stat().st_size
+            self._file.seek(self.start if self.start <= size else 0)
         data = self._file.read()
         if not data and self._was_put_aside():
             data = self._file.read()  # what came between reading and looking
             self.close()
-            self._start = 0
+            self.start = 0
         return data
 
     def _was_put_aside(self) -> bool:
-        if self._file is None or not self._path.exists():
+        if self._file is None or not self.path.exists():
             return False
-        mine, there = Path(f"/proc/self/fd/{self._file.fileno()}").stat(), self._path.stat()
+        mine, there = Path(f"/proc/self/fd/{self._file.fileno()}").stat(), self.path.stat()
         return mine.st_ino != there.st_ino
 
 

@@ -28,9 +28,9 @@ def live_script() -> str:
 @cache
 def policy(*, live: bool) -> str:
     """The page's Content-Security-Policy; a live page may run one script and ask its own server."""
-    rules = ["default-src 'none'", f"style-src '{_digest(style())}'"]
+    rules = ["default-src 'none'", f"style-src '{digest(style())}'"]
     if live:
-        rules += [f"script-src '{_digest(live_script())}'", "connect-src 'self'", "img-src data:"]
+        rules += [f"script-src '{digest(live_script())}'", "connect-src 'self'", "img-src data:"]
     rules += ["base-uri 'none'", "form-action 'none'"]
     return "; ".join(rules)
 
@@ -84,6 +84,7 @@ def _resource(name: str) -> str:
     return files("edgeveil.shared.pages").joinpath(name).read_text(encoding="utf-8")
 
 
-def _digest(content: str) -> str:
-    digest = hashlib.sha256(content.encode("utf-8")).digest()
-    return "sha256-" + base64.b64encode(digest).decode("ascii")
+def digest(content: str) -> str:
+    """As a content security policy names a style sheet or a script."""
+    found = hashlib.sha256(content.encode("utf-8")).digest()
+    return "sha256-" + base64.b64encode(found).decode("ascii")

@@ -2,6 +2,7 @@
 
 import html
 import unicodedata
+from datetime import UTC, datetime
 
 SHOWN = 300  # characters of one text; a page is not a place for a novel
 
@@ -20,6 +21,11 @@ def plain(text: str, most: int = SHOWN) -> str:
 def escape(text: object, most: int = SHOWN) -> str:
     """Any value as text between tags or inside a quoted attribute."""
     return html.escape(plain(str(text), most), quote=True)
+
+
+def utc(seconds: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    """A Unix time as people read it; `form` as of strftime()."""
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime(form)
 
 
 def human_bytes(count: float) -> str:

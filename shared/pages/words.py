@@ -30,6 +30,10 @@ class Words:
         text = self._texts[key]
         return text.format(**values) if values else text
 
+    def headings(self, *keys: str) -> list[str]:
+        """Of a table; what begins with ">" stands above numbers."""
+        return [key[: key.startswith(">")] + self(key.removeprefix(">")) for key in keys]
+
     def __contains__(self, key: str) -> bool:
         return key in self._texts
 

@@ -8,14 +8,7 @@ the minimum over orders, or PRV, is not known to, so only this order ever admits
 import math
 from collections.abc import Iterable
 
-from edgeveil.shared.privacy.rdp import (
-    HIGHEST_SIGMA,
-    LOWEST_SIGMA,
-    ORDERS,
-    Segment,
-    rdp_step,
-    rdp_total,
-)
+from edgeveil.shared.privacy import rdp
 
 ROUND_UP = 1 + 1e-12  # relative; the sum of a long history may have lost that much
 MOST_STEPS = 10**12  # more than any ledger will see, and exact in binary64
@@ -26,7 +19,7 @@ def cap(epsilon_max: float, delta: float, order: int) -> float:
     return epsilon_max - math.log1p(-1 / order) + (math.log(delta) + math.log(order)) / (order - 1)
 
 
-def choose_order(epsilon_max: float, delta: float, planned: Segment | None = None) -> int:
+def choose_order(epsilon_max: float, delta: float, planned: rdp.Segment | None = None) -> int:
     """The order that allows the most whole steps like `planned`, the highest of equally good ones.
 
     Without a plan, the order that allows the most steps at q = 1, whatever σ.
@@ -39,10 +32,10 @@ def choose_order(epsilon_max: float, delta: float, planned: Segment | None = Non
         room = cap(epsilon_max, delta, order)
         if planned is None:
             return room / order, order
-        step = rdp_step(planned.noise_multiplier, planned.sample_rate, order)
+        step = rdp.rdp_step(planned.noise_multiplier, planned.sample_rate, order)
         return steps_left(0.0, step, room), order
 
-    best = max(ORDERS, key=steps_allowed)
+    best = max(rdp.ORDERS, key=steps_allowed)
     if cap(epsilon_max, delta, best) <= 0:
         raise ValueError(f"epsilon {epsilon_max} at delta {delta} leaves no budget at any order")
     return best
@@ -67,7 +60,7 @@ def noise_multiplier_for(
     delta: float,
     steps: int,
     sample_rate: float,
-    history: Iterable[Segment] = (),
+    history: Iterable[rdp.Segment] = (),
     *,
     order: int | None = None,
 ) -> float:
@@ -80,10 +73,10 @@ def noise_multiplier_for(
         ValueError: no σ up to HIGHEST_SIGMA fits, since the budget is spent.
     """
     spent = tuple(history)
-    orders = ORDERS if order is None else (order,)
+    orders = rdp.ORDERS if order is None else (order,)
     found = []
     for each in orders:
-        room = cap(epsilon_max, delta, each) - rdp_total(spent, each)
+        room = cap(epsilon_max, delta, each) - rdp.rdp_total(spent, each)
         sigma = _bisect(room, steps, sample_rate, each)
         if sigma is not None:
             found.append(sigma)
@@ -96,12 +89,12 @@ def noise_multiplier_for(
 
 def _bisect(room: float, steps: int, q: float, order: int) -> float | None:
     def fits(sigma: float) -> bool:
-        return admits(0.0, steps * rdp_step(sigma, q, order), room)
+        return admits(0.0, steps * rdp.rdp_step(sigma, q, order), room)
 
-    low, high = LOWEST_SIGMA, 1.0
+    low, high = rdp.LOWEST_SIGMA, 1.0
     while not fits(high):
         low, high = high, high * 2
-        if high > HIGHEST_SIGMA:
+        if high > rdp.HIGHEST_SIGMA:
             return None
     while high - low > 1e-9 * high:
         middle = (low + high) / 2

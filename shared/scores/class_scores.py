@@ -11,32 +11,15 @@ from edgeveil.shared.scores.views import Matrix, Row, Table, View
 
 KEPT = "confusion"  # in a round record's extra
 MOST_CLASSES = 50  # a larger confusion matrix is neither kept nor readable
-_SHARES = ("Accuracy and macro F1 per round", "每轮准确率与宏平均 F1")
+_CHART = ("Accuracy and macro F1 per round", "每轮准确率与宏平均 F1")
 _METRICS = (
+    MetricSpec("accuracy", ("Accuracy", "准确率"), True, "%", (0.0, 1.0), _CHART),
+    MetricSpec("macro_f1", ("Macro F1", "宏平均 F1"), True, "%", (0.0, 1.0), _CHART),
     MetricSpec(
-        name="accuracy",
-        title=("Accuracy", "准确率"),
-        higher_is_better=True,
-        unit="%",
-        range=(0.0, 1.0),
-        chart=_SHARES,
-    ),
-    MetricSpec(
-        name="macro_f1",
-        title=("Macro F1", "宏平均 F1"),
-        higher_is_better=True,
-        unit="%",
-        range=(0.0, 1.0),
-        chart=_SHARES,
-    ),
-    MetricSpec(
-        name=LOSS,
-        title=("Loss", "损失"),
-        higher_is_better=False,
-        range=(0.0, None),
+        LOSS, ("Loss", "损失"), higher_is_better=False, range=(0.0, None),
         chart=("Mean loss per round (nats)", "每轮平均损失（奈特）"),
     ),
-)
+)  # fmt: skip
 _AVERAGES = {
     "micro": ("Micro average", "微平均"),
     "macro": ("Macro average", "宏平均"),

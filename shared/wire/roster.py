@@ -14,16 +14,7 @@ from types import MappingProxyType
 
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode
 from edgeveil.shared.secagg.agreement.cohort import agent_id
-from edgeveil.shared.secagg.primitives.canonical import (
-    Malformed,
-    canon,
-    digest,
-    list_bytes,
-    parse,
-    parse_list,
-    u64,
-    uint,
-)
+from edgeveil.shared.secagg.primitives import canonical
 from edgeveil.shared.wire.identity import Signer, verify
 
 __all__ = ["Roster", "SignedRoster", "agent_id", "check_newer", "federation_id"]
@@ -33,7 +24,7 @@ TOLERANCE_S = 86_400  # one day of clock error before an expired roster is refus
 
 
 def federation_id(federation_public: bytes) -> bytes:
-    return digest("federation-id", federation_public)
+    return canonical.digest("federation-id", federation_public)
 
 
 @dataclass(frozen=True)
@@ -47,13 +38,13 @@ class Roster:
     members: Mapping[bytes, bytes]
 
     def body(self) -> bytes:
-        return canon(
+        return canonical.canon(
             "roster",
             self.federation_id,
-            u64(self.epoch),
-            u64(self.issued),
-            u64(self.expires),
-            list_bytes(member + self.members[member] for member in sorted(self.members)),
+            canonical.u64(self.epoch),
+            canonical.u64(self.issued),
+            canonical.u64(self.expires),
+            canonical.list_bytes(member + self.members[member] for member in sorted(self.members)),
         )
 
     def hash(self) -> bytes:
@@ -67,21 +58,21 @@ class Roster:
     def decode(cls, data: bytes) -> "Roster":
         """Parse a body; raises ProtocolError(ROSTER_SIGNATURE) unless it is a canonical roster."""
         try:
-            federation, epoch, issued, expires, members = parse("roster", data, 5)
-            entries = parse_list(members, most=MAX_MEMBERS, size=48)
+            federation, epoch, issued, expires, members = canonical.parse("roster", data, 5)
+            entries = canonical.parse_list(members, most=MAX_MEMBERS, size=48)
             ids = [entry[:16] for entry in entries]
             if any(a >= b for a, b in itertools.pairwise(ids)):
-                raise Malformed("members are not strictly ascending")
+                raise canonical.Malformed("members are not strictly ascending")
             if any(agent_id(entry[16:]) != entry[:16] for entry in entries):
-                raise Malformed("a member's id does not follow from its key")
+                raise canonical.Malformed("a member's id does not follow from its key")
             return cls(
                 federation,
-                uint(epoch, 8),
-                uint(issued, 8),
-                uint(expires, 8),
+                canonical.uint(epoch, 8),
+                canonical.uint(issued, 8),
+                canonical.uint(expires, 8),
                 MappingProxyType({entry[:16]: entry[16:] for entry in entries}),
             )
-        except Malformed as error:
+        except canonical.Malformed as error:
             raise ProtocolError(RefusalCode.ROSTER_SIGNATURE, f"roster: {error}") from error
 
 

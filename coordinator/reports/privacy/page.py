@@ -87,24 +87,19 @@ def _limits(report: Report) -> Section:
 def _guarantee(g: Report) -> Section:
     sums = g["sums_only"]
     shown = sections.figure(sums["epsilon"], ".4g")
-    return Section(
+    return sections.listed(
         "Guarantee",
-        rows=(
-            ("ε planned", f"{g['epsilon_planned']:g}, spare rounds included"),
-            ("ε at most, any device", f"{g['epsilon_at_most']:.6g}"),
-            (
-                "Left of the plan",
-                f"{g['epsilon_left']:.6g}, for {g['rounds_left']:,} rounds to come",
-            ),
-            ("Best order, µ", f"{g['best_order'] or '–'}, {sections.figure(g['gaussian_mu'])}"),
-            ("ε if asked every time", f"{g['epsilon_if_always_asked']:.6g}"),
-            (
-                "ε attested by devices",
-                f"{_attested(g['epsilon_attested'])}: {g['epsilon_attested_note']}",
-            ),
-            ("δ", f"{g['delta']:g}: {g['delta_why']}"),
-            ("ε towards sums only", f"{shown}: {sums['note']}"),
+        ("ε planned", f"{g['epsilon_planned']:g}, spare rounds included"),
+        ("ε at most, any device", f"{g['epsilon_at_most']:.6g}"),
+        ("Left of the plan", f"{g['epsilon_left']:.6g}, for {g['rounds_left']:,} rounds to come"),
+        ("Best order, µ", f"{g['best_order'] or '–'}, {sections.figure(g['gaussian_mu'])}"),
+        ("ε if asked every time", f"{g['epsilon_if_always_asked']:.6g}"),
+        (
+            "ε attested by devices",
+            f"{_attested(g['epsilon_attested'])}: {g['epsilon_attested_note']}",
         ),
+        ("δ", f"{g['delta']:g}: {g['delta_why']}"),
+        ("ε towards sums only", f"{shown}: {sums['note']}"),
     )
 
 
@@ -151,19 +146,17 @@ def _refusals(found: Report) -> Section:
 
 
 def _mechanism(m: Report) -> Section:
-    return Section(
+    return sections.listed(
         "Mechanism",
-        rows=(
-            ("What", m["name"]),
-            ("σ, q, steps a round", f"{m['noise_multiplier']:g}, {m['sample_rate']:g}, {m['steps_per_round']}"),
-            ("Clip norm", f"{m['clip_norm']:g}"),
-            ("Optimiser", f"{m['optimizer']}, learning rate {m['learning_rate']:g}"),
-            ("Rounds", f"{m['rounds_planned']} and {m['spare_rounds']} spare"),
-            ("Sampling", m["sampling"]),
-            ("Gradients", m["gradient_mode"]),
-            ("Noise", f"{m['noise_generator']}; {m['arithmetic']}"),
-            ("Empty draws", m["empty_draws"]),
-        ),
+        ("What", m["name"]),
+        ("σ, q, steps a round", f"{m['noise_multiplier']:g}, {m['sample_rate']:g}, {m['steps_per_round']}"),
+        ("Clip norm", f"{m['clip_norm']:g}"),
+        ("Optimiser", f"{m['optimizer']}, learning rate {m['learning_rate']:g}"),
+        ("Rounds", f"{m['rounds_planned']} and {m['spare_rounds']} spare"),
+        ("Sampling", m["sampling"]),
+        ("Gradients", m["gradient_mode"]),
+        ("Noise", f"{m['noise_generator']}; {m['arithmetic']}"),
+        ("Empty draws", m["empty_draws"]),
     )  # fmt: skip
 
 
@@ -171,14 +164,9 @@ def _accounting(a: Report) -> Section:
     fits = "within" if a["within_epsilon_planned"] else "ABOVE"
     return sections.accounted(
         a,
-        (
-            (
-                "Plan and spare rounds",
-                f"ε {a['epsilon_of_plan_and_spare_rounds']:.6g}, {fits} plan",
-            ),
-            ("Attempts", f"{a['attempts']}, of which {a['attempts_aborted']} aborted"),
-            ("Aborted attempts count", a["aborted_attempts_counted"]),
-        ),
+        ("Plan and spare rounds", f"ε {a['epsilon_of_plan_and_spare_rounds']:.6g}, {fits} plan"),
+        ("Attempts", f"{a['attempts']}, of which {a['attempts_aborted']} aborted"),
+        ("Aborted attempts count", a["aborted_attempts_counted"]),
     )
 
 
@@ -199,27 +187,23 @@ def _rounds(rounds: list[Report]) -> Section:
 
 
 def _identity(i: Report) -> Section:
-    return Section(
+    return sections.listed(
         "Identity",
-        rows=(
-            (
-                "Task",
-                f"{i['task']['id']} {i['task']['version']} ({i['task']['hash'] or 'hash not kept'})",
-            ),
-            ("Plan (SHA-256)", i["plan_sha256"]),
-            ("Proposal to the devices (SHA-256)", i["proposal_sha256"]),
-            ("Software", i["software"]),
+        (
+            "Task",
+            f"{i['task']['id']} {i['task']['version']} ({i['task']['hash'] or 'hash not kept'})",
         ),
+        ("Plan (SHA-256)", i["plan_sha256"]),
+        ("Proposal to the devices (SHA-256)", i["proposal_sha256"]),
+        ("Software", i["software"]),
     )
 
 
 def _utility(u: Report) -> Section:
     scores = ", ".join(f"{name} {value:.4g}" for name, value in u["scores"].items())
-    return Section(
+    return sections.listed(
         "Utility beside privacy",
-        rows=(
-            ("Scores", f"{scores or 'not evaluated'} (on {u['scores_on']})"),
-            ("Metrics of devices", u["metrics_mode"]),
-            ("In a sentence", u["sentence"]),
-        ),
+        ("Scores", f"{scores or 'not evaluated'} (on {u['scores_on']})"),
+        ("Metrics of devices", u["metrics_mode"]),
+        ("In a sentence", u["sentence"]),
     )

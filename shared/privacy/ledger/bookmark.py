@@ -18,6 +18,7 @@ from edgeveil.shared.wire.identity import Signer
 from edgeveil.shared.wire.messages import Attempt
 
 LABEL = "ledger-bookmark"
+HASHES = ("task_hash", "model_hash", "plan_hash", "blob_sha256", "ctx")  # of an Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +80,7 @@ def _entry_fields(entry: Entry) -> dict[str, Any]:
         "attempt": [entry.attempt.run_id, entry.attempt.round, entry.attempt.attempt],
         "phase": entry.phase.value,
         "steps": entry.steps,
-        "task_hash": entry.task_hash.hex(),
-        "model_hash": entry.model_hash.hex(),
-        "plan_hash": entry.plan_hash.hex(),
-        "blob_sha256": entry.blob_sha256.hex(),
-        "ctx": entry.ctx.hex(),
+        **{name: getattr(entry, name).hex() for name in HASHES},
     }
 
 
@@ -111,13 +108,5 @@ def _state(raw: dict[str, Any]) -> LedgerState:
 
 
 def _entry(raw: dict[str, Any]) -> Entry:
-    return Entry(
-        Attempt(*raw["attempt"]),
-        Phase(raw["phase"]),
-        raw["steps"],
-        bytes.fromhex(raw["task_hash"]),
-        bytes.fromhex(raw["model_hash"]),
-        bytes.fromhex(raw["plan_hash"]),
-        bytes.fromhex(raw["blob_sha256"]),
-        bytes.fromhex(raw["ctx"]),
-    )
+    hashes = {name: bytes.fromhex(raw[name]) for name in HASHES}
+    return Entry(Attempt(*raw["attempt"]), Phase(raw["phase"]), raw["steps"], **hashes)

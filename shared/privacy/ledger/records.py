@@ -61,32 +61,20 @@ class LedgerDamaged(StateDamaged):
 
 _ATTEMPT = {"run_id": str, "round": int, "attempt": int}
 _LIMITS = {"delta": str, "epsilon_max": str, "cap": str, "policy_hash": str, "policy": str}
+_RESERVED = dict.fromkeys(
+    (
+        "coordinator_id", "task_id", "task_version", "task_hash", "model_hash", "plan_hash",
+        "mechanism", "sigma", "q", "clip", "optimizer", "sampling", "rng", "rdp_step", "rdp_spent",
+        "epsilon_enforced", "software",
+    ),
+    str,
+)  # fmt: skip
 FIELDS: dict[Kind, dict[str, type]] = {
     Kind.OPEN: {"unit": str, "n_ref": int, "alpha": int, "software": str, **_LIMITS},
     Kind.POLICY: {"note_code": str, **_LIMITS},
     Kind.RESET: {"note_code": str},
     Kind.ANCHOR: {"run_id": str, "echo_seq": int, "echo_hash": str},
-    Kind.RESERVE: {
-        **_ATTEMPT,
-        "coordinator_id": str,
-        "task_id": str,
-        "task_version": str,
-        "task_hash": str,
-        "model_hash": str,
-        "plan_hash": str,
-        "mechanism": str,
-        "sigma": str,
-        "q": str,
-        "steps_planned": int,
-        "clip": str,
-        "optimizer": str,
-        "sampling": str,
-        "rng": str,
-        "rdp_step": str,
-        "rdp_spent": str,
-        "epsilon_enforced": str,
-        "software": str,
-    },
+    Kind.RESERVE: {**_ATTEMPT, **_RESERVED, "steps_planned": int},
     Kind.SEAL: {**_ATTEMPT, "steps_done": int, "gradient_mode": str, "blob_sha256": str},
     Kind.SUBMIT: {**_ATTEMPT, "blob_sha256": str, "ctx": str},
     Kind.ACK: {**_ATTEMPT, "note_code": str},

@@ -103,14 +103,9 @@ def _reserve(state: LedgerState, record: Record) -> LedgerState:
         raise LedgerDamaged(
             Fault.BUDGET, record.seq, f"spends {spent:.9g} of a cap of {state.cap:.9g}"
         )
-    entry = Entry(
-        attempt,
-        Phase.RESERVED,
-        segment.steps,
-        bytes.fromhex(record.text("task_hash")),
-        bytes.fromhex(record.text("model_hash")),
-        bytes.fromhex(record.text("plan_hash")),
-    )
+    names = ("task_hash", "model_hash", "plan_hash")
+    hashes = {name: bytes.fromhex(record.text(name)) for name in names}
+    entry = Entry(attempt, Phase.RESERVED, segment.steps, **hashes)
     return replace(
         state,
         history=history,

@@ -4,19 +4,19 @@ The content policy allows the page's own style sheet by its hash and nothing els
 is escaped, so a name from elsewhere cannot become markup.
 """
 
-import base64
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib.resources import files
 from typing import Any
 
+from edgeveil.shared.pages.document import digest
 from edgeveil.shared.privacy.report.chart import Curve, draw
-from edgeveil.shared.privacy.report.style import STYLE
 
 DATA_ID = "report"
+STYLE = files(__package__).joinpath("style.css").read_text("utf-8")
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,8 @@ class Page:
 
 
 def content_policy() -> str:
-    digest = base64.b64encode(hashlib.sha256(STYLE.encode("utf-8")).digest()).decode("ascii")
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    rules = f"default-src 'none'; style-src '{digest(STYLE)}'"
+    return f"{rules}; base-uri 'none'; form-action 'none'"
 
 
 def read_data(page: str) -> Any:

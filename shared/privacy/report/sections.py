@@ -26,16 +26,19 @@ def privacy_unit(unit: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def listed(title: str, *rows: tuple[str, str], intro: str = "") -> Section:
+    """A section of names and values."""
+    return Section(title, intro, rows)
+
+
 def protected(unit: Block, intro: str = "", rows: Rows = ()) -> Section:
-    return Section(
+    return listed(
         "What is protected",
-        intro,
-        rows=(
-            ("Unit", f"one {unit['unit']}: {unit['neighbours']}"),
-            ("One person's records", f"{unit['records_per_person']}; {unit['person_level']}"),
-            *rows,
-            ("Taken to be public", unit["treated_as_public"]),
-        ),
+        ("Unit", f"one {unit['unit']}: {unit['neighbours']}"),
+        ("One person's records", f"{unit['records_per_person']}; {unit['person_level']}"),
+        *rows,
+        ("Taken to be public", unit["treated_as_public"]),
+        intro=intro,
     )
 
 
@@ -73,14 +76,12 @@ def trust_model(
 
 def who_sees_what(trust: Block, how: str) -> Section:
     told = words.hiding(trust["secure_aggregation"])
-    return Section(
+    return listed(
         "Who sees what",
-        rows=(
-            ("The coordinator", trust["coordinator_sees"]),
-            ("Other devices", trust["other_agents_see"]),
-            ("Users of the model", trust["users_of_the_model_see"]),
-            ("Secure aggregation", f"{how}; {told}"),
-        ),
+        ("The coordinator", trust["coordinator_sees"]),
+        ("Other devices", trust["other_agents_see"]),
+        ("Users of the model", trust["users_of_the_model_see"]),
+        ("Secure aggregation", f"{how}; {told}"),
     )
 
 
@@ -94,15 +95,13 @@ def accounting(composition: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def accounted(block: Block, rows: Rows) -> Section:
-    return Section(
+def accounted(block: Block, *rows: tuple[str, str]) -> Section:
+    return listed(
         "Accounting",
-        rows=(
-            ("Accountant", f"{block['accountant']}, {block['version']}"),
-            ("Composition", block["composition"]),
-            ("Orders", f"{block['orders'][0]} to {block['orders'][1]}"),
-            *rows,
-        ),
+        ("Accountant", f"{block['accountant']}, {block['version']}"),
+        ("Composition", block["composition"]),
+        ("Orders", f"{block['orders'][0]} to {block['orders'][1]}"),
+        *rows,
     )
 
 
