@@ -11,7 +11,7 @@ from edgeveil.coordinator.plan.config import load_config
 from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.base.files import write_atomic
+from edgeveil.shared.base.files import write_file
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.events.search import of_round
 from edgeveil.shared.pages.words import Language
@@ -29,9 +29,7 @@ def read_report(home: Path, run_id: str | None, *, last: int | None = None) -> d
 
     load_config(home)
     with Store.open(home, read_only=True) as store:
-        run = store.run(run_id) if run_id is not None else store.last_run()
-        if run is None:
-            raise ConfigError(f"{home}: no run yet; start one with: coordinator run plan.toml")
+        run = _run(store, home, run_id)
         records, folder = store.rounds(run.run_id, last=last), home / "runs" / run.run_id
         if not any(record.outcome is Outcome.COMMITTED for record in records):
             newest = store.last_committed(run.run_id)
@@ -123,10 +121,7 @@ def write_page(
 
     found = run_facts(home, run_id, quiet=quiet)
     page = report_page(found, language, made=time.time())
-    try:
-        write_atomic(target, page.encode())
-    except OSError as error:
-        raise ConfigError(f"{target}: cannot be written ({error.strerror})") from error
+    write_file(target, page.encode())
     return found.run.run_id
 
 

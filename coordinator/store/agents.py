@@ -1,6 +1,6 @@
 """The store's half about people's devices: invites, agents, the roster, ledger heads."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,8 +26,10 @@ class AgentTables(Tables):
         """
         table = schema.invites
         names = [invite.name for invite in invites]
+        agents = schema.members.c
+        in_force = sa.select(agents.name).where(agents.name.in_(names), agents.revoked.is_(None))
         with self._database.writing() as connection:
-            taken = _names_in_force(connection, names)
+            taken = sorted(connection.execute(in_force).scalars())
             if taken:
                 raise EnrollmentError(
                     f"already enrolled: {', '.join(taken)}; revoke the old agent first "
@@ -203,12 +205,6 @@ def _set(connection: sa.Connection, agent: EnrolledAgent, **values: object) -> N
     table = schema.members
     statement = sa.update(table).where(table.c.agent_id == agent.agent_id).values(**values)
     connection.execute(statement)
-
-
-def _names_in_force(connection: sa.Connection, names: Iterable[str]) -> list[str]:
-    table = schema.members
-    query = sa.select(table.c.name).where(table.c.name.in_(list(names)), table.c.revoked.is_(None))
-    return sorted(connection.execute(query).scalars())
 
 
 def _invite(row: sa.Row[Any]) -> Invite:

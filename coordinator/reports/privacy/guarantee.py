@@ -8,7 +8,7 @@ from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.shared.privacy.filter import choose_order
 from edgeveil.shared.privacy.ledger.facts import MOST_POINTS
-from edgeveil.shared.privacy.rdp import Segment, epsilon, rdp_step, to_epsilon
+from edgeveil.shared.privacy.rdp import epsilon, rdp_step, to_epsilon
 from edgeveil.shared.privacy.report import words
 from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
 
@@ -103,10 +103,9 @@ def _sums_only(found: RunFacts) -> dict[str, Any]:
     smallest = min((_smallest_sum(found, record) for record in found.committed), default=0)
     rules = found.plan.secagg
     honest = max(0, smallest - assumed_corrupt(smallest, rules.gamma_ppm, rules.c_min))
-    steps = proposal.steps * len(found.records)
     value = None
-    if steps:
-        history = [Segment(proposal.noise_multiplier, proposal.sample_rate, steps)]
+    if found.records:
+        history = [found.segment(len(found.records))]
         value = words.sums_only(
             history, proposal.delta, honest=honest, steps_per_round=proposal.steps
         )
