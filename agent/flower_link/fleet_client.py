@@ -4,7 +4,6 @@ Flower's own connection follows redirects, obeys proxy variables, reads answers 
 ends the process when the server says so (docs/transport.md, "Agent"); this one does not.
 """
 
-import os
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,9 +19,10 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
+from edgeveil.agent.joining.signed_post import our_headers
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.flower.objects import MAX_OBJECT_BYTES
-from edgeveil.shared.wire import certificates, identity, messages, request_signature
+from edgeveil.shared.wire import certificates, identity, request_signature
 
 READ_TIMEOUT_S = 30.0  # the gateway holds a poll for 20 s
 _TIME_HEADER = "flwr-timestamp"
@@ -61,17 +61,10 @@ class _Identity:
     session: request_signature.Session
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        request = context.request
-        session = str(self.session)
-        request.headers[request_signature.SESSION_HEADER] = session
-        request.headers[request_signature.PROTOCOL_HEADER] = str(messages.PROTOCOL)
-        request.headers[request_signature.SIGNATURE_HEADER] = request_signature.sign(
-            self.signer,
-            request.url.path,
-            request.content,
-            timestamp=request.headers[_TIME_HEADER],
-            session=session,
-            nonce=os.urandom(request_signature.NONCE_BYTES),
+        request, session = context.request, str(self.session)
+        timestamp, path = request.headers[_TIME_HEADER], request.url.path
+        request.headers.update(
+            our_headers(self.signer, path, request.content, timestamp=timestamp, session=session)
         )
         return call_next(context)
 

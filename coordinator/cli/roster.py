@@ -88,7 +88,7 @@ def roster_sign(
     Example: coordinator roster sign roster.json --federation /media/key/federation
     """
     from edgeveil.coordinator.cli.operator import export_candidate
-    from edgeveil.coordinator.federation.roster_files import sign_with
+    from edgeveil.coordinator.federation.roster_files import open_federation_key, sign_roster
     from edgeveil.shared.base.files import read_file
 
     folder = home_of(ROLE, home)
@@ -104,7 +104,8 @@ def roster_sign(
     _show_candidate(candidate)
     if not yes:
         typer.confirm("Admit exactly these agents?", abort=True, err=True)
-    signed = sign_with(candidate, keys, partial(read_passphrase, passphrase_file))
+    key = open_federation_key(keys, partial(read_passphrase, passphrase_file))
+    signed = sign_roster(candidate, key)
     if file is None:
         _import_own(folder, signed)
         return

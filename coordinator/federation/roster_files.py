@@ -141,16 +141,6 @@ def sign_roster(candidate: bytes, federation: Signer) -> bytes:
     return replace(file, signature=SignedRoster.sign(file.roster, federation).signature).encode()
 
 
-def sign_with(candidate: bytes, folder: Path, passphrase: Callable[[], bytes]) -> bytes:
-    """Sign with the key in `folder`; `passphrase` is asked only when the key is encrypted.
-
-    Raises:
-        ConfigError: no key there, or the candidate cannot be read.
-        EnrollmentError: wrong passphrase, or a roster of another federation.
-    """
-    return sign_roster(candidate, open_federation_key(folder, passphrase))
-
-
 def open_federation_key(folder: Path, passphrase: Callable[[], bytes]) -> Identity:
     """The key in `folder`; raises ConfigError when there is none, else as load_federation_key()."""
     path = folder / FEDERATION_KEY

@@ -93,11 +93,6 @@ def one_round(home: Path, run_id: str, number: int) -> tuple[list[RoundRecord], 
     return records, list(of_round(path, number))
 
 
-def two_reports(home: Path, first: str, second: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Without most of their rounds: what is compared are totals and the newest model."""
-    return read_report(home, first, last=1), read_report(home, second, last=1)
-
-
 def run_facts(home: Path, run_id: str | None, *, quiet: bool = True) -> "RunFacts":
     """Every finished attempt of a run, by default of the last. For a process that ends soon."""
     from edgeveil.coordinator.reports.facts import RunFacts  # noqa: PLC0415 - numpy only for figures

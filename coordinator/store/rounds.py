@@ -67,10 +67,8 @@ class RoundTables(Tables):
         """
         self.run(run_id)
         table = schema.rounds
-        same_round = (table.c.run_id == run_id) & (table.c.round == round_number)
         with self._database.writing() as connection:
-            query = sa.select(sa.func.max(table.c.attempt)).where(same_round)
-            attempt = int(connection.execute(query).scalar_one() or 0) + 1
+            attempt = int(connection.execute(_attempts(run_id, round_number)).scalar_one()) + 1
             key = {"run_id": run_id, "round": round_number, "attempt": attempt}
             values = key | {"outcome": OPEN, "record": "{}"}
             connection.execute(sa.insert(table).values(values))
@@ -78,10 +76,8 @@ class RoundTables(Tables):
 
     def last_attempt(self, run_id: str, round_number: int) -> int:
         """The highest attempt ever opened for that round; 0 when none was."""
-        table = schema.rounds
-        same_round = (table.c.run_id == run_id) & (table.c.round == round_number)
-        row = self._one(sa.select(sa.func.max(table.c.attempt)).where(same_round))
-        return 0 if row is None else int(row[0] or 0)
+        with self._database.reading() as connection:
+            return int(connection.execute(_attempts(run_id, round_number)).scalar_one())
 
     def record_round(self, record: RoundRecord) -> RoundRecord:
         """Close an open attempt; returns the record as stored, with its time.
@@ -191,6 +187,13 @@ def _no_collector() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+def _attempts(run_id: str, number: int) -> sa.Select[Any]:
+    """The highest attempt of that round; 0 when none was opened."""
+    table = schema.rounds
+    highest = sa.func.coalesce(sa.func.max(table.c.attempt), 0)
+    return sa.select(highest).where(table.c.run_id == run_id, table.c.round == number)
 
 
 def _close_attempt(connection: sa.Connection, record: RoundRecord) -> None:

@@ -23,6 +23,7 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
     """The section of that name; `most`: agents by name → the most this run can have charged them, as ε."""
     training = found.plan.training
     spent = list(most.values())
+    top = max(spent, default=0.0)
     asked = found.epsilon_if_always_asked
     order, enforced = _enforced(found)
     return {
@@ -30,10 +31,10 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
         "delta": training.delta,
         "delta_why": "the plan's; each agent insists on one below one over its own number of records",
         "epsilon_at_most_by_agent": most,
-        "epsilon_at_most": max(spent, default=0.0),
+        "epsilon_at_most": top,
         "epsilon_median": statistics.median(spent) if spent else 0.0,
-        "epsilon_left": max(0.0, training.epsilon - max(spent, default=0.0)),
-        "share_spent": min(1.0, max(spent, default=0.0) / training.epsilon),
+        "epsilon_left": max(0.0, training.epsilon - top),
+        "share_spent": min(1.0, top / training.epsilon),
         "best_order": epsilon(found.history, training.delta)[1] if found.history else None,
         "gaussian_mu": words.gaussian_mu(found.history),
         "rounds_left": max(0, found.plan.rounds.count - len(found.committed)),
@@ -47,9 +48,7 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
         "epsilon_attested_note": ATTESTED_NOTE,
         "sums_only": _sums_only(found),
         "curve": _curve(found),
-        "in_words": words.meaning(
-            max(spent, default=0.0), training.delta, "a device sent in this run"
-        ),
+        "in_words": words.meaning(top, training.delta, "a device sent in this run"),
     }
 
 
