@@ -10,6 +10,7 @@ from edgeveil.shared.base.errors import EnrollmentError, ProtocolError, Transpor
 from edgeveil.shared.wire import join
 from edgeveil.shared.wire.certificates import find_refusal, why_refused
 
+NOT_OURS = "is not an Edgeveil coordinator; check the token"
 _SENTENCES = {
     join.JoinCode.MALFORMED: "the coordinator does not understand this join request; compare versions",
     join.JoinCode.TOO_LARGE: "the coordinator finds the join request too large; compare versions",
@@ -44,9 +45,7 @@ def post_join(
         try:
             return join.JoinAnswer.decode(body)
         except ProtocolError as error:
-            raise EnrollmentError(
-                f"{url} is not an Edgeveil coordinator; check the token"
-            ) from error
+            raise EnrollmentError(f"{url} {NOT_OURS}") from error
     code = _refusal(body)
     if code in _SENTENCES:
         raise EnrollmentError(_SENTENCES[code])
@@ -67,7 +66,7 @@ def _post(url: str, context: ssl.SSLContext, body: bytes, timeout_s: float) -> t
             for chunk in response.iter_bytes():
                 received += chunk
                 if len(received) > join.MAX_ANSWER:
-                    raise EnrollmentError(f"{url} is not an Edgeveil coordinator; check the token")
+                    raise EnrollmentError(f"{url} {NOT_OURS}")
             return response.status_code, bytes(received)
     except httpx.HTTPError as error:
         refusal = find_refusal(error)

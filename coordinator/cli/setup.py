@@ -109,10 +109,9 @@ def _federation(folder: Path, passphrase: bytes | None) -> bytes:
     private_directory(folder)
     public = folder / FEDERATION_PUBLIC
     if not public.exists():
-        (folder / roster_files.FEDERATION_KEY).unlink(
-            missing_ok=True
-        )  # no public half: nobody has pinned it yet
-        made = roster_files.create_federation_key(folder / roster_files.FEDERATION_KEY, passphrase)
+        private = folder / roster_files.FEDERATION_KEY
+        private.unlink(missing_ok=True)  # no public half: nobody has pinned it yet
+        made = roster_files.create_federation_key(private, passphrase)
         write_atomic(public, made.public.hex().encode() + b"\n", mode=0o644)
     return bytes.fromhex(public.read_text().strip())
 
