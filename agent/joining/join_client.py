@@ -7,8 +7,7 @@ from pydantic import ValidationError
 
 from edgeveil.agent.joining.authority import unreachable
 from edgeveil.shared.base.errors import EnrollmentError, ProtocolError, TransportError
-from edgeveil.shared.wire import join
-from edgeveil.shared.wire.certificates import find_refusal, why_refused
+from edgeveil.shared.wire import certificates, join
 
 NOT_OURS = "is not an Edgeveil coordinator; check the token"
 _SENTENCES = {
@@ -69,10 +68,10 @@ def _post(url: str, context: ssl.SSLContext, body: bytes, timeout_s: float) -> t
                     raise EnrollmentError(f"{url} {NOT_OURS}")
             return response.status_code, bytes(received)
     except httpx.HTTPError as error:
-        refusal = find_refusal(error)
+        refusal = certificates.find_refusal(error)
         if refusal is not None:
             raise TransportError(
-                f"{url}: its certificate does not verify: {why_refused(refusal)}"
+                f"{url}: its certificate does not verify: {certificates.why_refused(refusal)}"
             ) from error
         raise TransportError(unreachable(url, error)) from error
 

@@ -7,13 +7,11 @@ from datetime import UTC, datetime
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edgeveil.shared.wire import request_signature
-from edgeveil.shared.wire.identity import Signer
-from edgeveil.shared.wire.messages import PROTOCOL
+from edgeveil.shared.wire import identity, messages, request_signature
 
 
 def our_headers(
-    signer: Signer, path: str, body: bytes, *, timestamp: str, session: str
+    signer: identity.Signer, path: str, body: bytes, *, timestamp: str, session: str
 ) -> dict[str, str]:
     """Session, protocol version, signature; `timestamp` as in Flower's own header."""
     nonce = os.urandom(request_signature.NONCE_BYTES)
@@ -22,7 +20,7 @@ def our_headers(
     )
     return {
         request_signature.SESSION_HEADER: session,
-        request_signature.PROTOCOL_HEADER: str(PROTOCOL),
+        request_signature.PROTOCOL_HEADER: str(messages.PROTOCOL),
         request_signature.SIGNATURE_HEADER: signature,
     }
 
@@ -30,7 +28,7 @@ def our_headers(
 def signed_headers(  # noqa: PLR0917 - keys, who, what
     node_key: ec.EllipticCurvePrivateKey,
     node_public_pem: bytes,
-    signer: Signer,
+    signer: identity.Signer,
     session: str,
     path: str,
     body: bytes,

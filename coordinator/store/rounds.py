@@ -15,15 +15,14 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run, RunState
-from edgeveil.coordinator.store import schema
-from edgeveil.coordinator.store.database import Tables, as_row, from_row
+from edgeveil.coordinator.store import database, schema
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.terminal.progress import Step, counted, silent
 
 OPEN = "open"  # the outcome of an attempt that has begun and not ended
 
 
-class RoundTables(Tables):
+class RoundTables(database.Tables):
     """Every method is one transaction that is on the disk when it returns."""
 
     def create_run(self, plan: str, plan_hash: str) -> Run:
@@ -31,7 +30,7 @@ class RoundTables(Tables):
         now = self._clock.wall()
         stamp = datetime.fromtimestamp(now, tz=UTC).strftime("%Y%m%d-%H%M%S")
         run = Run(f"run-{stamp}-{os.urandom(4).hex()}", plan, plan_hash, now, RunState.QUEUED)
-        self._write(sa.insert(schema.runs).values(as_row(run)))
+        self._write(sa.insert(schema.runs).values(database.as_row(run)))
         return run
 
     def set_run_state(self, run_id: str, state: RunState, reason: str = "") -> None:
@@ -228,4 +227,4 @@ def _count_charges(connection: sa.Connection, record: RoundRecord) -> None:
 
 
 def _run(row: sa.Row[Any]) -> Run:
-    return from_row(Run, row, state=RunState(row.state))
+    return database.from_row(Run, row, state=RunState(row.state))
