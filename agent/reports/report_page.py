@@ -75,14 +75,9 @@ def _paragraphs(report: Report) -> tuple[str, ...]:
     refused = sum(row["count"] for row in report["integrity"].get("refusals", {}).values())
     if not refused:
         return (report["guarantee"]["in_words"],)
-    told = (
-        f"This device refused {_times(refused)} to take part in a round; the reasons stand below."
-    )
+    often = "once" if refused == 1 else f"{refused:,} times"
+    told = f"This device refused {often} to take part in a round; the reasons stand below."
     return report["guarantee"]["in_words"], told
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
 
 
 def _curve(report: Report) -> chart.Curve:
