@@ -4,7 +4,6 @@ Flower's own connection follows redirects, obeys proxy variables, reads answers 
 ends the process when the server says so (docs/transport.md, "Agent"); this one does not.
 """
 
-import os
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,12 +19,10 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
+from edgeveil.agent.joining.signed_post import our_headers
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.flower.objects import MAX_OBJECT_BYTES
-from edgeveil.shared.wire import request_signature
-from edgeveil.shared.wire.certificates import pinned_context
-from edgeveil.shared.wire.identity import Signer
-from edgeveil.shared.wire.messages import PROTOCOL
+from edgeveil.shared.wire import certificates, identity, request_signature
 
 READ_TIMEOUT_S = 30.0  # the gateway holds a poll for 20 s
 _TIME_HEADER = "flwr-timestamp"
@@ -60,21 +57,14 @@ class _BoundedClient(httpx.Client):
 class _Identity:
     """Adds our three headers after Flower's: session, protocol version, signature."""
 
-    signer: Signer
+    signer: identity.Signer
     session: request_signature.Session
 
     def intercept(self, context: ProtobufRequestContext, call_next: ProtobufCall) -> httpx.Response:
-        request = context.request
-        session = str(self.session)
-        request.headers[request_signature.SESSION_HEADER] = session
-        request.headers[request_signature.PROTOCOL_HEADER] = str(PROTOCOL)
-        request.headers[request_signature.SIGNATURE_HEADER] = request_signature.sign(
-            self.signer,
-            request.url.path,
-            request.content,
-            timestamp=request.headers[_TIME_HEADER],
-            session=session,
-            nonce=os.urandom(request_signature.NONCE_BYTES),
+        request, session = context.request, str(self.session)
+        timestamp, path = request.headers[_TIME_HEADER], request.url.path
+        request.headers.update(
+            our_headers(self.signer, path, request.content, timestamp=timestamp, session=session)
         )
         return call_next(context)
 
@@ -91,7 +81,7 @@ def make_client(
     url: str,
     ca_pem: bytes,
     node_key: EllipticCurvePrivateKey,
-    signer: Signer,
+    signer: identity.Signer,
     session: request_signature.Session,
 ) -> FleetHttpClient:
     client = FleetHttpClient.from_server_address(
@@ -102,7 +92,7 @@ def make_client(
     )
     client._client.close()  # noqa: SLF001 - Flower offers no way to pass a client
     client._client = _BoundedClient(  # noqa: SLF001
-        verify=pinned_context(ca_pem),
+        verify=certificates.pinned_context(ca_pem),
         timeout=httpx.Timeout(READ_TIMEOUT_S, connect=10.0),
         limits=httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=60.0),
         trust_env=False,

@@ -24,11 +24,9 @@ from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import ObjectTree
 from flwr.proto.node_pb2 import Node
 
-from edgeveil.agent.flower_link import fleet_client
-from edgeveil.agent.flower_link.client_app import AGENT_FAILED
+from edgeveil.agent.flower_link import client_app, fleet_client, heartbeat
 from edgeveil.agent.flower_link.condition_teller import ConditionTeller
 from edgeveil.agent.flower_link.exchange import Exchange
-from edgeveil.agent.flower_link.heartbeat import wait_for_beat
 from edgeveil.agent.flower_link.retry import ActivateFirst, Caller, Dropped, Stopped
 from edgeveil.shared.base.errors import EdgeveilError
 from edgeveil.shared.flower.codec import decode_reply
@@ -192,11 +190,11 @@ class FlowerLink:
         try:
             return self.app(message, context)
         except Exception:  # noqa: BLE001 - a message type the app has no handler for
-            return Message(Error(AGENT_FAILED), reply_to=message)
+            return Message(Error(client_app.AGENT_FAILED), reply_to=message)
 
     def _beat(self, halt: threading.Event) -> None:
         failed = False
-        while wait_for_beat(halt, failed=failed):
+        while heartbeat.wait_for_beat(halt, failed=failed):
             node, failed = self._node, False
             if node is None:
                 continue

@@ -7,9 +7,9 @@ from pydantic import ValidationError
 
 from edgeveil.agent.joining.authority import unreachable
 from edgeveil.shared.base.errors import EnrollmentError, ProtocolError, TransportError
-from edgeveil.shared.wire import join
-from edgeveil.shared.wire.certificates import find_refusal, why_refused
+from edgeveil.shared.wire import certificates, join
 
+NOT_OURS = "is not an Edgeveil coordinator; check the token"
 _SENTENCES = {
     join.JoinCode.MALFORMED: "the coordinator does not understand this join request; compare versions",
     join.JoinCode.TOO_LARGE: "the coordinator finds the join request too large; compare versions",
@@ -44,9 +44,7 @@ def post_join(
         try:
             return join.JoinAnswer.decode(body)
         except ProtocolError as error:
-            raise EnrollmentError(
-                f"{url} is not an Edgeveil coordinator; check the token"
-            ) from error
+            raise EnrollmentError(f"{url} {NOT_OURS}") from error
     code = _refusal(body)
     if code in _SENTENCES:
         raise EnrollmentError(_SENTENCES[code])
@@ -67,13 +65,13 @@ def _post(url: str, context: ssl.SSLContext, body: bytes, timeout_s: float) -> t
             for chunk in response.iter_bytes():
                 received += chunk
                 if len(received) > join.MAX_ANSWER:
-                    raise EnrollmentError(f"{url} is not an Edgeveil coordinator; check the token")
+                    raise EnrollmentError(f"{url} {NOT_OURS}")
             return response.status_code, bytes(received)
     except httpx.HTTPError as error:
-        refusal = find_refusal(error)
+        refusal = certificates.find_refusal(error)
         if refusal is not None:
             raise TransportError(
-                f"{url}: its certificate does not verify: {why_refused(refusal)}"
+                f"{url}: its certificate does not verify: {certificates.why_refused(refusal)}"
             ) from error
         raise TransportError(unreachable(url, error)) from error
 

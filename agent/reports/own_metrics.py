@@ -11,14 +11,11 @@ class OwnMetrics:
 
     def __init__(self) -> None:
         self._registry = registry = Registry("edgeveil_")
-        self._spent = registry.gauge(
-            "privacy_epsilon_spent", "Of this data set's ledger, at its delta."
-        )
-        self._limit = registry.gauge("privacy_epsilon_limit", "The owner's limit.")
-        self._refused = registry.counter("refusals", "Refusals of this device, by code.")
-        self._bytes = registry.counter(
-            "bytes", "Body bytes of replies, as far as the journal goes back."
-        )
+        gauge, counter = registry.gauge, registry.counter
+        self._spent = gauge("privacy_epsilon_spent", "Of this data set's ledger, at its delta.")
+        self._limit = gauge("privacy_epsilon_limit", "The owner's limit.")
+        self._refused = counter("refusals", "Refusals of this device, by code.")
+        self._bytes = counter("bytes", "Body bytes of replies, as far as the journal goes back.")
         self._fsync_s = registry.histogram(
             "ledger_fsync_seconds", "Until a record of the ledger was on the disk.", DISK_BOUNDS
         )

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from edgeveil.shared.privacy.report import sections, words
-from edgeveil.shared.privacy.report.chart import Curve
+from edgeveil.shared.privacy.report import chart, sections, words
 from edgeveil.shared.privacy.report.page import Page, Section, Sheet, Tile
 
 Report = Mapping[str, Any]
@@ -76,23 +75,18 @@ def _paragraphs(report: Report) -> tuple[str, ...]:
     refused = sum(row["count"] for row in report["integrity"].get("refusals", {}).values())
     if not refused:
         return (report["guarantee"]["in_words"],)
-    told = (
-        f"This device refused {_times(refused)} to take part in a round; the reasons stand below."
-    )
+    often = "once" if refused == 1 else f"{refused:,} times"
+    told = f"This device refused {often} to take part in a round; the reasons stand below."
     return report["guarantee"]["in_words"], told
 
 
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
-
-
-def _curve(report: Report) -> Curve:
+def _curve(report: Report) -> chart.Curve:
     guarantee = report["guarantee"]
     points = [(p["round"], 1 - p["share_spent"]) for p in guarantee["curve"]]
     left = guarantee["rounds_left"]
     end = None if left is None else points[-1][0] + left
     caption = "Each round takes its share before training starts; nothing is ever given back."
-    curve = Curve("Budget left after each round", caption, points, end)
+    curve = chart.Curve("Budget left after each round", caption, points, end)
     if not left:
         return curve
     rounds = f"the {left:,} {'round' if left == 1 else 'rounds'} left at the newest plan."

@@ -25,9 +25,7 @@ from edgeveil.agent.ledger.reading import (
     ledger_records,
 )
 from edgeveil.agent.reports.report import KIND, compose, message, segment_history
-from edgeveil.shared.base import errors
-from edgeveil.shared.base.files import read_file
-from edgeveil.shared.base.names import NAME
+from edgeveil.shared.base import errors, files, names
 from edgeveil.shared.privacy.filter import cap
 from edgeveil.shared.privacy.ledger.facts import collect
 from edgeveil.shared.privacy.ledger.records import Fault, Kind, LedgerDamaged, Record
@@ -114,11 +112,11 @@ def check(path: Path, dataset: str | None, report: Path | None, *, quiet: bool =
 def read_report(path: Path) -> dict[str, Any]:
     """The report in a .json file or in a page; raises ConfigError."""
     try:
-        text = read_file(path).decode("utf-8")
+        text = files.read_file(path).decode("utf-8")
         found = read_data(text) if text.lstrip()[:1] == "<" else load_strictly(text)
         if not isinstance(found, dict) or found.get("kind") != KIND:
             raise ValueError("not a privacy report of an agent")
-        if NAME.fullmatch(str(found.get("dataset"))) is None:
+        if names.NAME.fullmatch(str(found.get("dataset"))) is None:
             raise ValueError("it names no data set")
     except (ValueError, RecursionError) as error:
         raise errors.ConfigError(f"{path}: cannot be read as a report ({error})") from error

@@ -40,7 +40,8 @@ def show(home: console.HomeOption = None, as_json: console.JsonOption = False) -
         return
     made = console.table("Agents", "name", "state", "joined", "last seen", "agent id")
     for agent in found:
-        row = (agent["name"], agent["state"], _day(agent["joined"]), ago(agent["last_seen"]))
+        joined = time.strftime("%Y-%m-%d %H:%M", time.localtime(agent["joined"]))
+        row = (agent["name"], agent["state"], joined, ago(agent["last_seen"]))
         made.add_row(*row, agent["agent_id"])
     console.stdout.print(made)
 
@@ -90,10 +91,6 @@ def rename(
 
     change_agents(console.home_of(ROLE, home), "rename", [old], new)
     console.stderr.print(f"{old} is called {new} now; the device need not know")
-
-
-def _day(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
 def ago(seen: float | None) -> str:

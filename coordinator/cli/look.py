@@ -110,11 +110,12 @@ def compare(
 
     Example: coordinator compare run-20260131-120000-9f3c07d1 run-20260201-120000-0a1b2c3d
     """
-    from edgeveil.coordinator.reports.reading import two_reports
+    from edgeveil.coordinator.reports.reading import read_report
     from edgeveil.coordinator.reports.tables import compare as compare_values
     from edgeveil.coordinator.reports.tables import compare_table
 
-    reports = two_reports(console.home_of(ROLE, home), first, second)
+    folder = console.home_of(ROLE, home)  # what is compared are totals and the newest model
+    reports = [read_report(folder, run, last=1) for run in (first, second)]
     if as_json:
         pairs = compare_values(*reports)
         console.print_json(

@@ -1,5 +1,6 @@
 """`coordinator roster`: export, sign (where the federation key is), import; and the key's passphrase."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -86,7 +87,8 @@ def roster_sign(
 
     Example: coordinator roster sign roster.json --federation /media/key/federation
     """
-    from edgeveil.coordinator.federation.roster_files import sign_with
+    from edgeveil.coordinator.cli.operator import export_candidate
+    from edgeveil.coordinator.federation.roster_files import open_federation_key, sign_roster
     from edgeveil.shared.base.files import read_file
 
     folder = home_of(ROLE, home)
@@ -98,13 +100,12 @@ def roster_sign(
         raise typer.BadParameter(
             "the epoch of a file stands in it; give --epoch to `roster export`"
         )
-    candidate = _own_candidate(folder, epoch) if file is None else read_file(file)
+    candidate = export_candidate(folder, epoch) if file is None else read_file(file)
     _show_candidate(candidate)
     if not yes:
         typer.confirm("Admit exactly these agents?", abort=True, err=True)
-    signed = sign_with(
-        candidate, keys, lambda: read_passphrase(passphrase_file, "Federation key passphrase: ")
-    )
+    key = open_federation_key(keys, partial(read_passphrase, passphrase_file))
+    signed = sign_roster(candidate, key)
     if file is None:
         _import_own(folder, signed)
         return
@@ -135,20 +136,9 @@ def _sign_and_watch(folder: Path, keys: Path, passphrase_file: Path | None) -> N
     from edgeveil.coordinator.federation.roster_files import open_federation_key, sign_roster
     from edgeveil.coordinator.serving.signer import watch
 
-    key = open_federation_key(
-        keys, lambda: read_passphrase(passphrase_file, "Federation key passphrase: ")
-    )
-
-    def say(sentence: str) -> None:
-        stderr.print(sentence, markup=False)
-
+    key = open_federation_key(keys, partial(read_passphrase, passphrase_file))
+    say = partial(stderr.print, markup=False)
     watch(folder, lambda candidate: sign_roster(candidate, key), say, threading.Event())
-
-
-def _own_candidate(folder: Path, epoch: int | None) -> bytes:
-    from edgeveil.coordinator.cli.operator import export_candidate
-
-    return export_candidate(folder, epoch)
 
 
 def _import_own(folder: Path, signed: bytes) -> None:
@@ -189,7 +179,7 @@ def new_passphrase(file: Path | None) -> bytes:
     return first
 
 
-def read_passphrase(file: Path | None, prompt: str) -> bytes:
+def read_passphrase(file: Path | None, prompt: str = "Federation key passphrase: ") -> bytes:
     import getpass
     import sys
 

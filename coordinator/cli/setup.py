@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from edgeveil.coordinator.federation.certificates import ensure_authority, ensure_leaf, fingerprint
-from edgeveil.coordinator.federation.roster_files import FEDERATION_KEY, create_federation_key
-from edgeveil.coordinator.federation.tls import tls_folder
+from edgeveil.coordinator.federation import certificates, roster_files, tls
 from edgeveil.coordinator.plan.config import CoordinatorConfig, identity_path, load_config
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.config import validate
@@ -75,8 +73,8 @@ def initialise(
         federation_public = _federation(federation, passphrase)
         if not identity_path(home).exists():
             Identity.generate().save(identity_path(home))
-        ensure_authority(tls_folder(home))
-        ensure_leaf(tls_folder(home), config.certificate_hosts)
+        certificates.ensure_authority(tls.tls_folder(home))
+        certificates.ensure_leaf(tls.tls_folder(home), config.certificate_hosts)
         Store.open(home, create=True).close()
         found = {"federation_public": federation_public.hex()}
         config = config.model_copy(
@@ -99,7 +97,7 @@ def initialise(
         home,
         federation,
         url,
-        fingerprint((tls_folder(home) / "ca.pem").read_bytes()).hex(),
+        certificates.fingerprint((tls.tls_folder(home) / "ca.pem").read_bytes()).hex(),
         short_fingerprint(bytes.fromhex(config.federation_public)).hex(),
         config.federation_folder is not None,
         fresh,
@@ -111,10 +109,9 @@ def _federation(folder: Path, passphrase: bytes | None) -> bytes:
     private_directory(folder)
     public = folder / FEDERATION_PUBLIC
     if not public.exists():
-        (folder / FEDERATION_KEY).unlink(
-            missing_ok=True
-        )  # no public half: nobody has pinned it yet
-        made = create_federation_key(folder / FEDERATION_KEY, passphrase)
+        private = folder / roster_files.FEDERATION_KEY
+        private.unlink(missing_ok=True)  # no public half: nobody has pinned it yet
+        made = roster_files.create_federation_key(private, passphrase)
         write_atomic(public, made.public.hex().encode() + b"\n", mode=0o644)
     return bytes.fromhex(public.read_text().strip())
 

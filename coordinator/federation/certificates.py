@@ -30,6 +30,7 @@ from edgeveil.shared.base.files import private_directory, read_secret, write_ato
 AUTHORITY_LIFE = dt.timedelta(days=3650)
 LEAF_LIFE = dt.timedelta(days=90)
 BACKDATE = dt.timedelta(minutes=10)  # devices whose clock is a little behind
+RESTORE = "restore it from a backup"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
@@ -196,20 +197,16 @@ def _load_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise StateDamaged(
-            f"{path}: not a readable certificate; restore it from a backup"
-        ) from error
+        raise StateDamaged(f"{path}: not a readable certificate; {RESTORE}") from error
 
 
 def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(read_secret(path), None)
     except (ValueError, TypeError) as error:
-        raise StateDamaged(
-            f"{path}: not a readable private key; restore it from a backup"
-        ) from error
+        raise StateDamaged(f"{path}: not a readable private key; {RESTORE}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise StateDamaged(f"{path}: not an elliptic-curve key; restore it from a backup")
+        raise StateDamaged(f"{path}: not an elliptic-curve key; {RESTORE}")
     return key
 
 

@@ -87,13 +87,9 @@ def create_invites(
         )
         for name in names
     ]
+    fresh = (expires, InviteState.OPEN)
     store.replace_invites(
-        [
-            Invite(
-                token.token_id, token.name, token.proof_key, expires, InviteState.OPEN, hold=hold
-            )
-            for token in tokens
-        ]
+        [Invite(one.token_id, one.name, one.proof_key, *fresh, hold=hold) for one in tokens]
     )
     return tokens
 

@@ -95,9 +95,8 @@ def tokens_of(
     *,
     hold: bool,
 ) -> dict[str, str]:
-    from edgeveil.coordinator.federation.enrollment import (  # noqa: PLC0415 - only for invitations
-        create_invites,
-    )
+    # Only for invitations.
+    from edgeveil.coordinator.federation.enrollment import create_invites  # noqa: PLC0415
     from edgeveil.coordinator.federation.tls import authority_fingerprint  # noqa: PLC0415
 
     tokens = create_invites(

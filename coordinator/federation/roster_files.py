@@ -10,15 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    KeySerializationEncryption,
-    NoEncryption,
-    PrivateFormat,
-    load_pem_private_key,
-)
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeveil.coordinator.records.records import EnrolledAgent
@@ -148,16 +141,6 @@ def sign_roster(candidate: bytes, federation: Signer) -> bytes:
     return replace(file, signature=SignedRoster.sign(file.roster, federation).signature).encode()
 
 
-def sign_with(candidate: bytes, folder: Path, passphrase: Callable[[], bytes]) -> bytes:
-    """Sign with the key in `folder`; `passphrase` is asked only when the key is encrypted.
-
-    Raises:
-        ConfigError: no key there, or the candidate cannot be read.
-        EnrollmentError: wrong passphrase, or a roster of another federation.
-    """
-    return sign_roster(candidate, open_federation_key(folder, passphrase))
-
-
 def open_federation_key(folder: Path, passphrase: Callable[[], bytes]) -> Identity:
     """The key in `folder`; raises ConfigError when there is none, else as load_federation_key()."""
     path = folder / FEDERATION_KEY
@@ -200,12 +183,17 @@ def create_federation_key(path: Path, passphrase: bytes | None) -> Identity:
         raise ConfigError(f"{path}: exists already; a federation key is never overwritten")
     if passphrase == b"":
         raise ConfigError("an empty passphrase protects nothing; choose one, or none explicitly")
-    encryption: KeySerializationEncryption = NoEncryption()
+    encryption: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase is not None:
-        encryption = BestAvailableEncryption(passphrase)
+        encryption = serialization.BestAvailableEncryption(passphrase)
     private = Ed25519PrivateKey.generate()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_secret(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+    write_secret(
+        path,
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption
+        ),
+    )
     return Identity(private)
 
 
@@ -221,7 +209,7 @@ def load_federation_key(path: Path, passphrase: bytes | None) -> Identity:
     if encrypted and not passphrase:
         raise EnrollmentError(f"{path}: this key is encrypted; its passphrase is needed")
     try:
-        private = load_pem_private_key(data, passphrase if encrypted else None)
+        private = serialization.load_pem_private_key(data, passphrase if encrypted else None)
     except (ValueError, TypeError) as error:
         if encrypted:
             raise EnrollmentError(f"{path}: the passphrase is wrong") from error

@@ -18,8 +18,7 @@ from edgeveil.shared.flower import environment as flower_environment  # noqa: F4
 from flwr.cli.build import build_fab_from_files
 from flwr.common.serde import fab_to_proto
 from flwr.proto import control_pb2, runtime_pb2
-from flwr.supercore.control import ControlHttpClient
-from flwr.supercore.fab import Fab
+from flwr.supercore import control, fab, runtime, task_identity
 from flwr.supercore.interceptors import RuntimeTokenHttpInterceptor, SuperExecAuthHttpInterceptor
 from flwr.supercore.protobuf.client import (
     ProtobufCall,
@@ -27,9 +26,7 @@ from flwr.supercore.protobuf.client import (
     ProtobufClientInterceptor,
     ProtobufRequestContext,
 )
-from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.runtime_version_compatibility import RuntimeVersionMetadata
-from flwr.supercore.task_identity import TaskIdentity
 
 from edgeveil.coordinator.flower_runtime.superlink import SuperLink
 from edgeveil.coordinator.gateway.vocabulary import SERVER_NODE
@@ -102,7 +99,7 @@ class Registry:
     """The agents' transport keys at SuperLink: the only place where nodes are registered."""
 
     def __init__(self, superlink: SuperLink) -> None:
-        self._control = connect(ControlHttpClient, superlink, ())
+        self._control = connect(control.ControlHttpClient, superlink, ())
 
     def sync(self, members: Iterable[Member]) -> dict[bytes, int]:
         """Register who is missing; node ids by transport key.
@@ -125,7 +122,7 @@ class Registry:
 
     def start_run(self) -> int:
         content, _ = build_fab_from_files({"pyproject.toml": _BUNDLE})
-        request = control_pb2.StartRunRequest(fab=fab_to_proto(Fab("", content, {})))
+        request = control_pb2.StartRunRequest(fab=fab_to_proto(fab.Fab("", content, {})))
         failpoint(Failpoint.COORDINATOR_FLOWER_BEFORE)
         answer = guarded("start a run", lambda: self._control.StartRun(request))
         failpoint(Failpoint.COORDINATOR_FLOWER_AFTER)
@@ -151,14 +148,14 @@ class FlowerRun:
         self.lost = threading.Event()
         task_id, token = _claim(superlink, run_id)
         self.client = connect(
-            RuntimeHttpClient, superlink, (_Version(), RuntimeTokenHttpInterceptor(token))
+            runtime.RuntimeHttpClient, superlink, (_Version(), RuntimeTokenHttpInterceptor(token))
         )
         self.call(
             "begin the run", lambda: self.client.PullTaskInput(runtime_pb2.PullTaskInputRequest())
         )
-        TaskIdentity.task_id = task_id
-        TaskIdentity.run_id = run_id
-        TaskIdentity.node_id = SERVER_NODE
+        task_identity.TaskIdentity.task_id = task_id
+        task_identity.TaskIdentity.run_id = run_id
+        task_identity.TaskIdentity.node_id = SERVER_NODE
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="flower-task", daemon=True)
         self._thread.start()
@@ -206,7 +203,7 @@ def _claim(superlink: SuperLink, run_id: int) -> tuple[int, str]:
             master_secret=superlink.secret, protected_methods=frozenset({_ACQUIRE})
         ),
     )
-    client = connect(RuntimeHttpClient, superlink, interceptors)
+    client = connect(runtime.RuntimeHttpClient, superlink, interceptors)
     request = runtime_pb2.AcquireTaskRequest(supported_task_types=[_TASK])
     pause = threading.Event()
     try:

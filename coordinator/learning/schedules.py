@@ -9,9 +9,7 @@ from edgeveil.coordinator.learning.strategies import Model
 
 Schedule = Literal["constant", "linear", "cosine", "step"]
 Average = Literal["none", "ema", "tail"]
-HALVINGS = (
-    4  # of `step`: the run is cut into so many parts, each at half the rate of the one before
-)
+HALVINGS = 4  # of `step`: parts the run is cut into, each at half the rate of the one before
 
 
 def factor(

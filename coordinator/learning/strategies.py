@@ -21,6 +21,7 @@ from edgeveil.shared.vector.model_vector import VARIATE
 Model = NDArray[np.float32]
 MeanUpdate = NDArray[np.float64]
 State = Mapping[str, Model]
+Means = Mapping[str, MeanUpdate]
 Step = tuple[MeanUpdate, dict[str, MeanUpdate]]  # what is added to the model; the next state
 
 NOTHING: State = MappingProxyType({})
@@ -50,25 +51,19 @@ class Applied:
     state: State = field(repr=False)
 
 
-Rule = Callable[[MeanUpdate, Mapping[str, MeanUpdate], Settings, int], Step]
+Rule = Callable[[MeanUpdate, Means, Settings, int], Step]
 
 
-def _fedavg(
-    update: MeanUpdate, _state: Mapping[str, MeanUpdate], of: Settings, _number: int
-) -> Step:
+def _fedavg(update: MeanUpdate, _state: Means, of: Settings, _number: int) -> Step:
     return of.learning_rate * update, {}
 
 
-def _fedavgm(
-    update: MeanUpdate, state: Mapping[str, MeanUpdate], of: Settings, _number: int
-) -> Step:
+def _fedavgm(update: MeanUpdate, state: Means, of: Settings, _number: int) -> Step:
     first = of.momentum * state["first"] + update
     return of.learning_rate * first, {"first": first}
 
 
-def _fedadam(
-    update: MeanUpdate, state: Mapping[str, MeanUpdate], of: Settings, number: int
-) -> Step:
+def _fedadam(update: MeanUpdate, state: Means, of: Settings, number: int) -> Step:
     first = _first(update, state, of.momentum)
     second = of.second_moment * state["second"] + (1 - of.second_moment) * update**2
     # Flower counts one round more than Kingma and Ba do.
@@ -78,30 +73,24 @@ def _fedadam(
     return _adaptive(unbiased * of.learning_rate, first, second, of)
 
 
-def _fedyogi(
-    update: MeanUpdate, state: Mapping[str, MeanUpdate], of: Settings, _number: int
-) -> Step:
+def _fedyogi(update: MeanUpdate, state: Means, of: Settings, _number: int) -> Step:
     first, before = _first(update, state, of.momentum), state["second"]
     second = before - (1 - of.second_moment) * update**2 * np.sign(before - update**2)
     return _adaptive(of.learning_rate, first, second, of)
 
 
-def _fedadagrad(
-    update: MeanUpdate, state: Mapping[str, MeanUpdate], of: Settings, _number: int
-) -> Step:
+def _fedadagrad(update: MeanUpdate, state: Means, of: Settings, _number: int) -> Step:
     second = state["second"] + update**2
     step, _ = _adaptive(of.learning_rate, update, second, of)
     return step, {"second": second}
 
 
-def _scaffold(
-    update: MeanUpdate, _state: Mapping[str, MeanUpdate], of: Settings, _number: int
-) -> Step:
+def _scaffold(update: MeanUpdate, _state: Means, of: Settings, _number: int) -> Step:
     """The agents' updates hold no correction, so their mean is −steps · learning_rate · c⁺."""
     return of.learning_rate * update, {VARIATE: update}
 
 
-def _first(update: MeanUpdate, state: Mapping[str, MeanUpdate], beta: float) -> MeanUpdate:
+def _first(update: MeanUpdate, state: Means, beta: float) -> MeanUpdate:
     return beta * state["first"] + (1 - beta) * update
 
 

@@ -6,6 +6,7 @@ A stage closes when everybody still awaited has answered, when the goal is met (
 or at its deadline if the quorum holds; otherwise the attempt aborts with a reason.
 """
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,20 +15,18 @@ from edgeveil.coordinator.machine.drop_reasons import DropReason, common_refusal
 from edgeveil.coordinator.machine.machine import Abort, Action, Finish, Send
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.secagg.primitives.errors import Aborted, Code, PeerFault
-from edgeveil.shared.secagg.server.stages import (
-    CollectAdverts,
-    CollectAgreements,
-    CollectMasked,
-    CollectShares,
-    CollectUnmasking,
-    Result,
-    ServerSetup,
-)
+from edgeveil.shared.secagg.server import stages
 from edgeveil.shared.wire.messages import Stage
 
 TOO_FEW = frozenset({RefusalCode.COHORT_TOO_SMALL, RefusalCode.QUORUM})
 USUAL_FOR = 100  # agents, within the usual seconds of a stage
-Collecting = CollectAdverts | CollectShares | CollectMasked | CollectAgreements | CollectUnmasking
+Collecting = (
+    stages.CollectAdverts
+    | stages.CollectShares
+    | stages.CollectMasked
+    | stages.CollectAgreements
+    | stages.CollectUnmasking
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +61,7 @@ class Deadlines:
         }[stage]
 
 
-NEXT_STAGE = {
-    Stage.ROUND: Stage.SHARE,
-    Stage.SHARE: Stage.MASKED,
-    Stage.MASKED: Stage.AGREE,
-    Stage.AGREE: Stage.UNMASK,
-}
+NEXT_STAGE = dict(itertools.pairwise(Stage))
 
 
 @dataclass(slots=True)
@@ -77,7 +71,7 @@ class RoundMachine:
     `complaints` holds, by accuser, whose share did not open; `suspects` whose own shares fit no secret.
     """
 
-    setup: ServerSetup
+    setup: stages.ServerSetup
     selected: tuple[bytes, ...]
     goal: int
     minimum: int
@@ -88,7 +82,7 @@ class RoundMachine:
     answer_seconds: dict[str, float] = field(default_factory=dict)  # of each stage's last answer
     complaints: dict[bytes, bytes] = field(default_factory=dict)
     suspects: frozenset[bytes] = frozenset()
-    results: tuple[Result, ...] = ()
+    results: tuple[stages.Result, ...] = ()
     done: bool = False
     _collecting: Collecting = field(init=False)
     _answered: set[bytes] = field(default_factory=set)
@@ -96,7 +90,7 @@ class RoundMachine:
     _until: float = 0.0
 
     def start(self, now: float) -> list[Action]:
-        self._collecting = CollectAdverts(self.setup)
+        self._collecting = stages.CollectAdverts(self.setup)
         self._enter(Stage.ROUND, now)
         return [Send(Stage.ROUND, self.selected, {}, self.deadlines.round_s)]
 
@@ -201,7 +195,7 @@ class RoundMachine:
             if error.code == Code.SHARE_AUTH and error.agent is not None:
                 self.suspects = frozenset([error.agent])
             return self._abort(error.code, str(error))
-        if isinstance(following, Result):
+        if isinstance(following, stages.Result):
             self.done, self.results = True, (following,)
             return [Finish(following)]
         self._collecting = following

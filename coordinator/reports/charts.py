@@ -17,7 +17,7 @@ from edgeveil.shared.pages.charts import (
 )
 from edgeveil.shared.pages.markup import figure
 from edgeveil.shared.scores.metric import MetricSpec
-from edgeveil.shared.scores.views import Text, said
+from edgeveil.shared.scores.views import Series, said
 
 MOST_CURVES = 40  # curves that differ, in one chart
 
@@ -47,9 +47,7 @@ def _quality_chart(metric: MetricSpec, lines: Sequence[Line], words: Words) -> s
     )
 
 
-def series(
-    parts: Sequence[tuple[Text, Sequence[float], Sequence[float]]], words: Words
-) -> list[Line]:
+def series(parts: Sequence[Series], words: Words) -> list[Line]:
     """(name, xs, ys) as lines that can be told apart."""
     return [
         Line(said(name, words.language), xs, ys, "two" if place else "one", DASHES[place % 4])

@@ -98,10 +98,14 @@ class RunFacts:
     @cached_property
     def history(self) -> tuple[Segment, ...]:
         """What the run can have charged the agent that was asked most often."""
-        steps = self.proposal.steps * int(self.paid.max(initial=0))
-        if not steps:
-            return ()
-        return (Segment(self.proposal.noise_multiplier, self.proposal.sample_rate, steps),)
+        most = self.segment(int(self.paid.max(initial=0)))
+        return (most,) if most.steps else ()
+
+    def segment(self, charges: int) -> Segment:
+        """That many rounds of this plan."""
+        proposal = self.proposal
+        steps = proposal.steps * charges
+        return Segment(proposal.noise_multiplier, proposal.sample_rate, steps)
 
     @cached_property
     def epsilon_if_always_asked(self) -> float:
@@ -110,11 +114,8 @@ class RunFacts:
     def epsilon_after(self, charges: int) -> float:
         """The ε at the plan's δ of that many rounds of this plan."""
         if charges not in self._curve:
-            proposal = self.proposal
-            segment = Segment(
-                proposal.noise_multiplier, proposal.sample_rate, proposal.steps * charges
-            )
-            self._curve[charges] = epsilon([segment], proposal.delta)[0]
+            segment = self.segment(charges)
+            self._curve[charges] = epsilon([segment], self.proposal.delta)[0]
         return self._curve[charges]
 
     @cached_property

@@ -11,7 +11,7 @@ from edgeveil.coordinator.plan.config import load_config
 from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.base.files import write_atomic
+from edgeveil.shared.base.files import write_file
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.events.search import of_round
 from edgeveil.shared.pages.words import Language
@@ -29,9 +29,7 @@ def read_report(home: Path, run_id: str | None, *, last: int | None = None) -> d
 
     load_config(home)
     with Store.open(home, read_only=True) as store:
-        run = store.run(run_id) if run_id is not None else store.last_run()
-        if run is None:
-            raise ConfigError(f"{home}: no run yet; start one with: coordinator run plan.toml")
+        run = _run(store, home, run_id)
         records, folder = store.rounds(run.run_id, last=last), home / "runs" / run.run_id
         if not any(record.outcome is Outcome.COMMITTED for record in records):
             newest = store.last_committed(run.run_id)
@@ -95,11 +93,6 @@ def one_round(home: Path, run_id: str, number: int) -> tuple[list[RoundRecord], 
     return records, list(of_round(path, number))
 
 
-def two_reports(home: Path, first: str, second: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Without most of their rounds: what is compared are totals and the newest model."""
-    return read_report(home, first, last=1), read_report(home, second, last=1)
-
-
 def run_facts(home: Path, run_id: str | None, *, quiet: bool = True) -> "RunFacts":
     """Every finished attempt of a run, by default of the last. For a process that ends soon."""
     from edgeveil.coordinator.reports.facts import RunFacts  # noqa: PLC0415 - numpy only for figures
@@ -123,10 +116,7 @@ def write_page(
 
     found = run_facts(home, run_id, quiet=quiet)
     page = report_page(found, language, made=time.time())
-    try:
-        write_atomic(target, page.encode())
-    except OSError as error:
-        raise ConfigError(f"{target}: cannot be written ({error.strerror})") from error
+    write_file(target, page.encode())
     return found.run.run_id
 
 

@@ -6,9 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from edgeveil.coordinator.learning import strategies
-from edgeveil.coordinator.learning.robust import robust_mean
-from edgeveil.coordinator.learning.schedules import averaged, factor
+from edgeveil.coordinator.learning import robust, schedules, strategies
 from edgeveil.coordinator.learning.strategies import MeanUpdate, Model, Settings, State
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.shared.vector.model_vector import VARIATE
@@ -51,7 +49,7 @@ class Learner:
             ProtocolError: MODEL_INVALID, the update or the next model is not usable.
         """
         server, count = self._plan.server, self._plan.rounds.count
-        update = robust_mean(server.robust, means, trim=server.trim)
+        update = robust.robust_mean(server.robust, means, trim=server.trim)
         applied = strategies.apply(
             server.strategy,
             now.model,
@@ -59,12 +57,12 @@ class Learner:
             state=now.state,
             settings=self._settings,
             number=number,
-            factor=factor(
+            factor=schedules.factor(
                 server.schedule, number, count, warmup=server.warmup, end=server.final_rate
             ),
         )
         state = dict(applied.state)
-        mean = averaged(
+        mean = schedules.averaged(
             server.average,
             now.state.get(AVERAGE),
             applied.model,

@@ -14,8 +14,7 @@ import numpy as np
 from edgeveil.coordinator.learning.judgement import Scored
 from edgeveil.coordinator.learning.strategies import NOTHING
 from edgeveil.coordinator.records.records import RoundRecord
-from edgeveil.coordinator.runs import checkpoint
-from edgeveil.coordinator.runs.learner import AVERAGE, Learned
+from edgeveil.coordinator.runs import checkpoint, learner
 from edgeveil.shared.base.errors import StateDamaged
 from edgeveil.shared.base.files import fsync_directory
 from edgeveil.shared.wire.messages import Tensor
@@ -38,7 +37,7 @@ def average_path(folder: Path, number: int) -> Path:
 def save(
     folder: Path,
     number: int,
-    learned: Learned,
+    learned: learner.Learned,
     tensors: tuple[Tensor, ...],
     metadata: Mapping[str, str],
 ) -> tuple[str, dict[str, str]]:
@@ -49,13 +48,13 @@ def save(
         shapes = tuple(Tensor(name, learned.state[name].shape) for name in names)
         vector = np.concatenate([learned.state[name] for name in names])
         extra[STATE_HASH] = checkpoint.save(state_path(folder, number), vector, shapes, metadata)
-    if AVERAGE in learned.state:
+    if learner.AVERAGE in learned.state:
         checkpoint.save(average_path(folder, number), learned.published, tensors, metadata)
     sha256 = checkpoint.save(model_path(folder, number), learned.model, tensors, metadata)
     return sha256, extra
 
 
-def load(folder: Path, record: RoundRecord, tensors: tuple[Tensor, ...]) -> Learned:
+def load(folder: Path, record: RoundRecord, tensors: tuple[Tensor, ...]) -> learner.Learned:
     """What was committed with that record; raises StateDamaged."""
     saved = checkpoint.load(model_path(folder, record.round), sha256=record.model_sha256)
     if saved.tensors != tensors:
@@ -64,14 +63,14 @@ def load(folder: Path, record: RoundRecord, tensors: tuple[Tensor, ...]) -> Lear
         )
     wanted = record.extra.get(STATE_HASH)
     if wanted is None:
-        return Learned(saved.vector, NOTHING)
+        return learner.Learned(saved.vector, NOTHING)
     state = checkpoint.load(state_path(folder, record.round), sha256=wanted)
     parts: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = {}
     at = 0
     for tensor in state.tensors:
         parts[tensor.name] = state.vector[at : at + tensor.shape[0]]
         at += tensor.shape[0]
-    return Learned(saved.vector, parts)
+    return learner.Learned(saved.vector, parts)
 
 
 def link(folder: Path, last: int, best: Scored | None) -> None:

@@ -15,8 +15,7 @@ from edgeveil.coordinator.plan.derived import secagg_params, training_plan
 from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import Run, RunState
-from edgeveil.coordinator.runs import checkpoint, run_files
-from edgeveil.coordinator.runs.learner import Learned
+from edgeveil.coordinator.runs import checkpoint, learner, run_files
 from edgeveil.coordinator.runs.open_run import Evaluate, OpenRun
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import ConfigError, ProtocolError
@@ -70,7 +69,7 @@ def _check_budget(plan: Plan) -> None:
 
 def open_run(
     store: Store, home: Path, run: Run, *, quiet: bool = False
-) -> tuple[OpenRun, Learned, int]:
+) -> tuple[OpenRun, learner.Learned, int]:
     """The run, its newest committed model, and the number of the round that comes next.
 
     Unless `quiet`, a terminal shows how far an evaluation got.
@@ -88,7 +87,7 @@ def open_run(
     options = task.parse_options(plan.task.options)
     folder = private_directory(home / "runs" / run.run_id)
     vector, tensors = initial_model(task, options)
-    learned = Learned(vector)
+    learned = learner.Learned(vector)
     last = store.last_committed(run.run_id)
     if last is None:
         metadata = {"run": run.run_id, "round": "0", "task": f"{spec.id} {spec.version}"}

@@ -5,16 +5,14 @@ from typing import Any
 
 import httpx
 
-from edgeveil.shared.base import errors
-from edgeveil.shared.base.exit_codes import ExitCode
-from edgeveil.shared.base.files import short_socket_path
+from edgeveil.shared.base import errors, exit_codes, files
 
 SOCKET = "admin.sock"
 _KINDS: dict[int, type[errors.EdgeveilError]] = {
-    ExitCode.USAGE: errors.ConfigError,
-    ExitCode.DAMAGED: errors.StateDamaged,
-    ExitCode.TEMPORARY: errors.Busy,
-    ExitCode.NOT_PERMITTED: errors.EnrollmentError,
+    exit_codes.ExitCode.USAGE: errors.ConfigError,
+    exit_codes.ExitCode.DAMAGED: errors.StateDamaged,
+    exit_codes.ExitCode.TEMPORARY: errors.Busy,
+    exit_codes.ExitCode.NOT_PERMITTED: errors.EnrollmentError,
 }
 
 
@@ -29,7 +27,7 @@ def call(home: Path, name: str, **arguments: Any) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        with short_socket_path(path) as address:
+        with files.short_socket_path(path) as address:
             transport = httpx.HTTPTransport(uds=address)
             with httpx.Client(transport=transport, timeout=30.0, trust_env=False) as client:
                 answer = client.post(f"http://coordinator/{name}", json=arguments)
@@ -42,5 +40,5 @@ def call(home: Path, name: str, **arguments: Any) -> dict[str, Any] | None:
     values: dict[str, Any] = answer.json()
     if answer.status_code == httpx.codes.OK:
         return values
-    kind = _KINDS.get(int(values.get("exit_code", ExitCode.BUG)), errors.RunFailed)
+    kind = _KINDS.get(int(values.get("exit_code", exit_codes.ExitCode.BUG)), errors.RunFailed)
     raise kind(str(values.get("error", "the coordinator refused")))

@@ -11,9 +11,7 @@ from edgeveil.coordinator.rounds.driver import Driver
 from edgeveil.coordinator.runs.open_run import Progress
 from edgeveil.coordinator.runs.runs import open_run
 from edgeveil.coordinator.store.store import Store
-from edgeveil.shared.base.errors import EdgeveilError, RunLost, TransportError
-from edgeveil.shared.base.files import private_directory, write_atomic
-from edgeveil.shared.base.json_text import pieces
+from edgeveil.shared.base import errors, files, json_text
 from edgeveil.shared.events.log import Event, EventLine, EventLog, Level
 from edgeveil.shared.privacy.ledger.heads import SignedHead
 from edgeveil.shared.terminal.telling import say
@@ -45,7 +43,7 @@ class Execution:
         self.progress.run, self.progress.stage = run.run_id, "opening"
         self.store.set_run_state(run.run_id, RunState.RUNNING)
         self.store.abandon_open_attempts(run.run_id, "COORDINATOR_RESTART")
-        folder = private_directory(self.home / "runs" / run.run_id)
+        folder = files.private_directory(self.home / "runs" / run.run_id)
         # What is said of a run that ends in a way nobody foresaw: it can be continued.
         state, event, level, reason = RunState.STOPPED, Event.RUN_STOP, ERROR, ""
         with EventLog(folder / "events.jsonl", watch=self.watch) as events:
@@ -54,10 +52,10 @@ class Execution:
                 state, event, level = RunState.FINISHED, Event.RUN_FINISH, INFO
             except Stopped:
                 level = INFO
-            except TransportError:
+            except errors.TransportError:
                 raise
-            except EdgeveilError as error:
-                state = RunState.LOST if isinstance(error, RunLost) else RunState.FAILED
+            except errors.EdgeveilError as error:
+                state = RunState.LOST if isinstance(error, errors.RunLost) else RunState.FAILED
                 event, reason = Event.RUN_FAIL, str(error)
                 say(f"run {run.run_id} failed: {error}", level="error")
             finally:
@@ -85,7 +83,7 @@ class Execution:
 
     def _save_report(self, run_id: str, folder: Path) -> None:
         report = build(self.store.run(run_id), self.store.rounds(run_id), folder)
-        write_atomic(folder / "report.json", "".join(pieces(report)).encode())
+        files.write_atomic(folder / "report.json", "".join(json_text.pieces(report)).encode())
 
 
 def keep_newest_head(store: Store, agent: bytes, head: SignedHead) -> None:

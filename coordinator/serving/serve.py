@@ -103,7 +103,7 @@ class Coordinator:
         self._revivals: list[float] = []
         self._admin: admin.AdminServer | None = None
         self._certificates = CertificateKeeper(
-            home, config, reload=self.gateway.reload, log=self._log, say=self._say, clock=self.clock
+            home, config, reload=self.gateway.reload, log=self._log, say=say, clock=self.clock
         )
         self._signer: signer.SignerProcess | None = None
         if config.federation_folder is not None:
@@ -127,12 +127,12 @@ class Coordinator:
         self.roster.changed.set()  # one imported while we were starting went past us
         self.events.emit(Event.COORDINATOR_START)
         how = " in plain HTTP" if plain_http else ""
-        self._say(f"coordinator listening{how} on {host}:{self.gateway.port} for {self.config.url}")
+        say(f"coordinator listening{how} on {host}:{self.gateway.port} for {self.config.url}")
         if self.lookout.url is not None:
-            self._say(f"page {self.lookout.url}")
+            say(f"page {self.lookout.url}")
         if self._signer is not None:
             self._signer.keep_alive(self.clock.monotonic())
-            self._say(
+            say(
                 "one-machine mode: a signer process admits whoever joins with a token; whoever takes "
                 "this machine over can admit members of their own (docs/threat-model.md)"
             )
@@ -275,10 +275,6 @@ class Coordinator:
 
     def _wake_up(self) -> None:
         self._wake.put(None)
-
-    @staticmethod
-    def _say(sentence: str) -> None:
-        say(sentence)
 
     def _stop_admin(self) -> None:
         self.halt.set()

@@ -21,11 +21,7 @@ def status_of(
     return {
         "url": config.url,
         "ca_file": str(config.authority or tls_folder(home) / "ca.pem"),
-        "pid": None,
-        "superlink_pid": None,
-        "run": None,
-        "round": None,
-        "stage": None,
+        **dict.fromkeys(("pid", "superlink_pid", "run", "round", "stage")),
         "last_run": last_run_of(store),
         "agents": agents,
     }

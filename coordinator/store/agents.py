@@ -1,6 +1,6 @@
 """The store's half about people's devices: invites, agents, the roster, ledger heads."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -8,14 +8,13 @@ import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
 from edgeveil.coordinator.records.records import EnrolledAgent, Invite, InviteState
-from edgeveil.coordinator.store import schema
-from edgeveil.coordinator.store.database import Tables, as_row, from_row
+from edgeveil.coordinator.store import database, schema
 from edgeveil.shared.base.errors import ConfigError, EnrollmentError, ProtocolError, StateDamaged
 from edgeveil.shared.privacy.ledger.heads import SignedHead, ToldBudget
 from edgeveil.shared.wire.roster import Roster, SignedRoster
 
 
-class AgentTables(Tables):
+class AgentTables(database.Tables):
     """Every method is one transaction that is on the disk when it returns."""
 
     def replace_invites(self, invites: Sequence[Invite]) -> None:
@@ -26,8 +25,10 @@ class AgentTables(Tables):
         """
         table = schema.invites
         names = [invite.name for invite in invites]
+        agents = schema.members.c
+        in_force = sa.select(agents.name).where(agents.name.in_(names), agents.revoked.is_(None))
         with self._database.writing() as connection:
-            taken = _names_in_force(connection, names)
+            taken = sorted(connection.execute(in_force).scalars())
             if taken:
                 raise EnrollmentError(
                     f"already enrolled: {', '.join(taken)}; revoke the old agent first "
@@ -36,7 +37,7 @@ class AgentTables(Tables):
             unused = table.c.name.in_(names) & (table.c.state != InviteState.USED)
             connection.execute(sa.delete(table).where(unused))
             for invite in invites:
-                connection.execute(sa.insert(table).values(as_row(invite)))
+                connection.execute(sa.insert(table).values(database.as_row(invite)))
 
     def invite(self, token_id: bytes) -> Invite | None:
         row = self._one(sa.select(schema.invites).where(schema.invites.c.token_id == token_id))
@@ -77,11 +78,11 @@ class AgentTables(Tables):
         query = sa.select(schema.members).order_by(schema.members.c.name, schema.members.c.joined)
         if not include_revoked:
             query = query.where(schema.members.c.revoked.is_(None))
-        return [from_row(EnrolledAgent, row) for row in self._all(query)]
+        return [database.from_row(EnrolledAgent, row) for row in self._all(query)]
 
     def agent(self, agent_id: bytes) -> EnrolledAgent | None:
         row = self._one(sa.select(schema.members).where(schema.members.c.agent_id == agent_id))
-        return None if row is None else from_row(EnrolledAgent, row)
+        return None if row is None else database.from_row(EnrolledAgent, row)
 
     def revoke(self, name: str) -> EnrolledAgent:
         """Shut out the agent of that name for ever; raises ConfigError if there is none."""
@@ -181,7 +182,7 @@ class AgentTables(Tables):
 
 
 def _insert_agent(connection: sa.Connection, agent: EnrolledAgent) -> None:
-    values = as_row(agent) | {"ledger_head": b""}
+    values = database.as_row(agent) | {"ledger_head": b""}
     try:
         connection.execute(sa.insert(schema.members).values(values))
     except IntegrityError as error:
@@ -196,7 +197,7 @@ def _in_force(connection: sa.Connection, name: str) -> EnrolledAgent:
     row = connection.execute(query).one_or_none()
     if row is None:
         raise ConfigError(f"no agent named {name!r} is enrolled; see: coordinator agents")
-    return from_row(EnrolledAgent, row)
+    return database.from_row(EnrolledAgent, row)
 
 
 def _set(connection: sa.Connection, agent: EnrolledAgent, **values: object) -> None:
@@ -205,11 +206,5 @@ def _set(connection: sa.Connection, agent: EnrolledAgent, **values: object) -> N
     connection.execute(statement)
 
 
-def _names_in_force(connection: sa.Connection, names: Iterable[str]) -> list[str]:
-    table = schema.members
-    query = sa.select(table.c.name).where(table.c.name.in_(list(names)), table.c.revoked.is_(None))
-    return sorted(connection.execute(query).scalars())
-
-
 def _invite(row: sa.Row[Any]) -> Invite:
-    return from_row(Invite, row, state=InviteState(row.state))
+    return database.from_row(Invite, row, state=InviteState(row.state))

@@ -15,15 +15,14 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run, RunState
-from edgeveil.coordinator.store import schema
-from edgeveil.coordinator.store.database import Tables, as_row, from_row
+from edgeveil.coordinator.store import database, schema
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.terminal.progress import Step, counted, silent
 
 OPEN = "open"  # the outcome of an attempt that has begun and not ended
 
 
-class RoundTables(Tables):
+class RoundTables(database.Tables):
     """Every method is one transaction that is on the disk when it returns."""
 
     def create_run(self, plan: str, plan_hash: str) -> Run:
@@ -31,7 +30,7 @@ class RoundTables(Tables):
         now = self._clock.wall()
         stamp = datetime.fromtimestamp(now, tz=UTC).strftime("%Y%m%d-%H%M%S")
         run = Run(f"run-{stamp}-{os.urandom(4).hex()}", plan, plan_hash, now, RunState.QUEUED)
-        self._write(sa.insert(schema.runs).values(as_row(run)))
+        self._write(sa.insert(schema.runs).values(database.as_row(run)))
         return run
 
     def set_run_state(self, run_id: str, state: RunState, reason: str = "") -> None:
@@ -67,10 +66,8 @@ class RoundTables(Tables):
         """
         self.run(run_id)
         table = schema.rounds
-        same_round = (table.c.run_id == run_id) & (table.c.round == round_number)
         with self._database.writing() as connection:
-            query = sa.select(sa.func.max(table.c.attempt)).where(same_round)
-            attempt = int(connection.execute(query).scalar_one() or 0) + 1
+            attempt = int(connection.execute(_attempts(run_id, round_number)).scalar_one()) + 1
             key = {"run_id": run_id, "round": round_number, "attempt": attempt}
             values = key | {"outcome": OPEN, "record": "{}"}
             connection.execute(sa.insert(table).values(values))
@@ -78,10 +75,8 @@ class RoundTables(Tables):
 
     def last_attempt(self, run_id: str, round_number: int) -> int:
         """The highest attempt ever opened for that round; 0 when none was."""
-        table = schema.rounds
-        same_round = (table.c.run_id == run_id) & (table.c.round == round_number)
-        row = self._one(sa.select(sa.func.max(table.c.attempt)).where(same_round))
-        return 0 if row is None else int(row[0] or 0)
+        with self._database.reading() as connection:
+            return int(connection.execute(_attempts(run_id, round_number)).scalar_one())
 
     def record_round(self, record: RoundRecord) -> RoundRecord:
         """Close an open attempt; returns the record as stored, with its time.
@@ -193,6 +188,13 @@ def _no_collector() -> Iterator[None]:
             gc.enable()
 
 
+def _attempts(run_id: str, number: int) -> sa.Select[Any]:
+    """The highest attempt of that round; 0 when none was opened."""
+    table = schema.rounds
+    highest = sa.func.coalesce(sa.func.max(table.c.attempt), 0)
+    return sa.select(highest).where(table.c.run_id == run_id, table.c.round == number)
+
+
 def _close_attempt(connection: sa.Connection, record: RoundRecord) -> None:
     table = schema.rounds
     where = (
@@ -225,4 +227,4 @@ def _count_charges(connection: sa.Connection, record: RoundRecord) -> None:
 
 
 def _run(row: sa.Row[Any]) -> Run:
-    return from_row(Run, row, state=RunState(row.state))
+    return database.from_row(Run, row, state=RunState(row.state))

@@ -8,16 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from edgeveil.coordinator.store.agents import AgentTables
+from edgeveil.coordinator.store import agents, rounds, sums
 from edgeveil.coordinator.store.database import open_database
-from edgeveil.coordinator.store.rounds import RoundTables
-from edgeveil.coordinator.store.sums import SumTables
 from edgeveil.shared.base.clock import Clock, SystemClock
 
 FILE = "state.db"
 
 
-class Store(AgentTables, RoundTables, SumTables):
+class Store(agents.AgentTables, rounds.RoundTables, sums.SumTables):
     """Thread-safe; every method is one transaction that is on the disk when it returns."""
 
     @classmethod

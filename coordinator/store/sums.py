@@ -5,14 +5,12 @@ import json
 import sqlalchemy as sa
 
 from edgeveil.coordinator.records.records import Outcome, Totals
-from edgeveil.coordinator.store import schema
-from edgeveil.coordinator.store.database import Tables
-from edgeveil.coordinator.store.rounds import OPEN
+from edgeveil.coordinator.store import database, rounds, schema
 
 SEARCHED = 50  # attempts, for when an agent was last heard
 
 
-class SumTables(Tables):
+class SumTables(database.Tables):
     """Only reads."""
 
     def totals(self, run_id: str) -> Totals:
@@ -22,7 +20,7 @@ class SumTables(Tables):
             sa.func.sum(column) for column in (values.seconds, values.bytes_up, values.bytes_down)
         )
         query = sa.select(values.outcome, sa.func.count(), *sums, sa.func.min(values.survivors))
-        query = query.where(table.c.run_id == run_id, table.c.outcome != OPEN)
+        query = query.where(table.c.run_id == run_id, table.c.outcome != rounds.OPEN)
         rows = {row[0]: row for row in self._all(query.group_by(values.outcome))}
         none = ("", 0, 0.0, 0, 0, None)
         good, bad = (rows.get(outcome.value, none) for outcome in Outcome)
@@ -47,7 +45,7 @@ class SumTables(Tables):
         newest = (
             sa.select(table.c.record)
             .join(schema.runs, schema.runs.c.run_id == table.c.run_id)
-            .where(table.c.outcome != OPEN)
+            .where(table.c.outcome != rounds.OPEN)
             .order_by(schema.runs.c.number.desc(), table.c.round.desc(), table.c.attempt.desc())
             .limit(SEARCHED)
             .subquery()

@@ -30,42 +30,40 @@ class Metrics:
     def __init__(self, read: Callable[[], Readings]) -> None:
         self._read = read
         self._registry = registry = Registry("edgeveil_")
-        self._rounds = registry.counter("rounds", "Attempts that ended, by outcome.")
+        counter, histogram = registry.counter, registry.histogram
+        self._rounds = counter("rounds", "Attempts that ended, by outcome.")
         for outcome in ("committed", "aborted"):
             self._rounds.add(0.0, outcome=outcome)
-        self._round_s = registry.histogram(
+        self._round_s = histogram(
             "round_duration_seconds", "Committed attempts, from the offer on.", ROUND_BOUNDS
         )
-        self._stage_s = registry.histogram(
-            "stage_duration_seconds", "Stages of attempts.", STAGE_BOUNDS
-        )
-        self._aborts = registry.counter("aborts", "Attempts that aggregated nothing, by reason.")
-        self._dropouts = registry.counter("dropouts", "Agents that left an attempt.")
-        self._refusals = registry.counter("refusals", "Refusals of agents, by code.")
-        self._starts = registry.counter("superlink_restarts", "SuperLink starts after the first.")
+        self._stage_s = histogram("stage_duration_seconds", "Stages of attempts.", STAGE_BOUNDS)
+        self._aborts = counter("aborts", "Attempts that aggregated nothing, by reason.")
+        self._dropouts = counter("dropouts", "Agents that left an attempt.")
+        self._refusals = counter("refusals", "Refusals of agents, by code.")
+        self._starts = counter("superlink_restarts", "SuperLink starts after the first.")
         self._starts.add(0.0)
         self._started = 0
-        self._commit_s = registry.histogram(
+        self._commit_s = histogram(
             "database_commit_seconds", "Until a commit was on the disk.", DISK_BOUNDS
         )
-        self._alarms = registry.counter("alarms", "Events of level alarm.")
+        self._alarms = counter("alarms", "Events of level alarm.")
         self._alarms.add(0.0)
         self._read_when_asked(registry)
         registry.info("build", "Versions of this process.", installed())
 
     def _read_when_asked(self, registry: Registry) -> None:
-        self._agents = registry.gauge("agents", "Agents by state.")
-        self._needed = registry.gauge(
-            "agents_needed", "Connected agents without which a round waits."
-        )
-        self._up = registry.gauge("superlink_up", "1 while the SuperLink process lives.")
-        self._certificate = registry.gauge(
+        gauge, counter = registry.gauge, registry.counter
+        self._agents = gauge("agents", "Agents by state.")
+        self._needed = gauge("agents_needed", "Connected agents without which a round waits.")
+        self._up = gauge("superlink_up", "1 while the SuperLink process lives.")
+        self._certificate = gauge(
             "certificate_expiry_seconds", "Until the server certificate expires."
         )
-        self._roster = registry.gauge("roster_expiry_seconds", "Until the roster expires.")
-        self._requests = registry.counter("requests", "Requests at the gateway, by status.")
-        self._rejected = registry.counter("rejected_requests", "Requests that were refused.")
-        self._bytes = registry.counter("bytes", "Body bytes between gateway and agents.")
+        self._roster = gauge("roster_expiry_seconds", "Until the roster expires.")
+        self._requests = counter("requests", "Requests at the gateway, by status.")
+        self._rejected = counter("rejected_requests", "Requests that were refused.")
+        self._bytes = counter("bytes", "Body bytes between gateway and agents.")
 
     def take(self, line: EventLine) -> None:
         with self._registry.lock:

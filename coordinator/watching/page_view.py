@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgeveil.coordinator.records.records import Run
-from edgeveil.coordinator.reports.facts import RunFacts
-from edgeveil.coordinator.reports.history import History
-from edgeveil.coordinator.reports.page import report_page
+from edgeveil.coordinator.reports import facts, history, page
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.coordinator.store.store import Store
 from edgeveil.coordinator.watching.live import Live
@@ -30,7 +28,7 @@ class Pages:
     agents: Agents
 
     def __post_init__(self) -> None:
-        self._history = History()
+        self._history = history.History()
         self._charts: tuple[object, str] = (None, "")
         self._lock = threading.Lock()
 
@@ -51,13 +49,13 @@ class Pages:
         except ConfigError:
             return None
         with self._lock:
-            return report_page(self._history.of(self.store, run), language, made=time.time())
+            return page.report_page(self._history.of(self.store, run), language, made=time.time())
 
-    def _facts(self, running: str, runs: Sequence[Run]) -> RunFacts | None:
+    def _facts(self, running: str, runs: Sequence[Run]) -> facts.RunFacts | None:
         wanted = [run for run in runs if run.run_id == running] or list(runs[-1:])
         return self._history.of(self.store, wanted[0]) if wanted else None
 
-    def _drawn(self, found: RunFacts | None, language: Language) -> str:
+    def _drawn(self, found: facts.RunFacts | None, language: Language) -> str:
         if found is None:
             return ""
         key = (found.run.run_id, len(found.records), language)

@@ -12,7 +12,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -98,6 +98,7 @@ class EventLine:
         return {key: value for key, value in values.items() if value != optional.get(key, ...)}
 
 
+@dataclass(eq=False)
 class EventLog:
     """Appends to one file (0600), safe to share between threads; every line is one write.
 
@@ -105,23 +106,17 @@ class EventLog:
     line, in the thread that emits it, and must neither block nor raise.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        clock: Clock | None = None,
-        watch: Callable[[EventLine], None] | None = None,
-        rotate_bytes: int = ROTATE_BYTES,
-    ) -> None:
-        self._path = path
-        self._clock = clock or SystemClock()
-        self._watch = watch
-        self._rotate_bytes = rotate_bytes
+    path: Path
+    clock: Clock = field(default_factory=SystemClock)
+    watch: Callable[[EventLine], None] | None = None
+    rotate_bytes: int = ROTATE_BYTES
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
-        self._handle = _open_for_append(path)
+        self._handle = _open_for_append(self.path)
         self._open = True
         _cut_torn_line(self._handle)
-        fsync_directory(path.parent)
+        fsync_directory(self.path.parent)
 
     def emit(
         self,
@@ -144,7 +139,7 @@ class EventLog:
         "unlisted", so that a log line can neither carry a payload nor bring down a round.
         """
         line = EventLine(
-            ts=int(self._clock.wall() * 1000) / 1000,
+            ts=int(self.clock.wall() * 1000) / 1000,
             level=level,
             event=event.value,
             run=_code(run),
@@ -166,22 +161,22 @@ class EventLog:
             if sync:
                 failpoint(Failpoint.EVENTS_FSYNC_BEFORE)
                 os.fsync(self._handle)
-            if os.fstat(self._handle).st_size >= self._rotate_bytes:
+            if os.fstat(self._handle).st_size >= self.rotate_bytes:
                 self._rotate()
-        if self._watch is not None:
-            self._watch(line)
+        if self.watch is not None:
+            self.watch(line)
 
     def _rotate(self) -> None:
         """Put the full file aside and start the next; a crash in between loses no line."""
         os.fsync(self._handle)
         for number in range(KEPT, 0, -1):
-            older = rotated(self._path, number - 1)
+            older = rotated(self.path, number - 1)
             if older.exists():
-                older.replace(rotated(self._path, number))
-        fresh = _open_for_append(self._path)
+                older.replace(rotated(self.path, number))
+        fresh = _open_for_append(self.path)
         os.close(self._handle)
         self._handle = fresh
-        fsync_directory(self._path.parent)
+        fsync_directory(self.path.parent)
 
     def sync(self) -> None:
         with self._lock:

@@ -4,18 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from edgeveil.shared.pages.svg import (
-    BOTTOM,
-    HEIGHT,
-    LEFT,
-    RIGHT,
-    WIDTH,
-    Scale,
-    drawing,
-    frame,
-    nice_ticks,
-    number,
-)
+from edgeveil.shared.pages.svg import LEFT, RIGHT, WIDTH, Scale, drawing, frame, nice_ticks, number
 from edgeveil.shared.pages.text import escape
 
 MOST_POINTS = 240  # of one line; more cannot be told apart on 340 units
@@ -220,7 +209,3 @@ def meter(share: float, label: str) -> str:
         '<path class="limit" d="M301 0V20"/>'
     )
     return f'<div class="meter">{drawing(inner, label, width=310, height=20)}</div>'
-
-
-__all__ = ["BOTTOM", "CELLS", "DASHES", "HEIGHT", "Line", "bar_key", "line_chart", "line_key", "meter",
-           "stacked_bars", "strip", "strip_key"]  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 Words = tuple[str, str]  # English, Simplified Chinese
 Text = str | Words  # what is the same in both languages is one string
 Row = Sequence[Text | int]
+Series = tuple[Text, Sequence[float], Sequence[float]]  # name, xs, ys
 
 
 def said(text: Text, language: str) -> str:
@@ -45,7 +46,7 @@ class Curve:
 
     title: Text
     across: Text
-    lines: Sequence[tuple[Text, Sequence[float], Sequence[float]]]
+    lines: Sequence[Series]
     unit: str = ""
     note: Text = ""
 

@@ -60,21 +60,15 @@ class _Bar:
             self._shown.stop()
 
     def _open(self) -> "Progress":
-        from rich.progress import (  # noqa: PLC0415 - only when there is something to wait for
-            BarColumn,
-            Progress,
-            TaskProgressColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from rich import progress as bars  # noqa: PLC0415 - only when there is something to wait for
 
         columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(20),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(20),
+            bars.TaskProgressColumn(),
+            bars.TimeRemainingColumn(),
         )
-        shown = Progress(*columns, console=stderr, transient=True)
+        shown = bars.Progress(*columns, console=stderr, transient=True)
         shown.add_task(self._what, total=self._total)
         shown.start()
         return shown

@@ -6,6 +6,7 @@ from edgeveil.shared.base.errors import TransportError
 
 # OpenSSL's numbers (x509_vfy.h); Python passes them on in verify_code.
 _NOT_YET_VALID, _EXPIRED, _OTHER_HOST, _OTHER_ADDRESS = 9, 10, 62, 64
+_ADD_IT = "the operator adds this one to `hosts` in coordinator.toml and restarts"
 _KNOWN = {
     _NOT_YET_VALID: (
         "it is not valid yet",
@@ -15,14 +16,8 @@ _KNOWN = {
         "it has expired",
         "check this machine's clock; if that is right, the operator must renew it (coordinator doctor)",
     ),
-    _OTHER_HOST: (
-        "it is for another name",
-        "the operator adds this one to `hosts` in coordinator.toml and restarts",
-    ),
-    _OTHER_ADDRESS: (
-        "it is for another address",
-        "the operator adds this one to `hosts` in coordinator.toml and restarts",
-    ),
+    _OTHER_HOST: ("it is for another name", _ADD_IT),
+    _OTHER_ADDRESS: ("it is for another address", _ADD_IT),
 }
 
 

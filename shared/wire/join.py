@@ -79,31 +79,26 @@ class JoinRequest(PeerJson):
         node_public: bytes,
         software: str,
     ) -> "JoinRequest":
-        message = _join_bytes(
-            PROTOCOL,
-            token_id,
-            name.encode("ascii"),
-            signer.public,
-            node_public,
-            software.encode("ascii"),
-        )
-        return cls(
+        unproved = cls(
             protocol=PROTOCOL,
             token_id=token_id.hex(),
             name=name,
             identity_public=signer.public.hex(),
             node_public=node_public.decode("ascii"),
             software=software,
-            proof=hmac.digest(proof_key, message, hashlib.sha256).hex(),
-            signature=signer.sign(message).hex(),
+            proof="0" * 64,
+            signature="0" * 128,
         )
+        message = unproved.message()
+        proof = hmac.digest(proof_key, message, hashlib.sha256).hex()
+        return unproved.model_copy(update={"proof": proof, "signature": signer.sign(message).hex()})
 
     def encode(self) -> bytes:
         return self.model_dump_json().encode("utf-8")
 
     def check_proof(self, proof_key: bytes) -> None:
         """Raise ProtocolError unless the sender holds the token's secret."""
-        expected = hmac.digest(proof_key, self._message(), hashlib.sha256)
+        expected = hmac.digest(proof_key, self.message(), hashlib.sha256)
         if not hmac.compare_digest(expected, bytes.fromhex(self.proof)):
             raise ProtocolError(RefusalCode.KEY_INVALID, "the proof of the token is wrong")
 
@@ -112,11 +107,13 @@ class JoinRequest(PeerJson):
         identity = bytes.fromhex(self.identity_public)
         signature = bytes.fromhex(self.signature)
         code = RefusalCode.KEY_INVALID
-        verify(identity, signature, self._message(), code=code, who=self.name)
+        verify(identity, signature, self.message(), code=code, who=self.name)
 
-    def _message(self) -> bytes:
-        return _join_bytes(
-            self.protocol,
+    def message(self) -> bytes:
+        """What token and identity prove."""
+        return canon(
+            "join",
+            u16(self.protocol),
             bytes.fromhex(self.token_id),
             self.name.encode("ascii"),
             bytes.fromhex(self.identity_public),
@@ -159,13 +156,8 @@ class JoinAnswer(PeerJson):
 
     @staticmethod
     def pending(agent_id: bytes, name: str, keys: Keys, *, approved: bool) -> dict[str, object]:
-        return {
-            "state": "pending",
-            "agent_id": agent_id.hex(),
-            "name": name,
-            "approved": approved,
-            **keys.as_json(),
-        }
+        who = {"state": "pending", "agent_id": agent_id.hex(), "name": name}
+        return {**who, "approved": approved, **keys.as_json()}
 
     @staticmethod
     def member(agent_id: bytes, name: str, keys: Keys, roster: SignedRoster) -> dict[str, object]:
@@ -185,7 +177,3 @@ class JoinRefusal(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     code: JoinCode
-
-
-def _join_bytes(protocol: int, token_id: bytes, *fields: bytes) -> bytes:
-    return canon("join", u16(protocol), token_id, *fields)

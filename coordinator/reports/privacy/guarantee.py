@@ -8,7 +8,7 @@ from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.shared.privacy.filter import choose_order
 from edgeveil.shared.privacy.ledger.facts import MOST_POINTS
-from edgeveil.shared.privacy.rdp import Segment, epsilon, rdp_step, to_epsilon
+from edgeveil.shared.privacy.rdp import epsilon, rdp_step, to_epsilon
 from edgeveil.shared.privacy.report import words
 from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
 
@@ -23,6 +23,7 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
     """The section of that name; `most`: agents by name → the most this run can have charged them, as ε."""
     training = found.plan.training
     spent = list(most.values())
+    top = max(spent, default=0.0)
     asked = found.epsilon_if_always_asked
     order, enforced = _enforced(found)
     return {
@@ -30,10 +31,10 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
         "delta": training.delta,
         "delta_why": "the plan's; each agent insists on one below one over its own number of records",
         "epsilon_at_most_by_agent": most,
-        "epsilon_at_most": max(spent, default=0.0),
+        "epsilon_at_most": top,
         "epsilon_median": statistics.median(spent) if spent else 0.0,
-        "epsilon_left": max(0.0, training.epsilon - max(spent, default=0.0)),
-        "share_spent": min(1.0, max(spent, default=0.0) / training.epsilon),
+        "epsilon_left": max(0.0, training.epsilon - top),
+        "share_spent": min(1.0, top / training.epsilon),
         "best_order": epsilon(found.history, training.delta)[1] if found.history else None,
         "gaussian_mu": words.gaussian_mu(found.history),
         "rounds_left": max(0, found.plan.rounds.count - len(found.committed)),
@@ -47,9 +48,7 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
         "epsilon_attested_note": ATTESTED_NOTE,
         "sums_only": _sums_only(found),
         "curve": _curve(found),
-        "in_words": words.meaning(
-            max(spent, default=0.0), training.delta, "a device sent in this run"
-        ),
+        "in_words": words.meaning(top, training.delta, "a device sent in this run"),
     }
 
 
@@ -103,10 +102,9 @@ def _sums_only(found: RunFacts) -> dict[str, Any]:
     smallest = min((_smallest_sum(found, record) for record in found.committed), default=0)
     rules = found.plan.secagg
     honest = max(0, smallest - assumed_corrupt(smallest, rules.gamma_ppm, rules.c_min))
-    steps = proposal.steps * len(found.records)
     value = None
-    if steps:
-        history = [Segment(proposal.noise_multiplier, proposal.sample_rate, steps)]
+    if found.records:
+        history = [found.segment(len(found.records))]
         value = words.sums_only(
             history, proposal.delta, honest=honest, steps_per_round=proposal.steps
         )

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from edgeveil.shared.privacy.report import sections, words
-from edgeveil.shared.privacy.report.chart import Curve
+from edgeveil.shared.privacy.report import chart, sections, words
 from edgeveil.shared.privacy.report.page import Page, Section, Sheet, Tile
 
 Report = Mapping[str, Any]
@@ -61,10 +60,10 @@ def _headline(report: Report) -> str:
     return "Nothing has been spent yet."
 
 
-def _curve(guarantee: Report) -> Curve:
+def _curve(guarantee: Report) -> chart.Curve:
     planned = guarantee["epsilon_planned"]
     points = [(p["attempt"], 1 - p["epsilon_at_most"] / planned) for p in guarantee["curve"]]
-    return Curve(
+    return chart.Curve(
         "Planned ε left after each attempt",
         "For the device that was asked most often. Repeated attempts count as charged, although an "
         "update that never left a device may be sent again at no cost.",

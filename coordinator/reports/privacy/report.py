@@ -19,7 +19,7 @@ from edgeveil.coordinator.reports.reading import run_facts
 from edgeveil.shared.base.clock import Clock, utc_text
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.base.installed import software
-from edgeveil.shared.privacy.rdp import Segment, epsilon
+from edgeveil.shared.privacy.rdp import epsilon
 from edgeveil.shared.privacy.report import sections, words
 from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
 
@@ -128,11 +128,7 @@ def _mechanism(found: RunFacts) -> dict[str, Any]:
 
 def _accounting(found: RunFacts) -> dict[str, Any]:
     proposal = found.proposal
-    planned = Segment(
-        proposal.noise_multiplier,
-        proposal.sample_rate,
-        proposal.steps * (proposal.rounds + found.plan.rounds.spare),
-    )
+    planned = found.segment(proposal.rounds + found.plan.rounds.spare)
     check = epsilon([planned], proposal.delta)[0]
     return sections.accounting(
         "filter at one order on each agent, charged before training, never refunded",

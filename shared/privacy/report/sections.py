@@ -8,8 +8,7 @@ from typing import Any
 
 from edgeveil.shared.base.installed import software
 from edgeveil.shared.privacy.rdp import HIGHEST_ORDER, LOWEST_ORDER
-from edgeveil.shared.privacy.report import words
-from edgeveil.shared.privacy.report.page import Section
+from edgeveil.shared.privacy.report import page, words
 
 Block = Mapping[str, Any]
 Rows = Sequence[tuple[str, str]]
@@ -26,12 +25,12 @@ def privacy_unit(unit: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def listed(title: str, *rows: tuple[str, str], intro: str = "") -> Section:
+def listed(title: str, *rows: tuple[str, str], intro: str = "") -> page.Section:
     """A section of names and values."""
-    return Section(title, intro, rows)
+    return page.Section(title, intro, rows)
 
 
-def protected(unit: Block, intro: str = "", rows: Rows = ()) -> Section:
+def protected(unit: Block, intro: str = "", rows: Rows = ()) -> page.Section:
     return listed(
         "What is protected",
         ("Unit", f"one {unit['unit']}: {unit['neighbours']}"),
@@ -74,7 +73,7 @@ def trust_model(
     }
 
 
-def who_sees_what(trust: Block, how: str) -> Section:
+def who_sees_what(trust: Block, how: str) -> page.Section:
     told = words.hiding(trust["secure_aggregation"])
     return listed(
         "Who sees what",
@@ -95,7 +94,7 @@ def accounting(composition: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def accounted(block: Block, *rows: tuple[str, str]) -> Section:
+def accounted(block: Block, *rows: tuple[str, str]) -> page.Section:
     return listed(
         "Accounting",
         ("Accountant", f"{block['accountant']}, {block['version']}"),
@@ -105,8 +104,8 @@ def accounted(block: Block, *rows: tuple[str, str]) -> Section:
     )
 
 
-def gaps(items: Sequence[str]) -> Section:
-    return Section("What is NOT covered", items=items, warning=True)
+def gaps(items: Sequence[str]) -> page.Section:
+    return page.Section("What is NOT covered", items=items, warning=True)
 
 
 def figure(value: float | None, form: str = ".6g") -> str:
