@@ -18,7 +18,8 @@ from edgeveil.shared.wire.plan import Option, TrainingKeys
 
 class TaskSection(Settings):
     id: str = Field(pattern=f"^{NAME.pattern}$")
-    version: str = Field(default="", pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")
+    # A plan that names none means the installed one (Plan); "any" is what an unknown task is told with.
+    version: str = Field(default="any", pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")
     options: dict[str, Option] = Field(default_factory=dict, max_length=32)
 
 
