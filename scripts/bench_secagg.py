@@ -183,7 +183,6 @@ class Scenario:
         found = Recovered(
             {agent: states[agent].seed for agent in u3},
             {agent: states[agent].pairwise.secret for agent in self.gone},
-            frozenset(),
         )
         left = unmasking.mask_keys(cohort, frozenset(self.members), u3, publics, found)
         own = self.measured

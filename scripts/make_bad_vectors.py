@@ -1,10 +1,11 @@
-"""Write tests/vectors/v1/*_bad_*.json: inputs that every implementation of the protocol must refuse.
+"""Write tests/vectors/v*/*_bad_*.json: inputs that every implementation of the protocol must refuse.
 
     python scripts/make_bad_vectors.py            # rewrite the files
     python scripts/make_bad_vectors.py --check    # exit 1 if a file differs from what this writes
 
 Each file names the parser (`reads`), a `good` input it accepts, the limit it was given where there is
-one, and `cases` of a name and bytes in hex. Everything follows from constants.
+one, and `cases` of a name and bytes in hex. Everything follows from constants. A file lies in the
+folder of the protocol version that its bytes came with.
 """
 
 import argparse
@@ -16,15 +17,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from edgeveil.shared.privacy.ledger.heads import SignedHead, ToldBudget
 from edgeveil.shared.secagg.agreement import messages
 from edgeveil.shared.secagg.primitives.canonical import canon, f64, list_bytes, u8, u16, u32, u64
 from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, Params, Segment
 from edgeveil.shared.secagg.primitives.sealing import SharePair, seal
 from edgeveil.shared.wire.canonical import canon as app
-from edgeveil.shared.wire.messages import MaskedAccept, RoundAccept, RoundOffer, Tensor
+from edgeveil.shared.wire.messages import (
+    PROTOCOL,
+    VERSIONS,
+    MaskedAccept,
+    RoundAccept,
+    RoundOffer,
+    Tensor,
+)
 
-FOLDER = Path(__file__).resolve().parents[1] / "tests" / "vectors" / "v1"
+FOLDER = Path(__file__).resolve().parents[1] / "tests" / "vectors"
+SINCE_2 = frozenset(
+    {
+        "m2-reply_bad_encodings",
+        "m3-request_bad_encodings",
+        "shares_bad_ciphertexts",
+        "round-offer_bad_encodings",
+        "round-accept_bad_encodings",
+    }
+)
 N_MAX = 4
 Case = tuple[str, bytes]
 
@@ -35,7 +54,10 @@ def fill(name: str, size: int) -> bytes:
 
 
 IDS = sorted(fill(f"id/{i}", 16) for i in range(N_MAX + 1))
-SEALED = tuple((agent, fill(f"sealed/{i}", 81)) for i, agent in enumerate(IDS[:3]))
+SEALED = tuple(
+    (agent, fill(f"sealed/{i}", 81), fill(f"commitments/{i}", 32))
+    for i, agent in enumerate(IDS[:3])
+)
 SHARES = tuple((agent, 1 + i % 2, fill(f"share/{i}", 32)) for i, agent in enumerate(IDS[:3]))
 SIGNATURE = fill("signature", 64)
 COHORT = tuple((agent, fill(f"advert/{i}", 32)) for i, agent in enumerate(IDS[:3]))
@@ -48,7 +70,7 @@ GOOD = {
         fill("ctx", 32), IDS[0], fill("c", 32), fill("s", 32), SIGNATURE
     ).encode(),
     "m2-request": messages.ShareRequest(COHORT, NEIGHBOURS, 2, 2, 0, 3).encode(),
-    "m2-reply": messages.ShareReply(fill("commitment", 32), SEALED, SIGNATURE).encode(),
+    "m2-reply": messages.ShareReply(SEALED, SIGNATURE).encode(),
     "m3-request": messages.MaskedRequest(b"\x07", SEALED).encode(),
     "m3-reply": messages.MaskedReply(SIGNATURE).encode(),
     "m4-request": messages.AgreeRequest(b"\x07").encode(),
@@ -96,11 +118,14 @@ def lists() -> Iterator[tuple[str, Case]]:
     for name, sealed in (
         ("out of order", SEALED[::-1]),
         ("an entry twice", (SEALED[0], *SEALED)),
-        ("more entries than the limit", tuple((agent, bytes(81)) for agent in IDS)),
-        ("a ciphertext of 80 bytes", ((IDS[0], bytes(80)),)),
-        ("an id of 15 bytes", ((IDS[0][:15], bytes(81)),)),
+        ("more entries than the limit", tuple((agent, bytes(81), bytes(32)) for agent in IDS)),
+        ("a ciphertext of 80 bytes", ((IDS[0], bytes(80), bytes(32)),)),
+        ("an id of 15 bytes", ((IDS[0][:15], bytes(81), bytes(32)),)),
+        ("one commitment", ((IDS[0], bytes(81), bytes(16)),)),
+        ("no commitments, as in version 1", ((IDS[0], bytes(81), b""),)),
+        ("a commitment of 17 bytes", ((IDS[0], bytes(81), bytes(33)),)),
     ):
-        yield "m2-reply", (name, messages.ShareReply(bytes(32), sealed, SIGNATURE).encode())
+        yield "m2-reply", (name, messages.ShareReply(sealed, SIGNATURE).encode())
         yield "m3-request", (name, messages.MaskedRequest(b"\x07", sealed).encode())
     request = messages.ShareRequest(COHORT, NEIGHBOURS, 2, 2, 0, 3)
     for name, changed in (
@@ -135,6 +160,8 @@ def lists() -> Iterator[tuple[str, Case]]:
     for place, size in ((0, 31), (1, 17), (2, 33), (3, 0), (4, 65)):
         wrong = (*fields[:place], bytes(size), *fields[place + 1 :])
         yield "m1-reply", (f"field {place} of {size} bytes", canon("m1-reply", *wrong))
+    version_1 = canon("m2-reply", bytes(32), messages.sealed_list(SEALED), SIGNATURE)
+    yield "m2-reply", ("a commitment to the seed, as in version 1", version_1)
     huge = u32(0xFFFFFFFF)
     yield "m5-request", ("a list of four billion items", canon("m5-request", huge))
     yield "m3-request", ("a list of four billion items", canon("m3-request", b"\x07", huge))
@@ -220,8 +247,10 @@ def ciphertexts() -> tuple[bytes, dict[str, str], list[Case]]:
     key, ctx, u1_hash = fill("key", 32), fill("ctx", 32), fill("u1", 32)
     scope = {"ctx": ctx, "u1_hash": u1_hash, "sender": IDS[0], "receiver": IDS[1]}
     pair = SharePair(1, fill("seed-share", 32), fill("secret-share", 32))
-    good = seal(key, pair, **scope)
-    opened_with = {name: value.hex() for name, value in {"key": key, **scope}.items()}
+    commitments = fill("commitments", 32)
+    good = seal(key, pair, commitments, **scope)
+    given = {"key": key, "commitments": commitments, **scope}
+    opened_with = {name: value.hex() for name, value in given.items()}
     other = bytes(32)
     return good, opened_with, [
         ("first bit flipped", bytes([good[0] ^ 1]) + good[1:]),
@@ -230,14 +259,22 @@ def ciphertexts() -> tuple[bytes, dict[str, str], list[Case]]:
         ("longer", good + b"\x00"),
         ("empty", b""),
         ("zeros", bytes(81)),
-        ("of another attempt", seal(key, pair, **{**scope, "ctx": other})),
-        ("of another cohort", seal(key, pair, **{**scope, "u1_hash": other})),
-        ("of another sender", seal(key, pair, **{**scope, "sender": IDS[2]})),
-        ("for another receiver", seal(key, pair, **{**scope, "receiver": IDS[2]})),
-        ("sent back", seal(key, pair, **{**scope, "sender": IDS[1], "receiver": IDS[0]})),
-        ("under another key", seal(other, pair, **scope)),
-        ("a shorter share inside", seal(key, SharePair(1, bytes(32), bytes(31)), **scope)),
+        ("of another attempt", seal(key, pair, commitments, **{**scope, "ctx": other})),
+        ("of another cohort", seal(key, pair, commitments, **{**scope, "u1_hash": other})),
+        ("of another sender", seal(key, pair, commitments, **{**scope, "sender": IDS[2]})),
+        ("for another receiver", seal(key, pair, commitments, **{**scope, "receiver": IDS[2]})),
+        ("sent back", seal(key, pair, commitments, **{**scope, "sender": IDS[1], "receiver": IDS[0]})),
+        ("under another key", seal(other, pair, commitments, **scope)),
+        ("beside other commitments", seal(key, pair, commitments[::-1], **scope)),
+        ("beside one commitment", seal(key, pair, commitments[:16], **scope)),
+        ("beside none, as in version 1", _sealed_in_version_1(key, pair, scope)),
+        ("a shorter share inside", seal(key, SharePair(1, bytes(32), bytes(31)), commitments, **scope)),
     ]  # fmt: skip
+
+
+def _sealed_in_version_1(key: bytes, pair: SharePair, scope: dict[str, bytes]) -> bytes:
+    data = canon("share", *(scope[name] for name in ("ctx", "u1_hash", "sender", "receiver")))
+    return AESGCM(key).encrypt(bytes(12), u8(pair.x) + pair.seed + pair.secret, data)
 
 
 def offers() -> tuple[bytes, list[Case]]:
@@ -263,7 +300,8 @@ def offers() -> tuple[bytes, list[Case]]:
             ("versions in two bytes", u16(1)),
             ("version 0", u16(0) + u16(1)),
             ("versions in the wrong order", u16(2) + u16(1)),
-            ("only newer versions", u16(2) + u16(9)),
+            ("only newer versions", u16(PROTOCOL + 1) + u16(9)),
+            ("only older versions", u16(1) + u16(VERSIONS.oldest - 1)),
         )
     ]
     head, tail = good.rsplit(bytes(32) + shard, 1)
@@ -342,8 +380,14 @@ def files() -> dict[str, dict[str, Any]]:
     good, cases = offers()
     found["round-offer_bad_encodings"] = _file("the application's round offer", good, cases)
     good = RoundAccept(b"advert", b"head").encode()
-    wrong = good.replace(u32(2) + u16(1), u32(2) + u16(2), 1)
-    cases = [*framing(good), ("a version that was not offered", wrong)]
+    chosen = u32(2) + u16(PROTOCOL)
+    newer = good.replace(chosen, u32(2) + u16(PROTOCOL + 1), 1)
+    older = good.replace(chosen, u32(2) + u16(VERSIONS.oldest - 1), 1)
+    cases = [
+        *framing(good),
+        ("a newer version than was offered", newer),
+        ("an older version than was offered", older),
+    ]
     found["round-accept_bad_encodings"] = _file("the application's round accept", good, cases)
     good = MaskedAccept(b"m3-reply", b"head").encode()
     found["masked-accept_bad_encodings"] = _file(
@@ -367,7 +411,8 @@ def main() -> int:
     check = parser.parse_args().check
     stale = []
     for name, content in files().items():
-        path, text = FOLDER / f"{name}.json", json.dumps(content, indent=1) + "\n"
+        folder = FOLDER / ("v2" if name in SINCE_2 else "v1")
+        path, text = folder / f"{name}.json", json.dumps(content, indent=1) + "\n"
         if check and (not path.exists() or path.read_text() != text):
             stale.append(path.name)
         if not check:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from edgeveil.coordinator.machine.drop_reasons import DropReason, common_refusal, told
 from edgeveil.coordinator.machine.machine import Abort, Action, Finish, Send
 from edgeveil.shared.base.errors import RefusalCode
-from edgeveil.shared.secagg.primitives.errors import Aborted, Code, PeerFault
+from edgeveil.shared.secagg.primitives.errors import Aborted, PeerFault
 from edgeveil.shared.secagg.server import stages
 from edgeveil.shared.wire.messages import Stage
 
@@ -68,7 +68,8 @@ NEXT_STAGE = dict(itertools.pairwise(Stage))
 class RoundMachine:
     """Drive with start(), then reply()/refused()/lost()/tick(); stop after Finish or Abort.
 
-    `complaints` holds, by accuser, whose share did not open; `suspects` whose own shares fit no secret.
+    `complaints` holds, by accuser, whose share did not open; `suspects` who is proved to have lied
+    about shares.
     """
 
     setup: stages.ServerSetup
@@ -192,11 +193,11 @@ class RoundMachine:
         try:
             following = self._collecting.close()
         except Aborted as error:
-            if error.code == Code.SHARE_AUTH and error.agent is not None:
-                self.suspects = frozenset([error.agent])
+            self.suspects = error.guilty
             return self._abort(error.code, str(error))
         if isinstance(following, stages.Result):
             self.done, self.results = True, (following,)
+            self.suspects = frozenset(following.liars)
             return [Finish(following)]
         self._collecting = following
         self._enter(NEXT_STAGE[self.stage], now)

@@ -39,7 +39,8 @@ class Machine(Protocol):
     """Drive with start(), then reply()/refused()/invalid()/lost()/tick(); stop after Finish or Abort.
 
     Every event takes the monotonic second at which it happened. `results` holds the sum of each shard
-    that finished; `complaints`, by accuser, whose share did not open; `suspects` whose own fit no secret.
+    that finished; `complaints`, by accuser, whose share did not open; `suspects` who is proved to have
+    lied about shares, whether or not there is a sum.
     """
 
     @property

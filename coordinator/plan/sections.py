@@ -31,7 +31,10 @@ class TrainingSection(TrainingKeys):
 
 
 class RoundsSection(Settings):
-    """`spare` rounds are budgeted for beyond `count`, so that a repeated round can be paid for."""
+    """`spare` rounds are budgeted for beyond `count`, so that a repeated round can be paid for.
+
+    A run that had to repeat more after agents had uploaded ends (RunMemory.refuse_to_overcharge).
+    """
 
     count: int = Field(ge=1, le=1_000_000)
     goal: int = Field(default=3, ge=2)

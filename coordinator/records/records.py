@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
-FIRST_STAGE = "round"
+FIRST_STAGE, UPLOAD_STAGE = "round", "masked"
 
 
 class Outcome(StrEnum):
@@ -121,6 +121,13 @@ class RoundRecord:
         """The stage at which it left; empty when it did not, or when that was not recorded."""
         stages = self.extra.get("dropped_stages")
         return str(stages.get(agent, "")) if isinstance(stages, dict) else ""
+
+    @property
+    def paid_in_vain(self) -> bool:
+        """Whether it came to nothing after agents had uploaded: their update is spent, and charged."""
+        return self.outcome is Outcome.ABORTED and UPLOAD_STAGE in self.extra.get(
+            "answer_seconds", {}
+        )
 
     @property
     def not_asked(self) -> Mapping[str, str]:

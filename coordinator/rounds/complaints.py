@@ -2,8 +2,8 @@
 
 A refusal SHARE_AUTH names the sender of the share that did not open. One complaint proves nothing,
 since accuser and accused can both lie; only more accusers than the plan assumes to be corrupt show
-that an honest one is among them. An agent that is proved to have sealed shares that fit no secret is
-excluded at once.
+that an honest one is among them. An agent whose lie about shares is proved, as their dealer or as a
+holder, is excluded at once.
 """
 
 from collections.abc import Iterable

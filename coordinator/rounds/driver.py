@@ -47,11 +47,13 @@ class Driver:
 
         Raises:
             Stopped: the operator asked for it; the run continues at the next start.
-            RunFailed: a round aborted as often as the plan allows, or agents hold a newer roster.
+            RunFailed: a round aborted as often as the plan allows, agents have uploaded in vain more
+                often than it has spare rounds, or they hold a newer roster.
             RunLost: agents have been at later rounds than this database knows.
             TransportError: the transport is gone.
         """
         judge = self.run.plan.evaluation
+        self._memory.refuse_to_overcharge()
         for number in range(first_round, self.run.plan.rounds.count + 1):
             if judgement.converged(
                 self._memory.scores, patience=judge.patience, least_gain=judge.least_gain
@@ -74,6 +76,7 @@ class Driver:
         while (abort := self.attempt(number)) is not None:
             failures += 1
             self._memory.refuse_an_old_database()
+            self._memory.refuse_to_overcharge()
             if failures == allowed:
                 raise RunFailed(
                     f"round {number} aborted {allowed} times in a row, last with {abort.reason} "

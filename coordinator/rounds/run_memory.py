@@ -25,6 +25,8 @@ class RunMemory:
         self._metric = judged_by(plan)
         self._complaints = Complaints(assumed_corrupt(plan))
         self._restored = Restored(assumed_corrupt(plan))
+        self._spare = plan.rounds.spare
+        self._in_vain = 0
         for record in records:
             self.hear(record.extra)
             self.remember(record)
@@ -44,9 +46,30 @@ class RunMemory:
     def remember(self, record: RoundRecord) -> None:
         """Take in a finished attempt that was heard already."""
         self._restored.note(record)
+        self._in_vain += record.paid_in_vain
         self.records.append(record)
         self.scores += judgement.scored([record], self._metric)
         del self.records[: -pacing.KEPT]
+
+    def refuse_to_overcharge(self) -> None:
+        """Nobody pays for more rounds than the plan was sized for, whoever makes attempts fail.
+
+        Raises:
+            RunFailed: more attempts were paid in vain than the plan has spare rounds.
+        """
+        if self._in_vain <= self._spare:
+            return
+        liars = ", ".join(sorted(self.excluded))
+        who = (
+            f"{liars} lied about shares: `coordinator agents revoke` shuts such devices out"
+            if liars
+            else "nobody is proved to have lied; the reasons are in the round records"
+        )
+        raise RunFailed(
+            f"{self._in_vain} attempts of {self._run_id} came to nothing after agents had uploaded, and "
+            f"the plan has {self._spare} spare (rounds.spare): one more could charge them beyond the "
+            f"plan's epsilon, so this run is closed. {who}. Then start a run from another plan"
+        )
 
     def refuse_an_old_database(self) -> None:
         """What agents know and this database does not cannot be caught up with by trying again.

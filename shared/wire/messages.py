@@ -1,4 +1,4 @@
-"""The application protocol, version 1: what coordinator and agent say, free of any transport.
+"""The application protocol, version 2: what coordinator and agent say, free of any transport.
 
 A Request goes from the coordinator to one agent, a Reply comes back. `body` is the canonical
 encoding of the stage's own message (RoundOffer here, the others in shared.secagg.agreement.messages);
@@ -25,13 +25,13 @@ from edgeveil.shared.wire.canonical import canon, first, parse
 from edgeveil.shared.wire.identity import Signer, verify
 from edgeveil.shared.wire.versions import Versions
 
-PROTOCOL = 1
-VERSIONS = Versions(oldest=1, newest=PROTOCOL)  # what this release speaks, on either side
+PROTOCOL = 2
+VERSIONS = Versions(oldest=2, newest=PROTOCOL)  # what this release speaks, on either side
 MAX_BODY = 4 << 20  # bytes; the largest honest body is an n=128 share request of about 30 KB
 MAX_TENSORS = 4096
 # What a refusal of these codes may say beside its code, in exactly so many bytes.
 REFUSAL_BYTES = {
-    RefusalCode.SHARE_AUTH: 16,  # the id of the agent whose sealed share did not open
+    RefusalCode.SHARE_AUTH: 16,  # the id of the agent whose sealed shares are not good
     RefusalCode.VERSION: 4,  # Versions the agent speaks
     RefusalCode.ROUND_REPLAY: 12,  # Attempt.position(): where the agent has been in that run
     RefusalCode.ROSTER_STALE: 8,  # u64 epoch of the roster the agent holds

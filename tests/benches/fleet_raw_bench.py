@@ -64,7 +64,7 @@ class RawAgent:
             "flwr-timestamp": timestamp,
             "flwr-signature": base64.b64encode(triple).decode(),
             "edgeveil-session": self.session,
-            "edgeveil-protocol": "1",
+            "edgeveil-protocol": "2",
             "edgeveil-signature": sign(
                 self.agent.identity,
                 path,

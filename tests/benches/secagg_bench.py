@@ -18,13 +18,13 @@ from edgeveil.shared.secagg.primitives.errors import Refused, SecaggError
 from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, Params, Segment
 from edgeveil.shared.secagg.server.stages import CollectAdverts, Result, ServerSetup
 
-VECTORS = Path(__file__).parents[1] / "vectors" / "v1" / "masks.json"
+VECTORS = Path(__file__).parents[1] / "vectors"
 STAGES = ("advert", "share", "masked", "agree", "unmask")
 CTX = hashlib.sha256(b"one attempt").digest()
 
 
-def vectors() -> dict:
-    return json.loads(VECTORS.read_text())
+def vectors(name: str = "v1/masks") -> dict:
+    return json.loads((VECTORS / f"{name}.json").read_text())
 
 
 class Identity:

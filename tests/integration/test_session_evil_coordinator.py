@@ -326,8 +326,8 @@ def _unmask(change):
 
 
 def _swapped(message):
-    (one, first), (two, second), *rest = message.sealed
-    return replace(message, sealed=((one, second), (two, first), *rest))
+    (one, *first), (two, *second), *rest = message.sealed
+    return replace(message, sealed=((one, *second), (two, *first), *rest))
 
 
 def _replaced_key(message):

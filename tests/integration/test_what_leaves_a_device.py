@@ -21,7 +21,7 @@ FIELDS = {
     RoundAccept: {"advert", "ledger_head", "version"},
     Advert: {"ctx", "agent_id", "channel_key", "mask_key", "signature"},
     SignedHead: {"dataset", "seq", "hash", "sig", "told"},
-    ShareReply: {"commitment", "sealed", "signature"},
+    ShareReply: {"sealed", "signature"},
     MaskedAccept: {"masked", "ledger_head"},
     MaskedReply: {"signature"},
     AgreeReply: {"signature"},

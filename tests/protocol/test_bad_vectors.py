@@ -1,4 +1,4 @@
-"""tests/vectors/v1/*_bad_*.json: every bad input is refused, its good neighbour is not."""
+"""tests/vectors/v*/*_bad_*.json: every bad input is refused, its good neighbour is not."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ from edgeveil.shared.secagg.primitives.sealing import unseal
 from edgeveil.shared.wire.messages import MaskedAccept, RoundAccept, RoundOffer
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = {path.stem: json.loads(path.read_text()) for path in (ROOT / "tests/vectors/v1").glob("*_bad_*.json")}  # fmt: skip
+FILES = {path.stem: json.loads(path.read_text()) for path in (ROOT / "tests/vectors").glob("v*/*_bad_*.json")}  # fmt: skip
 CASES = [
     pytest.param(name, case, id=f"{name}: {case['name']}")
     for name, file in sorted(FILES.items())
@@ -52,8 +52,8 @@ def reader(name):
         return partial(decode, n_max=file["n_max"]) if kind in BOUNDED else decode, Malformed
     if kind == "shares":
         given = {key: bytes.fromhex(value) for key, value in file["opened_with"].items()}
-        key = given.pop("key")
-        return lambda data: unseal(key, data, **given), Refused
+        key, commitments = given.pop("key"), given.pop("commitments")
+        return lambda data: unseal(key, data, commitments, **given), Refused
     return {
         "params": (Params.decode, Malformed),
         "keys": (keys.check_public, keys.BadKey),

@@ -4,13 +4,15 @@ Six agents (t = 3, Q = 4, no assumed corruption), of which the last one lies at 
 """
 
 import dataclasses
+import random
 
 import numpy as np
 import pytest
+from lying_bench import common_lie, deal, noise, off, reveal
 from secagg_bench import STAGES, Bench, Identity, ask, identities, params
 
 from edgeveil.shared.secagg.agreement import messages
-from edgeveil.shared.secagg.agreement.cohort import Cohort, advert_message
+from edgeveil.shared.secagg.agreement.cohort import advert_message
 from edgeveil.shared.secagg.primitives.errors import Aborted, PeerFault
 from edgeveil.shared.secagg.primitives.keys import KeyPair
 from edgeveil.shared.secagg.server.stages import ServerSetup
@@ -114,7 +116,17 @@ M2 = [
         "GRAPH_MISMATCH",
     ),
     ("no shares", _plainly(_shares, sealed=()), "GRAPH_MISMATCH"),
-    ("unsigned commitment", _plainly(_shares, commitment=bytes(32)), "KEY_INVALID"),
+    (
+        "unsigned commitments",
+        lambda b, k: (
+            dataclasses.replace(
+                _shares(b),
+                sealed=tuple((to, text, bytes(32)) for to, text, _ in _shares(b).sealed),
+            ).encode(),
+            k,
+        ),
+        "KEY_INVALID",
+    ),
     ("wrong signature", _plainly(_shares, signature=bytes(64)), "KEY_INVALID"),
     (
         "a neighbour twice",
@@ -196,80 +208,86 @@ def test_bad_unmasking_answers_are_left_out(change, code):
     _completes_without_the_liar("unmask", change, code)
 
 
-def _wrong_shares(bench: Bench, *places: int):
-    """Well-signed answers with wrong share bytes from the agents at `places`."""
-    sets = {}
-    liars = {bench.agents[place].id: bench.agents[place] for place in places}
-
-    def hook(agent, body, bulk):
-        if agent not in liars:
-            return body, bulk
-        agreed = sets.setdefault("cohort", _view(bench))
-        shares = tuple((owner, kind, bytes(32)) for owner, kind, _ in _unmask(body).shares)
-        cohort, u2_hash, u3_hash = agreed
-        message = cohort.unmask_message(u2_hash, u3_hash, agent, messages.share_list(shares))
-        return messages.UnmaskReply(shares, liars[agent].sign(message)).encode(), bulk
-
-    return hook
-
-
-def _view(bench: Bench):
-    body = next(entry[2] for entry in bench.traffic if entry[0] == "share")
-    cohort = Cohort(bench.ctx, messages.ShareRequest.decode(body, N).cohort, bench.params)
-    u2 = next(e[2] for e in bench.traffic if e[0] == "masked")
-    u3 = next(e[2] for e in bench.traffic if e[0] == "agree")
-    u2_set = cohort.read_bitmap(messages.MaskedRequest.decode(u2, N).u2)
-    u3_set = cohort.read_bitmap(messages.AgreeRequest.decode(u3).u3)
-    return cohort, cohort.u2_hash(u2_set), cohort.u3_hash(u3_set)
-
-
 @pytest.mark.parametrize("places", [(0,), (1, 4), (0, 1)])
-def test_wrong_shares_are_worked_around_and_their_senders_named(places):
+@pytest.mark.parametrize("lost", [{}, {"masked": [3]}], ids=["nobody lost", "one lost"])
+def test_wrong_shares_are_worked_around_and_their_senders_named(monkeypatch, places, lost):
     bench = Bench.of(N)
-    result = bench.play(replies={"unmask": _wrong_shares(bench, *places)})
+    liars = {bench.agents[place].id for place in places[: 2 - len(lost)]}
+    reveal(monkeypatch, liars, common_lie(noise()))
+    result = bench.play(lost)
     assert (result.lanes == bench.expected(result)).all()
-    named = {bench.agents[place].id for place in places}
-    assert set(result.liars) <= named
-    assert bench.agents[places[0]].id in result.liars
+    assert set(result.liars) == liars == set(bench.faults)
+    assert {fault.code for fault in bench.faults.values()} == {"SHARE_AUTH"}
 
 
-def test_a_wrong_share_that_is_not_needed_does_no_harm():
+def test_too_many_wrong_shares_abort_with_all_names(monkeypatch):
     bench = Bench.of(N)
-    result = bench.play(replies={"unmask": _wrong_shares(bench, LIAR)})
-    assert (result.lanes == bench.expected(result)).all()
-
-
-def test_wrong_shares_of_a_dropped_agent_s_secret_are_worked_around():
-    bench = Bench.of(N)
-    result = bench.play({"masked": [3]}, replies={"unmask": _wrong_shares(bench, 0)})
-    assert (result.lanes == bench.expected(result)).all()
-    assert result.liars == (bench.agents[0].id,)
-
-
-def test_too_many_wrong_shares_abort_with_a_name():
-    bench = Bench.of(N)
+    liars = {bench.agents[place].id for place in (0, 1, 2, 3)}
+    reveal(monkeypatch, liars, common_lie(noise()))
     with pytest.raises(Aborted) as abort:
-        bench.play(replies={"unmask": _wrong_shares(bench, 0, 1, 2, 3)})
-    assert abort.value.code == "SHARE_AUTH"
-    assert abort.value.agent is not None
+        bench.play()
+    assert abort.value.code == "QUORUM"
+    assert abort.value.guilty == liars
 
 
-def test_a_commitment_to_another_seed_aborts_and_names_the_dealer():
+KINDS = {"seed": {"seed": noise()}, "mask key": {"secret": noise()}}
+
+
+@pytest.mark.parametrize("whom", ["one", "all"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_holders_refuse_shares_that_are_not_those_committed_to_before_they_upload(
+    monkeypatch, kind, whom
+):
+    """The dealer commits to its true shares and seals others; each refusal names it."""
     bench = Bench.of(N)
-    liar = bench.agents[LIAR]
+    dealer = bench.agents[LIAR].id
 
-    def lie(agent, body, bulk):
-        if agent != liar.id:
-            return body, bulk
-        reply = _shares(body)
-        request = next(e[2] for e in bench.traffic if e[0] == "share")
-        cohort = Cohort(bench.ctx, messages.ShareRequest.decode(request, N).cohort, bench.params)
-        message = cohort.shares_message(liar.id, bytes(32), messages.sealed_list(reply.sealed))
-        return messages.ShareReply(bytes(32), reply.sealed, liar.sign(message)).encode(), bulk
+    def alter(place, _holder, pair):
+        cheat = whom == "all" or place == 0
+        return dataclasses.replace(pair, **KINDS[kind]) if cheat else pair, pair
 
+    deal(monkeypatch, {dealer}, alter)
+    if whom == "all":
+        with pytest.raises(Aborted) as abort:
+            bench.play()
+        assert abort.value.code == "COHORT_TOO_SMALL"
+    else:
+        result = bench.play()
+        assert (result.lanes == bench.expected(result)).all()
+        assert result.liars == ()
+    assert len(bench.refusals) == (N - 1 if whom == "all" else 1)
+    told = f"a share is not the one its sender committed to (agent {dealer.hex()})"
+    for refusal in bench.refusals.values():
+        assert (refusal.code, refusal.agent, str(refusal)) == ("SHARE_AUTH", dealer, told)
+
+
+@pytest.mark.parametrize("n", [6, 13, 14, 40])
+def test_a_dealer_of_inconsistent_shares_is_named_by_the_coordinator(monkeypatch, n):
+    """Its holders cannot see it: each share is the one committed to. A liar among them changes nothing."""
+    bench = Bench.of(n)
+    dealer, holder = bench.agents[n // 2].id, bench.agents[-1].id
+    rng = random.Random(n)
+
+    def alter(_place, _holder, pair):
+        other = off(pair, rng.randbytes(32)) if rng.random() < 0.5 else pair
+        return other, other
+
+    deal(monkeypatch, {dealer}, alter)
+    reveal(monkeypatch, {holder}, common_lie(noise()))
     with pytest.raises(Aborted) as abort:
-        bench.play(replies={"share": lie})
-    assert (abort.value.code, abort.value.agent) == ("SHARE_AUTH", liar.id)
+        bench.play()
+    assert not bench.refusals
+    assert abort.value.guilty == {dealer, holder}
+
+
+def test_a_lost_dealer_of_inconsistent_shares_ends_the_attempt_and_is_named(monkeypatch):
+    bench = Bench.of(N)
+    dealer = bench.agents[LIAR].id
+    deal(monkeypatch, {dealer}, lambda place, _, pair: (off(pair, noise(32, place)),) * 2)
+    with pytest.raises(Aborted) as abort:
+        bench.play({"masked": [LIAR]})
+    assert (abort.value.code, abort.value.agent) == ("SHARE_AUTH", dealer)
+    assert abort.value.guilty == {dealer}
 
 
 def _playing(vector: np.ndarray) -> Bench:
@@ -310,7 +328,8 @@ def test_junk_ciphertexts_stop_the_receivers_who_name_the_sender():
         for agent, body in bodies.items():
             request = messages.MaskedRequest.decode(body, N)
             sealed = tuple(
-                (sender, bytes(81) if sender == liar else text) for sender, text in request.sealed
+                (sender, bytes(81) if sender == liar else text, both)
+                for sender, text, both in request.sealed
             )
             changed[agent] = dataclasses.replace(request, sealed=sealed).encode()
         return changed

@@ -182,6 +182,11 @@ def test_lies_about_the_cohort_are_refused(change, code):
     _refuses(Bench.of(N, params(N, n_max=8)), "share", change, code)
 
 
+def _for(victim: bytes, reply: messages.ShareReply) -> tuple[bytes, bytes, bytes]:
+    """What a reply holds for the victim: (its id, ciphertext, commitments)."""
+    return next(entry for entry in reply.sealed if entry[0] == victim)
+
+
 def _collude(mask_key: bytes | None, shift: int) -> tuple[bytes, Refused]:
     """Agent 1 helps the coordinator: chosen mask key, share index off by `shift`; agent 0 judges."""
     bench = Bench.of(N)
@@ -197,15 +202,17 @@ def _collude(mask_key: bytes | None, shift: int) -> tuple[bytes, Refused]:
     for agent, body in changed.items():
         reply = messages.ShareReply.decode(bench.sessions[agent].share(body), N)
         if agent != victim:
-            inbox[agent] = dict(reply.sealed)[victim]
+            inbox[agent] = _for(victim, reply)
     request = messages.ShareRequest.decode(changed[bench.agents[2].id], N)
     cohort = Cohort(CTX, request.cohort, bench.params)
     scope = {"ctx": CTX, "u1_hash": cohort.u1_hash}
     public = next(peer.channel_key for peer in request.neighbours if peer.agent_id == victim)
     key, _ = channel_keys(channel, public, **scope, own_id=colluder, other_id=victim)
     pair = SharePair(cohort.share_index(colluder, victim) + shift, bytes(32), bytes(32))
-    inbox[colluder] = seal(key, pair, **scope, sender=colluder, receiver=victim)
-    sealed = tuple(sorted(inbox.items()))
+    commitments = cohort.commitments(colluder, victim, pair.seed, pair.secret)
+    text = seal(key, pair, commitments, **scope, sender=colluder, receiver=victim)
+    inbox[colluder] = (colluder, text, commitments)
+    sealed = tuple((agent, *inbox[agent][1:]) for agent in sorted(inbox))
     with pytest.raises(Refused) as refusal:
         bench.sessions[victim].masked(messages.MaskedRequest(b"\x1f", sealed).encode())
     return colluder, refusal.value
@@ -243,14 +250,33 @@ def test_signers_who_leave_an_agent_of_u2_too_few_neighbours_are_refused():
 
 
 def _open_shares_swapped(message):
-    (one, first), (two, second), *rest = message.sealed
-    return dataclasses.replace(message, sealed=((one, second), (two, first), *rest))
+    (one, *first), (two, *second), *rest = message.sealed
+    return dataclasses.replace(message, sealed=((one, *second), (two, *first), *rest))
+
+
+def _commitments_swapped(message):
+    (one, first, a), (two, second, b), *rest = message.sealed
+    return dataclasses.replace(message, sealed=((one, first, b), (two, second, a), *rest))
+
+
+def _commitment_altered(kind):
+    """One bit of the commitment to the share of the seed (0) or of the mask key (1)."""
+
+    def change(message):
+        sender, sealed, both = message.sealed[0]
+        wrong = bytearray(both)
+        wrong[16 * kind] ^= 1
+        return dataclasses.replace(
+            message, sealed=_swap_first(message.sealed, (sender, sealed, bytes(wrong)))
+        )
+
+    return change
 
 
 def _bit_flipped(message):
-    sender, sealed = message.sealed[0]
+    sender, sealed, both = message.sealed[0]
     broken = bytes([sealed[0] ^ 1]) + sealed[1:]
-    return dataclasses.replace(message, sealed=_swap_first(message.sealed, (sender, broken)))
+    return dataclasses.replace(message, sealed=_swap_first(message.sealed, (sender, broken, both)))
 
 
 M3_LIES = [
@@ -266,6 +292,9 @@ M3_LIES = [
     ("long bitmap", replace(u2=b"\x1f\x00"), "MALFORMED"),
     ("shares swapped", _open_shares_swapped, "SHARE_AUTH"),
     ("share altered", _bit_flipped, "SHARE_AUTH"),
+    ("commitments swapped", _commitments_swapped, "SHARE_AUTH"),
+    ("commitment to a share of the seed altered", _commitment_altered(0), "SHARE_AUTH"),
+    ("commitment to a share of the mask key altered", _commitment_altered(1), "SHARE_AUTH"),
 ]
 
 
@@ -377,9 +406,8 @@ def test_two_views_of_the_cohort_end_when_shares_do_not_open():
         if agent == left_out:
             continue
         reply = bench.sessions[agent].share(narrow.encode() if agent == victim else body)
-        sealed = dict(messages.ShareReply.decode(reply, 6).sealed)
         if agent != victim:
-            inbox.append((agent, sealed[victim]))
+            inbox.append((agent, *_for(victim, messages.ShareReply.decode(reply, 6))[1:]))
     with pytest.raises(Refused) as refusal:
         bench.sessions[victim].masked(messages.MaskedRequest(b"\x1f", tuple(inbox)).encode())
     assert refusal.value.code == "SHARE_AUTH"

@@ -1,16 +1,15 @@
 """Every hashed or signed byte string, built again field by field from docs/protocol.md "Encodings".
 
 Both sides of a session compute these with the same code, so a field left out would never show there.
-The pinned bytes are those of tests/vectors/v1/signed-bytes.json.
+The pinned bytes are those of signed-bytes.json in tests/vectors/v1 and, since version 2, v2.
 """
 
 import hashlib
-import json
 from itertools import combinations
 
 import numpy as np
 import pytest
-from secagg_bench import VECTORS, params
+from secagg_bench import params, vectors
 
 from edgeveil.shared.secagg.agreement import context
 from edgeveil.shared.secagg.agreement.cohort import Cohort, advert_hash, advert_message, agent_id
@@ -18,7 +17,7 @@ from edgeveil.shared.secagg.agreement.graph import Graph
 from edgeveil.shared.secagg.agreement.result import make_result
 from edgeveil.shared.secagg.primitives import keys, sealing
 
-PINNED = json.loads((VECTORS.parent / "signed-bytes.json").read_text())
+PINNED = vectors("v1/signed-bytes") | vectors("v2/signed-bytes")
 CTX = bytes(range(32))
 IDS = [bytes([place]) * 16 for place in (1, 2, 3, 4, 5)]
 ADVERTS = [bytes([place]) * 32 for place in (11, 12, 13, 14, 15)]
@@ -93,13 +92,14 @@ SPELLED = {
     "u1_hash": (U1_HASH, lambda: _cohort().u1_hash),
     "u2_hash": (U2_HASH, lambda: _cohort().u2_hash(U2)),
     "u3_hash": (U3_HASH, lambda: _cohort().u3_hash(U3)),
-    "commitment": (
-        _hash("b-commit", CTX, U1_HASH, IDS[1], SEED),
-        lambda: _cohort().commitment(IDS[1], SEED),
+    "commitments": (
+        _hash("share-commit", CTX, U1_HASH, IDS[1], IDS[2], b"\x01", SEED)[:16]
+        + _hash("share-commit", CTX, U1_HASH, IDS[1], IDS[2], b"\x02", MASK)[:16],
+        lambda: _cohort().commitments(IDS[1], IDS[2], SEED, MASK),
     ),
     "shares_message": (
-        _canon("shares", CTX, U1_HASH, IDS[1], SEED, _sha(BODY)),
-        lambda: _cohort().shares_message(IDS[1], SEED, BODY),
+        _canon("shares", CTX, U1_HASH, IDS[1], _sha(BODY)),
+        lambda: _cohort().shares_message(IDS[1], BODY),
     ),
     "masked_message": (
         _canon("masked", CTX, U1_HASH, U2_HASH, IDS[1], _sha(BODY)),
@@ -219,6 +219,8 @@ def test_a_sealed_share_is_the_plain_aead_of_index_and_shares():
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     scope = {"ctx": CTX, "u1_hash": U1_HASH, "sender": IDS[0], "receiver": IDS[1]}
-    sealed = sealing.seal(CODE, sealing.SharePair(7, SEED, MASK), **scope)
-    plain = AESGCM(CODE).decrypt(bytes(12), sealed, _canon("share", CTX, U1_HASH, IDS[0], IDS[1]))
+    both = bytes(range(32))
+    sealed = sealing.seal(CODE, sealing.SharePair(7, SEED, MASK), both, **scope)
+    bound = _canon("share", CTX, U1_HASH, IDS[0], IDS[1], both)
+    plain = AESGCM(CODE).decrypt(bytes(12), sealed, bound)
     assert plain == b"\x07" + SEED + MASK

@@ -109,7 +109,7 @@ REFUSED = [
      ("U2_INVALID", "the shares do not come from exactly N_i ∩ U2", None)),
     ("masked", lambda m: messages.MaskedRequest(b"\x07", m.sealed[:2]),
      ("QUORUM", "2 neighbours in U2, 3 are needed to unmask", None)),
-    ("masked", lambda m: messages.MaskedRequest(m.u2, ((PEER, bytes(81)), *m.sealed[1:])),
+    ("masked", lambda m: messages.MaskedRequest(m.u2, ((PEER, bytes(81), bytes(32)), *m.sealed[1:])),
      ("SHARE_AUTH", "a sealed share does not open; leave this attempt", PEER)),
     ("masked", lambda m: dataclasses.replace(m, u2=b"\x1f\x00"),
      ("MALFORMED", "masked: a bitmap of 2 bytes for 5 agents", None)),
@@ -314,5 +314,5 @@ def test_an_agent_says_that_a_cohort_has_no_parameters():
 def test_a_sealed_share_has_the_length_that_is_parsed():
     bench = _bench()
     reply = REPLIES["share"](bench.sessions[OWN].share(_until(bench, "share").requests()[OWN]))
-    assert {len(sealed) for _, sealed in reply.sealed} == {SEALED_BYTES}
-    assert [receiver for receiver, _ in reply.sealed] == IDS[1:]
+    assert {len(sealed) for _, sealed, _ in reply.sealed} == {SEALED_BYTES}
+    assert [receiver for receiver, *_ in reply.sealed] == IDS[1:]

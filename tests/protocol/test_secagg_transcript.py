@@ -1,11 +1,13 @@
-"""The five-agent transcript of masks.json, byte for byte, through the real sessions and stages."""
+"""The five-agent transcript of vectors/v2, byte for byte, through the real sessions and stages."""
 
 import functools
 import hashlib
+import subprocess
+import sys
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from secagg_bench import STAGES, ask, vectors
+from secagg_bench import STAGES, VECTORS, ask, vectors
 
 from edgeveil.shared.secagg.agreement import messages
 from edgeveil.shared.secagg.agreement.cohort import agent_id
@@ -14,9 +16,8 @@ from edgeveil.shared.secagg.primitives.parameters import Params
 from edgeveil.shared.secagg.server.stages import CollectAdverts, ServerSetup
 
 V = vectors()
-T = V["transcript"]
+T = vectors("v2/transcript")
 raw = bytes.fromhex
-IDLE = [1] + [0] * 12  # the dropped agent's vector is not published and never sent
 POLICY = ClientPolicy(n_min=3, n_max=16, gamma_ppm=100_000, c_min=1, sigma=80)
 
 
@@ -56,7 +57,7 @@ def _played():
             members=members,
             signer=_Signer(agent["index"]),
             policy=POLICY,
-            vector=np.array(agent.get("input", IDLE), np.int64),
+            vector=np.array(agent["input"], np.int64),
             random=_random(agent["index"]),
         )
         for agent in T["agents"]
@@ -107,8 +108,8 @@ def test_cohort_graph_and_echo_are_the_published_ones():
 def test_sealed_shares_are_the_published_ones():
     for agent in T["agents"]:
         reply = messages.ShareReply.decode(_replies()["share", raw(agent["agent_id"])][1], 16)
-        assert reply.commitment.hex() == agent["b_commit"]
-        assert {to.hex(): sealed.hex() for to, sealed in reply.sealed} == agent["ciphertexts"]
+        assert {to.hex(): sealed.hex() for to, sealed, _ in reply.sealed} == agent["ciphertexts"]
+        assert {to.hex(): both.hex() for to, _, both in reply.sealed} == agent["commitments"]
         assert reply.signature.hex() == agent["shares_signature"]
 
 
@@ -144,6 +145,11 @@ def test_result_is_the_published_one():
     assert [one.hex() for one in _result().u1] == T["u1"]
     assert raw(T["dropped_after_share"]) not in _result().u3
     assert _result().liars == ()
+
+
+def test_the_file_is_what_the_independent_script_writes():
+    script = [sys.executable, str(VECTORS.parents[1] / "scripts/make_transcript.py"), "--check"]
+    assert subprocess.run(script).returncode == 0
 
 
 def test_segments_of_the_result():

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgeveil.shared import wire
 
-LINES = "PROTOCOL = 1\nVERSIONS = Versions(oldest=1, newest=PROTOCOL)"
+LINES = "PROTOCOL = 2\nVERSIONS = Versions(oldest=2, newest=PROTOCOL)"
 
 
 def speak(oldest: int, newest: int) -> None:

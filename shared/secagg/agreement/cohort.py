@@ -10,10 +10,19 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from edgeveil.shared.secagg.agreement.graph import Graph, Members
-from edgeveil.shared.secagg.primitives.canonical import Malformed, canon, digest, list_bytes
+from edgeveil.shared.secagg.primitives.canonical import (
+    Malformed,
+    canon,
+    digest,
+    list_bytes,
+    u8,
+    u32,
+)
 from edgeveil.shared.secagg.primitives.parameters import Params
 
 Sets = frozenset[bytes]
+_ID = u32(16)  # canon()'s length before an id, and what stands between the ids and a share
+_KIND = {kind: u32(1) + u8(kind) + u32(32) for kind in (1, 2)}
 
 
 def agent_id(identity_public: bytes) -> bytes:
@@ -36,7 +45,7 @@ class Cohort:
     `adverts` are (id, advert hash), strictly ascending. Raises Infeasible.
     """
 
-    __slots__ = ("_near", "_rank", "ctx", "graph", "ids", "solution", "u1_hash")
+    __slots__ = ("_commits", "_near", "_rank", "ctx", "graph", "ids", "solution", "u1_hash")
 
     def __init__(self, ctx: bytes, adverts: Sequence[tuple[bytes, bytes]], params: Params) -> None:
         self.ctx = ctx
@@ -46,6 +55,8 @@ class Cohort:
         self.graph = Graph(self.ids, ctx, self.u1_hash, self.solution.k)
         self._rank = {agent: rank for rank, agent in enumerate(self.ids)}
         self._near: dict[bytes, tuple[bytes, ...]] = {}
+        blank = canon("share-commit", ctx, self.u1_hash, bytes(16), bytes(16), bytes(1), bytes(32))
+        self._commits = hashlib.sha256(blank[:-81])  # what precedes the fields that differ
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -84,12 +95,22 @@ class Cohort:
     def u3_hash(self, u3: Iterable[bytes]) -> bytes:
         return digest("u3", self.ctx, self.u1_hash, self.bitmap(u3))
 
-    def commitment(self, agent: bytes, seed: bytes) -> bytes:
-        return digest("b-commit", self.ctx, self.u1_hash, agent, seed)
+    def commitment(self, owner: bytes, holder: bytes, kind: int, share: bytes) -> bytes:
+        """The first 16 bytes of H("share-commit", ctx, u1_hash, owner, holder, u8 kind, share).
 
-    def shares_message(self, agent: bytes, commitment: bytes, sealed: bytes) -> bytes:
+        Begun once per cohort and copied, for each agent makes and checks 4k of them, the server n·k.
+        """
+        hashed = self._commits.copy()
+        hashed.update(b"".join((_ID, owner, _ID, holder, _KIND[kind], share)))
+        return hashed.digest()[:16]
+
+    def commitments(self, owner: bytes, holder: bytes, seed: bytes, secret: bytes) -> bytes:
+        """What a pair of shares travels beside: the commitments of kind 1 and kind 2."""
+        return self.commitment(owner, holder, 1, seed) + self.commitment(owner, holder, 2, secret)
+
+    def shares_message(self, agent: bytes, sealed: bytes) -> bytes:
         hashed = hashlib.sha256(sealed).digest()
-        return canon("shares", self.ctx, self.u1_hash, agent, commitment, hashed)
+        return canon("shares", self.ctx, self.u1_hash, agent, hashed)
 
     def masked_message(
         self, u2_hash: bytes, agent: bytes, packed: bytes | bytearray | memoryview

@@ -7,7 +7,7 @@ checked here, meaning is checked by the states. The packed vector of M3 travels 
 
 from dataclasses import dataclass
 from itertools import starmap
-from typing import Any
+from typing import Any, TypeAlias
 
 from edgeveil.shared.secagg.primitives.canonical import (
     Malformed,
@@ -23,7 +23,9 @@ from edgeveil.shared.secagg.primitives.canonical import (
 from edgeveil.shared.secagg.primitives.sealing import SEALED_BYTES
 
 ID, KEY, HASH, SIGNATURE = 16, 32, 32, 64  # bytes
+COMMITMENT = 16  # bytes of a hash that binds one share; a sealed pair travels beside two of them
 SEED_SHARE, SECRET_SHARE = 1, 2  # the kind of share an unmasking reply reveals of one peer
+Sealed: TypeAlias = tuple[tuple[bytes, bytes, bytes], ...]  # (id, ciphertext, two commitments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,38 +102,37 @@ class ShareRequest:
         )
 
 
-def sealed_list(sealed: tuple[tuple[bytes, bytes], ...]) -> bytes:
+def sealed_list(sealed: Sealed) -> bytes:
     return list_bytes(map(b"".join, sealed))
 
 
-def _parse_sealed(data: bytes, n_max: int) -> tuple[tuple[bytes, bytes], ...]:
-    return _rows(data, f"{ID}s{SEALED_BYTES}s", n_max)
+def _parse_sealed(data: bytes, n_max: int) -> Sealed:
+    return _rows(data, f"{ID}s{SEALED_BYTES}s{2 * COMMITMENT}s", n_max)
 
 
 @dataclass(frozen=True, slots=True)
 class ShareReply:
-    """M2 reply: the commitment to the self-mask seed and one sealed share per neighbour (to)."""
+    """M2 reply: for each neighbour (to) its sealed shares and the commitments to them."""
 
-    commitment: bytes
-    sealed: tuple[tuple[bytes, bytes], ...]
+    sealed: Sealed
     signature: bytes
 
     def encode(self) -> bytes:
-        return canon("m2-reply", self.commitment, sealed_list(self.sealed), self.signature)
+        return canon("m2-reply", sealed_list(self.sealed), self.signature)
 
     @classmethod
     def decode(cls, data: bytes, n_max: int) -> "ShareReply":
-        commitment, sealed, signature = parse("m2-reply", data, 3)
-        _sizes([commitment, signature], HASH, SIGNATURE)
-        return cls(commitment, _parse_sealed(sealed, n_max), signature)
+        sealed, signature = parse("m2-reply", data, 2)
+        _sizes([signature], SIGNATURE)
+        return cls(_parse_sealed(sealed, n_max), signature)
 
 
 @dataclass(frozen=True, slots=True)
 class MaskedRequest:
-    """M3: the bitmap of U2 over U1 and the shares sealed for the receiver (from)."""
+    """M3: the bitmap of U2 over U1; what its neighbours (from) sealed for the receiver."""
 
     u2: bytes
-    sealed: tuple[tuple[bytes, bytes], ...]
+    sealed: Sealed
 
     def encode(self) -> bytes:
         return canon("m3-request", self.u2, sealed_list(self.sealed))

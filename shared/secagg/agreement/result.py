@@ -18,7 +18,10 @@ from edgeveil.shared.secagg.primitives.ring import Lanes, Ring
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`lanes` is int64 (params.lanes,); sets are ascending ids; `liars` sent wrong shares."""
+    """`lanes` is int64 (params.lanes,); sets are ascending ids; `liars` lied about shares.
+
+    As holders, or as the owner whose shares do not fit together.
+    """
 
     params: Params
     lanes: Lanes = field(repr=False)

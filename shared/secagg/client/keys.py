@@ -72,10 +72,9 @@ class Advertised:
             for peer in request.neighbours
         }
         sealed = self._seal(cohort, seed, links)
-        commitment = cohort.commitment(settings.own, seed)
         listed = messages.sealed_list(sealed)
-        signature = settings.signer.sign(cohort.shares_message(settings.own, commitment, listed))
-        reply = messages.ShareReply(commitment, sealed, signature)
+        signature = settings.signer.sign(cohort.shares_message(settings.own, listed))
+        reply = messages.ShareReply(sealed, signature)
         return reply.encode(), Shared(settings, self.vector, cohort, self.pairwise, seed, links)
 
     def erase(self) -> None:
@@ -94,24 +93,17 @@ class Advertised:
         except keys.BadKey as error:
             raise Refused(Code.KEY_INVALID, f"channel key: {error}", agent=peer) from error
 
-    def _seal(
-        self, cohort: Cohort, seed: bytes, links: Mapping[bytes, "Link"]
-    ) -> tuple[tuple[bytes, bytes], ...]:
+    def _seal(self, cohort: Cohort, seed: bytes, links: Mapping[bytes, "Link"]) -> messages.Sealed:
         """Neighbour number r in ascending order gets share x = r + 1."""
-        xs = range(1, len(links) + 1)
+        xs, own = range(1, len(links) + 1), self.settings.own
         secret = seed + self.pairwise.secret
         shares = shamir.split(secret, cohort.solution.t, xs, self.settings.random)
-        return tuple(
-            (
-                peer,
-                seal(
-                    link.sealing,
-                    SharePair(x, shares[x][:32], shares[x][32:]),
-                    ctx=cohort.ctx,
-                    u1_hash=cohort.u1_hash,
-                    sender=self.settings.own,
-                    receiver=peer,
-                ),
+        scope = {"ctx": cohort.ctx, "u1_hash": cohort.u1_hash, "sender": own}
+        sealed = []
+        for x, (peer, link) in zip(xs, links.items(), strict=True):
+            pair = SharePair(x, shares[x][:32], shares[x][32:])
+            commitments = cohort.commitments(own, peer, pair.seed, pair.secret)
+            sealed.append(
+                (peer, seal(link.sealing, pair, commitments, receiver=peer, **scope), commitments)
             )
-            for x, (peer, link) in zip(xs, links.items(), strict=True)
-        )
+        return tuple(sealed)

@@ -43,7 +43,7 @@ class Shared:
         request = messages.MaskedRequest.decode(body, settings.params.n_max)
         u2 = cohort.read_bitmap(request.u2)
         self._check_senders(u2, request.sealed)
-        held = {sender: self._open(sender, sealed) for sender, sealed in request.sealed}
+        held = {sender: self._open(sender, *rest) for sender, *rest in request.sealed}
         pair_keys = {sender: self._pair_key(sender) for sender in held}
         self._add_masks(pair_keys)
         packed = ring.pack(self.vector, settings.params.bits)
@@ -54,13 +54,13 @@ class Shared:
     def erase(self) -> None:
         self.vector.fill(0)
 
-    def _check_senders(self, u2: Sets, sealed: tuple[tuple[bytes, bytes], ...]) -> None:
+    def _check_senders(self, u2: Sets, sealed: messages.Sealed) -> None:
         settings, cohort = self.settings, self.cohort
         if settings.own not in u2:
             raise Refused(Code.U2_INVALID, "U2 leaves this agent out and yet asks it")
         settings.check_size(u2, "U2")
         due = [peer for peer in self.links if peer in u2]
-        if [sender for sender, _ in sealed] != due:
+        if [sender for sender, *_ in sealed] != due:
             raise Refused(Code.U2_INVALID, "the shares do not come from exactly N_i ∩ U2")
         if len(due) < cohort.solution.t:
             raise Refused(
@@ -68,17 +68,24 @@ class Shared:
                 f"{len(due)} neighbours in U2, {cohort.solution.t} are needed to unmask",
             )
 
-    def _open(self, sender: bytes, sealed: bytes) -> SharePair:
+    def _open(self, sender: bytes, sealed: bytes, commitments: bytes) -> SharePair:
+        """The shares, which this agent can prove later to be those that the sender dealt."""
+        own = self.settings.own
         pair = unseal(
             self.links[sender].opening,
             sealed,
+            commitments,
             ctx=self.cohort.ctx,
             u1_hash=self.cohort.u1_hash,
             sender=sender,
-            receiver=self.settings.own,
+            receiver=own,
         )
-        if pair.x != self.cohort.share_index(sender, self.settings.own):
+        if pair.x != self.cohort.share_index(sender, own):
             raise Refused(Code.SHARE_AUTH, "a share carries a foreign index", agent=sender)
+        if self.cohort.commitments(sender, own, pair.seed, pair.secret) != commitments:
+            raise Refused(
+                Code.SHARE_AUTH, "a share is not the one its sender committed to", agent=sender
+            )
         return pair
 
     def _pair_key(self, peer: bytes) -> bytes:

@@ -51,7 +51,18 @@ class PeerFault(SecaggError):
 
 
 class Aborted(SecaggError):
-    pass
+    """`guilty`: the agents that are proved to have lied, whatever ended the attempt."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        agent: bytes | None = None,
+        guilty: frozenset[bytes] = frozenset(),
+    ) -> None:
+        super().__init__(code, message, agent=agent)
+        self.guilty = guilty
 
 
 class Infeasible(SecaggError):

@@ -1,7 +1,8 @@
 """Shares on their way to a neighbour: AES-256-GCM (SP 800-38D) under a key used for one message only.
 
-The additional data name ctx, u1_hash, sender and receiver, so a ciphertext that the coordinator
-moves to another attempt, cohort or pair does not open (docs/protocol.md, "Shares").
+The additional data name ctx, u1_hash, sender and receiver and hold the sender's commitments to the
+two shares, so a ciphertext that the coordinator moves to another attempt, cohort or pair, or hands
+out beside other commitments, does not open (docs/protocol.md, "Shares").
 """
 
 from dataclasses import dataclass, field
@@ -26,17 +27,34 @@ class SharePair:
 
 
 def seal(
-    key: bytes, pair: SharePair, *, ctx: bytes, u1_hash: bytes, sender: bytes, receiver: bytes
+    key: bytes,
+    pair: SharePair,
+    commitments: bytes,
+    *,
+    ctx: bytes,
+    u1_hash: bytes,
+    sender: bytes,
+    receiver: bytes,
 ) -> bytes:
-    data = canon("share", ctx, u1_hash, sender, receiver)
+    data = canon("share", ctx, u1_hash, sender, receiver, commitments)
     return AESGCM(key).encrypt(_NONCE, u8(pair.x) + pair.seed + pair.secret, data)
 
 
 def unseal(
-    key: bytes, sealed: bytes, *, ctx: bytes, u1_hash: bytes, sender: bytes, receiver: bytes
+    key: bytes,
+    sealed: bytes,
+    commitments: bytes,
+    *,
+    ctx: bytes,
+    u1_hash: bytes,
+    sender: bytes,
+    receiver: bytes,
 ) -> SharePair:
-    """Raise Refused(SHARE_AUTH, agent=sender) unless the sender sealed this for the receiver."""
-    data = canon("share", ctx, u1_hash, sender, receiver)
+    """Raise Refused(SHARE_AUTH, agent=sender) unless the sender sealed this for the receiver.
+
+    Whether the shares are those committed to is for the caller to check (Cohort.commitments).
+    """
+    data = canon("share", ctx, u1_hash, sender, receiver, commitments)
     try:
         plain = AESGCM(key).decrypt(_NONCE, sealed, data)
     except InvalidTag as error:

@@ -66,7 +66,7 @@ class CollectAdverts(Stage):
 
 
 class CollectShares(Stage):
-    """M2: each agent's commitment and its shares, sealed for its neighbours."""
+    """M2: each agent's shares, sealed for its neighbours, and its commitments to them."""
 
     def __init__(
         self,
@@ -102,13 +102,13 @@ class CollectShares(Stage):
     def _take(self, agent: bytes, body: bytes, bulk: Bulk | None) -> None:
         self._without_bulk(bulk)
         reply = ShareReply.decode(body, self._setup.params.n_max)
-        receivers = tuple(receiver for receiver, _ in reply.sealed)
+        receivers = tuple(receiver for receiver, *_ in reply.sealed)
         if receivers != self._cohort.neighbours(agent):
             raise PeerFault(
                 Code.GRAPH_MISMATCH, "shares for others than the neighbours", agent=agent
             )
         listed = messages.sealed_list(reply.sealed)
-        message = self._cohort.shares_message(agent, reply.commitment, listed)
+        message = self._cohort.shares_message(agent, listed)
         self._setup.verify(agent, reply.signature, message, Code.KEY_INVALID)
         self._replies[agent] = reply
 

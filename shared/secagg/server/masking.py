@@ -36,16 +36,18 @@ class CollectMasked(Stage):
         self._total = ring.zeros(setup.params.lanes, setup.params.bits)
 
     def requests(self) -> dict[bytes, bytes]:
-        """Each agent of U2 gets the shares its neighbours in U2 sealed for it."""
-        inbox: dict[bytes, list[tuple[bytes, bytes]]] = {agent: [] for agent in sorted(self._u2)}
+        """Each agent of U2 gets what its neighbours in U2 sealed for it and committed to."""
+        inbox: dict[bytes, list[tuple[bytes, bytes, bytes]]] = {
+            agent: [] for agent in sorted(self._u2)
+        }
         for sender in inbox:
-            for receiver, sealed in self._replies[sender].sealed:
+            for receiver, sealed, commitments in self._replies[sender].sealed:
                 if receiver in inbox:
-                    inbox[receiver].append((sender, sealed))
+                    inbox[receiver].append((sender, sealed, commitments))
         bitmap = self._cohort.bitmap(self._u2)
         return {
-            receiver: messages.MaskedRequest(bitmap, tuple(sealed)).encode()
-            for receiver, sealed in inbox.items()
+            receiver: messages.MaskedRequest(bitmap, tuple(received)).encode()
+            for receiver, received in inbox.items()
         }
 
     def close(self) -> CollectAgreements:
@@ -55,10 +57,16 @@ class CollectMasked(Stage):
             u2=self._u2,
             u3=frozenset(self._u3),
             mask_keys={agent: self._adverts[agent].mask_key for agent in self._cohort.ids},
-            commitments={agent: self._replies[agent].commitment for agent in self._u2},
+            commitments={owner: self._commitments(owner) for owner in self._u2},
             total=self._total,
         )
         return CollectAgreements(self._setup, masked)
+
+    def _commitments(self, owner: bytes) -> dict[bytes, bytes]:
+        """By holder, to the share that will be asked for: of the seed, or of a lost one's mask key."""
+        size = messages.COMMITMENT
+        due = slice(size) if owner in self._u3 else slice(size, 2 * size)
+        return {holder: pair[due] for holder, _, pair in self._replies[owner].sealed}
 
     def _take(self, agent: bytes, body: bytes, bulk: Bulk | None) -> None:
         if bulk is None:

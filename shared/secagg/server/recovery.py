@@ -1,109 +1,91 @@
-"""Secrets from shares, some of which may be wrong (docs/protocol.md, "Unmasking").
+"""Secrets from shares that are proved to be their owners' (docs/protocol.md, "Unmasking").
 
-Each recovered secret is checked against what its owner committed to, so a lying holder costs time
-but never a wrong sum. First the t shares of lowest x; then one share left out, then two and so on;
-when a set fits, every other share is compared with the polynomial and the liars are named,
-unless they are so many that honest holders could be framed.
+A revealed share counts only if its owner committed to it, so all that can still be wrong is the
+owner's doing: shares that do not lie on one polynomial. Any t of them give the polynomial, which
+then has to meet every commitment of that owner, of holders that lied or are gone as well.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations, islice
+from itertools import islice
 
 from edgeveil.shared.secagg.agreement.cohort import Cohort, Sets
+from edgeveil.shared.secagg.agreement.messages import KEY, SECRET_SHARE, SEED_SHARE
 from edgeveil.shared.secagg.primitives import shamir
 from edgeveil.shared.secagg.primitives.errors import Aborted, Code
 from edgeveil.shared.secagg.primitives.keys import KeyPair
 
-MAX_TRIES = 500  # sets of shares per secret
+Shares = Mapping[bytes, Mapping[bytes, bytes]]  # by owner, then holder; likewise commitments
 
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """Self-mask seeds of the survivors, mask secrets of the dropped, and holders of wrong shares."""
+    """Self-mask seeds of the survivors, mask secrets of the dropped, and owners proved to have lied."""
 
     seeds: Mapping[bytes, bytes] = field(repr=False)
     secrets: Mapping[bytes, bytes] = field(repr=False)
-    liars: Sets
+    liars: Sets = frozenset()
 
 
 def recover(
     cohort: Cohort,
-    shares: Mapping[bytes, Mapping[bytes, bytes]],
+    shares: Shares,
     u3: Sets,
     mask_keys: Mapping[bytes, bytes],
-    commitments: Mapping[bytes, bytes],
+    commitments: Shares,
 ) -> Recovered:
-    """`shares` by owner, then holder; all owners of U2, each with ≥ t shares of the right kind.
+    """`shares` of all owners of U2, at least t each, as committed to; all of the kind due.
+
+    The seed of an owner whose shares do not fit together is taken all the same: whatever it masked
+    with, it can have added no more to the sum than any agent can, and perhaps nothing.
 
     Raises:
-        Aborted: SHARE_AUTH. It names the owner only where its guilt is certain: every set of t
-            shares was tried, and so many holders answered that t of them must be honest. Otherwise
-            lying holders could have an honest owner excluded, and nobody is named.
+        Aborted: SHARE_AUTH, where a mask secret is not that of the advertised key. `guilty` names
+            its owner, and every other one that is proved to have lied.
     """
     seeds: dict[bytes, bytes] = {}
     secrets: dict[bytes, bytes] = {}
     liars: set[bytes] = set()
-    for owner in sorted(shares):
-        holders = enumerate(cohort.neighbours(owner), start=1)  # share indices, as in share_index()
-        found = {x: holder for x, holder in holders if holder in shares[owner]}
-        points = {x: shares[owner][holder] for x, holder in found.items()}
-        if owner in u3:
-            fits = _commits(cohort, owner, commitments[owner])
-        else:
-            fits = _opens(mask_keys[owner])
-        secret, wrong = search(points, cohort.solution.t, fits)
-        if secret is None:
-            guilty = proves_guilt(len(points), cohort.solution.t, cohort.solution.c)
-            raise Aborted(
-                Code.SHARE_AUTH,
-                "the shares of an agent fit no secret",
-                agent=owner if guilty else None,
-            )
+    closed: set[bytes] = set()  # whose pair masks stay on
+    for owner, secret, others in _polynomials(cohort, shares):
+        kind = SEED_SHARE if owner in u3 else SECRET_SHARE
+        if any(
+            cohort.commitment(owner, holder, kind, share) != commitments[owner][holder]
+            for holder, share in others
+        ):
+            liars.add(owner)
         (seeds if owner in u3 else secrets)[owner] = secret
-        liars.update(found[x] for x in wrong)
+        if owner not in u3 and KeyPair(secret).public != mask_keys[owner]:
+            closed.add(owner)
+    if closed:
+        raise Aborted(
+            Code.SHARE_AUTH,
+            "the shares of an agent do not give the secret of its mask key",
+            agent=min(closed),
+            guilty=frozenset(liars | closed),
+        )
     return Recovered(seeds, secrets, frozenset(liars))
 
 
-def search(
-    points: Mapping[int, bytes], t: int, fits: Callable[[bytes], bool]
-) -> tuple[bytes | None, list[int]]:
-    """(secret, indices of wrong shares); secret None if no tried set of t shares fits.
+def _polynomials(
+    cohort: Cohort, shares: Shares
+) -> Iterator[tuple[bytes, bytes, list[tuple[bytes, bytes]]]]:
+    """(owner, secret, what every holder was dealt that was not needed to find it) of each owner.
 
-    Holders who collude can bend their shares so that another polynomial with the same secret fits.
-    It agrees with at most t − 2 honest shares, so up to (r − t + 1)/2 wrong ones of r cannot frame
-    anybody; beyond that nobody is named.
+    Owners whose t first holders have the same indices are worked on at once.
     """
-    for place, chosen in enumerate(islice(_subsets(list(points), t), MAX_TRIES)):
-        base = {x: points[x] for x in chosen}
-        secret = shamir.combine(base)
-        if not fits(secret):
-            continue
-        if place == 0:
-            return secret, []
-        wrong = [x for x in points if shamir.combine(base, at=x) != points[x]]
-        return secret, wrong if 2 * len(wrong) <= len(points) - t + 1 else []
-    return None, []
-
-
-def proves_guilt(answers: int, t: int, corrupt: int) -> bool:
-    """Whether a search without success shows that the owner, and not its holders, lied."""
-    return answers >= t + corrupt and math.comb(answers, t) <= MAX_TRIES
-
-
-def _subsets(xs: list[int], t: int) -> Iterator[tuple[int, ...]]:
-    """The first t indices, then the first t without one, without two, and so on; none twice."""
-    for left_out in range(len(xs) - t + 1):
-        for absent in combinations(xs[: t + left_out], left_out):
-            chosen = tuple(x for x in xs if x not in absent)[:t]
-            if not absent or absent[-1] <= chosen[-1]:
-                yield chosen
-
-
-def _commits(cohort: Cohort, owner: bytes, commitment: bytes) -> Callable[[bytes], bool]:
-    return lambda seed: cohort.commitment(owner, seed) == commitment
-
-
-def _opens(mask_key: bytes) -> Callable[[bytes], bool]:
-    return lambda secret: KeyPair(secret).public == mask_key
+    t, every = cohort.solution.t, range(1, cohort.solution.k + 1)
+    alike: dict[tuple[int, ...], list[bytes]] = {}
+    for owner in sorted(shares):
+        indexed = zip(every, cohort.neighbours(owner), strict=True)  # as in share_index()
+        present = (x for x, holder in indexed if holder in shares[owner])
+        alike.setdefault(tuple(islice(present, t)), []).append(owner)
+    for xs, owners in alike.items():
+        others = [x for x in every if x not in frozenset(xs)]
+        near = [(owner, cohort.neighbours(owner)) for owner in owners]
+        rows = [b"".join(shares[owner][holders[x - 1]] for owner, holders in near) for x in xs]
+        secrets, *dealt = shamir.evaluate(xs, rows, [0, *others])
+        for place, (owner, holders) in enumerate(near):
+            part = slice(KEY * place, KEY * (place + 1))
+            spread = [(holders[x - 1], row[part]) for x, row in zip(others, dealt, strict=True)]
+            yield owner, secrets[part], spread

@@ -16,13 +16,16 @@ from edgeveil.shared.secagg.server.stage import Bulk, ServerSetup, Stage
 
 @dataclass(frozen=True, slots=True)
 class Masked:
-    """What is known after M3: the sets, the masked sum, and what recovered secrets must match."""
+    """What is known after M3: the sets, the masked sum, and what shares and secrets must match.
+
+    `commitments`: by owner, then holder, to the share of it that is due at M5.
+    """
 
     cohort: Cohort
     u2: Sets
     u3: Sets
     mask_keys: Mapping[bytes, bytes] = field(repr=False)
-    commitments: Mapping[bytes, bytes] = field(repr=False)
+    commitments: Mapping[bytes, Mapping[bytes, bytes]] = field(repr=False)
     total: Ring = field(repr=False)
 
     @property
@@ -65,8 +68,8 @@ class CollectAgreements(Stage):
 class CollectUnmasking(Stage):
     """M5: for each neighbour in U2 the share that takes its masks away.
 
-    The stage is quorate with t answers per agent. Waiting for more lets recovery work around wrong
-    shares and name who sent them.
+    A share that is not the one its owner committed to proves that its holder lies: nothing of that
+    answer is taken. The stage is quorate with t good answers per agent, whoever else lies.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class CollectUnmasking(Stage):
         self._masked = masked
         self._signatures = signatures
         self._answered: set[bytes] = set()
+        self._liars: set[bytes] = set()
         self._shares: dict[bytes, dict[bytes, bytes]] = {agent: {} for agent in masked.u2}
         self._hashes = masked.u2_hash, masked.u3_hash
 
@@ -89,13 +93,22 @@ class CollectUnmasking(Stage):
         """The decoded sum.
 
         Raises:
-            Aborted: QUORUM; SHARE_AUTH with the agent whose shares fit no secret; SUM_RANGE.
+            Aborted: QUORUM; SHARE_AUTH for a mask secret that does not fit; SUM_RANGE. In `guilty`
+                all that were found to lie about shares.
         """
-        self._finish()
+        try:
+            self._finish()
+            return self._open()
+        except Aborted as error:
+            error.guilty |= self._liars
+            raise
+
+    def _open(self) -> Result:
         masked = self._masked
         found = recovery.recover(
             masked.cohort, self._shares, masked.u3, masked.mask_keys, masked.commitments
         )
+        self._liars |= found.liars
         unmasking.remove_masks(
             masked.total,
             unmasking.mask_keys(masked.cohort, masked.u2, masked.u3, masked.mask_keys, found),
@@ -110,7 +123,7 @@ class CollectUnmasking(Stage):
             u2=masked.u2,
             u3=masked.u3,
             weights=self._setup.weights,
-            liars=found.liars,
+            liars=frozenset(self._liars),
         )
 
     def _take(self, agent: bytes, body: bytes, bulk: Bulk | None) -> None:
@@ -127,9 +140,20 @@ class CollectUnmasking(Stage):
         listed = messages.share_list(reply.shares)
         message = masked.cohort.unmask_message(*self._hashes, agent, listed)
         self._setup.verify(agent, reply.signature, message, Code.KEY_INVALID)
+        self._check_commitments(agent, reply)
         for owner, _, share in reply.shares:
             self._shares[owner][agent] = share
         self._answered.add(agent)
+
+    def _check_commitments(self, agent: bytes, reply: messages.UnmaskReply) -> None:
+        """A share may fail only by its holder's lie: at M3 the holder checked it by the same hash."""
+        cohort, commitments = self._masked.cohort, self._masked.commitments
+        for owner, kind, share in reply.shares:
+            if cohort.commitment(owner, agent, kind, share) != commitments[owner][agent]:
+                self._liars.add(agent)
+                raise PeerFault(
+                    Code.SHARE_AUTH, "a share is not the one that was dealt", agent=agent
+                )
 
     def _problem(self) -> Aborted | None:
         thin = self._masked.cohort.thin(self._answered, self._masked.u2)

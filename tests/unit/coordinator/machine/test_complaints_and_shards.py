@@ -35,7 +35,7 @@ def test_as_many_accusers_as_there_may_be_liars_exclude_nobody():
     assert complaints.excluded == {"x"}
 
 
-def test_shares_that_fit_no_secret_exclude_at_once():
+def test_a_proved_lie_about_shares_excludes_at_once():
     complaints = Complaints(corrupt=1)
     complaints.convict(["x"])
     assert complaints.excluded == {"x"}
@@ -194,7 +194,7 @@ def test_a_complaint_names_another_member_and_only_about_sealed_shares():
 def test_a_version_refusal_names_both_sides_versions_in_the_drop_reason():
     agent = PEOPLE[0].id
     for about, reason in (
-        (b"\x00\x02\x00\x03", "refused:VERSION:agent-2-3:coordinator-1-1"),
+        (b"\x00\x01\x00\x01", "refused:VERSION:agent-1-1:coordinator-2-2"),
         (b"\x00\x00\x00\x00", "refused:VERSION:unreadable"),
         (b"", "refused:VERSION"),
     ):

@@ -173,13 +173,16 @@ def test_a_result_recombines_limbs_and_knows_its_segments():
 def test_a_sealed_share_opens_only_as_what_it_was_sealed_as():
     pair = SharePair(3, bytes(32), b"\x01" * 32)
     scope = {"ctx": b"c" * 32, "u1_hash": b"u" * 32, "sender": b"a" * 16, "receiver": b"b" * 16}
-    sealed = seal(bytes(32), pair, **scope)
+    both = bytes(range(32))
+    sealed = seal(bytes(32), pair, both, **scope)
     assert len(sealed) == SEALED_BYTES
-    assert unseal(bytes(32), sealed, **scope) == pair
+    assert unseal(bytes(32), sealed, both, **scope) == pair
+    with pytest.raises(Refused, match="does not open"):
+        unseal(bytes(32), sealed, both[::-1], **scope)
     for name, value in scope.items():
         with pytest.raises(Refused) as refusal:
-            unseal(bytes(32), sealed, **scope | {name: bytes(len(value))})
+            unseal(bytes(32), sealed, both, **scope | {name: bytes(len(value))})
         assert refusal.value.code == "SHARE_AUTH"
-    short = seal(bytes(32), SharePair(3, b"", b""), **scope)
+    short = seal(bytes(32), SharePair(3, b"", b""), both, **scope)
     with pytest.raises(Refused, match="length"):
-        unseal(bytes(32), short, **scope)
+        unseal(bytes(32), short, both, **scope)

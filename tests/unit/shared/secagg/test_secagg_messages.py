@@ -76,7 +76,7 @@ def test_a_signature_of_another_size_is_malformed(decode, data, size):
 def test_list_items_of_another_size_are_malformed():
     with pytest.raises(Malformed, match="66 bytes"):
         messages.UnmaskRequest.decode(messages.UnmaskRequest(((1, bytes(63)),)).encode(), 5)
-    with pytest.raises(Malformed, match="97 bytes"):
+    with pytest.raises(Malformed, match="129 bytes"):
         messages.MaskedRequest.decode(
-            messages.MaskedRequest(b"", ((bytes(16), bytes(80)),)).encode(), 5
+            messages.MaskedRequest(b"", ((bytes(16), bytes(80), bytes(32)),)).encode(), 5
         )

@@ -105,8 +105,8 @@ SENTENCES = [
     ),
     (lambda: AgreeReply.decode(_body("m4-reply", Z)), "fields of [32] bytes, due are (64,)"),
     (
-        lambda: ShareReply.decode(_body("m2-reply", b"", _list(), bytes(64)), 9),
-        "fields of [0, 64] bytes, due are (32, 64)",
+        lambda: ShareReply.decode(_body("m2-reply", _list(), b""), 9),
+        "fields of [0] bytes, due are (64,)",
     ),
     (
         lambda: UnmaskReply.decode(_body("m5-reply", _list(), b""), 9),
@@ -245,7 +245,7 @@ PROTOCOL = [
         Refused, "SHARE_AUTH", "a sealed share does not open; leave this attempt", IDS[0],
     ),
     (
-        lambda: seal_open(seal(Z, SharePair(1, b"", b""), **SCOPE)),
+        lambda: seal_open(seal(Z, SharePair(1, b"", b""), Z, **SCOPE)),
         Refused, "SHARE_AUTH", "a sealed share has another length", IDS[0],
     ),
     (_small, Aborted, "COHORT_TOO_SMALL", "U9 has 2 of at least 3 agents", None),
@@ -346,7 +346,7 @@ PROTOCOL = [
 
 
 def seal_open(sealed: bytes) -> SharePair:
-    return unseal(Z, sealed, **SCOPE)
+    return unseal(Z, sealed, Z, **SCOPE)
 
 
 @pytest.mark.parametrize(
@@ -403,10 +403,10 @@ WRONG_ITEMS = [
     (lambda size: ShareRequest.decode(_share_request(_list(bytes(48 + size)), _list()), 9), 48),
     (lambda size: ShareRequest.decode(_share_request(_list(), _list(bytes(144 + size))), 9), 144),
     (
-        lambda size: ShareReply.decode(_body("m2-reply", Z, _list(bytes(97 + size)), bytes(64)), 9),
-        97,
+        lambda size: ShareReply.decode(_body("m2-reply", _list(bytes(129 + size)), bytes(64)), 9),
+        129,
     ),
-    (lambda size: MaskedRequest.decode(_body("m3-request", b"", _list(bytes(97 + size))), 9), 97),
+    (lambda size: MaskedRequest.decode(_body("m3-request", b"", _list(bytes(129 + size))), 9), 129),
     (lambda size: UnmaskRequest.decode(_body("m5-request", _list(bytes(66 + size))), 9), 66),
     (lambda size: UnmaskReply.decode(_body("m5-reply", _list(bytes(49 + size)), bytes(64)), 9), 49),
 ]
@@ -458,7 +458,7 @@ def test_one_id_with_two_contents_is_not_ascending(spell):
 def test_one_sender_owner_or_position_with_two_contents_is_not_ascending():
     for decode in (
         lambda: MaskedRequest.decode(
-            _body("m3-request", b"", _list(ENTRY + bytes(81), ENTRY + b"\x01" * 81)), 9
+            _body("m3-request", b"", _list(ENTRY + bytes(113), ENTRY + b"\x01" * 113)), 9
         ),
         lambda: UnmaskReply.decode(
             _body("m5-reply", _list(ENTRY + bytes(33), ENTRY + b"\x01" * 33), bytes(64)), 9

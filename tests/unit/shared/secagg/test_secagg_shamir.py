@@ -4,7 +4,6 @@ from os import urandom
 import pytest
 
 from edgeveil.shared.secagg.primitives import shamir
-from edgeveil.shared.secagg.server.recovery import search
 
 
 @pytest.mark.parametrize("n", range(2, 7))
@@ -50,59 +49,19 @@ def test_coefficients_come_from_one_draw_of_the_right_size():
     assert sizes == [4 * 64]
 
 
-def _points(t, n):
-    secret = urandom(32)
-    return secret, shamir.split(secret, t, range(1, n + 1), urandom)
+@pytest.mark.parametrize("secrets", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 7, 8, 32, 33])
+def test_many_secrets_side_by_side_are_evaluated_as_one_by_one(secrets, size):
+    t, xs, ats = 4, (2, 3, 9, 255), (0, 1, 7, 254)
+    dealt = [shamir.split(urandom(size), t, range(1, 256), urandom) for _ in range(secrets)]
+    rows = [b"".join(shares[x] for shares in dealt) for x in xs]
+    for at, row in zip(ats, shamir.evaluate(xs, rows, ats), strict=True):
+        for place, shares in enumerate(dealt):
+            base = {x: shares[x] for x in xs}
+            part = row[size * place : size * (place + 1)]
+            assert part == shamir.combine(base, at=at)
+            assert at == 0 or part == shares[at]
 
 
-@pytest.mark.parametrize("wrong", [(), (1,), (7,), (1, 2), (2, 6), (1, 3, 5)])
-def test_search_finds_the_secret_and_the_wrong_shares(wrong):
-    secret, points = _points(4, 9)
-    for x in wrong:
-        points[x] = bytes(32)
-    found, liars = search(points, 4, lambda candidate: candidate == secret)
-    assert found == secret
-    assert liars == ([] if min(wrong, default=9) > 4 else sorted(wrong))
-
-
-def test_search_gives_up_when_too_many_lie():
-    secret, points = _points(4, 6)
-    for x in (1, 2, 3):
-        points[x] = bytes(32)
-    assert search(points, 4, lambda candidate: candidate == secret) == (None, [])
-
-
-def test_search_stops_after_its_tries():
-    tries = []
-
-    def fits(candidate):
-        tries.append(candidate)
-        return False
-
-    _, points = _points(30, 60)
-    assert search(points, 30, fits) == (None, [])
-    assert len(tries) == 500
-
-
-def test_search_never_tries_a_set_twice():
-    tries = []
-
-    def fits(candidate):
-        tries.append(candidate)
-        return False
-
-    _, points = _points(4, 7)
-    for x in points:
-        points[x] = urandom(32)  # any two sets now give different secrets
-    search(points, 4, fits)
-    assert len(tries) == len(set(tries)) == len(list(combinations(range(7), 4)))
-
-
-def test_colluding_holders_cannot_frame_an_honest_one():
-    """Equal errors at x = 1 and 2 cancel in some sets of five, where honest shares look wrong."""
-    shares = shamir.split(bytes(32), 5, range(1, 8), bytes)
-    for x in (1, 2):
-        shares[x] = bytes(byte ^ 0x5A for byte in shares[x])
-    found, liars = search(shares, 5, lambda candidate: candidate == bytes(32))
-    assert found == bytes(32)
-    assert liars == []
+def test_evaluating_nowhere_gives_nothing():
+    assert shamir.evaluate((1, 2), (b"ab", b"cd"), ()) == []
