@@ -249,6 +249,9 @@ def verify(
     else:
         for sentence in found.checked:
             stdout.print(f"[green]ok[/]  {sentence}")
+        for sentence in found.noticed:
+            stdout.print("[yellow]!![/]  ", end="")
+            stdout.print(sentence, markup=False)
         for sentence in found.faults:
             stdout.print("[bold red]no[/]  ", end="")
             stdout.print(sentence, markup=False)

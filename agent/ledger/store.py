@@ -7,7 +7,7 @@ gone, even if nobody received it (docs/design.md, "Privacy").
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -104,10 +104,12 @@ class LedgerStore:
         unit: str,
         policy: Policy,
         clock: Clock,
+        attempts: Mapping[str, Attempt],
         accept_looser: bool = False,
     ) -> Self:
         """Lock and verify; apply the restart rules; chain a changed policy.
 
+        `attempts` are the newest of every run by the home's counters, which no ledger may be behind.
         `accept_looser` is the owner's explicit confirmation of a policy that allows more than the
         chained one.
 
@@ -122,7 +124,7 @@ class LedgerStore:
         with _locked(folder) as lock:
             if not path.exists():
                 check_never_opened(path, signer.public)
-            file = LedgerFile.recover(path, signer, clock)
+            file = LedgerFile.recover(path, signer, clock, attempts)
             note_opened(folder, signer)
             store = cls(folder, file, lock, tells_budget=policy.tell_budget)
             store._check_identity(dataset_id, unit)
@@ -143,6 +145,11 @@ class LedgerStore:
     def watch_fsyncs(self, watch: Callable[[float], None] | None) -> None:
         """`watch` gets the seconds that each record from now on takes to reach the disk."""
         self._file.watch = watch
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What its owner should know of how it was found at the opening."""
+        return self._file.remarks
 
     @property
     def state(self) -> LedgerState:

@@ -1,8 +1,8 @@
 """`agent verify`: recompute everything a ledger or a report claims, trusting neither.
 
-No bookmark, no cache, no torch. Every signature, the chain, the order of records, every divergence and
-ε (relative 1e-9), policy and cap at each reservation; a report against the ledger it speaks of, or,
-where that ledger is not at hand, against its own segments.
+No cache, no torch. Every signature, the chain, the order of records, every divergence and
+ε (relative 1e-9), policy and cap at each reservation; what else on this device tells of the ledger (agent.ledger.witnesses); a report against the ledger it
+speaks of, or, where that ledger is not at hand, against its own segments.
 """
 
 import math
@@ -21,9 +21,10 @@ from edgeveil.agent.ledger.reading import (
     LEDGER,
     Verified,
     check_belongs,
-    check_never_opened,
-    ledger_records,
+    read_lines,
+    verified_records,
 )
+from edgeveil.agent.ledger.witnesses import Witnesses, check_nothing_lost
 from edgeveil.agent.reports.report import KIND, compose, message, segment_history
 from edgeveil.shared.base.errors import (
     ConfigError,
@@ -74,10 +75,11 @@ VERDICTS = {
 
 @dataclass
 class Finding:
-    """`checked` are sentences on what held; `faults` on what did not."""
+    """`checked` are sentences on what held, `noticed` on what is odd and harmless, `faults` on what did not."""
 
     verdict: Verdict = Verdict.OK
     checked: list[str] = field(default_factory=list)
+    noticed: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def fail(self, verdict: Verdict, why: str) -> None:
@@ -89,6 +91,7 @@ class Finding:
             "ok": self.verdict is Verdict.OK,
             "verdict": self.verdict.name.lower(),
             "checked": self.checked,
+            "noticed": self.noticed,
             "faults": self.faults,
         }
 
@@ -148,17 +151,19 @@ def _home(path: Path, claimed: Mapping[str, Any] | None) -> AgentHome | None:
 
 def _check_ledger(home: AgentHome, name: str, finding: Finding, *, quiet: bool) -> list[Record]:
     folder = home.ledger_folder / name
+    public = home.identity().public
     if not (folder / LEDGER).exists():
         try:
-            check_never_opened(folder / LEDGER, home.identity().public)
-            home.check_ledgers_kept()
+            check_nothing_lost(folder, public, home.last_attempts())
         except StateDamaged as error:
             finding.fail(Verdict.CHAIN, f"data set {name}: {error}")
             return []
         finding.checked.append(f"data set {name}: no ledger yet, nothing was spent")
         return []
     try:
-        records = ledger_records(folder, home.identity().public, quiet=quiet)
+        witnesses = Witnesses.hear(folder, public, home.last_attempts())
+        whole, tail = read_lines(folder / LEDGER)
+        records = verified_records(whole, public, quiet=quiet)
         with progress("recomputing", len(records), quiet=quiet) as step:
             state = replay(counted(records, step))
         check_belongs(state, folder)
@@ -166,6 +171,11 @@ def _check_ledger(home: AgentHome, name: str, finding: Finding, *, quiet: bool) 
     except LedgerDamaged as error:
         finding.fail(VERDICTS[error.fault], f"data set {name}: {error}")
         return []
+    except StateDamaged as error:  # a witness that cannot be read
+        finding.fail(Verdict.CHAIN, f"data set {name}: {error}")
+        return []
+    judgement = witnesses.judge(Verified(state, whole, tail, 0))
+    finding.noticed += [f"data set {name}: {remark}" for remark in judgement.remarks]
     finding.checked += [
         f"data set {name}: {state.seq} records, every hash and signature, in legal order",
         (
@@ -174,6 +184,13 @@ def _check_ledger(home: AgentHome, name: str, finding: Finding, *, quiet: bool) 
         ),
         f"policy and budget respected by each of {state.rounds_charged} charged rounds",
     ]
+    for fault in judgement.faults:
+        finding.fail(Verdict.CHAIN, f"data set {name}: {fault}")
+    if not judgement.faults:
+        finding.checked.append(
+            f"bookmark, list of ledgers, sealed update and {len(witnesses.attempts)} runs this device "
+            "took part in agree with it"
+        )
     return records
 
 

@@ -235,11 +235,11 @@ def test_opening_never_begins_a_ledger(device):
     device.create().close()
     elsewhere = replace(device, folder=device.folder.with_name("other"))
     with pytest.raises(ConfigError, match="agent run"):
-        LedgerStore.open(elsewhere.folder, **elsewhere._common)
+        LedgerStore.open(elsewhere.folder, **elsewhere._common, attempts={})
     assert not elsewhere.ledger.exists()
     device.ledger.unlink()
     with pytest.raises(LedgerDamaged, match="this ledger is gone"):
-        LedgerStore.open(device.folder, **device._common)
+        LedgerStore.open(device.folder, **device._common, attempts={})
 
 
 def test_delta_must_be_below_one_over_the_declared_size(device):
