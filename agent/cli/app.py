@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from rich.text import Text
 
 from edgeveil.agent.cli import privacy as privacy_cli
 from edgeveil.shared.terminal.console import (
@@ -76,7 +77,11 @@ def join(
         print_json({"name": joined.name, "agent_id": joined.agent_id.hex(), "state": joined.state})
         return
     stdout.print(
-        f"Joined as [bold]{joined.name}[/] ({joined.agent_id.hex()}), state: {joined.state}"
+        Text.assemble(
+            "Joined as ",
+            (joined.name, "bold"),
+            f" ({joined.agent_id.hex()}), state: {joined.state}",
+        )
     )
     stdout.print("Next: agent run" + ("" if data else " --data PATH"))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from edgeveil.shared.terminal.console import (
     HomeOption,
@@ -61,7 +62,7 @@ def budget(
         from edgeveil.shared.base.files import write_file
 
         write_file(html, page(report).encode())
-        stderr.print(f"Wrote {html}", markup=False)
+        stderr.print(f"Wrote {html}")
     if as_json:
         print_json(report)
     keep_hash(folder, report)
@@ -129,7 +130,7 @@ def budget_plan(
     )
     found = answer(start, noise=noise, rate=rate, steps=steps, rounds=rounds, prv=prv)
     if found.get("share_left", 1.0) < SCARCE:
-        stderr.print(f"[bold]only {found['share_left']:.0%} of the budget is left[/]")
+        stderr.print(Text(f"only {found['share_left']:.0%} of the budget is left", style="bold"))
     if as_json:
         print_json(found)
         return
@@ -161,7 +162,6 @@ def budget_reset(
         f"Data set {forgotten.dataset}: ε {forgotten.epsilon_spent:.4g} of {forgotten.rounds} rounds would "
         "no longer count. What these updates showed of the records stays shown; with more rounds it adds up. "
         "The reset is recorded for good and stands in every later report.",
-        markup=False,
     )
     if not yes:
         if not sys.stdin.isatty():
@@ -170,7 +170,7 @@ def budget_reset(
         if typed != forgotten.dataset:
             raise typer.Abort
     reset(folder, forgotten, SystemClock())
-    stderr.print(f"Recorded in the ledger of {forgotten.dataset}", markup=False)
+    stderr.print(f"Recorded in the ledger of {forgotten.dataset}")
 
 
 def _shown(value: Any) -> str:
@@ -191,13 +191,13 @@ def policy_show(home: HomeOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({key: value for key, value in found.items() if key != "toml"})
         return
-    stdout.print(found["toml"], markup=False, end="")
+    stdout.lines(found["toml"])
     for chained in found["ledgers"]:
         looser = ", ".join(chained["file_is_looser_in"])
         state = "chained in" if chained["same"] else "differs from"
-        stderr.print(f"{state} the ledger of {chained['dataset']}", markup=False)
+        stderr.print(f"{state} the ledger of {chained['dataset']}")
         if looser:
-            stderr.print(f"the file allows more in: {looser}; it does not count yet", markup=False)
+            stderr.print(f"the file allows more in: {looser}; it does not count yet")
 
 
 @policy_app.command("set")
@@ -220,12 +220,12 @@ def policy_set(
     folder = home_of(ROLE, home)
     change = prepare(folder, assignments)
     if change.looser and not yes and sys.stdin.isatty():
-        stderr.print(f"This allows more than before: {', '.join(change.looser)}", markup=False)
+        stderr.print(f"This allows more than before: {', '.join(change.looser)}")
         yes = typer.confirm("Allow it?", abort=True, err=True)
     ledgers = apply(folder, change, SystemClock(), accept_looser=yes)
-    stderr.print(f"Changed: {', '.join(change.changed) or 'nothing'}", markup=False)
+    stderr.print(f"Changed: {', '.join(change.changed) or 'nothing'}")
     if ledgers:
-        stderr.print(f"Recorded in the ledger of {', '.join(ledgers)}", markup=False)
+        stderr.print(f"Recorded in the ledger of {', '.join(ledgers)}")
 
 
 def verify(
@@ -247,14 +247,13 @@ def verify(
     if as_json:
         print_json(found.as_json())
     else:
-        for sentence in found.checked:
-            stdout.print(f"[green]ok[/]  {sentence}")
-        for sentence in found.noticed:
-            stdout.print("[yellow]!![/]  ", end="")
-            stdout.print(sentence, markup=False)
-        for sentence in found.faults:
-            stdout.print("[bold red]no[/]  ", end="")
-            stdout.print(sentence, markup=False)
+        for mark, style, sentences in (
+            ("ok", "green", found.checked),
+            ("!!", "yellow", found.noticed),
+            ("no", "bold red", found.faults),
+        ):
+            for sentence in sentences:
+                stdout.print(Text.assemble((mark, style), "  ", sentence))
     raise typer.Exit(int(found.verdict))
 
 
@@ -299,6 +298,9 @@ def audit(
         stdout.print(
             "Nothing more can be told than the noise allows; nothing was charged or sent."
             if found.passed
-            else "[bold red]More can be told than was claimed: do not train with this installation.[/]"
+            else Text(
+                "More can be told than was claimed: do not train with this installation.",
+                style="bold red",
+            )
         )
     raise typer.Exit(0 if found.passed else CAUGHT)

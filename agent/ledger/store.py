@@ -65,6 +65,7 @@ class LedgerStore:
         self._file = file
         self._lock = lock
         self._mutex = threading.RLock()
+        self._echoed: tuple[str, SignedHead] | None = None  # of the newest offer that was checked
 
     @classmethod
     def create(
@@ -166,7 +167,10 @@ class LedgerStore:
         return SignedHead.make(tag, state.seq, state.hash, signer, told).encode()
 
     def check_echo(self, echo: bytes, run_id: str) -> None:
-        """Insist that the head this device once sent is part of this ledger; note it once per run.
+        """Insist that the head this device once sent is part of this ledger.
+
+        Noted once per run, and not before a round of it is charged: a refused offer must leave no record,
+        or a coordinator could make this file grow without end.
 
         An empty echo proves nothing and passes; so does the head of another dataset of this device.
 
@@ -190,8 +194,7 @@ class LedgerStore:
                     f"ledger, and this ledger of {state.seq} records does not contain it; it was "
                     "restored from a copy, or another device uses the same state",
                 )
-            if run_id not in state.anchors:
-                self._file.append(Kind.ANCHOR, anchor_fields(run_id, head))
+            self._echoed = (run_id, head)
 
     def reserve(self, reservation: Reservation) -> None:
         """Charge the round: when this returns its steps are spent, whatever happens next.
@@ -208,8 +211,9 @@ class LedgerStore:
                     f"{reservation.question.plan.steps} steps do not fit beside epsilon "
                     f"{state.epsilon_enforced:.4g} of {state.epsilon_max:.4g}",
                 )
+            self._note_echo(reservation.question.attempt.run_id)
             failpoint(Failpoint.AGENT_RESERVE_BEFORE)
-            self._file.append(Kind.RESERVE, reserve_fields(reservation, state))
+            self._file.append(Kind.RESERVE, reserve_fields(reservation, self.state))
             failpoint(Failpoint.AGENT_RESERVE_AFTER)
             self._drop_blob()
 
@@ -302,6 +306,11 @@ class LedgerStore:
         entry = self.state.current
         if entry is None or entry.phase is not Phase.SEALED:
             self._drop_blob()
+
+    def _note_echo(self, run_id: str) -> None:
+        echoed, self._echoed = self._echoed, None
+        if echoed is not None and echoed[0] == run_id and run_id not in self.state.anchors:
+            self._file.append(Kind.ANCHOR, anchor_fields(*echoed))
 
     def _drop_blob(self) -> None:
         blob = self._folder / BLOB

@@ -35,6 +35,7 @@ from edgeveil.shared.base.errors import (
 )
 from edgeveil.shared.base.files import read_file
 from edgeveil.shared.base.names import NAME
+from edgeveil.shared.pages.text import plain
 from edgeveil.shared.privacy.filter import cap
 from edgeveil.shared.privacy.ledger.facts import collect
 from edgeveil.shared.privacy.ledger.records import Fault, Kind, LedgerDamaged, Record
@@ -46,6 +47,9 @@ from edgeveil.shared.terminal.progress import counted, progress
 from edgeveil.shared.wire.identity import verify
 
 TOLERANCE = 1e-9
+# Of a report: one at sample rate 1 costs microseconds, any other 255 sums of up to 255 terms, 8 ms.
+MOST_SEGMENTS, MOST_SAMPLED = 20_000, 256
+MOST_SAID = 2000  # characters of one sentence: a report can state anything of any length
 # What a later moment, another machine or another installation says differently.
 NOT_COMPARED = {
     "identity": {"time", "reported_by", "software"},
@@ -84,7 +88,7 @@ class Finding:
 
     def fail(self, verdict: Verdict, why: str) -> None:
         self.verdict = self.verdict if self.faults else verdict
-        self.faults.append(why)
+        self.faults.append(plain(why, MOST_SAID))
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -247,6 +251,14 @@ def _check_report(
 def _recompute(claimed: Mapping[str, Any], finding: Finding) -> None:
     """Every ε that follows from the report's own segments."""
     history, guarantee = segment_history(claimed), claimed["guarantee"]
+    sampled = len({segment[:2] for segment in history if segment.sample_rate < 1})
+    if len(history) > MOST_SEGMENTS or sampled > MOST_SAMPLED:
+        finding.fail(
+            Verdict.REPORT,
+            f"it states {len(history)} segments, {sampled} with different noise or sampling below 1; at "
+            f"most {MOST_SEGMENTS} and {MOST_SAMPLED} are recomputed",
+        )
+        return
     delta = float(guarantee["delta"])
     figures = {"epsilon_spent": epsilon(history, delta)[0]}
     if history:

@@ -31,7 +31,7 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_atomic
 from edgeveil.shared.data.probe import raw_records
 from edgeveil.shared.events.log import EventLog
-from edgeveil.shared.pages.text import plain
+from edgeveil.shared.pages.text import harmless, plain
 from edgeveil.shared.terminal.argv import hide_argument
 from edgeveil.shared.terminal.progress import progress
 from edgeveil.shared.wire.tokens import Token
@@ -245,10 +245,16 @@ def _stop_on_signals() -> threading.Event:
 
 
 class _PlainLines(logging.Formatter):
-    """A message is one line without control characters: it may quote what a coordinator sent."""
+    """A message is one line without control characters: it may quote what a coordinator sent.
+
+    The lines of a traceback follow it indented, so none of them can pass for a message.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         return plain(super().formatMessage(record), 4000)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n    ".join(harmless(line) for line in super().format(record).split("\n"))
 
 
 def _log_to(path: Path) -> None:

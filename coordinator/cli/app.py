@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from rich.text import Text
 
 from edgeveil.coordinator.cli.agents import ago
 from edgeveil.coordinator.cli.agents import app as agents_app
@@ -127,8 +128,8 @@ def invite(
         print_json([{"name": name, "token": token} for name, token in tokens.items()])
         return
     for name, token in tokens.items():
-        stderr.print(f"[bold]{name}[/] (valid for {ttl}, once):", end=" ")
-        stdout.print(token, markup=False)
+        stderr.print(Text.assemble((name, "bold"), f" (valid for {ttl}, once):"), end=" ")
+        stdout.print(token)
     stderr.print("On each device: agent run --join TOKEN --data PATH")
 
 
@@ -173,9 +174,10 @@ def run_plan(
 
     folder = home_of(ROLE, home)
     submitted = submit_plan(folder, plan)
-    stderr.print(f"run [bold]{submitted['run']}[/] {'queued' if submitted['new'] else 'continues'}")
+    how = "queued" if submitted["new"] else "continues"
+    stderr.print(Text.assemble("run ", (submitted["run"], "bold"), f" {how}"))
     for notice in submitted["warnings"]:
-        stderr.print(f"[yellow]warning:[/] {notice}", highlight=False)
+        stderr.print(Text.assemble(("warning:", "yellow"), f" {notice}"))
     if detach:
         if as_json:
             print_json(submitted)
@@ -201,11 +203,11 @@ def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
         if found["pid"]
         else "not running; start it with: coordinator serve"
     )
-    stdout.print(f"[bold]{found['url']}[/]  {running}")
+    stdout.print(Text.assemble((found["url"], "bold"), f"  {running}"))
     if found["pid"] and found["run"]:
         stdout.print(f"run {found['run']}  round {found['round']}  {found['stage']}")
     elif found["last_run"]:
-        stdout.print(_last_run(found["last_run"]), markup=False)
+        stdout.print(_last_run(found["last_run"]))
     if not found["agents"]:
         stderr.print("nobody has joined yet; invite agents with: coordinator invite NAME…")
         return
@@ -252,14 +254,14 @@ def _print_initialised(made: "Initialised", *, as_json: bool) -> None:
         f"Federation key fingerprint {made.federation_fingerprint}, key in {made.federation}"
     )
     if made.one_machine:
-        stdout.print(
+        stdout.lines(
             "One-machine mode: the key stays here, unencrypted, and signs whoever joins. Whoever takes\n"
             "this machine over can admit members of their own and so uncover single updates; then only\n"
-            "differential privacy protects the devices' records (docs/threat-model.md)."
+            "differential privacy protects the devices' records (docs/threat-model.md).\n"
         )
     else:
-        stdout.print(
+        stdout.lines(
             "Move that folder to another machine and keep it offline; whoever holds it\n"
-            "decides who belongs to the federation."
+            "decides who belongs to the federation.\n"
         )
     stdout.print("Next: coordinator invite NAME…, then coordinator serve")

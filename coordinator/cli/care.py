@@ -47,7 +47,7 @@ def backup(
     if as_json:
         print_json({"folder": str(destination), "files": len(found.files), "schema": found.schema})
         return
-    stdout.print(f"Wrote {len(found.files)} files to {destination}", markup=False)
+    stdout.print(f"Wrote {len(found.files)} files to {destination}")
     stderr.print("It holds this coordinator's keys: keep it as private as the original.")
 
 
@@ -69,5 +69,5 @@ def restore(
     if as_json:
         print_json({"home": str(folder), "files": len(found.files), "created": made})
         return
-    stdout.print(f"Restored {len(found.files)} files of {made} into {folder}", markup=False)
+    stdout.print(f"Restored {len(found.files)} files of {made} into {folder}")
     stderr.print("If rounds were trained since, agents refuse to repeat them: start a new run.")

@@ -13,6 +13,7 @@ from rich.progress import (
     TaskID,
     TextColumn,
 )
+from rich.text import Text
 
 from edgeveil.coordinator.reports.tables import SHOWN_STAGE
 from edgeveil.shared.events.log import Event, EventLine
@@ -57,7 +58,7 @@ class Display:
         self._wait_text(None)
         self._asked, self._answered, self._done = set(), set(), line.round - 1
         again = f", attempt {line.attempt}" if line.attempt > 1 else ""
-        self._console.print(f"[bold]round {line.round} of {self._rounds}[/]{again}")
+        self._console.print(Text.assemble((f"round {line.round} of {self._rounds}", "bold"), again))
 
     def _select(self, line: EventLine) -> None:
         self._asked.add(line.agent)
@@ -72,7 +73,9 @@ class Display:
 
     def _drop(self, line: EventLine) -> None:
         self._asked.discard(line.agent)
-        self._console.print(f"  [yellow]dropped[/] {line.agent}: {line.reason}")
+        self._console.print(
+            Text.assemble("  ", ("dropped", "yellow"), f" {line.agent}: {line.reason}")
+        )
 
     def _stage_finish(self, line: EventLine) -> None:
         self._wait_text(None)
@@ -84,11 +87,12 @@ class Display:
 
     def _commit(self, line: EventLine) -> None:
         self._wait_text(None)
-        self._console.print(f"  [green]committed[/] in {(line.dur_ms or 0) / 1000:.1f} s")
+        seconds = (line.dur_ms or 0) / 1000
+        self._console.print(Text.assemble("  ", ("committed", "green"), f" in {seconds:.1f} s"))
 
     def _abort(self, line: EventLine) -> None:
         self._wait_text(None)
-        self._console.print(f"  [red]aborted[/]: {line.reason}")
+        self._console.print(Text.assemble("  ", ("aborted", "red"), f": {line.reason}"))
 
     def _progress(self, line: EventLine) -> None:
         awaited = ", ".join(sorted(self._asked - self._answered)) or "nobody"

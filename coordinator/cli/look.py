@@ -187,7 +187,7 @@ def report(
     if as_json:
         print_json({"run": found, "html": str(html.absolute())})
     else:
-        stderr.print(f"wrote the report of {found} to {html}", markup=False)
+        stderr.print(f"wrote the report of {found} to {html}")
 
 
 @app.command()
@@ -261,7 +261,7 @@ def privacy(
         from edgeveil.shared.base.files import write_file
 
         write_file(html, page(found).encode())
-        stderr.print(f"Wrote {html}", markup=False)
+        stderr.print(f"Wrote {html}")
     if as_json:
         print_json(found)
     if html is None and not as_json:

@@ -54,7 +54,7 @@ def roster_export(
 
     candidate = export_candidate(home_of(ROLE, home), epoch)
     if output is None:
-        stdout.print(candidate.decode(), markup=False, end="")
+        stdout.lines(candidate.decode())
         return
     output.write_bytes(candidate)
     stderr.print(
@@ -144,7 +144,7 @@ def _sign_and_watch(folder: Path, keys: Path, passphrase_file: Path | None) -> N
     )
 
     def say(sentence: str) -> None:
-        stderr.print(sentence, markup=False)
+        stderr.print(sentence)
 
     watch(folder, lambda candidate: sign_roster(candidate, key), say, threading.Event())
 

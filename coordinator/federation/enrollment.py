@@ -37,6 +37,10 @@ from edgeveil.shared.wire.tokens import Token, fingerprint
 
 LONGEST_S = 366 * 86_400.0
 WRONG_PROOFS = 5  # then the token is void
+TOLD, TOLD_S = (
+    10,
+    3600.0,
+)  # refusals of one name in the log at once, and then one in so many seconds
 PER_SECOND, BURST = 10.0, 60.0  # join requests of one address; waiting devices ask every 3 s
 
 _ANSWERS = {
@@ -130,6 +134,7 @@ class JoinDesk:
         self._events = events
         self._clock = clock or SystemClock()
         self._limiter = RateLimiter(PER_SECOND, BURST, self._clock)
+        self._told = RateLimiter(1 / TOLD_S, TOLD, self._clock)
 
     def handle(self, body: bytes, address: str) -> tuple[int, dict[str, object]]:
         """(HTTP status, JSON object) for one request from `address`."""
@@ -220,7 +225,13 @@ class JoinDesk:
         reason: str = "",
         sync: bool = False,
     ) -> None:
-        """A log that cannot be written must not cost a device its answer."""
+        """A log that cannot be written must not cost a device its answer.
+
+        What a stranger can repeat is told some times and then now and then: it must not rotate the log away.
+        """
+        repeatable = event in {Event.JOIN_REFUSE, Event.INVITE_REUSE}
+        if repeatable and not self._told.allow(f"{event}/{agent or reason}"):
+            return
         if self._events is not None:
             with suppress(OSError):
                 self._events.emit(event, level=level, agent=agent, reason=reason, sync=sync)
