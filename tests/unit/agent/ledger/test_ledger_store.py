@@ -304,18 +304,18 @@ def test_a_reset_starts_at_zero_and_stays_visible(device):
 def test_an_echo_of_any_earlier_head_passes_and_is_noted_once_per_charged_run(device):
     with device.open() as store:
         heads = [store.head()]
-        device.spend(store, bench.question(1))
+        device.spend(store, bench.question(1, noise_multiplier=60.0))
         heads.append(store.head())
         for head in heads * 2:
             store.check_echo(head, "run-1")
-        device.spend(store, bench.question(2))
+        device.spend(store, bench.question(2, noise_multiplier=60.0))
         store.check_echo(b"", "run-2")
         assert kinds(device).count("anchor") == 1
         store.check_echo(heads[1], "run-1")
-        device.spend(store, bench.question(3))
+        device.spend(store, bench.question(3, noise_multiplier=60.0))
         assert kinds(device).count("anchor") == 1
         store.check_echo(heads[1], "run-2")
-        device.spend(store, bench.question(1, run="run-2"))
+        device.spend(store, bench.question(1, run="run-2", noise_multiplier=60.0))
         assert kinds(device).count("anchor") == 2
 
 
@@ -327,7 +327,7 @@ def test_offers_that_are_refused_leave_no_record(device):
             with pytest.raises(PolicyRefusal):
                 device.admit(store, bench.question(1, run=f"run-{number}", noise_multiplier=0.1))
         assert device.ledger.stat().st_size == size
-        device.spend(store, bench.question(1, run="another"))
+        device.spend(store, bench.question(1, run="another", noise_multiplier=60.0))
         assert "anchor" not in kinds(device), "the echo was for another run"
 
 

