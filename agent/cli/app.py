@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
+from rich.text import Text
 from typer import Argument, Option
 
 from edgeveil.agent.cli import privacy as privacy_cli
@@ -69,7 +70,11 @@ def join(
         )
         return
     console.stdout.print(
-        f"Joined as [bold]{joined.name}[/] ({joined.agent_id.hex()}), state: {joined.state}"
+        Text.assemble(
+            "Joined as ",
+            (joined.name, "bold"),
+            f" ({joined.agent_id.hex()}), state: {joined.state}",
+        )
     )
     console.stdout.print("Next: agent run" + ("" if data else " --data PATH"))
 

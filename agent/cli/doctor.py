@@ -14,7 +14,7 @@ from edgeveil.agent.home.data import check_folder
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.joining.authority import fetch_authority
-from edgeveil.agent.ledger.budget import known_datasets, read_budget
+from edgeveil.agent.ledger.budget import known_datasets, look_around, read_budget
 from edgeveil.agent.rounds.condition import LEAST_S, Conditions, Load
 from edgeveil.shared.base.errors import EnrollmentError, PolicyRefusal
 from edgeveil.shared.data.probe import count_records
@@ -108,6 +108,7 @@ def _ledger(path: Path, dataset: str | None) -> Finding:
     if dataset is not None and dataset not in known_datasets(AgentHome(path)):
         return green("ledger", f"{dataset}: none yet; it is made with the first round")
     found = read_budget(path, dataset)
+    remarks = look_around(path, dataset).remarks
     text = (
         f"{found.dataset}: ε {found.epsilon_spent:.3f} of {found.epsilon_limit:g} spent, "
         f"{found.share_spent:.0%} of the budget"
@@ -116,6 +117,8 @@ def _ledger(path: Path, dataset: str | None) -> Finding:
         return red("ledger", text, "no round is possible any more; this is what the budget is for")
     if found.share_spent >= 0.9:
         return yellow("ledger", text, "few rounds are left: agent budget")
+    if remarks:
+        return yellow("ledger", f"{text}; {'; '.join(remarks)}", "agent verify tells all of it")
     return green("ledger", text)
 
 

@@ -107,6 +107,7 @@ def apply(path: Path, change: Change, clock: Clock, *, accept_looser: bool) -> t
                 unit=change.after.unit,
                 policy=change.after,
                 clock=clock,
+                attempts=home.last_attempts(),
                 accept_looser=accept_looser,
             ) as store:
                 if store.state.seq > state.seq:

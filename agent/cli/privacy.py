@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 from typer import Argument, Option
 
 from edgeveil.shared.terminal import console
@@ -54,7 +55,7 @@ def budget(
         from edgeveil.shared.base.files import write_file
 
         write_file(html, page(report).encode())
-        console.stderr.print(f"Wrote {html}", markup=False)
+        console.stderr.print(f"Wrote {html}")
     if as_json:
         console.print_json(report)
     keep_hash(folder, report)
@@ -121,7 +122,9 @@ def budget_plan(
     )
     found = answer(start, noise=noise, rate=rate, steps=steps, rounds=rounds, prv=prv)
     if found.get("share_left", 1.0) < SCARCE:
-        console.stderr.print(f"[bold]only {found['share_left']:.0%} of the budget is left[/]")
+        console.stderr.print(
+            Text(f"only {found['share_left']:.0%} of the budget is left", style="bold")
+        )
     if as_json:
         console.print_json(found)
         return
@@ -153,7 +156,6 @@ def budget_reset(
         f"Data set {forgotten.dataset}: ε {forgotten.epsilon_spent:.4g} of {forgotten.rounds} rounds would "
         "no longer count. What these updates showed of the records stays shown; with more rounds it adds up. "
         "The reset is recorded for good and stands in every later report.",
-        markup=False,
     )
     if not yes:
         if not sys.stdin.isatty():
@@ -162,7 +164,7 @@ def budget_reset(
         if typed != forgotten.dataset:
             raise typer.Abort
     reset(folder, forgotten, SystemClock())
-    console.stderr.print(f"Recorded in the ledger of {forgotten.dataset}", markup=False)
+    console.stderr.print(f"Recorded in the ledger of {forgotten.dataset}")
 
 
 def _shown(value: Any) -> str:
@@ -183,15 +185,13 @@ def policy_show(home: console.HomeOption = None, as_json: console.JsonOption = F
     if as_json:
         console.print_json({key: value for key, value in found.items() if key != "toml"})
         return
-    console.stdout.print(found["toml"], markup=False, end="")
+    console.stdout.lines(found["toml"])
     for chained in found["ledgers"]:
         looser = ", ".join(chained["file_is_looser_in"])
         state = "chained in" if chained["same"] else "differs from"
-        console.stderr.print(f"{state} the ledger of {chained['dataset']}", markup=False)
+        console.stderr.print(f"{state} the ledger of {chained['dataset']}")
         if looser:
-            console.stderr.print(
-                f"the file allows more in: {looser}; it does not count yet", markup=False
-            )
+            console.stderr.print(f"the file allows more in: {looser}; it does not count yet")
 
 
 @policy_app.command("set")
@@ -214,14 +214,12 @@ def policy_set(
     folder = console.home_of(ROLE, home)
     change = prepare(folder, assignments)
     if change.looser and not yes and sys.stdin.isatty():
-        console.stderr.print(
-            f"This allows more than before: {', '.join(change.looser)}", markup=False
-        )
+        console.stderr.print(f"This allows more than before: {', '.join(change.looser)}")
         yes = typer.confirm("Allow it?", abort=True, err=True)
     ledgers = apply(folder, change, SystemClock(), accept_looser=yes)
-    console.stderr.print(f"Changed: {', '.join(change.changed) or 'nothing'}", markup=False)
+    console.stderr.print(f"Changed: {', '.join(change.changed) or 'nothing'}")
     if ledgers:
-        console.stderr.print(f"Recorded in the ledger of {', '.join(ledgers)}", markup=False)
+        console.stderr.print(f"Recorded in the ledger of {', '.join(ledgers)}")
 
 
 def verify(
@@ -243,11 +241,13 @@ def verify(
     if as_json:
         console.print_json(found.as_json())
     else:
-        for sentence in found.checked:
-            console.stdout.print(f"[green]ok[/]  {sentence}")
-        for sentence in found.faults:
-            console.stdout.print("[bold red]no[/]  ", end="")
-            console.stdout.print(sentence, markup=False)
+        for mark, style, sentences in (
+            ("ok", "green", found.checked),
+            ("!!", "yellow", found.noticed),
+            ("no", "bold red", found.faults),
+        ):
+            for sentence in sentences:
+                console.stdout.print(Text.assemble((mark, style), "  ", sentence))
     raise typer.Exit(int(found.verdict))
 
 
@@ -292,6 +292,9 @@ def audit(
         console.stdout.print(
             "Nothing more can be told than the noise allows; nothing was charged or sent."
             if found.passed
-            else "[bold red]More can be told than was claimed: do not train with this installation.[/]"
+            else Text(
+                "More can be told than was claimed: do not train with this installation.",
+                style="bold red",
+            )
         )
     raise typer.Exit(0 if found.passed else CAUGHT)

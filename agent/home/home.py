@@ -238,6 +238,10 @@ class AgentHome:
         last = self._rounds().get(run_id)
         return None if last is None else Attempt(run_id, *last)
 
+    def last_attempts(self) -> dict[str, Attempt]:
+        """The same of every run that is remembered; a witness of what the ledger must have charged."""
+        return {run: Attempt(run, *last) for run, last in self._rounds().items()}
+
     def advance(self, attempt: Attempt) -> None:
         """Remember `attempt` before anything of it is answered.
 
@@ -257,15 +261,6 @@ class AgentHome:
             del rounds[oldest]  # the ledger goes on refusing what it has charged
         data = json.dumps(rounds, separators=(",", ":")).encode("ascii")
         write_atomic(self.path / "rounds.json", data)
-
-    def check_ledgers_kept(self) -> None:
-        """Raise StateDamaged if this device took part in rounds and has no ledger at all any more."""
-        if self._rounds() and not any(self.ledger_folder.glob("*/ledger.jsonl")):
-            raise StateDamaged(
-                f"{self.ledger_folder}: this device has taken part in rounds and their ledger is gone; "
-                "what was spent is unknown: put it back, or revoke the device and enrol it again from "
-                "an empty home"
-            )
 
     def _rounds(self) -> dict[str, tuple[int, int]]:
         path = self.path / "rounds.json"

@@ -19,6 +19,7 @@ from pydantic import (
 from edgeveil.agent.home.policy_text import render
 from edgeveil.shared.base.config import Settings, load, validate
 from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.data.schema import MOST_LABELS, Schema
 from edgeveil.shared.privacy.filter import choose_order
 from edgeveil.shared.privacy.ledger.state import policy_hash
 from edgeveil.shared.privacy.rdp import HIGHEST_SIGMA, LOWEST_SIGMA, Segment
@@ -101,6 +102,30 @@ class WhenPolicy(Settings):
     tell: Flag = False
 
 
+Side = Annotated[Whole, Field(ge=1, le=4096)]
+Label = Annotated[str, Strict(), StringConstraints(min_length=1, max_length=255)]
+
+
+class DataPolicy(Settings):
+    """What the records are, fixed when the device first starts; an offer for anything else is refused."""
+
+    kind: Literal["images"] = "images"
+    height: Side
+    width: Side
+    channels: Literal[1] = 1
+    labels: tuple[Label, ...] = Field(min_length=1, max_length=MOST_LABELS)
+
+    def as_schema(self) -> Schema:
+        return Schema(self.kind, (self.height, self.width, self.channels), self.labels)
+
+    @classmethod
+    def of(cls, schema: Schema) -> Self:
+        """Raises ConfigError for a schema that no policy can hold."""
+        height, width, _ = schema.shape
+        fields = {"height": height, "width": width, "labels": schema.labels}
+        return validate(fields, cls, source="data")
+
+
 class Policy(Settings):
     """Immutable once read; every bound is inclusive."""
 
@@ -126,6 +151,7 @@ class Policy(Settings):
     schedule: Schedule | None = None
     secagg: SecaggPolicy = SecaggPolicy()
     when: WhenPolicy = WhenPolicy()
+    data: DataPolicy | None = None
 
     @model_validator(mode="after")
     def _leaves_budget(self) -> Self:

@@ -24,6 +24,8 @@ def loosened(old: Policy, new: Policy) -> tuple[str, ...]:
         found.append("tasks")
     if not _same_or_within(new.coordinators, old.coordinators):
         found.append("coordinators")
+    if old.data is not None and new.data != old.data:
+        found.append("data")  # what is read, and what its absence would tell
     if new.tell_budget and not old.tell_budget:
         found.append("tell_budget")
     found += _secagg(old.secagg, new.secagg)

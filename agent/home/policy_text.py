@@ -57,6 +57,10 @@ battery_min = {when[battery_min]}    # per cent of charge
 idle = {when[idle]}    # true: other programs use at most load_max of the processors
 load_max = {when[load_max]}
 tell = {when[tell]}    # true: the coordinator is told these three as yes or no, and asks others meanwhile
+
+# What your records are. Written when the device first starts, from what is in the folder, and fixed from
+# then on: no offer decides how they are read, and one for anything else is refused.
+{data}
 """
 
 
@@ -76,6 +80,12 @@ def render(fields: Mapping[str, Any]) -> str:
         "# schedule = { noise_multiplier = 4.5, sample_rate = 1.0, steps = 40 }"
         if schedule is None
         else f"schedule = {_toml(schedule)}"
+    )
+    data = fields["data"]
+    values["data"] = (
+        '# [data]\n# height = 28\n# width = 28\n# labels = ["0", "1"]'
+        if data is None
+        else "\n".join(["[data]", *(f"{name} = {_toml(value)}" for name, value in data.items())])
     )
     return TEMPLATE.format_map(values)
 

@@ -9,4 +9,5 @@ __all__ = [
     "prv",
     "reading",
     "store",
+    "witnesses",
 ]

@@ -15,9 +15,8 @@ from edgeveil.agent.ledger.reading import (
     LEDGER,
     Verified,
     check_belongs,
-    check_never_opened,
-    read_verified,
 )
+from edgeveil.agent.ledger.witnesses import Judgement, check_nothing_lost, read_judged
 from edgeveil.shared.base.errors import ConfigError, EnrollmentError
 from edgeveil.shared.privacy.ledger.records import Kind
 from edgeveil.shared.privacy.ledger.state import LedgerState
@@ -70,12 +69,21 @@ def find_ledger(path: Path, dataset: str | None = None) -> tuple[AgentHome, str,
     ledger = home.ledger_folder / name / LEDGER
     if not ledger.exists():
         home.pinned()
-        check_never_opened(ledger, home.identity().public)
-        home.check_ledgers_kept()
+        check_nothing_lost(ledger.parent, home.identity().public, home.last_attempts())
         return home, name, None
-    found = read_verified(ledger, home.identity().public)
+    found, judgement = read_judged(ledger.parent, home.identity().public, home.last_attempts())
+    judgement.insist(found.state, ledger)
     check_belongs(found.state, ledger.parent)
     return home, name, found
+
+
+def look_around(path: Path, dataset: str | None = None) -> Judgement:
+    """What lies beside the ledger, if there is one, says of it; raises as find_ledger."""
+    home, name, found = find_ledger(path, dataset)
+    if found is None:
+        return Judgement()
+    folder = home.ledger_folder / name
+    return read_judged(folder, home.identity().public, home.last_attempts())[1]
 
 
 def known_datasets(home: AgentHome) -> set[str]:

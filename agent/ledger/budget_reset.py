@@ -61,6 +61,7 @@ def reset(path: Path, forgotten: Forgotten, clock: Clock) -> None:
             unit=found.state.unit,
             policy=Policy.load(home.policy_path),
             clock=clock,
+            attempts=home.last_attempts(),
         ) as store,
     ):
         store.reset(NOTE)

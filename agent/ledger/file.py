@@ -20,8 +20,8 @@ from edgeveil.agent.ledger.reading import (
     check_never_opened,
     ledger_records,
     read_ledger,
-    read_verified,
 )
+from edgeveil.agent.ledger.witnesses import read_judged
 from edgeveil.shared.base.clock import Clock
 from edgeveil.shared.base.errors import Blame, ProtocolError, RefusalCode, StorageFailed
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
@@ -40,6 +40,7 @@ from edgeveil.shared.privacy.ledger.records import (
 from edgeveil.shared.privacy.ledger.replay import advance, opened
 from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.wire.identity import Signer
+from edgeveil.shared.wire.messages import Attempt
 
 HASH_BYTES = 32
 BOOKMARK_EVERY = 1024  # records; verifying as many takes about a tenth of a second
@@ -50,7 +51,15 @@ __all__ = ["LEDGER", "LedgerFile", "ledger_records", "read_ledger"]
 class LedgerFile:
     """Append-only; the caller holds the lock and is the only writer."""
 
-    def __init__(self, path: Path, signer: Signer, clock: Clock, found: Verified) -> None:
+    def __init__(
+        self,
+        path: Path,
+        signer: Signer,
+        clock: Clock,
+        found: Verified,
+        remarks: tuple[str, ...] = (),
+    ) -> None:
+        self.remarks = remarks  # what its owner should know of how it was found
         self._path = path
         self._signer = signer
         self._clock = clock
@@ -80,16 +89,19 @@ class LedgerFile:
         return cls(path, signer, clock, found)
 
     @classmethod
-    def recover(cls, path: Path, signer: Signer, clock: Clock) -> Self:
-        """Cut what a crash left unfinished, verify the rest.
+    def recover(
+        cls, path: Path, signer: Signer, clock: Clock, attempts: Mapping[str, Attempt]
+    ) -> Self:
+        """Verify, hold against what else tells of it, and only then cut what a crash left unfinished.
 
         Raises:
-            LedgerDamaged: anything else is not as this device wrote it.
+            LedgerDamaged: anything else is not as this device wrote it, or records are missing.
         """
-        found = read_verified(path, signer.public)
+        found, judgement = read_judged(path.parent, signer.public, attempts)
+        judgement.insist(found.state, path)
         if found.tail:
             found = _mend(path, found, signer.public)
-        return cls(path, signer, clock, found)
+        return cls(path, signer, clock, found, judgement.remarks)
 
     @property
     def path(self) -> Path:

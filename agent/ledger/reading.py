@@ -65,8 +65,11 @@ def ledger_records(folder: Path, public: bytes, *, quiet: bool = True) -> list[R
         LedgerDamaged: a line cannot be trusted.
         ConfigError: there is no ledger.
     """
-    data = read_bytes(folder / LEDGER)
-    whole = data[: data.rfind(b"\n") + 1]
+    return verified_records(read_lines(folder / LEDGER)[0], public, quiet=quiet)
+
+
+def verified_records(whole: bytes, public: bytes, *, quiet: bool) -> list[Record]:
+    """The records of complete lines; raises LedgerDamaged."""
     with progress("verifying records", whole.count(b"\n"), quiet=quiet) as step:
         return list(counted(read_records(whole, public), step))
 
@@ -83,10 +86,8 @@ def read_verified(path: Path, public: bytes) -> Verified:
         LedgerDamaged: a line cannot be trusted, or records that the bookmark attests are gone.
         ConfigError: there is no ledger.
     """
-    data = read_bytes(path)
-    keep = data.rfind(b"\n") + 1
-    whole, tail = data[:keep], data[keep:]
-    mark = read_bookmark(path, public)
+    mark = read_bookmark(path, public)  # first: a running agent only ever adds to what it attests
+    whole, tail = read_lines(path)
     if mark is None:
         return Verified(replay(read_records(whole, public)), whole, tail, 0)
     state = mark.state
@@ -140,8 +141,11 @@ def check_belongs(state: LedgerState, folder: Path) -> None:
         )
 
 
-def read_bytes(path: Path) -> bytes:
+def read_lines(path: Path) -> tuple[bytes, bytes]:
+    """The complete lines, and what a crash left after them; raises ConfigError without a ledger."""
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
+        keep = data.rfind(b"\n") + 1
+        return data[:keep], data[keep:]
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no ledger yet; the first `agent run` opens it") from error

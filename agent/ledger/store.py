@@ -7,7 +7,7 @@ gone, even if nobody received it (docs/design.md, "Privacy").
 
 import hashlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -65,6 +65,7 @@ class LedgerStore:
         self._file = file
         self._lock = lock
         self._mutex = threading.RLock()
+        self._echoed: tuple[str, SignedHead] | None = None  # of the newest offer that was checked
 
     @classmethod
     def create(
@@ -104,10 +105,12 @@ class LedgerStore:
         unit: str,
         policy: Policy,
         clock: Clock,
+        attempts: Mapping[str, Attempt],
         accept_looser: bool = False,
     ) -> Self:
         """Lock and verify; apply the restart rules; chain a changed policy.
 
+        `attempts` are the newest of every run by the home's counters, which no ledger may be behind.
         `accept_looser` is the owner's explicit confirmation of a policy that allows more than the
         chained one.
 
@@ -122,7 +125,7 @@ class LedgerStore:
         with _locked(folder) as lock:
             if not path.exists():
                 check_never_opened(path, signer.public)
-            file = LedgerFile.recover(path, signer, clock)
+            file = LedgerFile.recover(path, signer, clock, attempts)
             note_opened(folder, signer)
             store = cls(folder, file, lock, tells_budget=policy.tell_budget)
             store._check_identity(dataset_id, unit)
@@ -145,6 +148,11 @@ class LedgerStore:
         self._file.watch = watch
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What its owner should know of how it was found at the opening."""
+        return self._file.remarks
+
+    @property
     def state(self) -> LedgerState:
         """Raises LedgerDamaged after a failed write."""
         return self._file.state
@@ -159,7 +167,10 @@ class LedgerStore:
         return SignedHead.make(tag, state.seq, state.hash, signer, told).encode()
 
     def check_echo(self, echo: bytes, run_id: str) -> None:
-        """Insist that the head this device once sent is part of this ledger; note it once per run.
+        """Insist that the head this device once sent is part of this ledger.
+
+        Noted once per run, and not before a round of it is charged: a refused offer must leave no record,
+        or a coordinator could make this file grow without end.
 
         An empty echo proves nothing and passes; so does the head of another dataset of this device.
 
@@ -183,8 +194,7 @@ class LedgerStore:
                     f"ledger, and this ledger of {state.seq} records does not contain it; it was "
                     "restored from a copy, or another device uses the same state",
                 )
-            if run_id not in state.anchors:
-                self._file.append(Kind.ANCHOR, anchor_fields(run_id, head))
+            self._echoed = (run_id, head)
 
     def reserve(self, reservation: Reservation) -> None:
         """Charge the round: when this returns its steps are spent, whatever happens next.
@@ -201,8 +211,9 @@ class LedgerStore:
                     f"{reservation.question.plan.steps} steps do not fit beside epsilon "
                     f"{state.epsilon_enforced:.4g} of {state.epsilon_max:.4g}",
                 )
+            self._note_echo(reservation.question.attempt.run_id)
             failpoint(Failpoint.AGENT_RESERVE_BEFORE)
-            self._file.append(Kind.RESERVE, reserve_fields(reservation, state))
+            self._file.append(Kind.RESERVE, reserve_fields(reservation, self.state))
             failpoint(Failpoint.AGENT_RESERVE_AFTER)
             self._drop_blob()
 
@@ -295,6 +306,11 @@ class LedgerStore:
         entry = self.state.current
         if entry is None or entry.phase is not Phase.SEALED:
             self._drop_blob()
+
+    def _note_echo(self, run_id: str) -> None:
+        echoed, self._echoed = self._echoed, None
+        if echoed is not None and echoed[0] == run_id and run_id not in self.state.anchors:
+            self._file.append(Kind.ANCHOR, anchor_fields(*echoed))
 
     def _drop_blob(self) -> None:
         blob = self._folder / BLOB

@@ -38,7 +38,6 @@ class Trainer(Protocol):
         self,
         task: Task,
         options: Options,
-        records: Records,
         *,
         modes: "Collection[GradientMode]",
     ) -> object: ...

@@ -18,7 +18,7 @@ from pathlib import Path
 from edgeveil.agent.home.config import AgentConfig, save, settle
 from edgeveil.agent.home.data import DataShelf, check_folder
 from edgeveil.agent.home.home import AgentHome
-from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.policy import DataPolicy, Policy
 from edgeveil.agent.joining.enrollment import JoinState, join, wait_until_member
 from edgeveil.agent.ledger.fingerprint import check_dataset
 from edgeveil.agent.reports.own_metrics import OwnMetrics
@@ -30,8 +30,9 @@ from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_atomic
 from edgeveil.shared.data.probe import raw_records
+from edgeveil.shared.data.schema import infer
 from edgeveil.shared.events.log import EventLog
-from edgeveil.shared.pages.text import plain
+from edgeveil.shared.pages.text import harmless, plain
 from edgeveil.shared.terminal.argv import hide_argument
 from edgeveil.shared.terminal.progress import progress
 from edgeveil.shared.wire.tokens import Token
@@ -67,6 +68,27 @@ def install_policy(home: AgentHome, given: Path | None) -> Policy:
     return Policy.load(home.policy_path)
 
 
+def pin_data(home: AgentHome, policy: Policy, data: Path, on_status: Status) -> Policy:
+    """The policy with what the records are; where it does not say so yet, as the folder is now, for good.
+
+    Raises:
+        DataError: nothing that a task could read.
+    """
+    if policy.data is not None:
+        return policy
+    made = policy.model_copy(update={"data": DataPolicy.of(infer(data))})
+    write_atomic(home.policy_path, made.to_toml().encode())
+    on_status(f"policy.toml: data is fixed as {made.data}")
+    return Policy.load(home.policy_path)
+
+
+def _filled(data: Path, policy: Policy, on_status: Status) -> DataShelf:
+    """Read before this device connects, so that no answer's time depends on the records."""
+    shelf = DataShelf(data, on_status, None if policy.data is None else policy.data.as_schema())
+    shelf.fill()
+    return shelf
+
+
 def join_device(
     path: Path, token: Token, *, data: Path | None, policy: Path | None, dataset: str | None
 ) -> JoinState:
@@ -74,9 +96,11 @@ def join_device(
     _check_given(data, policy)
     home = AgentHome(path)
     with home.lock():
-        install_policy(home, policy)
+        own_policy = install_policy(home, policy)
         if data is not None:
-            save(path, settle(path, data, dataset))
+            config = settle(path, data, dataset)
+            pin_data(home, own_policy, config.data, lambda _sentence: None)
+            save(path, config)
         return join(home, token)
 
 
@@ -105,7 +129,9 @@ def run_device(
     home = AgentHome(path)
     stop = _stop_on_signals()
     with home.lock():
-        own_policy, config = _settle(home, token, data=data, policy=policy, dataset=dataset)
+        own_policy, config = _settle(
+            home, token, data=data, policy=policy, dataset=dataset, on_status=on_status
+        )
         _log_to(path / "agent.log")
         _become_member(home, stop, on_status)
         if not stop.is_set():
@@ -117,7 +143,7 @@ def run_device(
                     signer=home.identity(),
                     policy=own_policy,
                     dataset_id=config.dataset,
-                    shelf=DataShelf(config.data, on_status),
+                    shelf=_filled(config.data, own_policy, on_status),
                     clock=SystemClock(),
                     on_status=on_status,
                     accept_looser=accept_policy,
@@ -151,6 +177,7 @@ def _settle(
     data: Path | None,
     policy: Path | None,
     dataset: str | None,
+    on_status: Status,
 ) -> tuple[Policy, AgentConfig]:
     """Policy and data of this device, checked and kept; then it joins, if it has a token."""
     if token is None and home.join_token() is None:
@@ -159,6 +186,7 @@ def _settle(
     config = settle(home.path, data, dataset)
     check_folder(config.data)
     check_dataset(home.ledger_folder, config.dataset, raw_records(config.data))
+    own_policy = pin_data(home, own_policy, config.data, on_status)
     save(home.path, config)
     if token is not None:
         join(home, token)
@@ -245,10 +273,16 @@ def _stop_on_signals() -> threading.Event:
 
 
 class _PlainLines(logging.Formatter):
-    """A message is one line without control characters: it may quote what a coordinator sent."""
+    """A message is one line without control characters: it may quote what a coordinator sent.
+
+    The lines of a traceback follow it indented, so none of them can pass for a message.
+    """
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         return plain(super().formatMessage(record), 4000)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n    ".join(harmless(line) for line in super().format(record).split("\n"))
 
 
 def _log_to(path: Path) -> None:

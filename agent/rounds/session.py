@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from edgeveil.agent.home.notices import consent, small_cohort
 from edgeveil.agent.home.refusals import RefusalCounts
-from edgeveil.agent.ledger.reading import LEDGER, check_never_opened
+from edgeveil.agent.ledger.reading import LEDGER
 from edgeveil.agent.ledger.store import LedgerStore
+from edgeveil.agent.ledger.witnesses import check_nothing_lost
 from edgeveil.agent.rounds.device import Device
 from edgeveil.agent.rounds.offer import CheckedOffer, check_offer
 from edgeveil.agent.rounds.work import Training, Work
@@ -75,11 +76,12 @@ class Session:
         self._noted = ""  # the run whose small cohorts the owner has been told about
         for notice in consent(device.policy.secagg.allow_two):
             device.tell(notice)
-        device.home.check_ledgers_kept()
         if (device.ledger_folder / LEDGER).exists():
             self._ledger = self._own_ledger()
         else:
-            check_never_opened(device.ledger_folder / LEDGER, device.home.identity().public)
+            check_nothing_lost(
+                device.ledger_folder, device.signer.public, device.home.last_attempts()
+            )
 
     def close(self) -> None:
         self._erase()
@@ -245,8 +247,11 @@ class Session:
                 unit=device.policy.unit,
                 policy=device.policy,
                 clock=device.clock,
+                attempts=device.home.last_attempts(),
                 accept_looser=device.accept_looser,
             )
+            for remark in ledger.remarks:
+                device.tell(remark)
         else:
             ledger = LedgerStore.create(
                 device.ledger_folder,

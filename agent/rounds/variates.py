@@ -11,18 +11,14 @@ Privacy: the correction is made of the offer and of earlier noisy updates, all c
 after clipping and noise, so it costs no budget.
 """
 
-import hashlib
 import logging
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeveil.agent.ledger.witnesses import VARIATE_FILE, read_variate, variate_bytes
 from edgeveil.shared.base.files import write_atomic
-from edgeveil.shared.secagg.primitives.canonical import Malformed
-from edgeveil.shared.wire.canonical import canon, parse
-
-VARIATE_FILE = "variate.bin"
 
 log = logging.getLogger("edgeveil.agent")
 
@@ -35,8 +31,7 @@ class Variates:
 
     def keep(self, run_id: str, blob: bytes) -> None:
         """Save before the update leaves; `blob` is what the ledger sealed."""
-        named = run_id.encode("ascii")
-        write_atomic(self._path, canon("variate", named, blob, _digest(named, blob)))
+        write_atomic(self._path, variate_bytes(run_id, blob))
 
     def bend(self, run_id: str, variate: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """How far the corrections of one round move the model, (d,); None: not at all.
@@ -51,18 +46,10 @@ class Variates:
 
     def _own(self, run_id: str) -> NDArray[np.float32] | None:
         try:
-            named, blob, digest = parse("variate", self._path.read_bytes(), 3)
-        except FileNotFoundError:
-            return None
-        except Malformed:
-            digest = named = blob = b""
-        if digest != _digest(named, blob):
+            found = read_variate(self._path)
+        except ValueError:
             log.warning("%s is damaged and not used; the next round replaces it", self._path)
             return None
-        if named != run_id.encode("ascii"):
+        if found is None or found[0] != run_id:
             return None
-        return np.frombuffer(blob, dtype="<f4").astype(np.float32)
-
-
-def _digest(run_id: bytes, blob: bytes) -> bytes:
-    return hashlib.sha256(canon("variate", run_id, blob)).digest()
+        return np.frombuffer(found[1], dtype="<f4").astype(np.float32)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.agent.home.notices import clipped
+from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.ledger.guard import Reservation, precheck
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.rounds.device import Device
@@ -17,10 +18,8 @@ from edgeveil.agent.rounds.upload import from_blob, saturated, to_blob, vector_l
 from edgeveil.agent.rounds.variates import Variates
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
-from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.events.log import Event
 from edgeveil.shared.secagg.primitives.ring import Lanes
-from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.wire.messages import Stage
 
 
@@ -57,19 +56,19 @@ class Training:
 
     def admit(self, offer: CheckedOffer, ledger: LedgerStore) -> Reservation:
         device = self._device
+        _check_schema(offer, device.policy)
         reservation = precheck(
             offer.question, device.policy, ledger.state, pinned=device.pinned.coordinator_public
         )
         device.trainer().check_trainable(
             offer.task,
             offer.options,
-            self._examples(offer, ledger),
             modes=device.policy.gradient_modes,
         )
         return reservation
 
     def seal(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
-        blob = self._update(offer, reservation, self._examples(offer, ledger), ledger)
+        blob = self._update(offer, reservation, ledger)
         if offer.variate is not None:
             self._variates.keep(offer.question.attempt.run_id, blob)
         return blob
@@ -82,19 +81,7 @@ class Training:
             self._device.tell(f"round {number}: {notice}")
         return vector_lanes(update, offer.params)
 
-    def _examples(self, offer: CheckedOffer, ledger: LedgerStore) -> Records:
-        """The records, read only after everything public was checked and only if they fit in memory."""
-        wanted = offer.options.values_per_record * ledger.state.n_ref
-        if wanted > MAX_VALUES:
-            raise PolicyRefusal(
-                RefusalCode.POLICY_TASK,
-                f"the task's options ask for {wanted} values in memory, at most {MAX_VALUES}",
-            )
-        return self._device.shelf.load(offer.task, offer.options)
-
-    def _update(
-        self, offer: CheckedOffer, reservation: Reservation, examples: Records, ledger: LedgerStore
-    ) -> bytes:
+    def _update(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
         """The sealed update: an unsubmitted one of the same question again, or a freshly charged one."""
         device, attempt = self._device, offer.question.attempt
         blob = ledger.sealed_blob(reservation)
@@ -106,6 +93,9 @@ class Training:
         device.on_status(f"round {attempt.round} of {plan.rounds}: training, {plan.steps} steps")
         failpoint(Failpoint.AGENT_TRAIN_BEFORE)
         started = device.clock.monotonic()
+        examples = device.shelf.load(
+            offer.task, offer.options
+        )  # not before the charge: it takes time
         with device.progress(f"round {attempt.round}: training", plan.steps) as step:
             result = device.trainer().train(
                 offer.task,
@@ -131,3 +121,16 @@ class Training:
         if offer.variate is None:
             return None
         return self._variates.bend(offer.question.attempt.run_id, offer.variate)
+
+
+def _check_schema(offer: CheckedOffer, policy: Policy) -> None:
+    """Raise PolicyRefusal(POLICY_TASK), the same for every misfit, from options and policy alone."""
+    if policy.data is None:
+        return
+    own, asked = policy.data.as_schema(), offer.task.schema(offer.options)
+    if not own.fits(asked):
+        raise PolicyRefusal(
+            RefusalCode.POLICY_TASK,
+            f"policy.toml: data is {own}, the plan asks for {asked}; kind and shape must "
+            "be equal, and the plan must name every class",
+        )

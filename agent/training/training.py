@@ -156,11 +156,13 @@ class _Average:
 def check_trainable(
     task: Trainable,
     options: Options,
-    records: Records,
+    records: Records | None = None,
     *,
     modes: Collection[GradientMode] = ALL_MODES,
 ) -> Choice:
     """The engine for this task, judged once per process on random records; raises as train.
+
+    With `records`, whose form must then be what the model takes.
 
     Call it before reserving: a device that cannot train then spends nothing.
     """
@@ -170,7 +172,8 @@ def check_trainable(
         criterion=task.criterion("none"),
         draw=lambda count, random: task.probe(count, random, options),
     )
-    wanted, found = form(probe.batch(1)), form(records.take(_NONE))
+    wanted = form(probe.batch(1))
+    found = wanted if records is None else form(records.take(_NONE))
     if found != wanted:
         raise DataError(
             f"records of the form {found} do not fit the model of {task.spec.id}, which takes {wanted}"

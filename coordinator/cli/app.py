@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from rich.text import Text
 from typer import Argument, Option
 
 from edgeveil.coordinator.cli.agents import ago
@@ -116,8 +117,8 @@ def invite(
         console.print_json([{"name": name, "token": token} for name, token in tokens.items()])
         return
     for name, token in tokens.items():
-        console.stderr.print(f"[bold]{name}[/] (valid for {ttl}, once):", end=" ")
-        console.stdout.print(token, markup=False)
+        console.stderr.print(Text.assemble((name, "bold"), f" (valid for {ttl}, once):"), end=" ")
+        console.stdout.print(token)
     console.stderr.print("On each device: agent run --join TOKEN --data PATH")
 
 
@@ -162,11 +163,10 @@ def run_plan(
 
     folder = console.home_of(ROLE, home)
     submitted = submit_plan(folder, plan)
-    console.stderr.print(
-        f"run [bold]{submitted['run']}[/] {'queued' if submitted['new'] else 'continues'}"
-    )
+    how = "queued" if submitted["new"] else "continues"
+    console.stderr.print(Text.assemble("run ", (submitted["run"], "bold"), f" {how}"))
     for notice in submitted["warnings"]:
-        console.stderr.print(f"[yellow]warning:[/] {notice}", highlight=False)
+        console.stderr.print(Text.assemble(("warning:", "yellow"), f" {notice}"))
     if detach:
         if as_json:
             console.print_json(submitted)
@@ -192,11 +192,11 @@ def status(home: console.HomeOption = None, as_json: console.JsonOption = False)
         if found["pid"]
         else "not running; start it with: coordinator serve"
     )
-    console.stdout.print(f"[bold]{found['url']}[/]  {running}")
+    console.stdout.print(Text.assemble((found["url"], "bold"), f"  {running}"))
     if found["pid"] and found["run"]:
         console.stdout.print(f"run {found['run']}  round {found['round']}  {found['stage']}")
     elif found["last_run"]:
-        console.stdout.print(_last_run(found["last_run"]), markup=False)
+        console.stdout.print(_last_run(found["last_run"]))
     if not found["agents"]:
         console.stderr.print("nobody has joined yet; invite agents with: coordinator invite NAME…")
         return
@@ -243,14 +243,14 @@ def _print_initialised(made: "Initialised", *, as_json: bool) -> None:
         f"Federation key fingerprint {made.federation_fingerprint}, key in {made.federation}"
     )
     if made.one_machine:
-        console.stdout.print(
+        console.stdout.lines(
             "One-machine mode: the key stays here, unencrypted, and signs whoever joins. Whoever takes\n"
             "this machine over can admit members of their own and so uncover single updates; then only\n"
-            "differential privacy protects the devices' records (docs/threat-model.md)."
+            "differential privacy protects the devices' records (docs/threat-model.md).\n"
         )
     else:
-        console.stdout.print(
+        console.stdout.lines(
             "Move that folder to another machine and keep it offline; whoever holds it\n"
-            "decides who belongs to the federation."
+            "decides who belongs to the federation.\n"
         )
     console.stdout.print("Next: coordinator invite NAME…, then coordinator serve")

@@ -43,7 +43,7 @@ def backup(
             {"folder": str(destination), "files": len(found.files), "schema": found.schema}
         )
         return
-    console.stdout.print(f"Wrote {len(found.files)} files to {destination}", markup=False)
+    console.stdout.print(f"Wrote {len(found.files)} files to {destination}")
     console.stderr.print("It holds this coordinator's keys: keep it as private as the original.")
 
 
@@ -65,7 +65,7 @@ def restore(
     if as_json:
         console.print_json({"home": str(folder), "files": len(found.files), "created": made})
         return
-    console.stdout.print(f"Restored {len(found.files)} files of {made} into {folder}", markup=False)
+    console.stdout.print(f"Restored {len(found.files)} files of {made} into {folder}")
     console.stderr.print(
         "If rounds were trained since, agents refuse to repeat them: start a new run."
     )

@@ -6,6 +6,7 @@ still awaited.
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.text import Text
 
 from edgeveil.coordinator.reports.tables import SHOWN_STAGE
 from edgeveil.shared.events.log import Event, EventLine
@@ -41,15 +42,16 @@ class Display:
                 self._progress(line)
             case Event.AGENT_DROP:
                 self._asked.discard(line.agent)
-                self._console.print(f"  [yellow]dropped[/] {line.agent}: {line.reason}")
+                left = Text.assemble("  ", ("dropped", "yellow"), f" {line.agent}: {line.reason}")
+                self._console.print(left)
             case Event.STAGE_FINISH:
                 stage, agents = SHOWN_STAGE.get(line.stage, line.stage), len(self._answered)
                 self._end(f"  {stage:<7} {agents} agents  {seconds:6.2f} s")
                 self._asked = set(self._answered)
             case Event.ROUND_COMMIT:
-                self._end(f"  [green]committed[/] in {seconds:.1f} s")
+                self._end(Text.assemble("  ", ("committed", "green"), f" in {seconds:.1f} s"))
             case Event.ROUND_ABORT:
-                self._end(f"  [red]aborted[/]: {line.reason}")
+                self._end(Text.assemble("  ", ("aborted", "red"), f": {line.reason}"))
 
     def close(self) -> None:
         self._wait_text(None)
@@ -57,9 +59,9 @@ class Display:
     def _begin(self, line: EventLine) -> None:
         self._asked, self._answered, self._done = set(), set(), line.round - 1
         again = f", attempt {line.attempt}" if line.attempt > 1 else ""
-        self._end(f"[bold]round {line.round} of {self._rounds}[/]{again}")
+        self._end(Text.assemble((f"round {line.round} of {self._rounds}", "bold"), again))
 
-    def _end(self, sentence: str) -> None:
+    def _end(self, sentence: str | Text) -> None:
         self._wait_text(None)
         self._console.print(sentence)
 

@@ -47,7 +47,7 @@ def export(
     for tool in ("tensorboard", "mlflow"):
         if tool in told:
             new, where = told[tool]["new"], told[tool]["where"]
-            stdout.print(f"{found.run.run_id}: {new} new values in {where}", markup=False)
+            stdout.print(f"{found.run.run_id}: {new} new values in {where}")
 
 
 def _to_tensorboard(found: Any, folder: Path, *, quiet: bool) -> dict[str, Any]:

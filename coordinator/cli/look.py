@@ -178,7 +178,7 @@ def report(
     if as_json:
         console.print_json({"run": found, "html": str(html.absolute())})
     else:
-        console.stderr.print(f"wrote the report of {found} to {html}", markup=False)
+        console.stderr.print(f"wrote the report of {found} to {html}")
 
 
 @app.command()
@@ -252,7 +252,7 @@ def privacy(
         from edgeveil.shared.base.files import write_file
 
         write_file(html, page(found).encode())
-        console.stderr.print(f"Wrote {html}", markup=False)
+        console.stderr.print(f"Wrote {html}")
     if as_json:
         console.print_json(found)
     if html is None and not as_json:

@@ -99,7 +99,7 @@ def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False)
     ended = ""
     ahead = read_status(home)["run"]
     if ahead not in (None, submitted["run"]):
-        stderr.print(f"waiting for run {ahead} to end first", markup=False)
+        stderr.print(f"waiting for run {ahead} to end first")
     try:
         for line in tail(
             path, int(submitted["log_size"]), lambda: call(home, "status") is not None
@@ -108,9 +108,7 @@ def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False)
             ended = line.event
     except KeyboardInterrupt:
         display.close()
-        stderr.print(
-            "the run goes on at the coordinator; look with: coordinator status", markup=False
-        )
+        stderr.print("the run goes on at the coordinator; look with: coordinator status")
         raise
     finally:
         display.close()

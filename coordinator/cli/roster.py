@@ -54,7 +54,7 @@ def roster_export(
 
     candidate = export_candidate(home_of(ROLE, home), epoch)
     if output is None:
-        stdout.print(candidate.decode(), markup=False, end="")
+        stdout.lines(candidate.decode())
         return
     output.write_bytes(candidate)
     stderr.print(
@@ -137,7 +137,7 @@ def _sign_and_watch(folder: Path, keys: Path, passphrase_file: Path | None) -> N
     from edgeveil.coordinator.serving.signer import watch
 
     key = open_federation_key(keys, partial(read_passphrase, passphrase_file))
-    say = partial(stderr.print, markup=False)
+    say = partial(stderr.print)
     watch(folder, lambda candidate: sign_roster(candidate, key), say, threading.Event())
 
 

@@ -27,6 +27,10 @@ from edgeveil.shared.wire.tokens import Token, fingerprint
 
 LONGEST_S = 366 * 86_400.0
 WRONG_PROOFS = 5  # then the token is void
+TOLD, TOLD_S = (
+    10,
+    3600.0,
+)  # refusals of one name in the log at once, and then one in so many seconds
 PER_SECOND, BURST = 10.0, 60.0  # join requests of one address; waiting devices ask every 3 s
 
 _ANSWERS = {
@@ -113,6 +117,7 @@ class JoinDesk:
 
     def __post_init__(self) -> None:
         self._limiter = RateLimiter(PER_SECOND, BURST, self.clock)
+        self._told = RateLimiter(1 / TOLD_S, TOLD, self.clock)
 
     def handle(self, body: bytes, address: str) -> tuple[int, dict[str, object]]:
         """(HTTP status, JSON object) for one request from `address`."""
@@ -203,7 +208,13 @@ class JoinDesk:
         reason: str = "",
         sync: bool = False,
     ) -> None:
-        """A log that cannot be written must not cost a device its answer."""
+        """A log that cannot be written must not cost a device its answer.
+
+        What a stranger can repeat is told some times and then now and then: it must not rotate the log away.
+        """
+        repeatable = event in {Event.JOIN_REFUSE, Event.INVITE_REUSE}
+        if repeatable and not self._told.allow(f"{event}/{agent or reason}"):
+            return
         if self.events is not None:
             with suppress(OSError):
                 self.events.emit(event, level=level, agent=agent, reason=reason, sync=sync)

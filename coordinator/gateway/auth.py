@@ -38,6 +38,11 @@ TRIPLE_HEADER = "flwr-signature"
 FORWARDED = (KEY_HEADER, TIME_HEADER, TRIPLE_HEADER)
 _HEADERS = (*FORWARDED, SESSION_HEADER, SIGNATURE_HEADER, PROTOCOL_HEADER)
 _MOST_HEADER_BYTES = 1024
+_ALARMS, _ALARM_S = (
+    3,
+    3600.0,
+)  # of one device at once, and then one in so many seconds: a device that plays
+_MOST_ALARMED = 10_000  # its own copy under ever higher counters must not rotate the log away
 _SPARE_S = 60.0  # nonces are kept longer than their window
 _SPOKEN = frozenset(str(number) for number in range(VERSIONS.oldest, VERSIONS.newest + 1))
 
@@ -66,6 +71,7 @@ class Authenticator:
         self._log = log
         self._agents = RateLimiter(settings.rate_per_agent, settings.burst_per_agent, clock)
         self._addresses = RateLimiter(settings.rate_per_address, settings.burst_per_address, clock)
+        self._alarms = RateLimiter(1 / _ALARM_S, _ALARMS, clock, most=_MOST_ALARMED)
         window = settings.oldest_s + settings.newest_s
         self._nonces = Nonces(window + _SPARE_S, clock)
 
@@ -163,7 +169,8 @@ class Authenticator:
         known = node.session
         if known is None or session == known or session.counter > known.counter:
             return
-        if session.counter == known.counter and node.alarmed != session.counter:
+        twin = session.counter == known.counter and node.alarmed != session.counter
+        if twin and self._alarms.allow(node.member.name):
             node.alarmed = session.counter  # one alarm each, or the copy could flood the log
             self._log(Event.SESSION_CLONE, level="alarm", agent=node.member.name)
         raise Rejected(Reason.SUPERSEDED)

@@ -11,7 +11,7 @@ from rich.text import Text
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.reports.facts import STAGES, natural, part_of
 from edgeveil.shared.events.log import EventLine
-from edgeveil.shared.pages.text import human_bytes, plain, utc
+from edgeveil.shared.pages.text import harmless, human_bytes, plain, utc
 from edgeveil.shared.scores.metric import MetricSpec, Scoring
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.terminal.console import table
@@ -96,7 +96,7 @@ def rounds_csv(records: Iterable[RoundRecord], metrics: Sequence[str]) -> Iterat
             record.bytes_up, record.bytes_down, *(record.metrics.get(name, "") for name in metrics),
             record.model_sha256,
         ]  # fmt: skip
-        writer.writerow(row)
+        writer.writerow(harmless(cell) if isinstance(cell, str) else cell for cell in row)
         if out.tell() > CSV_PART:
             yield out.getvalue()
             out.seek(0)

@@ -59,6 +59,7 @@ def describe(item: Any, source: str) -> str:
     # Where several types are allowed, pydantic puts its name of the type tried between the keys.
     keys = [str(part) for part in item["loc"] if "[" not in str(part)]
     key = ".".join(keys) or "(whole file)"
+    key = key if key.isprintable() else repr(key)  # a key can be quoted text of any kind
     if item["type"] == "extra_forbidden":
         return f"{source}: {key}: unknown key; check the spelling or remove it"
     if item["type"] == "missing":

@@ -66,15 +66,18 @@ def read_image(path: Path, height: int, width: int) -> Grey:
 
 def _strange_folders(root: Path, classes: tuple[str, ...]) -> list[str]:
     """One sentence per folder that is no class of the task; usually a typing mistake."""
-    found = sorted(
-        entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."
-    )
     return [
         f"{root}: folder {name!r} is not a class of this task; rename it to one of "
         f"{', '.join(classes)} or move it away"
-        for name in found
+        for name in class_folders(root)
         if name not in classes
     ]
+
+
+def class_folders(root: Path) -> tuple[str, ...]:
+    """Names of the folders that can hold a class, ascending."""
+    found = (entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    return tuple(sorted(found))
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -26,6 +26,15 @@ class Images:
     skipped: tuple[str, ...]
 
 
+def relabelled(found: Images, labels: tuple[str, ...], wanted: tuple[str, ...]) -> Images:
+    """The same records with the index that their class, one of `labels`, has among `wanted`."""
+    if labels == wanted:
+        return found
+    places = {name: index for index, name in enumerate(wanted)}
+    table = np.array([places[name] for name in labels], dtype=np.int64)
+    return Images(found.pixels, table[found.targets], found.skipped)
+
+
 def read_images(path: Path, classes: tuple[str, ...], height: int, width: int) -> Images:
     """Read `root/<class>/*.png|jpg`, an .npz file, or a folder that holds one .npz file.
 

@@ -93,7 +93,7 @@ def show(findings: list[Finding], *, json: bool) -> None:
             text = Text(found.text)
             if found.fix and found.level is not Level.GREEN:
                 text.append(f"\n→ {found.fix}", style="bold")
-            made.add_row(f"[{found.level}]{found.level}[/]", found.check, text)
+            made.add_row(Text(found.level, style=str(found.level)), found.check, text)
         stdout.print(made)
     if worst(findings) is Level.RED:
         sys.exit(ExitCode.UNAVAILABLE)

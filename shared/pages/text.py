@@ -18,6 +18,15 @@ def plain(text: str, most: int = SHOWN) -> str:
     return shown if len(shown) <= most else shown[: most - 1] + "…"
 
 
+def harmless(text: str) -> str:
+    """As many characters, each printable: control, invisible and direction ones become U+FFFD, line ends too."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or unicodedata.category(c) == "Zs" else "\ufffd" for c in text
+    )
+
+
 def escape(text: object, most: int = SHOWN) -> str:
     """Any value as text between tags or inside a quoted attribute."""
     return html.escape(plain(str(text), most), quote=True)

@@ -85,6 +85,11 @@ def _log1p_exp(x: float) -> float:
 
 @lru_cache(maxsize=256)
 def _curve(sigma: float, q: float) -> npt.NDArray[np.float64]:
+    if (
+        q == 1
+    ):  # the same numbers at once: a history can hold tens of thousands of noise multipliers
+        check_segment(Segment(sigma, q, 1))
+        return np.array(ORDERS, dtype=np.float64) / (2 * sigma * sigma)
     return np.array([rdp_step(sigma, q, order) for order in ORDERS])
 
 

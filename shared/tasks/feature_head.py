@@ -5,16 +5,17 @@ noise in total, and a start at zero means that the first step already points the
 features are computed once on the device; only the head is trained and travels.
 """
 
-from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from edgeveil.shared.tasks import images, registry
 from edgeveil.shared.tasks.features import feature_count, fixed_features
 from edgeveil.shared.tasks.modules import trainable, zero_linear
-from edgeveil.shared.tasks.records import ArrayRecords, Batch
+from edgeveil.shared.tasks.records import Batch
 from edgeveil.shared.tasks.spec import RawOptions, TaskSpec
 from edgeveil.shared.wire.messages import Tensor
 
@@ -31,10 +32,10 @@ class FeatureHead(images.ImageTask):
     def parse_options(self, raw: RawOptions) -> FeatureHeadOptions:
         return images.parse(FeatureHeadOptions, raw, self.spec.id)
 
-    def load(self, path: Path, options: FeatureHeadOptions) -> ArrayRecords:
-        found = images.read(path, options)
-        inputs = fixed_features(found.pixels)  # (N, 589) for 28×28
-        return ArrayRecords(inputs, found.targets, found.skipped)
+    def inputs(
+        self, pixels: NDArray[np.float32], _options: FeatureHeadOptions
+    ) -> NDArray[np.float32]:
+        return fixed_features(pixels)  # (N, 589) for 28×28
 
     def build(self, options: FeatureHeadOptions) -> nn.Module:
         return zero_linear(

@@ -5,17 +5,17 @@ that record alone, which the privacy proof needs. For 28×28 and ten classes `cn
 parameters, `linear` 7,850.
 """
 
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from edgeveil.shared.tasks import images, registry
 from edgeveil.shared.tasks.features import flat_pixels
 from edgeveil.shared.tasks.modules import empty, trainable, zero_linear
-from edgeveil.shared.tasks.records import ArrayRecords, Batch
+from edgeveil.shared.tasks.records import Batch
 from edgeveil.shared.tasks.spec import RawOptions, TaskSpec
 from edgeveil.shared.wire.messages import Tensor
 
@@ -39,13 +39,12 @@ class ImageClassification(images.ImageTask):
     def parse_options(self, raw: RawOptions) -> ImageClassificationOptions:
         return images.parse(ImageClassificationOptions, raw, self.spec.id)
 
-    def load(self, path: Path, options: ImageClassificationOptions) -> ArrayRecords:
-        found = images.read(path, options)
+    def inputs(
+        self, pixels: NDArray[np.float32], options: ImageClassificationOptions
+    ) -> NDArray[np.float32]:
         if options.variant == "linear":
-            inputs = flat_pixels(found.pixels)  # (N, H·W + 1)
-        else:
-            inputs = (found.pixels[:, np.newaxis] - np.float32(0.5)) / np.float32(0.5)
-        return ArrayRecords(inputs, found.targets, found.skipped)
+            return flat_pixels(pixels)  # (N, H·W + 1)
+        return (pixels[:, np.newaxis] - np.float32(0.5)) / np.float32(0.5)
 
     def build(self, options: ImageClassificationOptions) -> nn.Module:
         return _linear(options) if options.variant == "linear" else _cnn(options)

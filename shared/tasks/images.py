@@ -10,10 +10,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from torch import nn
 
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.data.images import Images, read_images
+from edgeveil.shared.data.images import Images, relabelled
+from edgeveil.shared.data.schema import IMAGES, Schema
 from edgeveil.shared.scores.class_scores import kept
 from edgeveil.shared.scores.classification import confusion, scores
-from edgeveil.shared.tasks.records import Batch
+from edgeveil.shared.tasks.records import ArrayRecords, Batch
 from edgeveil.shared.tasks.spec import Options, RawOptions, Reduction
 
 MAX_LABEL = 40  # characters of one class name
@@ -62,10 +63,6 @@ class ImageOptions(Options):
         return self
 
     @property
-    def values_per_record(self) -> int:
-        return self.height * self.width
-
-    @property
     def class_names(self) -> tuple[str, ...]:
         if self.labels:
             return tuple(self.labels.split(","))
@@ -84,12 +81,24 @@ def parse(kind: type[OptionsT], raw: RawOptions, task: str) -> OptionsT:
         raise ConfigError(f"task {task}: {faults}") from error
 
 
-def read(path: Path, options: ImageOptions) -> Images:
-    return read_images(path, options.class_names, options.height, options.width)
-
-
 class ImageTask:
     """What all of them share, whatever the model."""
+
+    def schema(self, options: ImageOptions) -> Schema:
+        return Schema(IMAGES, (options.height, options.width, 1), options.class_names)
+
+    def load(self, path: Path, options: Any) -> ArrayRecords:
+        asked = self.schema(options)
+        return self.prepare(asked.read(path), asked.labels, options)
+
+    def prepare(self, found: Images, labels: tuple[str, ...], options: Any) -> ArrayRecords:
+        """Records that were read under other labels, as this task takes them; all of them."""
+        mapped = relabelled(found, labels, options.class_names)
+        return ArrayRecords(self.inputs(mapped.pixels, options), mapped.targets, mapped.skipped)
+
+    def inputs(self, pixels: NDArray[np.float32], options: Any, /) -> NDArray[np.float32]:
+        """What the model takes, (N, …), of pixels (N, H, W) in 0..1."""
+        raise NotImplementedError
 
     def criterion(self, reduction: Reduction) -> nn.Module:
         """Cross-entropy; with "none" each value depends on its own record only."""

@@ -12,6 +12,7 @@ _IMAGES = (
     "data/arrays.py",
     "data/folders.py",
     "data/images.py",
+    "data/schema.py",
     "scores/classification.py",
     "tasks/images.py",
     "tasks/modules.py",

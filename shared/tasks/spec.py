@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
+from edgeveil.shared.data.schema import Schema
 from edgeveil.shared.scores.metric import Scoring
 from edgeveil.shared.secagg.agreement import context
 from edgeveil.shared.tasks.records import Batch, Records
@@ -64,11 +65,6 @@ class Options(BaseModel):
 
     variant: str
 
-    @property
-    def values_per_record(self) -> int:
-        """Floats that one loaded record takes; bounds memory before anything is read."""
-        return 0
-
 
 class Trainable(Protocol):
     """What private training asks of a task. `options` is always what its own parse_options returned."""
@@ -104,6 +100,14 @@ class Task(Trainable, Protocol):
 
     def parse_options(self, raw: RawOptions) -> Options:
         """Raise ConfigError naming every wrong or unknown option."""
+
+    def schema(self, options: Any) -> Schema:
+        """What kind of records it takes; public, from its options alone."""
+
+    def prepare(self, found: Any, labels: tuple[str, ...], options: Any) -> Records:
+        """Records as `Schema.read` gave them under a schema that fits, with their classes named by
+        `labels`. The form depends on no record.
+        """
 
     def load(self, path: Path, options: Any) -> Records:
         """Read the owner's folder or file and preprocess it with public constants only.

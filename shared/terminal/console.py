@@ -5,7 +5,6 @@ code of shared.base.exit_codes; only our own bug leaves a traceback, and only in
 """
 
 import errno
-import json
 import os
 import sys
 import tempfile
@@ -19,14 +18,18 @@ from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from edgeveil.shared.base.errors import EdgeveilError
 from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.base.failpoints import arm_from_environment
 from edgeveil.shared.base.installed import software
+from edgeveil.shared.base.json_text import readable
+from edgeveil.shared.pages.text import harmless
+from edgeveil.shared.terminal.door import Cells, Door
 
-stdout = Console(highlight=False, soft_wrap=True)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+stdout = Door()
+stderr = Door(stderr=True)
 
 HomeOption = Annotated[
     Path | None,
@@ -96,27 +99,33 @@ def home_of(role: str, given: Path | None) -> Path:
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(readable(value, indent=2) + "\n")
 
 
 def print_json_lines(values: Iterable[Any]) -> None:
     """A JSON list with one value a line, written as they come: a long one takes no memory."""
     before = "[\n"
     for value in values:
-        sys.stdout.write(before + json.dumps(value, ensure_ascii=False))
+        sys.stdout.write(before + readable(value))
         before = ",\n"
     sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")
 
 
 def table(title: str, *columns: str) -> Table:
     """A plain table; columns named with a leading '>' hold numbers and are right-aligned."""
-    made = Table(
-        title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    made = Cells(
+        title=harmless(title),
+        title_justify="left",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
     )
     for column in columns:
         numeric = column.startswith(">")
         made.add_column(
-            column.removeprefix(">"), justify="right" if numeric else "left", overflow="fold"
+            harmless(column.removeprefix(">")),
+            justify="right" if numeric else "left",
+            overflow="fold",
         )
     return made
 
@@ -173,8 +182,9 @@ def run(app: Callable[..., Any], role: str) -> NoReturn:
 
 
 def _complain(text: str) -> None:
-    stderr.print("[bold red]error[/]:", end=" ")
-    stderr.print(text, markup=False)
+    """A mistake a line, the later ones indented, so that no line within a text looks like one of ours."""
+    stderr.print(Text("error:", style="bold red"), end=" ")
+    stderr.lines(text.replace("\n", "\n  ") + "\n")
 
 
 def _explain_missing_extra(error: Exception, role: str) -> None:
@@ -199,5 +209,5 @@ def _report_bug(error: Exception, role: str) -> NoReturn:
 def _save_traceback(role: str) -> Path:
     handle, name = tempfile.mkstemp(prefix=f"edgeveil-{role}-", suffix=".log")
     with os.fdopen(handle, "w") as file:
-        file.write(traceback.format_exc())
+        file.writelines(f"{harmless(line)}\n" for line in traceback.format_exc().split("\n"))
     return Path(name)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from edgeveil.shared.pages.text import harmless
 from edgeveil.shared.terminal.console import stderr
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def counted(items: Iterable[T], step: Step) -> Iterator[T]:
 
 class _Bar:
     def __init__(self, what: str, total: int | None) -> None:
-        self._what, self._total = what, total
+        self._what, self._total = harmless(what), total
         self._done, self._started = 0, time.monotonic()
         self._shown: Progress | None = None
 

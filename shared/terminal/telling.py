@@ -5,11 +5,11 @@ whoever runs this process, and is never sent.
 """
 
 import contextlib
-import json
 import sys
 import time
 from typing import Any
 
+from edgeveil.shared.base.json_text import readable
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.events.tail import as_text
 from edgeveil.shared.pages.text import plain
@@ -22,7 +22,7 @@ ROUTINE = ("agent.select", "agent.reply", "stage.start")  # too many to read alo
 def say(sentence: str, *, level: str = "info") -> None:
     if stderr.is_terminal:
         clock = time.strftime("%H:%M:%S")
-        stderr.print(f"{clock}  {plain(sentence, MOST_SAID)}", markup=False)
+        stderr.print(f"{clock}  {plain(sentence, MOST_SAID)}")
     else:
         now = int(time.time() * 1000) / 1000
         _write_line({"ts": now, "level": level, "event": "notice", "message": sentence})
@@ -37,7 +37,7 @@ def show_event(line: EventLine) -> None:
 
 
 def _write_line(values: dict[str, Any]) -> None:
-    text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+    text = readable(values, tight=True)
     with contextlib.suppress(OSError):  # nobody reads it any more; the work goes on
         sys.stderr.write(text + "\n")
         sys.stderr.flush()

@@ -15,7 +15,7 @@ from store_bench import add_agent
 
 from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.home import AgentHome, Pinned
-from edgeveil.agent.home.policy import Policy, SecaggPolicy
+from edgeveil.agent.home.policy import DataPolicy, Policy, SecaggPolicy
 from edgeveil.agent.rounds.device import Device
 from edgeveil.agent.rounds.session import Session
 from edgeveil.coordinator.machine.transport import Incoming, Lost, Presence
@@ -35,6 +35,7 @@ from edgeveil.shared.wire.messages import Stage
 from edgeveil.shared.wire.roster import Roster, SignedRoster, agent_id, federation_id
 
 POLICY = Policy(secagg=SecaggPolicy(n_min=3, c_min=0))
+DIGITS = DataPolicy(height=28, width=28, labels=tuple("0123456789"))
 
 
 def write_digits(folder, pieces, records):
@@ -126,8 +127,11 @@ class MemoryWire:
 class Federation:
     """n agents with real homes and ledgers under `folder`, and a coordinator's store beside them."""
 
-    def __init__(self, folder, agents=4, *, records=60, policy=POLICY, pieces=None):
-        """`pieces`: one data file per agent and the one to test on, in place of MNIST digits."""
+    def __init__(self, folder, agents=4, *, records=60, policy=POLICY, pieces=None, data=DIGITS):
+        """`pieces`: one data file per agent and the one to test on, in place of MNIST digits.
+
+        `data`: what the records are by every agent's policy; made-up pieces are of no kind it knows.
+        """
         self.folder = Path(folder)
         *self.pieces, self.test = pieces or write_digits(self.folder, agents, records)
         self.coordinator = Identity.generate()
@@ -135,7 +139,8 @@ class Federation:
         self.home = private_directory(self.folder / "coordinator")
         self.store = Store.open(self.home, create=True)
         self.statuses = []
-        self.policy = policy
+        pinned = None if pieces else data
+        self.policy = policy.model_copy(update={"data": policy.data or pinned})
         self.policies = {}  # of single homes
         self.may_train = {}  # of single homes: the owner's rule on power and load
         self.homes = [self._agent_home(number) for number in range(1, agents + 1)]
@@ -164,13 +169,15 @@ class Federation:
             if home in self.may_train:
                 self.may_train[home]()
 
+        policy = self.policies.get(home, self.policy)
+        schema = None if policy.data is None else policy.data.as_schema()
         device = Device(
             home=home,
             pinned=home.pinned(),
             signer=home.identity(),
-            policy=self.policies.get(home, self.policy),
+            policy=policy,
             dataset_id="data",
-            shelf=DataShelf(self.pieces[number], self.statuses.append),
+            shelf=DataShelf(self.pieces[number], self.statuses.append, schema),
             clock=SystemClock(),
             on_status=self.statuses.append,
             may_train=may_train,

@@ -71,7 +71,7 @@ class Device:
         """The ledger, begun where there is none."""
         if not self.ledger.exists():
             return self.create(**changes)
-        return LedgerStore.open(self.folder, **{**self._common, **changes})
+        return LedgerStore.open(self.folder, **{**self._common, "attempts": {}, **changes})
 
     def create(self, **changes) -> LedgerStore:
         return LedgerStore.create(self.folder, **{**self._common, "n_ref": self.n_ref, **changes})

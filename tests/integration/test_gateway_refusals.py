@@ -168,6 +168,15 @@ def test_an_older_session_is_superseded_and_a_twin_raises_the_alarm(bench, pair)
     assert ("session.clone", "honest", "") in bench.events.seen
 
 
+def test_a_device_that_plays_its_own_copy_cannot_rotate_the_log_away(bench, pair):
+    honest, _ = pair
+    for session in range(2, 12):
+        for _ in "ab":  # two starts under one number
+            RawAgent(bench, honest.agent, session=session).activate()
+    seen = bench.events.seen.count(("session.clone", "honest", ""))
+    assert 1 <= seen <= 3
+
+
 def test_an_unsigned_claim_cannot_push_the_real_session_out(pair):
     honest, evil = pair
     path, body = FLEET + "pull-messages", pull_body(honest)

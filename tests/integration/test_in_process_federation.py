@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes_federation import POLICY, Federation, plan_for
+from fakes_federation import DIGITS, POLICY, Federation, plan_for
 
 from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.agent.ledger.store import LedgerStore
@@ -257,12 +257,13 @@ def test_one_changed_byte_of_an_offer_is_refused_before_anything_is_charged(fede
 
 @pytest.mark.parametrize("epsilon", [8.0, 50.0])
 def test_no_answer_depends_on_which_labels_the_device_has(tmp_path, epsilon):
-    """The coordinator chooses the classes; with and without the ninth class every answer is the same."""
+    """With and without records of a class that the owner did not name every answer is the same."""
     replies = []
+    nine = DIGITS.model_copy(update={"labels": tuple("012345678")})
     for number, top in enumerate((8, 9)):
         folder = tmp_path / str(number)
         folder.mkdir()
-        federation = Federation(folder, records=60)
+        federation = Federation(folder, records=60, data=nine)
         try:
             for piece in federation.pieces:
                 with np.load(piece) as kept:

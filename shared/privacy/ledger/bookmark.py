@@ -3,7 +3,7 @@
 Verifying every signature of 10,000 rounds takes seconds. A bookmark says: the first `size` bytes,
 whose SHA-256 is `sha256`, were verified record by record and amount to `state`. It is signed by the
 device's own key, like every record. Without one, or with a damaged one, everything is verified;
-`agent verify` never uses it.
+`agent verify` does so in any case, and then compares.
 """
 
 import hashlib

@@ -235,11 +235,11 @@ def test_opening_never_begins_a_ledger(device):
     device.create().close()
     elsewhere = replace(device, folder=device.folder.with_name("other"))
     with pytest.raises(ConfigError, match="agent run"):
-        LedgerStore.open(elsewhere.folder, **elsewhere._common)
+        LedgerStore.open(elsewhere.folder, **elsewhere._common, attempts={})
     assert not elsewhere.ledger.exists()
     device.ledger.unlink()
     with pytest.raises(LedgerDamaged, match="this ledger is gone"):
-        LedgerStore.open(device.folder, **device._common)
+        LedgerStore.open(device.folder, **device._common, attempts={})
 
 
 def test_delta_must_be_below_one_over_the_declared_size(device):
@@ -301,17 +301,34 @@ def test_a_reset_starts_at_zero_and_stays_visible(device):
     assert read_ledger(device.folder, device.identity.public).resets == 1
 
 
-def test_an_echo_of_any_earlier_head_passes_and_is_noted_once_per_run(device):
+def test_an_echo_of_any_earlier_head_passes_and_is_noted_once_per_charged_run(device):
     with device.open() as store:
         heads = [store.head()]
-        device.spend(store, bench.question(1))
+        device.spend(store, bench.question(1, noise_multiplier=60.0))
         heads.append(store.head())
         for head in heads * 2:
             store.check_echo(head, "run-1")
+        device.spend(store, bench.question(2, noise_multiplier=60.0))
         store.check_echo(b"", "run-2")
         assert kinds(device).count("anchor") == 1
+        store.check_echo(heads[1], "run-1")
+        device.spend(store, bench.question(3, noise_multiplier=60.0))
+        assert kinds(device).count("anchor") == 1
         store.check_echo(heads[1], "run-2")
+        device.spend(store, bench.question(1, run="run-2", noise_multiplier=60.0))
         assert kinds(device).count("anchor") == 2
+
+
+def test_offers_that_are_refused_leave_no_record(device):
+    with device.open() as store:
+        head, size = store.head(), device.ledger.stat().st_size
+        for number in range(50):
+            store.check_echo(head, f"run-{number}")
+            with pytest.raises(PolicyRefusal):
+                device.admit(store, bench.question(1, run=f"run-{number}", noise_multiplier=0.1))
+        assert device.ledger.stat().st_size == size
+        device.spend(store, bench.question(1, run="another", noise_multiplier=60.0))
+        assert "anchor" not in kinds(device), "the echo was for another run"
 
 
 def test_a_restored_ledger_refuses_once_the_coordinator_echoes_its_head(device, tmp_path):

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import time
 
 import privacy_bench as bench
 import pytest
@@ -203,3 +204,20 @@ def test_the_ledger_of_another_data_set_in_its_place_is_damage(device):
     assert result.exit_code == Verdict.CHAIN
     assert "another data set" in " ".join(result.stdout.split())
     assert isinstance(run(device, "budget").exception, LedgerDamaged)
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.01])
+def test_a_report_of_twenty_thousand_segments_is_answered_within_two_seconds(
+    device, tmp_path, rate
+):
+    made, path, _ = report(device, tmp_path)
+    row = made["mechanism"]["segments"][0]
+    made["mechanism"]["segments"] = [
+        {**row, "noise_multiplier": 50 + place / 1000, "sample_rate": rate}
+        for place in range(20_000)
+    ]
+    path.write_text(json.dumps(sign(made, device.home.identity())))
+    began = time.process_time()
+    found = check(tmp_path / "nobody", None, path)
+    assert time.process_time() - began < 2.0
+    assert found.verdict is Verdict.REPORT

@@ -126,6 +126,20 @@ def test_another_key_for_a_used_token_is_refused_with_an_alarm(bench, other):
     assert [agent.agent_id for agent in bench.store.agents()] == [device.agent_id]
 
 
+def test_a_used_token_shown_again_and_again_cannot_rotate_the_log_away(bench):
+    (token,) = bench.invite("a")
+    bench.post(Device().request(token))
+    thief = Device().request(token)
+    for _ in range(50):
+        bench.clock.seconds += 1
+        assert bench.post(thief)[1]["code"] == "token_used"
+    told = [event for event, *_ in events(bench)].count("invite.reuse")
+    assert told == 10
+    bench.clock.seconds += 3600
+    bench.post(thief)
+    assert events(bench)[-1] == ("invite.reuse", "alarm", "a"), "an hour later it is told again"
+
+
 def test_an_expired_token_is_gone(bench):
     (token,) = bench.invite("a", ttl_s=10)
     bench.clock.seconds += 10

@@ -95,7 +95,7 @@ def test_a_changed_byte_anywhere_in_the_file_stops_everything_and_repairs_nothin
         bad = good[:at] + bytes([good[at] ^ 0x20]) + good[at + 1 :]
         filled.ledger.write_bytes(bad)
         with pytest.raises(LedgerDamaged) as caught:
-            LedgerFile.recover(filled.ledger, filled.identity, bench.FrozenClock())
+            LedgerFile.recover(filled.ledger, filled.identity, bench.FrozenClock(), {})
         assert caught.value.code is RefusalCode.LEDGER_CORRUPT
         assert caught.value.seq == good[:at].count(b"\n") + 1
         assert filled.ledger.read_bytes() == bad
