@@ -1,5 +1,6 @@
 """What the image classification tasks share: options, loss, counts and input schema."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -81,7 +82,7 @@ def parse(kind: type[OptionsT], raw: RawOptions, task: str) -> OptionsT:
         raise ConfigError(f"task {task}: {faults}") from error
 
 
-class ImageTask:
+class ImageTask(ABC):
     """What all of them share, whatever the model."""
 
     def schema(self, options: ImageOptions) -> Schema:
@@ -96,9 +97,9 @@ class ImageTask:
         mapped = relabelled(found, labels, options.class_names)
         return ArrayRecords(self.inputs(mapped.pixels, options), mapped.targets, mapped.skipped)
 
+    @abstractmethod
     def inputs(self, pixels: NDArray[np.float32], options: Any, /) -> NDArray[np.float32]:
         """What the model takes, (N, …), of pixels (N, H, W) in 0..1."""
-        raise NotImplementedError
 
     def criterion(self, reduction: Reduction) -> nn.Module:
         """Cross-entropy; with "none" each value depends on its own record only."""
