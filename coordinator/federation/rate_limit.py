@@ -23,7 +23,7 @@ class RateLimiter:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # (left, when)
 
     def allow(self, address: str) -> bool:
-        key, now = _key(address), self._clock.monotonic()
+        key, now = host_of(address), self._clock.monotonic()
         with self._lock:
             left, when = self._buckets.pop(key, (self._burst, now))
             left = min(self._burst, left + (now - when) * self._per_second)
@@ -34,7 +34,7 @@ class RateLimiter:
         return allowed
 
 
-def _key(address: str) -> str:
+def host_of(address: str) -> str:
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
