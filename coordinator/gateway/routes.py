@@ -18,6 +18,7 @@ from edgeveil.coordinator.gateway.http.web import (
     ClientGone,
     check_request,
     client_address,
+    disown,
     recognise,
     send_json,
     send_pieces,
@@ -43,6 +44,7 @@ from edgeveil.shared.wire.standing import PATH
 
 _log = logging.getLogger("edgeveil.gateway")
 _THREAD_BYTES = 64 << 10
+_NOT_AN_AGENTS = frozenset({Reason.RATE, Reason.NOT_FOUND, Reason.UNKNOWN_KEY, Reason.REVOKED})
 _EVERYBODY = ""  # the one key of a limiter for all addresses together
 
 Join = Callable[[bytes, str], tuple[int, dict[str, object]]]
@@ -95,16 +97,20 @@ class Routes:
             if path.startswith(FLEET) and scope["method"] == "POST":
                 await self._fleet(scope, body, send)
             elif path == "/v1/join" and scope["method"] == "POST":
+                disown(scope)
                 await self._answer_join(scope, body, send)
             elif path == PATH and scope["method"] == "POST":
                 await self._answer_whoami(scope, body, send)
             elif path == condition.PATH and scope["method"] == "POST":
                 await self._take_condition(scope, body, send)
             elif path in {"/healthz", "/readyz"} and scope["method"] == "GET":
+                disown(scope)
                 await self._answer_health(path, send)
             else:
                 raise Rejected(Reason.NOT_FOUND)
         except Rejected as rejected:
+            if rejected.reason in _NOT_AN_AGENTS:
+                disown(scope)
             await self._refuse(scope["path"], rejected, body, send)
         except ClientGone:
             return

@@ -30,7 +30,7 @@ class Operation(StrEnum):
 
 BODY_CAPS: Mapping[Operation, int] = {
     operation: 4 * KIB for operation in Operation if not operation.startswith("push-")
-} | {Operation.PUSH_MESSAGES: MIB, Operation.PUSH_OBJECT: 6 * MIB}
+} | {Operation.PUSH_MESSAGES: 64 * KIB, Operation.PUSH_OBJECT: 6 * MIB}
 JOIN_CAP = 16 * KIB
 
 

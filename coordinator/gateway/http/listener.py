@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
@@ -21,7 +21,7 @@ from uvicorn.server import ServerState
 from edgeveil.coordinator.federation.rate_limit import RateLimiter, host_of
 from edgeveil.coordinator.gateway.http.framing import MOST_HEAD_BYTES, BadFraming, Expects, Framing
 from edgeveil.coordinator.gateway.http.lobby import Lobby
-from edgeveil.coordinator.gateway.http.meter import WRITE_BUFFER, Meter, Tls
+from edgeveil.coordinator.gateway.http.meter import WRITE_BUFFER, Meter, Tls, paid
 from edgeveil.coordinator.gateway.http.share import Share
 from edgeveil.coordinator.gateway.http.web import CONNECTION
 from edgeveil.coordinator.gateway.vocabulary import GatewaySettings, Reason, Rejected
@@ -31,7 +31,7 @@ from edgeveil.shared.base.errors import ConfigError
 _TLS_SHUTDOWN_S = 2.0
 _STALL_S = 30.0  # for the client to take what is written, some 128 KiB
 _BACKLOG = 1024
-_ACCEPTS_AT_ONCE = 32  # in one turn of the loop
+_ACCEPTS_AT_ONCE = 8  # in one turn of the loop
 _NO_FILES_S = 0.1  # until the next try when this process has too many files open
 _FILES_FOR_NEWCOMERS = 0.5  # of those this process may open
 
@@ -52,6 +52,7 @@ class PatientProtocol(H11Protocol):
         refused: Callable[[int], None],
     ) -> None:
         super().__init__(config, state, {CONNECTION: self})
+        self.app = self._paid_for
         self.meter = meter
         self._lobby = lobby
         self._header_deadline_s = header_deadline_s
@@ -103,6 +104,9 @@ class PatientProtocol(H11Protocol):
     def claim(self) -> None:
         self.meter.claim()
 
+    def disown(self) -> None:
+        self.meter.disown()
+
     def admit(self, agent_id: bytes) -> None:
         self.meter.admit()
         self._lobby.admit(self, agent_id)
@@ -115,6 +119,11 @@ class PatientProtocol(H11Protocol):
         super().resume_writing()
         if self._stalled is not None:
             self._stalled.cancel()
+
+    async def _paid_for(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app: ASGIApp = self.config.loaded_app
+        await paid(app(scope, receive, send), self.meter.work)
+        self.meter.done()
 
     def _await_head(self) -> None:
         if self._header_timer is None:

@@ -6,9 +6,11 @@ it, so that one turn of the loop does a bounded amount of work for every connect
 """
 
 import asyncio
+import functools
 import time
+import types
 from asyncio.sslproto import SSLProtocol
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from edgeveil.coordinator.gateway.http.share import Share
@@ -16,8 +18,7 @@ from edgeveil.coordinator.gateway.http.share import Share
 MOST_READ = 64 << 10
 LEAST_READ = 4 << 10  # what strangers get: a handshake and a request's head fit
 LONG_S, SHORT_S = 0.001, 0.0003  # of one read
-ACCEPT_S = 0.0003  # what a connection costs before it says anything
-REQUEST_S = 0.0005  # what answering a stranger's request costs beyond reading it
+ACCEPT_S = 0.0005  # what a connection costs before it says anything
 WRITE_BUFFER = 64 << 10
 
 
@@ -25,6 +26,27 @@ class Tls(SSLProtocol):
     """asyncio's, which would read 256 KiB at once and keep as much for every connection."""
 
     max_size = MOST_READ
+
+
+@types.coroutine
+def paid(work: Any, pay: Callable[[float], None]) -> Generator[Any, Any, None]:
+    """Await the coroutine `work`, and pay for each of its steps the processor time of this thread."""
+    step: Callable[[], Any] = functools.partial(work.send, None)
+    while True:
+        began = time.thread_time()
+        try:
+            waits_for = step()
+        except StopIteration:
+            return
+        finally:
+            pay(time.thread_time() - began)
+        try:
+            step = functools.partial(work.send, (yield waits_for))
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - passed on to it, as await does
+            step = functools.partial(work.throw, error)
 
 
 class _Valve:
@@ -75,6 +97,7 @@ class Meter(asyncio.BufferedProtocol):
         self._size = LEAST_READ
         self._buffer = bytearray(LEAST_READ)
         self._held: bytes | None = None
+        self._advance = self._worked = 0.0  # of the request under way
         self._paused_above = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -104,8 +127,20 @@ class Meter(asyncio.BufferedProtocol):
             self._flow()
 
     def asked(self) -> None:
-        """A request begins."""
-        self._pay(REQUEST_S)
+        """A request begins; it is paid in advance, since other reads come before its answer."""
+        self._advance = self._share.request_s
+        self._worked = 0.0
+        self._pay(self._advance)
+
+    def work(self, seconds: float) -> None:
+        """So long the loop was busy with its answer."""
+        self._worked += seconds
+
+    def done(self) -> None:
+        """It is answered."""
+        if self._stranger:
+            self._share.learn(self._worked)
+            self._pay(self._worked - self._advance)
 
     def arrived(self) -> None:
         """The layers above are ready to speak; their own deadlines hold from now on."""
@@ -119,10 +154,18 @@ class Meter(asyncio.BufferedProtocol):
         """A request on it showed an agent's key. Idempotent."""
         if self._stranger:
             self._share.charge(self.address, -self.cost_s)
+            self.cost_s = 0.0
             self._stranger = False
             self._size = MOST_READ
             if self._held is not None:
                 self.loop.call_soon(self.go)
+
+    def disown(self) -> None:
+        """It is a stranger's again. Idempotent."""
+        if not self._stranger:
+            self._stranger = True
+            self._size = LEAST_READ
+            self._advance = 0.0
 
     def admit(self) -> None:
         """A request on it passed every check."""

@@ -15,10 +15,12 @@ from collections.abc import Callable
 from typing import Protocol
 
 PART = 0.25  # of the loop
-DEPTH_S = 0.05  # what may be taken at once
+DEPTH_S = 0.02  # what may be taken at once
 TURN_S = 0.005  # the longest time of one turn, but for its last read
 _HALF_LIFE_S = 1.0  # of what an address is remembered to have cost
 _MOST_ADDRESSES = 4096
+_REQUEST_S = 0.001  # what answering a request is taken to cost before one was answered
+_NEWEST = 0.1  # the weight of the newest request in what one is taken to cost
 _FAR = 1e6  # seconds; more than anything costs
 
 
@@ -45,7 +47,9 @@ class Share:
         self._part = part
         self._clock = clock
         self._left, self._when = DEPTH_S, clock()
+        self.request_s = _REQUEST_S  # what answering one costs, as it was lately
         self._queue: list[tuple[float, int, Waiting]] = []
+        self._filled = False  # in this turn of the loop
         self._arrivals = 0
         self._timer: asyncio.TimerHandle | None = None
         self._costs: OrderedDict[str, tuple[float, float]] = OrderedDict()  # (seconds, when)
@@ -63,6 +67,10 @@ class Share:
         self._costs.move_to_end(address)
         if len(self._costs) > _MOST_ADDRESSES:
             self._costs.popitem(last=False)
+
+    def learn(self, seconds: float) -> None:
+        """What answering a stranger's request did cost."""
+        self.request_s += _NEWEST * (seconds - self.request_s)
 
     def befriend(self, address: str) -> None:
         """An agent was admitted from there."""
@@ -101,10 +109,18 @@ class Share:
             self._timer = None
 
     def _refill(self) -> float:
+        """Once in a turn of the loop: one that lasts long must not earn more work while it lasts."""
+        if self._filled:
+            return self._left
+        self._filled = True
+        self._loop.call_soon(self._forget_turn)
         now = self._clock()
         self._left = min(DEPTH_S, self._left + self._part * (now - self._when))
         self._when = now
         return self._left
+
+    def _forget_turn(self) -> None:
+        self._filled = False
 
     def _cost(self, address: str, now: float) -> float:
         seconds, when = self._costs.get(address, (0.0, now))

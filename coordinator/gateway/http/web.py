@@ -130,6 +130,7 @@ class Connection(Protocol):
     """What a route may say of the connection that a request came on."""
 
     def claim(self) -> None: ...
+    def disown(self) -> None: ...
     def admit(self, agent_id: bytes) -> None: ...
 
 
@@ -141,6 +142,11 @@ def _connection(scope: Scope) -> Connection:
 def recognise(scope: Scope) -> None:
     """The request's head shows that whoever sends it has an agent's key: it is no stranger's."""
     _connection(scope).claim()
+
+
+def disown(scope: Scope) -> None:
+    """Nothing that an agent asks, or more than it may: until the next good head it counts as a stranger's."""
+    _connection(scope).disown()
 
 
 def trust(scope: Scope, agent_id: bytes) -> None:
