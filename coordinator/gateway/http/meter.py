@@ -1,7 +1,7 @@
 """Between the socket and TLS: small reads, and a price for each of them.
 
 A read of a stranger's connection is paid from the strangers' share, and waits while that is used up.
-A read of an agent's connection is made smaller when it cost more than a millisecond, whatever was in
+A read of an agent's connection is made smaller when it cost more than two milliseconds, whatever was in
 it, so that one turn of the loop does a bounded amount of work for every connection.
 """
 
@@ -15,11 +15,11 @@ from typing import Any
 
 from edgeveil.coordinator.gateway.http.share import Share
 
-MOST_READ = 64 << 10
+MOST_READ = 128 << 10
 LEAST_READ = 4 << 10  # what strangers get: a handshake and a request's head fit
-LONG_S, SHORT_S = 0.001, 0.0003  # of one read
+LONG_S, SHORT_S = 0.002, 0.0007  # of one read
 ACCEPT_S = 0.0005  # what a connection costs before it says anything
-WRITE_BUFFER = 64 << 10
+WRITE_BUFFER = 256 << 10
 
 
 class Tls(SSLProtocol):
@@ -190,8 +190,7 @@ class Meter(asyncio.BufferedProtocol):
             self._above.connection_lost(exc)
 
     def _take(self, data: memoryview) -> None:
-        clock = time.thread_time if self._stranger else time.perf_counter
-        began = clock()
+        began = time.thread_time()
         if self._above is None:
             self._above = self._layers(self)
             self._above.connection_made(_Valve(self.transport, self._pause_above))
@@ -200,7 +199,7 @@ class Meter(asyncio.BufferedProtocol):
             self._above.buffer_updated(len(data))
         else:
             self._above.data_received(bytes(data))
-        spent = clock() - began
+        spent = time.thread_time() - began
         if self._stranger:
             self._pay(spent)
         elif spent > LONG_S:

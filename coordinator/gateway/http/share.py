@@ -3,8 +3,8 @@
 A stranger is a connection on which no request has shown an agent's key yet. The measure is processor
 time of the loop's thread, so every kind of input counts as what it costs: handshakes, TLS records of
 one byte, headers, requests. While there is something left, what comes is read at once. Otherwise
-connections wait, not read from, and go on in small turns: those from where agents came before others,
-then the ones that, with their address, have cost least; of two equals the newer one.
+connections wait, not read from, and go on in small turns: first the ones that, with their address, have
+cost least, where an address from which agents came may have cost a little more; of two equals the newer.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _HALF_LIFE_S = 1.0  # of what an address is remembered to have cost
 _MOST_ADDRESSES = 4096
 _REQUEST_S = 0.001  # what answering a request is taken to cost before one was answered
 _NEWEST = 0.1  # the weight of the newest request in what one is taken to cost
-_FAR = 1e6  # seconds; more than anything costs
+_FRIEND_S = 0.1  # so much more may an address have cost where agents were admitted
 
 
 class Waiting(Protocol):
@@ -83,7 +83,7 @@ class Share:
         """who.go() is called when its turn has come."""
         rank = who.cost_s + self._cost(who.address, self._clock())
         if who.address in self._friends:
-            rank -= _FAR
+            rank -= _FRIEND_S
         self._arrivals += 1
         heapq.heappush(self._queue, (rank, -self._arrivals, who))
         if self._timer is None:

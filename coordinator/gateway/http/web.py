@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from edgeveil.coordinator.gateway.vocabulary import Reason, Rejected
 
 _SLOWEST_BYTES_PER_S = 8 << 10
-_SLICE_BYTES = 128 << 10  # of an answer, given to a connection at once
+_SLICE_BYTES = 256 << 10  # of an answer, given to a connection at once
 CONNECTION = "edgeveil.connection"
 _PATH = re.compile(rb"[a-z0-9/-]{1,64}")
 
