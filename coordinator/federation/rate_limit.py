@@ -26,7 +26,7 @@ class RateLimiter:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # (left, when)
 
     def allow(self, address: str) -> bool:
-        key, now = _key(address), self.clock.monotonic()
+        key, now = host_of(address), self.clock.monotonic()
         with self._lock:
             left, when = self._buckets.pop(key, (self.burst, now))
             left = min(self.burst, left + (now - when) * self.per_second)
@@ -37,7 +37,7 @@ class RateLimiter:
         return allowed
 
 
-def _key(address: str) -> str:
+def host_of(address: str) -> str:
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

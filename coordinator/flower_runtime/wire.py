@@ -9,7 +9,11 @@ from flwr.proto import fleet_pb2, heartbeat_pb2, message_pb2
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from edgeveil.coordinator.gateway.vocabulary import Delivered, FleetCall, Operation, PushedMessage
+from edgeveil.shared.flower.objects import MAX_OBJECT_BYTES
 
+_MOST_NODES = 4096  # of an object tree; a message of ours has one for every 5 MiB, and a few
+_MOST_FIELDS, _MOST_SMALL_BYTES = 16, 1024  # of a push-object request, and of each but its content
+_CONTENT_FIELD = 4  # of PushObjectRequest
 _CONTENT_TAG = b"\x1a"  # field 3 of PullObjectResponse, length-delimited
 
 
@@ -49,12 +53,17 @@ class FlowerCodec:
 
 
 def flatten(tree: message_pb2.ObjectTree) -> tuple[tuple[str, ...], int]:
-    """Every object id of the tree, and its depth; without recursion."""
+    """Every object id of the tree, and its depth; without recursion.
+
+    Raises ValueError above _MOST_NODES, before a Python object is made for each of them.
+    """
     names: list[str] = []
     depth = 0
     level = [tree]
     while level:
         depth += 1
+        if len(names) + len(level) + sum(len(node.children) for node in level) > _MOST_NODES:
+            raise ValueError("a tree of more objects than any message of ours")
         names.extend(node.object_id for node in level)
         level = [child for node in level for child in node.children]
     return tuple(names), depth
@@ -94,7 +103,43 @@ def _pull_object(body: bytes) -> FleetCall:
     )
 
 
+def _check_light(body: bytes) -> None:
+    """Raise ValueError unless this is a handful of fields, of which the content alone may be large.
+
+    Six megabytes of fields of two bytes would keep the parser busy for a fifth of a second.
+    """
+    at = 0
+    for _ in range(_MOST_FIELDS):
+        if at == len(body):
+            return
+        tag, at = _read_varint(body, at)
+        if tag & 7 == 0:
+            _, at = _read_varint(body, at)
+            continue
+        if tag & 7 != 2:
+            raise ValueError("a field of a kind that this request has not")
+        size, at = _read_varint(body, at)
+        if size > (MAX_OBJECT_BYTES if tag >> 3 == _CONTENT_FIELD else _MOST_SMALL_BYTES):
+            raise ValueError("a field that is too long")
+        at += size
+    raise ValueError("too many fields")
+
+
+def _read_varint(body: bytes, at: int) -> tuple[int, int]:
+    """The number and where it ends; raises ValueError."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(body):
+            break
+        value |= (body[at] & 0x7F) << shift
+        at += 1
+        if body[at - 1] < 0x80:
+            return value, at
+    raise ValueError("a number without an end")
+
+
 def _push_object(body: bytes) -> FleetCall:
+    _check_light(body)
     request = message_pb2.PushObjectRequest.FromString(body)
     return FleetCall(
         node_id=request.node.node_id,

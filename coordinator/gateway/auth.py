@@ -1,6 +1,6 @@
 """Who is asking: the checks on a request before anything acts on it (docs/transport.md, "Gateway").
 
-Order: roster, rate, time, Flower's signature over the time, session; then the body is read; then
+Order: the address's rate, roster, time, Flower's signature over the time, the agent's rate, session; then the body is read; then
 the identity's signature over the whole request and its nonce. Only a request that passed all of it
 advances the session, so nobody without the identity key can push a real agent out.
 """
@@ -90,12 +90,13 @@ class Authenticator:
         if node is None:
             known = self._nodes.was_revoked(key)
             raise Rejected(Reason.REVOKED if known else Reason.UNKNOWN_KEY)
-        if not self._agents.allow(node.member.name):
-            raise Rejected(Reason.RATE)
         if headers[PROTOCOL_HEADER] not in _SPOKEN:
             raise Rejected(Reason.VERSION)
         signed = self.check_time(headers[TIME_HEADER])
         _check_triple(node, headers)
+        # Not before: whoever knows the public key alone could use up the agent's rate.
+        if not self._agents.allow(node.member.name):
+            raise Rejected(Reason.RATE)
         try:
             session = Session.parse(headers[SESSION_HEADER])
         except BadSignature as error:

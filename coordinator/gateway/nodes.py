@@ -44,6 +44,7 @@ class Node:
     generation: int = 0  # of polls; a newer one ends an older
     polls: int = 0  # open now
     requests: int = 0  # open now
+    bytes_coming: int = 0  # of the bodies of these
     vanished: bool = False  # its connection closed while it waited for work
     seen_monotonic: float | None = None
     seen_wall: float | None = None

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from starlette.types import Receive, Scope, Send
 
@@ -17,6 +18,8 @@ from edgeveil.coordinator.gateway.http.web import (
     ClientGone,
     check_request,
     client_address,
+    disown,
+    recognise,
     send_json,
     send_pieces,
     trust,
@@ -41,6 +44,7 @@ from edgeveil.shared.wire.standing import PATH
 
 _log = logging.getLogger("edgeveil.gateway")
 _THREAD_BYTES = 64 << 10
+_NOT_AN_AGENTS = frozenset({Reason.RATE, Reason.NOT_FOUND, Reason.UNKNOWN_KEY, Reason.REVOKED})
 _EVERYBODY = ""  # the one key of a limiter for all addresses together
 
 Join = Callable[[bytes, str], tuple[int, dict[str, object]]]
@@ -70,6 +74,7 @@ class Routes:
         self._log = log
         self._join, self._ready, self._about = join, ready, about
         self._authenticator = Authenticator(nodes, settings, clock, log)
+        self._bytes_coming = 0
         self._joins = RateLimiter(
             settings.join_rate_per_address, settings.join_burst_per_address, clock
         )
@@ -80,6 +85,10 @@ class Routes:
     def close(self) -> None:
         self._joiners.shutdown(wait=False, cancel_futures=True)
 
+    def refused_unread(self, status: int) -> None:
+        """A request that HTTP itself forbids, or that no client of ours sends."""
+        self.counts.refused("", Reason.MALFORMED, status)
+
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = Body(scope, receive)
         try:
@@ -88,16 +97,20 @@ class Routes:
             if path.startswith(FLEET) and scope["method"] == "POST":
                 await self._fleet(scope, body, send)
             elif path == "/v1/join" and scope["method"] == "POST":
+                disown(scope)
                 await self._answer_join(scope, body, send)
             elif path == PATH and scope["method"] == "POST":
                 await self._answer_whoami(scope, body, send)
             elif path == condition.PATH and scope["method"] == "POST":
                 await self._take_condition(scope, body, send)
             elif path in {"/healthz", "/readyz"} and scope["method"] == "GET":
+                disown(scope)
                 await self._answer_health(path, send)
             else:
                 raise Rejected(Reason.NOT_FOUND)
         except Rejected as rejected:
+            if rejected.reason in _NOT_AN_AGENTS:
+                disown(scope)
             await self._refuse(scope["path"], rejected, body, send)
         except ClientGone:
             return
@@ -112,14 +125,35 @@ class Routes:
             operation = Operation(path.removeprefix(FLEET))
         except ValueError as error:
             raise Rejected(Reason.NOT_FOUND) from error
-        claim = self._authenticator.claim(scope["headers"], client_address(scope))
-        if claim.node.requests >= self._settings.most_parallel_per_agent:
-            raise Rejected(Reason.RATE)
-        claim.node.requests += 1
-        try:
+        claim = self._claim(scope)
+        size = body.announced(BODY_CAPS[operation])
+        with self._under_way(claim.node, size):
             await self._authenticated(scope, operation, claim, body, send)
+
+    def _claim(self, scope: Scope, *, aside: bool = False) -> Claim:
+        claim = self._authenticator.claim(scope["headers"], client_address(scope), aside=aside)
+        recognise(scope)
+        return claim
+
+    @contextmanager
+    def _under_way(self, node: Node, size: int) -> Iterator[None]:
+        """One request and the bytes of its body count as under way; raises Rejected(rate)."""
+        most = self._settings
+        if (
+            node.requests >= most.most_parallel_per_agent
+            or node.bytes_coming + size > most.most_bytes_per_agent
+            or self._bytes_coming + size > most.most_bytes
+        ):
+            raise Rejected(Reason.RATE)
+        node.requests += 1
+        node.bytes_coming += size
+        self._bytes_coming += size
+        try:
+            yield
         finally:
-            claim.node.requests -= 1
+            node.requests -= 1
+            node.bytes_coming -= size
+            self._bytes_coming -= size
 
     async def _authenticated(
         self, scope: Scope, operation: Operation, claim: Claim, body: Body, send: Send
@@ -152,7 +186,7 @@ class Routes:
 
     async def _answer_whoami(self, scope: Scope, body: Body, send: Send) -> None:
         """For `agent doctor`: authenticated like every Fleet request, beside the agent's session."""
-        claim = self._authenticator.claim(scope["headers"], client_address(scope), aside=True)
+        claim = self._claim(scope, aside=True)
         data = await body.read(0, self._settings.body_deadline_s)
         self._authenticator.admit_aside(claim, self._authenticator.verify(claim, PATH, data))
         about = await asyncio.get_running_loop().run_in_executor(self._joiners, self._about)
@@ -161,7 +195,7 @@ class Routes:
 
     async def _take_condition(self, scope: Scope, body: Body, send: Send) -> None:
         """How an agent stands; authenticated like every Fleet request, within its session."""
-        claim = self._authenticator.claim(scope["headers"], client_address(scope))
+        claim = self._claim(scope)
         data = await body.read(condition.MOST_BYTES, self._settings.body_deadline_s)
         nonce = self._authenticator.verify(claim, condition.PATH, data)
         if self._authenticator.admit(claim, nonce):

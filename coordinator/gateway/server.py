@@ -15,7 +15,7 @@ from typing import Any
 
 from edgeveil.coordinator.gateway.counts import Counts
 from edgeveil.coordinator.gateway.edge_store import EdgeStore
-from edgeveil.coordinator.gateway.http.web import HttpServer
+from edgeveil.coordinator.gateway.http.listener import HttpServer
 from edgeveil.coordinator.gateway.nodes import Nodes
 from edgeveil.coordinator.gateway.routes import About, Join, Routes
 from edgeveil.coordinator.gateway.upstream import UpstreamClient
@@ -59,7 +59,7 @@ class Gateway:
         )
         self._forwarded: Counter[bytes] = Counter()
         self._taken = (0, 0)  # body bytes, up and down, that take_traffic() has told
-        self._server = HttpServer(self._routes.serve, self.settings)
+        self._server = HttpServer(self._routes.serve, self.settings, self._routes.refused_unread)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="gateway", daemon=True)
 

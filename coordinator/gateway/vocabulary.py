@@ -30,7 +30,7 @@ class Operation(StrEnum):
 
 BODY_CAPS: Mapping[Operation, int] = {
     operation: 4 * KIB for operation in Operation if not operation.startswith("push-")
-} | {Operation.PUSH_MESSAGES: MIB, Operation.PUSH_OBJECT: 6 * MIB}
+} | {Operation.PUSH_MESSAGES: 64 * KIB, Operation.PUSH_OBJECT: 6 * MIB}
 JOIN_CAP = 16 * KIB
 
 
@@ -104,7 +104,11 @@ class GatewaySettings:
     join_burst_per_address: float = 100.0
     join_rate: float = 100.0  # of all addresses together: joining may be slow, agents may not
     join_burst: float = 400.0
+    connections_per_address: float = 200.0  # per second
+    burst_connections: float = 1000.0
     most_parallel_per_agent: int = 8
+    most_bytes_per_agent: int = 16 * MIB  # of bodies on their way; ours send one object at a time
+    most_bytes: int = 1024 * MIB
     most_connections_per_agent: int = 16  # ours open four
 
 

@@ -1,3 +1,3 @@
-"""The gateway's HTTP floor: bounded bodies, few connections, and the client for SuperLink."""
+"""The gateway's HTTP floor: bounded bodies, few connections, work that is paid for, and the client for SuperLink."""
 
-__all__ = ["loopback_http", "web"]
+__all__ = ["listener", "loopback_http", "web"]

@@ -1,31 +1,18 @@
-"""The gateway's HTTP floor: bounded bodies, fixed answers, and a listener that slow clients can't
-exhaust. Nothing here knows Flower or agents.
-"""
+"""Bodies and answers within bounds, of one request each. Nothing here knows Flower or agents."""
 
 import asyncio
-import functools
-import ipaddress
 import json
 import re
-import ssl
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
-import h11
-from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn import Config
-from uvicorn.protocols.http.h11_impl import H11Protocol
-from uvicorn.server import ServerState
+from starlette.types import Receive, Scope, Send
 
-from edgeveil.coordinator.gateway.http.lobby import Lobby
-from edgeveil.coordinator.gateway.vocabulary import GatewaySettings, Reason, Rejected
-from edgeveil.shared.base.errors import ConfigError
+from edgeveil.coordinator.gateway.vocabulary import Reason, Rejected
 
 _SLOWEST_BYTES_PER_S = 8 << 10
-_MOST_HEADER_BYTES = 16 << 10
-_TLS_SHUTDOWN_S = 2.0
-_TRUST = "edgeveil.trust"
+_SLICE_BYTES = 256 << 10  # of an answer, given to a connection at once
+CONNECTION = "edgeveil.connection"
 _PATH = re.compile(rb"[a-z0-9/-]{1,64}")
 
 
@@ -50,7 +37,7 @@ class Body:
                 8 KiB that did come, so that a slow but steady link gets its body through.
             ClientGone: the connection closed.
         """
-        self._check_headers(cap)
+        self.announced(cap)
         parts = bytearray()
         loop = asyncio.get_running_loop()
         end = loop.time() + deadline_s
@@ -67,12 +54,17 @@ class Body:
         while (await self._receive())["type"] != "http.disconnect":
             continue
 
-    def _check_headers(self, cap: int) -> None:
+    def announced(self, cap: int) -> int:
+        """Its bytes by Content-Length; raises Rejected as read() does."""
+        size = 0
         for name, value in self._headers:
             if name == b"content-encoding":
                 raise Rejected(Reason.MALFORMED)
-            if name == b"content-length" and (not value.isdigit() or int(value) > cap):
-                raise Rejected(Reason.OVERSIZE)
+            if name == b"content-length":
+                size = int(value)
+        if size > cap:
+            raise Rejected(Reason.OVERSIZE)
+        return size
 
     async def _next(self, parts: bytearray, cap: int) -> None:
         message = await self._receive()
@@ -102,6 +94,7 @@ def check_request(scope: Scope) -> None:
 async def send_pieces(
     send: Send, status: int, pieces: tuple[bytes, ...], media_type: str, *, close: bool = False
 ) -> None:
+    """Slice by slice as the client takes them, so that little of it waits in buffers."""
     headers = [
         (b"content-type", media_type.encode("latin-1")),
         (b"content-length", str(sum(map(len, pieces))).encode("ascii")),
@@ -109,9 +102,19 @@ async def send_pieces(
     if close:
         headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    for piece in pieces[:-1]:
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": pieces[-1]})
+    slices = list(_slices(pieces))
+    for number, piece in enumerate(slices, 1):
+        body = bytes(piece)
+        await send({"type": "http.response.body", "body": body, "more_body": number < len(slices)})
+
+
+def _slices(pieces: tuple[bytes, ...]) -> Iterator[bytes | memoryview]:
+    for piece in pieces:
+        if len(piece) <= _SLICE_BYTES:
+            yield piece
+        else:
+            view = memoryview(piece)
+            yield from (view[at : at + _SLICE_BYTES] for at in range(0, len(piece), _SLICE_BYTES))
 
 
 async def send_json(
@@ -123,139 +126,32 @@ async def send_json(
     return len(body)
 
 
-class PatientProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 with a deadline for the headers of every request, which it lacks."""
+class Connection(Protocol):
+    """What a route may say of the connection that a request came on."""
 
-    header_deadline_s = 10.0
-    lobby: Lobby
-    _header_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self.lobby.enter(self, self.client[0] if self.client else "")
-        self._arm()
-
-    def data_received(self, data: bytes) -> None:
-        if self.conn.their_state is h11.IDLE and self._header_timer is None:
-            self._arm()
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE:
-            self._disarm()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lobby.leave(self)
-        self._disarm()
-        super().connection_lost(exc)
-
-    def _arm(self) -> None:
-        self._header_timer = self.loop.call_later(self.header_deadline_s, self.transport.abort)
-
-    def _disarm(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
+    def claim(self) -> None: ...
+    def disown(self) -> None: ...
+    def admit(self, agent_id: bytes) -> None: ...
 
 
-class HttpServer:
-    """One TLS 1.3 listener in the running event loop; without TLS only on loopback."""
-
-    def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
-        self._settings = settings
-        self._state = ServerState()
-        self._lobby = Lobby(
-            most=settings.most_strangers,
-            most_per_address=settings.most_strangers_per_address,
-            life_s=settings.stranger_life_s,
-            most_per_agent=settings.most_connections_per_agent,
-        )
-        self._config = Config(
-            app,
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            log_level="critical",
-            ws="none",
-            interface="asgi3",
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=settings.keep_alive_s,
-            h11_max_incomplete_event_size=_MOST_HEADER_BYTES,
-        )
-        self._config.load()
-        self._tls: ssl.SSLContext | None = None
-        self._server: asyncio.Server | None = None
-        self.port = 0
-
-    async def start(self, host: str, port: int, files: tuple[Path, Path] | None) -> None:
-        """`files`: certificate chain and key; None serves plain HTTP, for a proxy on this machine.
-
-        Raises:
-            ConfigError: plain HTTP on an address that is not loopback.
-            OSError, ssl.SSLError: the address cannot be bound; a bad certificate.
-        """
-        timeouts: dict[str, Any] = {}
-        if files is None:
-            _check_loopback(host)
-            self._lobby.most_per_agent = None
-        else:
-            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._tls.minimum_version = ssl.TLSVersion.TLSv1_3
-            self._tls.load_cert_chain(*files)
-            self._tls.set_alpn_protocols(["http/1.1"])
-            timeouts["ssl_handshake_timeout"] = self._settings.handshake_deadline_s
-            timeouts["ssl_shutdown_timeout"] = _TLS_SHUTDOWN_S
-        self._server = await asyncio.get_running_loop().create_server(
-            self._protocol, host, port, ssl=self._tls, **timeouts
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def reload(self, certificate: Path, key: Path) -> None:
-        """New connections get the renewed certificate.
-
-        In the event loop, where handshakes begin: none may see the new chain with the old key.
-        """
-        if self._tls is not None:
-            self._tls.load_cert_chain(certificate, key)
-
-    async def stop(self, grace_s: float) -> None:
-        """Stop listening, let answers under way end within `grace_s`, then cut every connection."""
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self._state.connections):
-            connection.shutdown()
-        tasks = set(self._state.tasks)
-        if tasks:
-            _, pending = await asyncio.wait(tasks, timeout=grace_s)
-            for task in pending:
-                task.cancel()
-        for connection in list(self._state.connections):
-            connection.transport.abort()
-
-    def _protocol(self) -> PatientProtocol:
-        state: dict[str, Any] = {}
-        protocol = PatientProtocol(config=self._config, server_state=self._state, app_state=state)
-        protocol.header_deadline_s = self._settings.header_deadline_s
-        protocol.lobby = self._lobby
-        state[_TRUST] = functools.partial(self._lobby.admit, protocol)
-        return protocol
+def _connection(scope: Scope) -> Connection:
+    found: Connection = scope["state"][CONNECTION]
+    return found
 
 
-def _check_loopback(host: str) -> None:
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False  # a name may resolve to anything
-    if not loopback:
-        raise ConfigError(
-            f"plain HTTP is served on a loopback address only, not on {host}: "
-            'set listen = "127.0.0.1:PORT" in coordinator.toml and put a TLS proxy in front'
-        )
+def recognise(scope: Scope) -> None:
+    """The request's head shows that whoever sends it has an agent's key: it is no stranger's."""
+    _connection(scope).claim()
+
+
+def disown(scope: Scope) -> None:
+    """Nothing that an agent asks, or more than it may: until the next good head it counts as a stranger's."""
+    _connection(scope).disown()
 
 
 def trust(scope: Scope, agent_id: bytes) -> None:
     """The request of this scope passed every check: its connection is that agent's and may stay."""
-    scope["state"][_TRUST](agent_id)
+    _connection(scope).admit(agent_id)
 
 
 def client_address(scope: Scope) -> str:

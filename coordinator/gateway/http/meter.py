@@ -1,0 +1,223 @@
+"""Between the socket and TLS: small reads, and a price for each of them.
+
+A read of a stranger's connection is paid from the strangers' share, and waits while that is used up.
+A read of an agent's connection is made smaller when it cost more than two milliseconds, whatever was in
+it, so that one turn of the loop does a bounded amount of work for every connection.
+"""
+
+import asyncio
+import functools
+import time
+import types
+from asyncio.sslproto import SSLProtocol
+from collections.abc import Callable, Generator
+from typing import Any
+
+from edgeveil.coordinator.gateway.http.share import Share
+
+MOST_READ = 128 << 10
+LEAST_READ = 4 << 10  # what strangers get: a handshake and a request's head fit
+LONG_S, SHORT_S = 0.002, 0.0007  # of one read
+ACCEPT_S = 0.0005  # what a connection costs before it says anything
+WRITE_BUFFER = 256 << 10
+
+
+class Tls(SSLProtocol):
+    """asyncio's, which would read 256 KiB at once and keep as much for every connection."""
+
+    max_size = MOST_READ
+
+
+@types.coroutine
+def paid(work: Any, pay: Callable[[float], None]) -> Generator[Any, Any, None]:
+    """Await the coroutine `work`, and pay for each of its steps the processor time of this thread."""
+    step: Callable[[], Any] = functools.partial(work.send, None)
+    while True:
+        began = time.thread_time()
+        try:
+            waits_for = step()
+        except StopIteration:
+            return
+        finally:
+            pay(time.thread_time() - began)
+        try:
+            step = functools.partial(work.send, (yield waits_for))
+        except GeneratorExit:
+            work.close()
+            raise
+        except BaseException as error:  # noqa: BLE001 - passed on to it, as await does
+            step = functools.partial(work.throw, error)
+
+
+class _Valve:
+    """The transport as the layers above see it: their pauses and the meter's do not undo each other."""
+
+    def __init__(self, transport: Any, change: Callable[[bool], None]) -> None:
+        self._transport = transport
+        self._change = change
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def pause_reading(self) -> None:
+        self._change(True)
+
+    def resume_reading(self) -> None:
+        self._change(False)
+
+
+class Meter(asyncio.BufferedProtocol):
+    """`layers` makes TLS and HTTP above, or HTTP alone, when the first bytes are there.
+
+    It may be silent for `silence_s`; `inside` is told once when that is over, or the connection.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        share: Share,
+        address: str,
+        layers: Callable[["Meter"], asyncio.BaseProtocol],
+        *,
+        silence_s: float,
+        inside: Callable[[str], None] | None,
+        lost: Callable[["Meter"], None],
+    ) -> None:
+        self.loop = loop
+        self.address = address
+        self.cost_s = 0.0
+        self.transport: Any = None
+        self._share = share
+        self._layers = layers
+        self._inside = inside
+        self._lost = lost
+        self._silence_s = silence_s
+        self._above: Any = None
+        self._stranger = True
+        self._size = LEAST_READ
+        self._buffer = bytearray(LEAST_READ)
+        self._held: bytes | None = None
+        self._advance = self._worked = 0.0  # of the request under way
+        self._paused_above = False
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+        self._timer = self.loop.call_later(self._silence_s, self.transport.abort)
+        self._pay(ACCEPT_S)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's; it never hints
+        if len(self._buffer) < self._size:
+            self._buffer = bytearray(self._size)
+        return memoryview(self._buffer)[: self._size]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = memoryview(self._buffer)[:nbytes]
+        if self._stranger and not self._share.enough():
+            self._held = bytes(data)
+            self._flow()
+            self._share.wait(self)
+        else:
+            self._take(data)
+
+    def go(self) -> None:
+        data, self._held = self._held, None
+        if data is not None and not self.transport.is_closing():
+            self._take(memoryview(data))
+            self._flow()
+
+    def asked(self) -> None:
+        """A request begins; it is paid in advance, since other reads come before its answer."""
+        self._advance = self._share.request_s
+        self._worked = 0.0
+        self._pay(self._advance)
+
+    def work(self, seconds: float) -> None:
+        """So long the loop was busy with its answer."""
+        self._worked += seconds
+
+    def done(self) -> None:
+        """It is answered."""
+        if self._stranger:
+            self._share.learn(self._worked)
+            self._pay(self._worked - self._advance)
+
+    def arrived(self) -> None:
+        """The layers above are ready to speak; their own deadlines hold from now on."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            if self._inside is not None:
+                self._inside(self.address)
+
+    def claim(self) -> None:
+        """A request on it showed an agent's key. Idempotent."""
+        if self._stranger:
+            self._share.charge(self.address, -self.cost_s)
+            self.cost_s = 0.0
+            self._stranger = False
+            self._size = MOST_READ
+            if self._held is not None:
+                self.loop.call_soon(self.go)
+
+    def disown(self) -> None:
+        """It is a stranger's again. Idempotent."""
+        if not self._stranger:
+            self._stranger = True
+            self._size = LEAST_READ
+            self._advance = 0.0
+
+    def admit(self) -> None:
+        """A request on it passed every check."""
+        self._share.befriend(self.address)
+
+    def eof_received(self) -> bool | None:
+        return None if self._above is None else self._above.eof_received()
+
+    def pause_writing(self) -> None:
+        if self._above is not None:
+            self._above.pause_writing()
+
+    def resume_writing(self) -> None:
+        if self._above is not None:
+            self._above.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.arrived()
+        self._held = None
+        self._lost(self)
+        if self._above is not None:
+            self._above.connection_lost(exc)
+
+    def _take(self, data: memoryview) -> None:
+        began = time.thread_time()
+        if self._above is None:
+            self._above = self._layers(self)
+            self._above.connection_made(_Valve(self.transport, self._pause_above))
+        if isinstance(self._above, SSLProtocol):
+            self._above.get_buffer(len(data))[: len(data)] = data
+            self._above.buffer_updated(len(data))
+        else:
+            self._above.data_received(bytes(data))
+        spent = time.thread_time() - began
+        if self._stranger:
+            self._pay(spent)
+        elif spent > LONG_S:
+            self._size = max(LEAST_READ, self._size // 2)
+        elif spent < SHORT_S:
+            self._size = min(MOST_READ, self._size * 2)
+
+    def _pay(self, seconds: float) -> None:
+        if self._stranger:
+            self.cost_s += seconds
+            self._share.charge(self.address, seconds)
+
+    def _pause_above(self, paused: bool) -> None:
+        self._paused_above = paused
+        self._flow()
+
+    def _flow(self) -> None:
+        if self._paused_above or self._held is not None:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
