@@ -93,6 +93,7 @@ class ToyUnmasking(ToyAgreements):
         self._finish()
         result = object.__new__(Result)
         object.__setattr__(result, "u3", tuple(sorted(self.u3)))
+        object.__setattr__(result, "liars", ())
         return result
 
 

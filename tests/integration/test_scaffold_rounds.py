@@ -145,7 +145,7 @@ def test_an_agent_of_an_older_release_refuses_in_one_sentence_and_rests(federati
     driver._complete(1)
     driver._complete(2)
     first, second = federation.store.rounds(driver.run.run_id)
-    assert first.dropped_reasons == {"agent-1": "refused:VERSION:agent-1-1:coordinator-1-1"}
+    assert first.dropped_reasons == {"agent-1": "refused:VERSION:agent-2-2:coordinator-2-2"}
     assert first.survived == second.selected == ("agent-2", "agent-3", "agent-4")
     assert federation.statuses.count(
         "round 1: refused (VERSION): the plan asks for 'control_variates', which this agent's "

@@ -219,9 +219,9 @@ def test_other_code_under_a_known_name_is_refused_uncharged(lies):
 def test_a_version_this_agent_does_not_speak_is_refused_with_both_named(lies):
     request = lies.offer(versions=Versions(7, 9))
     reply = lies.refused(
-        request, "VERSION", charged=0, words="speaks protocol 7 to 9, this agent 1"
+        request, "VERSION", charged=0, words="speaks protocol 7 to 9, this agent 2"
     )
-    assert Versions.decode(reply.body) == Versions(1, 1)
+    assert Versions.decode(reply.body) == Versions(2, 2)
 
 
 def _roster(lies, signer=None, **changes):

@@ -56,7 +56,7 @@ class Cohort:
         self._rank = {agent: rank for rank, agent in enumerate(self.ids)}
         self._near: dict[bytes, tuple[bytes, ...]] = {}
         blank = canon("share-commit", ctx, self.u1_hash, bytes(16), bytes(16), bytes(1), bytes(32))
-        self._commits = hashlib.sha256(blank[:-81])  # what precedes the fields that differ
+        self._commits = blank[:-81]  # what precedes the fields that differ
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -98,11 +98,10 @@ class Cohort:
     def commitment(self, owner: bytes, holder: bytes, kind: int, share: bytes) -> bytes:
         """The first 16 bytes of H("share-commit", ctx, u1_hash, owner, holder, u8 kind, share).
 
-        Begun once per cohort and copied, for each agent makes and checks 4k of them, the server n·k.
+        Spelled here and not by canon(): an agent makes and checks 4k of them, the server n·k.
         """
-        hashed = self._commits.copy()
-        hashed.update(b"".join((_ID, owner, _ID, holder, _KIND[kind], share)))
-        return hashed.digest()[:16]
+        spelled = b"".join((self._commits, _ID, owner, _ID, holder, _KIND[kind], share))
+        return hashlib.sha256(spelled).digest()[:16]
 
     def commitments(self, owner: bytes, holder: bytes, seed: bytes, secret: bytes) -> bytes:
         """What a pair of shares travels beside: the commitments of kind 1 and kind 2."""

@@ -65,3 +65,8 @@ def test_many_secrets_side_by_side_are_evaluated_as_one_by_one(secrets, size):
 
 def test_evaluating_nowhere_gives_nothing():
     assert shamir.evaluate((1, 2), (b"ab", b"cd"), ()) == []
+
+
+def test_a_share_at_hand_is_given_as_it_is():
+    shares = shamir.split(urandom(8), 2, (1, 2, 3), urandom)
+    assert shamir.combine(shares, at=2) == shares[2]
