@@ -14,7 +14,7 @@ step() { printf '\n== %s\n' "$*"; }
 run() {  # TIER DISTRIBUTION TESTS…
   local tier=$1 spread=$2
   shift 2
-  pytest -q -rs -n auto --dist "$spread" --junitxml "$reports/$tier.xml" "$@"
+  pytest -q -rfEs -n auto --dist "$spread" --junitxml "$reports/$tier.xml" "$@"
 }
 
 # Real processes, sockets and clocks share the machine with whatever else it does. What fails there is

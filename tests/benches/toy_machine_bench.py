@@ -100,12 +100,12 @@ class ToyUnmasking(ToyAgreements):
 @contextmanager
 def toy_stages():
     """The machine builds toy stages inside this block."""
-    real = rounds.CollectAdverts
-    rounds.CollectAdverts = ToyAdverts
+    real = rounds.stages.CollectAdverts
+    rounds.stages.CollectAdverts = ToyAdverts
     try:
         yield
     finally:
-        rounds.CollectAdverts = real
+        rounds.stages.CollectAdverts = real
 
 
 def play(asked, goal, adverts, lost_at, *, minimum=3):
