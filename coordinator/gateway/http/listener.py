@@ -67,7 +67,8 @@ class PatientProtocol(H11Protocol):
         transport.set_write_buffer_limits(WRITE_BUFFER)
         self.meter.arrived()
         self._lobby.enter(self, self.meter.address)
-        self._arm()
+        # Its side has waited for a head since the handshake's last message came, not since we read it.
+        self._arm(min(self.meter.waited_s, self._header_deadline_s / 2))
 
     def data_received(self, data: bytes) -> None:
         if self._over:
@@ -147,8 +148,9 @@ class PatientProtocol(H11Protocol):
         self.transport.write(head.encode("ascii") + body)
         self.transport.close()
 
-    def _arm(self) -> None:
-        self._header_timer = self.loop.call_later(self._header_deadline_s, self.transport.abort)
+    def _arm(self, gone_s: float = 0.0) -> None:
+        left = self._header_deadline_s - gone_s
+        self._header_timer = self.loop.call_later(left, self.transport.abort)
 
     def _disarm(self) -> None:
         if self._header_timer is not None:

@@ -97,6 +97,8 @@ class Meter(asyncio.BufferedProtocol):
         self._size = LEAST_READ
         self._buffer = bytearray(LEAST_READ)
         self._held: bytes | None = None
+        self._held_at = 0.0
+        self.waited_s = 0.0  # of what was read last, for its share
         self._advance = self._worked = 0.0  # of the request under way
         self._paused_above = False
         self._timer: asyncio.TimerHandle | None = None
@@ -114,15 +116,17 @@ class Meter(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         data = memoryview(self._buffer)[:nbytes]
         if self._stranger and not self._share.enough():
-            self._held = bytes(data)
+            self._held, self._held_at = bytes(data), self.loop.time()
             self._flow()
             self._share.wait(self)
         else:
+            self.waited_s = 0.0
             self._take(data)
 
     def go(self) -> None:
         data, self._held = self._held, None
         if data is not None and not self.transport.is_closing():
+            self.waited_s = self.loop.time() - self._held_at
             self._take(memoryview(data))
             self._flow()
 
