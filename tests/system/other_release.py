@@ -31,7 +31,7 @@ def speak(oldest: int, newest: int) -> None:
 def main() -> None:
     role, folder, oldest, newest, size = sys.argv[1:]
     speak(int(oldest), int(newest))
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benches"))
     from scale_bench import Members, TlsFederation
     from thin_bench import ThinTask
 
