@@ -35,6 +35,7 @@ def test_every_pattern_of_losses_in_a_tiny_cohort(n):
     assert not all(outcomes)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_reused")
 def test_every_pattern_of_losses_among_five_agents():
     outcomes = [check(5, list(pattern)) for pattern in product(range(NEVER + 1), repeat=5)]

@@ -10,7 +10,7 @@ from edgeveil.shared.secagg.client.masking import Shared
 from edgeveil.shared.secagg.client.session import ClientSession
 from edgeveil.shared.secagg.server.masking import CollectMasked
 
-SCHEDULES = 2000
+SCHEDULES = 1000
 pytestmark = pytest.mark.timeout(900)  # tens of seconds of work, on however busy a machine
 
 
