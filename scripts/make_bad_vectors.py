@@ -62,12 +62,12 @@ SHARES = tuple((agent, 1 + i % 2, fill(f"share/{i}", 32)) for i, agent in enumer
 SIGNATURE = fill("signature", 64)
 COHORT = tuple((agent, fill(f"advert/{i}", 32)) for i, agent in enumerate(IDS[:3]))
 NEIGHBOURS = tuple(
-    messages.Neighbour(agent, fill(f"c/{i}", 32), fill(f"s/{i}", 32), fill(f"sig/{i}", 64))
+    messages.Neighbour(agent, fill(f"c/{i}", 32), fill(f"s/{i}", 32), 7 + i, fill(f"sig/{i}", 64))
     for i, agent in enumerate(IDS[1:3])
 )
 GOOD = {
     "m1-reply": messages.Advert(
-        fill("ctx", 32), IDS[0], fill("c", 32), fill("s", 32), SIGNATURE
+        fill("ctx", 32), IDS[0], fill("c", 32), fill("s", 32), 7, SIGNATURE
     ).encode(),
     "m2-request": messages.ShareRequest(COHORT, NEIGHBOURS, 2, 2, 0, 3).encode(),
     "m2-reply": messages.ShareReply(SEALED, SIGNATURE).encode(),
@@ -156,8 +156,8 @@ def lists() -> Iterator[tuple[str, Case]]:
     for size in (0, 63, 65):
         yield "m3-reply", (f"a signature of {size} bytes", canon("m3-reply", bytes(size)))
         yield "m4-reply", (f"a signature of {size} bytes", canon("m4-reply", bytes(size)))
-    fields = (bytes(32), IDS[0], bytes(32), bytes(32), SIGNATURE)
-    for place, size in ((0, 31), (1, 17), (2, 33), (3, 0), (4, 65)):
+    fields = (bytes(32), IDS[0], bytes(32), bytes(32), u32(7), SIGNATURE)
+    for place, size in ((0, 31), (1, 17), (2, 33), (3, 0), (4, 3), (5, 65)):
         wrong = (*fields[:place], bytes(size), *fields[place + 1 :])
         yield "m1-reply", (f"field {place} of {size} bytes", canon("m1-reply", *wrong))
     version_1 = canon("m2-reply", bytes(32), messages.sealed_list(SEALED), SIGNATURE)

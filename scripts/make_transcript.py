@@ -26,6 +26,7 @@ KNOWN = json.loads((VECTORS / "v1" / "masks.json").read_text())
 CTX = bytes.fromhex(KNOWN["ctx"]["ctx"])
 N, K, T, QUORUM, LOST = 5, 4, 3, 4, 2
 LANES, RING = 13, 1 << 16
+WEIGHT = 1  # in every advert, 4 bytes big-endian
 ABOUT = (
     "A whole attempt of secagg-v1 under protocol version 2 (hex): five agents, t = 3, one lost between "
     "M2 and M3. Written by scripts/make_transcript.py, which uses nothing of the package."
@@ -100,6 +101,7 @@ class Agent:
         self.mask = X25519PrivateKey.from_private_bytes(kat(f"s/{index}"))
         self.c = self.channel.public_key().public_bytes_raw()
         self.s = self.mask.public_key().public_bytes_raw()
+        self.advert = self.id, self.c, self.s, WEIGHT.to_bytes(4, "big")
         self.seed = kat(f"b/{index}")
         names = [f"edgeveil-kat/coeff/{index}/{row}" for row in range(1, T)]
         self.rows = [hashlib.sha512(name.encode()).digest() for name in names]
@@ -125,7 +127,7 @@ def dealt(owner: Agent, holder: Agent, x: int, u1_hash: bytes) -> tuple[bytes, b
 
 def vector(rank: int) -> list[int]:
     """Weight, two metrics, ten parameters; any integers do."""
-    return [1, rank, 3 * rank % 8, *(17 * rank + 13 * lane - 127 for lane in range(10))]
+    return [WEIGHT, rank, 3 * rank % 8, *(17 * rank + 13 * lane - 127 for lane in range(10))]
 
 
 def masked(agent: Agent, lanes: list[int], others: list[Agent], u1_hash: bytes) -> list[int]:
@@ -146,7 +148,7 @@ def bitmap(agents: list[Agent], members: list[Agent]) -> bytes:
 
 def transcript() -> dict[str, Any]:
     agents = sorted((Agent(index) for index in range(N)), key=lambda one: one.id)
-    adverts = {one.id: digest("advert", CTX, one.id, one.c, one.s) for one in agents}
+    adverts = {one.id: digest("advert", CTX, *one.advert) for one in agents}
     u1_hash = digest("u1", CTX, listed([one + advert for one, advert in adverts.items()]))
     left = [one for one in agents if one.index != LOST]
     bits = {"u2": bitmap(agents, agents), "u3": bitmap(agents, left)}
@@ -197,8 +199,8 @@ def _said(
         "identity_public": one.public.hex(),
         "c_public": one.c.hex(),
         "s_public": one.s.hex(),
-        "advert_hash": digest("advert", CTX, one.id, one.c, one.s).hex(),
-        "advert_signature": signed("advert", one.id, one.c, one.s),
+        "advert_hash": digest("advert", CTX, *one.advert).hex(),
+        "advert_signature": signed("advert", *one.advert),
         "neighbours": [peer.id.hex() for peer in others],
         "ciphertexts": {peer.id.hex(): text.hex() for peer, text, _ in sealed},
         "commitments": {peer.id.hex(): pair.hex() for peer, _, pair in sealed},

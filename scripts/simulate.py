@@ -45,7 +45,7 @@ class Setting:
 
 
 class Trainer:
-    """Local DP-SGD as the agent does it: sum of clipped gradients, noise, divide by q·N."""
+    """Local DP-SGD as the agent does it: sum of clipped gradients, noise, divide by q·n_ref."""
 
     def __init__(self, task: Task, options: Options) -> None:
         self._module = task.build(options)
@@ -61,11 +61,17 @@ class Trainer:
         return value
 
     def update(
-        self, start: Vector, examples: ArrayRecords, setting: Setting, random: torch.Generator
+        self,
+        start: Vector,
+        examples: ArrayRecords,
+        setting: Setting,
+        random: torch.Generator,
+        n_ref: int = 0,
     ) -> Vector:
+        """`n_ref` 0: as many as there are."""
         current = torch.from_numpy(start.copy())
         inputs, targets = torch.from_numpy(examples.inputs), torch.from_numpy(examples.targets)
-        scale = setting.learning_rate / (setting.sample_rate * len(targets))
+        scale = setting.learning_rate / (setting.sample_rate * (n_ref or len(targets)))
         for _ in range(setting.steps):
             noise = torch.randn(current.shape, generator=random)
             total = setting.noise_multiplier * setting.clip_norm * noise

@@ -26,6 +26,7 @@ from edgeveil.shared.wire.tokens import Token
 NEEDED_DISK = 512 * MIB
 NEEDED = ("torch", "opacus", "flwr", "PIL", "safetensors")
 ROSTER_WARNING_DAYS = 14
+OFF = 10  # times more or fewer records than declared are worth a word
 JOIN = "agent run --join TOKEN --data PATH"
 
 
@@ -60,6 +61,7 @@ def diagnose(
                 "keep it as it is: a new one would be a new budget",
                 lambda: _ledger(path, dataset),
             ),
+            ("size", "declare one: agent policy set n_ref=N", lambda: _size(path, data, dataset)),
             ("roster", "ask the operator to sign a new one", lambda: _roster(home)),
             ("network", JOIN, lambda: _network(home)),
         ]
@@ -120,6 +122,28 @@ def _ledger(path: Path, dataset: str | None) -> Finding:
     if remarks:
         return yellow("ledger", f"{text}; {'; '.join(remarks)}", "agent verify tells all of it")
     return green("ledger", text)
+
+
+def _size(path: Path, data: Path | None, dataset: str | None) -> Finding:
+    """What the public size means; the comparison with the records stays on this device."""
+    n_ref = read_budget(path, dataset).n_ref
+    if n_ref is None:
+        return green(
+            "size",
+            "none declared: with the first round it is taken from a noisy count of the records, which "
+            "is charged, and stays so",
+        )
+    text = (
+        f"this device counts as {n_ref} records (n_ref), which coordinators see: its weight in the mean; "
+        "its noise there is as large as any other device's, so that fewer records carry more noise each; "
+        f"δ must be below {1 / n_ref:.2g}"
+    )
+    records = count_records(settle(path, data, dataset).data)
+    if not n_ref / OFF <= records <= n_ref * OFF:
+        fix = "nothing, if that is meant; it cannot change once there is a ledger"
+        more = "its steps are too short" if records < n_ref else "its steps are too long"
+        return yellow("size", f"{text}; it holds {records}: {more}", fix)
+    return green("size", text)
 
 
 def _roster(home: AgentHome) -> Finding:

@@ -18,7 +18,6 @@ from pydantic import (
 
 from edgeveil.agent.home.policy_text import render
 from edgeveil.shared.base.config import Settings, load, validate
-from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.data.schema import MOST_LABELS, Schema
 from edgeveil.shared.privacy.filter import choose_order
 from edgeveil.shared.privacy.ledger.state import policy_hash
@@ -199,17 +198,6 @@ class Policy(Settings):
     def hash(self) -> bytes:
         """32 bytes."""
         return policy_hash(self.to_json())
-
-    def declared_size(self, records: int) -> int:
-        """n_ref: the owner's figure, or `records` rounded to two significant digits.
-
-        The update is divided by it, so it must not follow the true count record by record.
-        """
-        if self.n_ref is not None:
-            return self.n_ref
-        if records < 1:
-            raise ConfigError("n_ref needs at least one record, or a value in policy.toml")
-        return int(float(f"{records:.1e}"))
 
     def to_toml(self) -> str:
         """The commented policy.toml of these values."""

@@ -71,7 +71,7 @@ def render(fields: Mapping[str, Any]) -> str:
     values["when"] = {name: _toml(value) for name, value in fields["when"].items()}
     n_ref = fields["n_ref"]
     values["n_ref"] = (
-        "# n_ref = 1000    # default: the record count, two significant digits"
+        "# n_ref = 1000    # public size of the data set; default: a step of 1, 3, 10, 30, … from a noisy count"
         if n_ref is None
         else f"n_ref = {n_ref}"
     )

@@ -5,6 +5,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 
 from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.size import Size
 from edgeveil.agent.ledger.guard import Reservation
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.privacy.filter import cap, choose_order
@@ -28,11 +29,12 @@ def delta_too_large(policy: Policy, n_ref: int) -> ConfigError:
     )
 
 
-def open_fields(n_ref: int, unit: str, policy: Policy) -> dict[str, Value]:
-    if policy.delta * n_ref >= 1:
-        raise delta_too_large(policy, n_ref)
+def open_fields(size: Size, unit: str, policy: Policy) -> dict[str, Value]:
+    if policy.delta * size.n_ref >= 1:
+        raise delta_too_large(policy, size.n_ref)
     alpha = choose_order(policy.epsilon_max, policy.delta, policy.planned)
-    fields: dict[str, Value] = {"unit": unit, "n_ref": n_ref, "alpha": alpha}
+    fields: dict[str, Value] = {"unit": unit, "n_ref": size.n_ref, "alpha": alpha}
+    fields["count_scale"] = size.scale
     return {**fields, "software": _software(), **limit_fields(policy, alpha)}
 
 

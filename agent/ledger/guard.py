@@ -31,6 +31,7 @@ class Question:
     plan_json: bytes
     attempt: Attempt
     dataset_id: str
+    weight_max: int = 1  # the most that an agent may weigh in the sum; 1: all weigh alike
 
     @property
     def plan_hash(self) -> bytes:
@@ -66,6 +67,7 @@ def precheck(
     _check_parties(question, policy, pinned)
     _check_replay(question, state)
     _check_plan(question, policy)
+    _check_size(question, state)
     _check_delta(question, policy, state)
     free = reusable(question, state)
     _check_budget(question, state, rounds=remaining_rounds(question) - int(free), free=free)
@@ -160,6 +162,17 @@ def _check_plan(question: Question, policy: Policy) -> None:
             plan.learning_rate,
             policy.learning_rate,
             "within",
+        )
+
+
+def _check_size(question: Question, state: LedgerState) -> None:
+    """The declared size within what the plan is for; nothing of the records themselves."""
+    least, most = question.plan.n_ref_min, question.weight_max
+    if state.n_ref < least or 1 < most < state.n_ref:
+        bounds = f"from {least}" if most == 1 else f"from {least} to {most}"
+        raise PolicyRefusal(
+            RefusalCode.POLICY_SIZE,
+            f"this data set counts as {state.n_ref} records (n_ref), the plan is for devices {bounds}",
         )
 
 

@@ -14,6 +14,7 @@ from typing import Self
 
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.policy_changes import loosened
+from edgeveil.agent.home.size import Size
 from edgeveil.agent.ledger.fields import (
     anchor_fields,
     attempt_fields,
@@ -74,12 +75,14 @@ class LedgerStore:
         *,
         signer: Signer,
         dataset_id: str,
-        n_ref: int,
+        size: Size,
         unit: str,
         policy: Policy,
         clock: Clock,
     ) -> Self:
-        """Lock the folder and begin a ledger in it; `n_ref` and `unit` stay fixed from here on.
+        """Lock the folder and begin a ledger in it; `size` and `unit` stay fixed from here on.
+
+        What the size cost is spent with the first record.
 
         Raises:
             Busy: another process holds this ledger.
@@ -90,7 +93,7 @@ class LedgerStore:
         with _locked(folder) as lock:
             if path.exists():
                 raise ConfigError(f"{path}: there is a ledger already, and it cannot begin anew")
-            fields = open_fields(n_ref, unit, policy)
+            fields = open_fields(size, unit, policy)
             file = LedgerFile.create(path, signer, clock, dataset_id, fields)
             note_opened(folder, signer)
             return cls(folder, file, lock.pop_all(), tells_budget=policy.tell_budget)

@@ -69,7 +69,9 @@ def check_offer(
     hashed = model_hash(model, offer.tensors, variate)
     return CheckedOffer(
         ctx=received.context(pinned.coordinator_public, spec, hashed, roster),
-        question=received.question(pinned.coordinator_public, spec, hashed, plan, dataset_id),
+        question=received.question(
+            pinned.coordinator_public, spec, hashed, plan, dataset_id, params.weight_max
+        ),
         task=task,
         options=options,
         tensors=offer.tensors,
@@ -165,8 +167,14 @@ class _Received:
         )
         return ctx
 
-    def question(
-        self, coordinator: bytes, spec: TaskSpec, model: bytes, plan: TrainingPlan, dataset: str
+    def question(  # noqa: PLR0917 - what was judged, in the order of a question's fields
+        self,
+        coordinator: bytes,
+        spec: TaskSpec,
+        model: bytes,
+        plan: TrainingPlan,
+        dataset: str,
+        weight_max: int,
     ) -> Question:
         """What the ledger is asked to admit."""
         return Question(
@@ -179,11 +187,12 @@ class _Received:
             plan_json=self.offer.plan_json,
             attempt=self.request.attempt,
             dataset_id=dataset,
+            weight_max=weight_max,
         )
 
 
 def _check_within_reach(variate: NDArray[np.float32], params: Params) -> None:
-    """A global control variate is a mean of updates, so no place of it lies beyond one's reach."""
+    """A global control variate is a mean of updates, so no place of it lies beyond that of weight 1."""
     values = params.segments[1]
     most = values.bound * values.step * (1 + 1e-6)  # rounded to float32 on its way
     if float(np.abs(variate).max()) > most:
@@ -193,10 +202,10 @@ def _check_within_reach(variate: NDArray[np.float32], params: Params) -> None:
 
 
 def _check_vector_layout(params: Params, parameters: int) -> None:
-    """Exactly one weight lane of at most 1 and one signed lane per parameter; no place for anything else."""
+    """Exactly one weight lane and one signed lane per parameter; no place for anything else."""
     layout = [(item.name, item.kind, item.count, item.limbs) for item in params.segments]
     expected = [("weight", UNSIGNED, 1, 1), ("params", SIGNED, parameters, 1)]
-    if layout != expected or params.segments[0].bound != 1:
+    if layout != expected:
         raise ProtocolError(
             RefusalCode.POLICY_VECTOR, f"the vector must be {expected}, the offer has {layout}"
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from edgeveil.agent.home.notices import consent, small_cohort
 from edgeveil.agent.home.refusals import RefusalCounts
+from edgeveil.agent.home.size import settle_size
 from edgeveil.agent.ledger.reading import LEDGER
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.ledger.witnesses import check_nothing_lost
@@ -30,7 +31,7 @@ from edgeveil.shared.base.errors import (
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
 from edgeveil.shared.events.log import Event
 from edgeveil.shared.secagg.client.session import ClientSession
-from edgeveil.shared.secagg.primitives.canonical import u64
+from edgeveil.shared.secagg.primitives.canonical import u32, u64
 from edgeveil.shared.secagg.primitives.errors import SecaggError
 from edgeveil.shared.wire.messages import (
     VERSIONS,
@@ -178,7 +179,7 @@ class Session:
             members=offer.roster.members,
             signer=device.signer,
             policy=device.policy.client_policy(),
-            vector=self._work.vector(offer, sealed),
+            vector=self._work.vector(offer, sealed, ledger),
         )
         accept = RoundAccept(secagg.advert(), ledger.head(), offer.version).encode()
         expires = device.clock.monotonic() + LIFETIME_S
@@ -230,6 +231,8 @@ class Session:
             case RefusalCode.ROUND_REPLAY:
                 last = home.last_attempt(request.attempt.run_id)
                 return b"" if last is None else last.position()
+            case RefusalCode.POLICY_SIZE if self._ledger is not None:
+                return u32(self._ledger.state.n_ref)
             case RefusalCode.ROSTER_STALE:
                 known = home.roster()
                 return b"" if known is None else u64(known.roster.epoch)
@@ -237,7 +240,7 @@ class Session:
                 return b""
 
     def _own_ledger(self) -> LedgerStore:
-        """The ledger that is there; without one, a new one for as many records as there are now."""
+        """The ledger that is there; without one, a new one for the size the policy declares or a noisy count."""
         device = self._device
         if (device.ledger_folder / LEDGER).exists():
             ledger = LedgerStore.open(
@@ -253,15 +256,17 @@ class Session:
             for remark in ledger.remarks:
                 device.tell(remark)
         else:
+            size = settle_size(device.policy, device.shelf.count)
             ledger = LedgerStore.create(
                 device.ledger_folder,
                 signer=device.signer,
                 dataset_id=device.dataset_id,
-                n_ref=device.policy.declared_size(device.shelf.count()),
+                size=size,
                 unit=device.policy.unit,
                 policy=device.policy,
                 clock=device.clock,
             )
+            device.tell(size.sentence)
         ledger.watch_fsyncs(device.fsynced)
         return ledger
 

@@ -39,8 +39,8 @@ class Work(Protocol):
     def seal(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
         """What goes into the sum, charged and on the disk: free if it was sealed and never submitted."""
 
-    def vector(self, offer: CheckedOffer, sealed: bytes) -> Lanes:
-        """The integers to mask, (params.lanes,); a function of what was sealed and fresh rounding."""
+    def vector(self, offer: CheckedOffer, sealed: bytes, ledger: LedgerStore) -> Lanes:
+        """The integers to mask, (params.lanes,): of what was sealed, the declared size, fresh rounding."""
 
 
 class Training:
@@ -73,13 +73,13 @@ class Training:
             self._variates.keep(offer.question.attempt.run_id, blob)
         return blob
 
-    def vector(self, offer: CheckedOffer, sealed: bytes) -> Lanes:
+    def vector(self, offer: CheckedOffer, sealed: bytes, ledger: LedgerStore) -> Lanes:
         """How many values were clipped is told to the owner and to nobody else."""
-        update = from_blob(sealed)
+        update, n_ref = from_blob(sealed), ledger.state.n_ref
         number = offer.question.attempt.round
-        for notice in clipped(saturated(update, offer.params), update.size):
+        for notice in clipped(saturated(update, offer.params, n_ref), update.size):
             self._device.tell(f"round {number}: {notice}")
-        return vector_lanes(update, offer.params)
+        return vector_lanes(update, offer.params, n_ref)
 
     def _update(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
         """The sealed update: an unsubmitted one of the same question again, or a freshly charged one."""

@@ -25,7 +25,7 @@ def agents(
 
 @app.command("list")
 def show(home: console.HomeOption = None, as_json: console.JsonOption = False) -> None:
-    """Every device that ever joined, with its state and identity key.
+    """Every device that ever joined, with its state, its identity key and the records it declares.
 
     Example: coordinator agents list --json
     """
@@ -38,10 +38,11 @@ def show(home: console.HomeOption = None, as_json: console.JsonOption = False) -
     if not found:
         console.stderr.print("nobody has joined yet; invite agents with: coordinator invite NAME…")
         return
-    made = console.table("Agents", "name", "state", "joined", "last seen", "agent id")
+    made = console.table("Agents", "name", "state", "joined", "last seen", ">declares", "agent id")
     for agent in found:
         joined = time.strftime("%Y-%m-%d %H:%M", time.localtime(agent["joined"]))
-        row = (agent["name"], agent["state"], joined, ago(agent["last_seen"]))
+        declared = "–" if agent["size"] is None else str(agent["size"])
+        row = (agent["name"], agent["state"], joined, ago(agent["last_seen"]), declared)
         made.add_row(*row, agent["agent_id"])
     console.stdout.print(made)
 

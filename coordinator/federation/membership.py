@@ -24,9 +24,10 @@ CHANGES = {
 def agents_of(store: Store, presence: Mapping[bytes, Presence]) -> list[dict[str, Any]]:
     """State: held (awaits approval), pending (awaits a roster), offline, connected, revoked.
 
+    `size` is the declared number of records (n_ref), by the device's word, None before it was heard.
     `last_seen`: by the running process; else the end of the newest attempt with its update, or when it joined.
     """
-    heard = store.last_answers()
+    heard, sizes = store.last_answers(), store.declared_sizes()
     members = {agent.agent_id for agent in store.members()}
     agents = []
     for agent in sorted(store.agents(include_revoked=True), key=lambda item: item.name):
@@ -41,6 +42,7 @@ def agents_of(store: Store, presence: Mapping[bytes, Presence]) -> list[dict[str
                 "revoked": agent.revoked,
                 "last_seen": _last_seen(agent, seen, heard),
                 "condition": _condition(seen),
+                "size": sizes.get(agent.name),
             }
         )
     return agents

@@ -38,6 +38,8 @@ def told(code: RefusalCode, about: bytes) -> str:
             return f":{_versions(about)}"
         case RefusalCode.ROUND_REPLAY:
             return f":round-{uint(about[:8], 8)}-attempt-{uint(about[8:], 4)}"
+        case RefusalCode.POLICY_SIZE:
+            return f":n-ref-{uint(about, 4)}"
         case RefusalCode.ROSTER_STALE:
             return f":epoch-{uint(about, 8)}"
         case _:

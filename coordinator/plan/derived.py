@@ -3,11 +3,13 @@
 import math
 
 from edgeveil.coordinator.plan.plan import Plan
-from edgeveil.shared.privacy.filter import choose_order, noise_multiplier_for
+from edgeveil.shared.privacy.counting import affordable_scale, charged
+from edgeveil.shared.privacy.filter import cap, choose_order, noise_multiplier_for
 from edgeveil.shared.secagg.primitives.parameters import Params
 from edgeveil.shared.vector.quantization import plan_segments
 from edgeveil.shared.wire.plan import TrainingPlan
 
+NOISE_REACH = 6  # standard deviations: of 10^8 values, less than one lies beyond
 ADAM_REACH = (1 - 0.9) / math.sqrt(1 - 0.999)  # at torch's default moments
 
 
@@ -17,13 +19,15 @@ PRG = {"aes-256-ctr": 1, "chacha20": 2}
 def training_plan(plan: Plan) -> TrainingPlan:
     """The proposal every agent gets: σ is the least that keeps count + spare rounds within epsilon.
 
-    At the order that a ledger opened without a schedule enforces, so that agents find it sufficient.
+    At the order that a ledger opened without a schedule enforces, and beside the count that a device
+    without a declared size has charged, so that agents find it sufficient.
     """
     training, rounds = plan.training, plan.rounds
     steps = training.steps * (rounds.count + rounds.spare)
     order = choose_order(training.epsilon, training.delta)
+    counted = charged(affordable_scale(cap(training.epsilon, training.delta, order), order))
     exact = noise_multiplier_for(
-        training.epsilon, training.delta, steps, training.sample_rate, order=order
+        training.epsilon, training.delta, steps, training.sample_rate, [counted], order=order
     )
     return TrainingPlan(
         **training.training_keys(),
@@ -32,22 +36,29 @@ def training_plan(plan: Plan) -> TrainingPlan:
         noise_multiplier=math.ceil(exact * 1e4) / 1e4,
         delta=training.delta,
         rounds=rounds.count,
+        n_ref_min=plan.secagg.n_ref_min,
     )
 
 
 def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params:
     """Ring, segments and bounds from public constants only (docs/design.md, "Quantiser").
 
-    The range holds any honest update twice over. The step is a quarter of the noise of the largest
-    agent, so rounding adds at most 1/64 of its variance.
+    The range holds the signal of any honest update twice over, and where updates are weighed, which makes
+    the noise of all agents alike, its noise too. The step is a quarter of the noise, of the largest agent
+    where they differ, so rounding adds at most 1/64 of its variance.
     """
     secagg = plan.secagg
     reach, noise = _reach_and_noise(proposal, secagg.n_ref_max)
+    weight, margin = 1, 0.0
+    if plan.weights == "declared":
+        weight = secagg.n_ref_max
+        margin = NOISE_REACH * _most_noise(proposal)
     bits, segments = plan_segments(
         parameters,
-        bound_a=2 * reach,
-        step_wanted=noise / 4,
+        bound_a=2 * reach * weight + margin,
+        step_wanted=noise * weight / 4,
         n_max=plan.sum_max,
+        weight_max=weight,
     )
     params = Params(
         prg=PRG[secagg.prg],
@@ -85,6 +96,12 @@ def _reach_and_noise(proposal: TrainingPlan, n_ref: int) -> tuple[float, float]:
             # The pull makes steps forget one another, so their mean may cancel more than half.
             noise *= 2 * math.sqrt((1 - proposal.average) / (1 + proposal.average))
     return reach, noise / 2 if proposal.average else noise
+
+
+def _most_noise(proposal: TrainingPlan) -> float:
+    """Largest standard deviation of the noise in a weighed update of plain descent, with momentum or not."""
+    step = proposal.learning_rate * proposal.clip_norm * proposal.noise_multiplier
+    return step * math.sqrt(proposal.steps) / (1 - proposal.momentum) / proposal.sample_rate
 
 
 def _kept(factor: float, steps: int) -> float:

@@ -14,6 +14,7 @@ from edgeveil.coordinator.plan.sections import (
     ServerSection,
     TaskSection,
     TrainingSection,
+    Weights,
 )
 from edgeveil.shared.base.config import Settings, read_toml, validate
 from edgeveil.shared.base.errors import ConfigError
@@ -53,6 +54,29 @@ class Plan(Settings):
         if self.server.strategy == "scaffold":
             self.training.check_control_variates()
         return self
+
+    @model_validator(mode="after")
+    def _weights_mean_something(self) -> Self:
+        if self.training.optimizer == "adam" and self.secagg.weights == "declared":
+            raise ValueError(
+                "secagg.weights: adam divides each step by its own size, so an update is no sum over "
+                'records that a size could weigh; use weights = "uniform", or optimizer = "sgd"'
+            )
+        return self
+
+    @property
+    def weights(self) -> Weights:
+        """What agents count for in the mean: their declared size, or all the same."""
+        if self.secagg.weights is not None:
+            return self.secagg.weights
+        alike = self.training.optimizer == "adam" or self.secagg.n_ref_max == 1
+        return "uniform" if alike else "declared"
+
+    @property
+    def sizes(self) -> range:
+        """The declared sizes (n_ref) of the devices that this plan is for."""
+        most = self.secagg.n_ref_max if self.weights == "declared" else (1 << 32) - 1
+        return range(self.secagg.n_ref_min, most + 1)
 
     @model_validator(mode="after")
     def _cohorts_fit(self) -> Self:

@@ -53,6 +53,9 @@ class RoundsSection(Settings):
         return self
 
 
+Weights = Literal["declared", "uniform"]  # what agents count for in the mean
+
+
 class SecaggSection(Settings):
     """Parameters of secagg-v1; every agent holds them against its own policy."""
 
@@ -68,14 +71,18 @@ class SecaggSection(Settings):
     prg: Literal["aes-256-ctr", "chacha20"] = "aes-256-ctr"
     shard_max: int | None = Field(default=None, ge=2, le=10_000)  # default: whole up to 1000
     shard_min: int | None = Field(default=None, ge=2, le=10_000)  # default: half of shard_max
-    n_ref_max: int = Field(
-        default=100_000, ge=1
-    )  # records of the largest agent; sets the quantiser's step
+    weights: Weights | None = None  # default: declared, for adam uniform
+    n_ref_min: int = Field(default=1, ge=1)  # declared sizes the plan is for
+    n_ref_max: int = Field(default=10_000, ge=1, le=100_000_000)
 
     @model_validator(mode="after")
     def _bounds_are_ordered(self) -> Self:
         if self.n_max is not None and self.n_max < self.n_min:
             raise ValueError(f"n_max {self.n_max} is below n_min {self.n_min}")
+        if self.n_ref_max < self.n_ref_min:
+            raise ValueError(f"n_ref_max {self.n_ref_max} is below n_ref_min {self.n_ref_min}")
+        if self.weights == "declared" and self.n_ref_max == 1:
+            raise ValueError('n_ref_max 1 leaves no weights: set weights = "uniform"')
         for key, value in (("shard_max", self.shard_max), ("shard_min", self.shard_min)):
             if value is not None and value < self.n_min:
                 raise ValueError(f"{key} {value} is below n_min {self.n_min}")

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
+from edgeveil.shared.base.errors import RefusalCode
+
 FIRST_STAGE, UPLOAD_STAGE = "round", "masked"
 
 
@@ -128,6 +130,16 @@ class RoundRecord:
         return self.outcome is Outcome.ABORTED and UPLOAD_STAGE in self.extra.get(
             "answer_seconds", {}
         )
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """What devices declared in this attempt to hold (n_ref), by name, as far as it was heard: their word."""
+        found = dict(self.extra.get("sizes", {}))
+        for name, reason in self.dropped_reasons.items():
+            _, _, told = reason.partition(f":{RefusalCode.POLICY_SIZE}:n-ref-")
+            if told.isdecimal():
+                found[name] = int(told)
+        return found
 
     @property
     def not_asked(self) -> Mapping[str, str]:

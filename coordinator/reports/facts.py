@@ -48,6 +48,14 @@ class RunFacts:
         return sorted(found, key=natural)
 
     @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """What each device declared to hold (n_ref), by name, where it was heard: the device's word."""
+        found: dict[str, int] = {}
+        for record in self.records:
+            found |= record.sizes
+        return found
+
+    @cached_property
     def scoring(self) -> Scoring:
         """What the figures of the run's task mean."""
         return registry.scoring(self.plan.task.id)

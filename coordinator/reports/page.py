@@ -117,10 +117,11 @@ def _participation(found: RunFacts, words: Words) -> str:
         titles = _titles(found, agent, cells, words) if titled else []
         reasons = reasons_of(found.records, agent)
         why = ", ".join(f"{reason} ×{count}" for reason, count in reasons.most_common(4))
-        rows.append([agent, Raw(strip(cells, label, titles)), survived, asked, why or "–"])
+        drawn = Raw(strip(cells, label, titles))
+        rows.append([agent, drawn, survived, asked, found.sizes.get(agent, "–"), why or "–"])
     parts = ("survived", "dropped", "refused")
     key = strip_key({part: words(part) for part in parts} | {"": words("not_asked")})
-    headings = words.headings("agent", "attempts", ">took_part", ">asked", "reasons")
+    headings = words.headings("agent", "attempts", ">took_part", ">asked", ">declares", "reasons")
     made = table(headings, rows, label=words("participation"))
     return f'{key}<div class="map">{made}</div>'
 
@@ -133,7 +134,7 @@ def _attempts_row(found: RunFacts, words: Words) -> list[object]:
         "rounds_done", done=committed, planned=found.plan.rounds.count,
         aborted=len(cells) - committed,
     )  # fmt: skip
-    return [f"({words('outcome')})", Raw(strip(cells, label)), committed, len(cells), "–"]
+    return [f"({words('outcome')})", Raw(strip(cells, label)), committed, len(cells), "–", "–"]
 
 
 def _titles(found: RunFacts, agent: str, cells: list[str], words: Words) -> list[str]:

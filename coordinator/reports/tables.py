@@ -110,6 +110,8 @@ def round_tables(records: Sequence[RoundRecord], events: Sequence[EventLine]) ->
     for record in records:
         lines = [line for line in events if line.attempt == record.attempt]
         made += [_stage_table(record), _agent_table(record, lines)]
+        if record.sizes:
+            made.append(_size_table(record))
     return made
 
 
@@ -158,6 +160,16 @@ def _agent_table(record: RoundRecord, events: Sequence[EventLine]) -> Table:
     for agent, reason in sorted(record.not_asked.items(), key=lambda item: natural(item[0])):
         why = Text(plain(reason))
         made.add_row(plain(agent), Text("not asked", style="dim"), "–", why, "–", "–")
+    return made
+
+
+def _size_table(record: RoundRecord) -> Table:
+    """The records that devices declare, and their share of the sum where they were in it."""
+    made = table("Sizes, by the devices' own word", "agent", ">declares", ">share of the sum")
+    total = sum(record.sizes.get(name, 0) for name in record.survived)
+    for agent, size in sorted(record.sizes.items(), key=lambda item: natural(item[0])):
+        share = f"{size / total:.0%}" if agent in record.survived else "–"
+        made.add_row(plain(agent), str(size), share)
     return made
 
 

@@ -24,17 +24,23 @@ def ineligible(
     *,
     excluded: Collection[str],
     required: tuple[Flag, ...],
+    sizes: Mapping[str, int],
+    wanted: range,
 ) -> dict[bytes, str]:
     """Of the agents that are connected, those that may not be asked, with the reason.
 
-    A device that does not tell how it stands is eligible: its own rule decides when it is asked.
+    A device that does not tell how it stands is eligible: its own rule decides when it is asked. `sizes`
+    are declared ones, which stay as they are, of devices that told theirs; `wanted` those of the plan.
     """
     found = {}
     for agent in present:
         told = presence[agent].condition
         lacking = told.lacks(required) if told is not None else ()
+        size = sizes.get(names[agent])
         if names[agent] in excluded:
             found[agent] = EXCLUDED
+        elif size is not None and size not in wanted:
+            found[agent] = f"size-{size}-not-{wanted.start}-to-{wanted.stop - 1}"
         elif lacking:
             found[agent] = ",".join(WORDS[flag] for flag in lacking)
     return found

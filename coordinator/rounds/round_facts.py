@@ -68,8 +68,12 @@ def of_attempt(
 def of_mechanism(proposal: Proposal, result: Result, names: Names) -> dict[str, object]:
     """What privacy and secure aggregation ran with, of a round that came to a sum."""
     plan = proposal.plan
-    liars = {"wrong_shares": named(names, result.liars)} if result.liars else {}
-    return liars | {
+    told: dict[str, object] = {}
+    if result.liars:
+        told["wrong_shares"] = named(names, result.liars)
+    if proposal.params.weight_max > 1:
+        told["sizes"] = {names[agent]: weight for agent, weight in result.weights.items()}
+    return told | {
         "noise_multiplier": plan.noise_multiplier,
         "steps": plan.steps,
         "sample_rate": plan.sample_rate,

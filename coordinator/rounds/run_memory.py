@@ -21,6 +21,7 @@ class RunMemory:
     def __init__(self, run_id: str, plan: Plan, records: Iterable[RoundRecord]) -> None:
         self.records: list[RoundRecord] = []
         self.scores: list[Scored] = []
+        self.sizes: dict[str, int] = {}  # declared, by name; the newest word counts
         self._run_id = run_id
         self._metric = judged_by(plan)
         self._complaints = Complaints(assumed_corrupt(plan))
@@ -48,6 +49,7 @@ class RunMemory:
         self._restored.note(record)
         self._in_vain += record.paid_in_vain
         self.records.append(record)
+        self.sizes |= record.sizes
         self.scores += judgement.scored([record], self._metric)
         del self.records[: -pacing.KEPT]
 

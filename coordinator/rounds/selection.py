@@ -37,6 +37,7 @@ class Selection:
         self._around = around
         self._memory = memory
         self._pause = pause
+        self._sizes = store.declared_sizes()
         self.not_asked: dict[str, str] = {}
 
     def select(self, number: int) -> tuple[bytes, ...]:
@@ -82,6 +83,8 @@ class Selection:
             names,
             excluded=self._memory.excluded,
             required=self._plan.rounds.require,
+            sizes={**self._sizes, **self._memory.sizes},
+            wanted=self._plan.sizes,
         )
         self.not_asked = {names[agent]: reason for agent, reason in kept_out.items()}
         return [agent for agent in present if agent not in kept_out]

@@ -19,6 +19,7 @@ from edgeveil.coordinator.store import database, schema
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.terminal.progress import Step, counted, silent
 
+LOOKED_AT = 64  # attempts, for what devices declare of themselves
 OPEN = "open"  # the outcome of an attempt that has begun and not ended
 
 
@@ -165,6 +166,18 @@ class RoundTables(database.Tables):
         committed = (table.c.run_id == run_id) & (table.c.outcome == Outcome.COMMITTED)
         row = self._one(sa.select(table).where(committed).order_by(table.c.round.desc()).limit(1))
         return None if row is None else self._record(row)
+
+    def declared_sizes(self) -> dict[str, int]:
+        """The size (n_ref) that each device last declared, by name, in the newest attempts of any run."""
+        table, runs = schema.rounds, schema.runs
+        ended = sa.select(table).join(runs).where(table.c.outcome != OPEN)
+        newest = ended.order_by(runs.c.number.desc(), table.c.round.desc(), table.c.attempt.desc())
+        with self._database.reading() as connection:
+            rows = connection.execute(newest.limit(LOOKED_AT)).all()
+        found: dict[str, int] = {}
+        for row in reversed(rows):
+            found |= self._record(row).sizes
+        return found
 
     def _record(self, row: sa.Row[Any]) -> RoundRecord:
         try:

@@ -76,6 +76,7 @@ class RefusalCode(StrEnum):
     POLICY_COORDINATOR = "POLICY_COORDINATOR"
     POLICY_METRICS = "POLICY_METRICS"
     POLICY_COHORT = "POLICY_COHORT"
+    POLICY_SIZE = "POLICY_SIZE"  # the declared size is not one the plan is for
     POLICY_WHEN = "POLICY_WHEN"  # the owner's rule on power and load says not now
     MODEL_NOT_INDEPENDENT = "MODEL_NOT_INDEPENDENT"
     SELF_TEST_FAILED = "SELF_TEST_FAILED"

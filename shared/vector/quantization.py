@@ -1,8 +1,8 @@
 """Real vectors to bounded integers and back, without bias (docs/protocol.md, "The vector").
 
 z = clamp(⌊clip(v, −A, A)/step + u⌋, −q, q) with A = q·step and u uniform in [0, 1): the expected z is
-v/step inside the range. Integers are then multiplied by a public weight; a segment's `bound` is
-weight_max · q. Uniforms come from AES-256-CTR under a fresh key, never from numpy's generators.
+v/step inside the range; a segment's `bound` is q. What has a public weight is multiplied by it before it
+is rounded, never after: the step is then as fine for everybody's noise. Uniforms come from AES-256-CTR under a fresh key, never from numpy's generators.
 """
 
 import math
@@ -44,35 +44,34 @@ def quantise(
     segment: Segment,
     *,
     weight: int = 1,
-    weight_max: int = 1,
     random: Callable[[int], bytes] = os.urandom,
 ) -> NDArray[np.int64]:
-    """Integers (segment.count,) in ±bound from float values of the same shape; `random(32)` once.
+    """Integers (segment.count,) in ±bound of weight · values, float (segment.count,); `random(32)` once.
 
     Raises:
         PolicyRefusal: UPDATE_NON_FINITE for NaN or infinity.
-        ValueError: another shape, or a weight outside 1..weight_max.
+        ValueError: another shape, or a weight below 1.
     """
     if values.shape != (segment.count,) or segment.kind != SIGNED or segment.limbs != 1:
         raise ValueError(f"segment {segment.name} takes {segment.count} signed values")
-    if not 1 <= weight <= weight_max <= segment.bound:
-        raise ValueError(f"weight {weight} is outside 1..{weight_max}")
+    if weight < 1:
+        raise ValueError(f"a weight of {weight}, at least 1")
     if not np.isfinite(values).all():
         raise PolicyRefusal(
             RefusalCode.UPDATE_NON_FINITE, "the update holds NaN or infinity; nothing is uploaded"
         )
-    largest, key = segment.bound // weight_max, random(32)
+    key = random(32)
     rounded = np.empty(segment.count, np.int64)
     for first in range(0, segment.count, _CHUNK):
-        part = values[first : first + _CHUNK].astype(np.float64)
+        part = weight * values[first : first + _CHUNK].astype(np.float64)
         uniforms = mask.expand(key, len(part), 32, start=first).astype(np.float64) * _UNIT
-        rounded[first : first + _CHUNK] = round_with(part, uniforms, segment.step, largest)
-    return rounded * weight
+        rounded[first : first + _CHUNK] = round_with(part, uniforms, segment.step, segment.bound)
+    return rounded
 
 
-def beyond_reach(values: Floats, segment: Segment, *, weight_max: int = 1) -> int:
-    """How many finite values quantise() would clip: those outside ±A = ±(bound / weight_max)·step."""
-    reach = segment.bound // weight_max * segment.step
+def beyond_reach(values: Floats, segment: Segment, *, weight: int = 1) -> int:
+    """How many finite values quantise() would clip: those that weigh more than A = bound·step."""
+    reach = segment.bound * segment.step / weight
     return sum(
         int(np.count_nonzero(np.abs(values[first : first + _CHUNK].astype(np.float64)) > reach))
         for first in range(0, len(values), _CHUNK)
@@ -94,9 +93,9 @@ def dequantise(sums: NDArray[np.int64], segment: Segment) -> NDArray[np.float64]
 
 
 def plan_segments(
-    parameters: int, *, bound_a: float, step_wanted: float, n_max: int
+    parameters: int, *, bound_a: float, step_wanted: float, n_max: int, weight_max: int = 1
 ) -> tuple[int, tuple[Segment, ...]]:
-    """The narrowest lanes in which n_max vectors of values up to A = `bound_a` cannot overflow.
+    """The narrowest lanes in which n_max vectors of weighted values up to A = `bound_a` cannot overflow.
 
     Returns the lane width and the segments weight, params. The step is the finest those lanes allow,
     at most `step_wanted`, with q · step ≥ A. A and step come from public constants only.
@@ -109,8 +108,8 @@ def plan_segments(
     for bits in LANE_BITS:
         largest = ((1 << (bits - 1)) - 1) // n_max
         step = _step(bound_a, largest)
-        if step <= step_wanted:
-            weight = Segment(WEIGHT, UNSIGNED, 1)
+        if step <= step_wanted and n_max * weight_max < 1 << bits:
+            weight = Segment(WEIGHT, UNSIGNED, 1, 1, weight_max)
             return bits, (weight, Segment(PARAMS, SIGNED, parameters, 1, largest, step))
     raise ConfigError(
         f"values up to {bound_a:g} in steps of {step_wanted:g} do not fit 32-bit lanes "

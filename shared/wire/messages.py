@@ -34,6 +34,7 @@ REFUSAL_BYTES = {
     RefusalCode.SHARE_AUTH: 16,  # the id of the agent whose sealed shares are not good
     RefusalCode.VERSION: 4,  # Versions the agent speaks
     RefusalCode.ROUND_REPLAY: 12,  # Attempt.position(): where the agent has been in that run
+    RefusalCode.POLICY_SIZE: 4,  # u32 n_ref of the agent
     RefusalCode.ROSTER_STALE: 8,  # u64 epoch of the roster the agent holds
 }
 

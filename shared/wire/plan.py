@@ -73,9 +73,9 @@ class TrainingKeys(Settings):
 class TrainingPlan(TrainingKeys):
     """Hyper-parameters of one attempt. The device checks each against its own policy.
 
-    `noise_multiplier` is σ; `rounds` the rounds planned for the whole run. With `control_variates`
-    (SCAFFOLD) the offer holds a second vector, see agent.rounds.variates; a plan without them does
-    not name them.
+    `noise_multiplier` is σ; `rounds` the rounds planned for the whole run; `n_ref_min` the least declared
+    size it is for. With `control_variates` (SCAFFOLD) the offer holds a second vector, see
+    agent.rounds.variates. A plan without them, or for every size, does not name the key.
     """
 
     model_config = ConfigDict(strict=True)
@@ -83,6 +83,7 @@ class TrainingPlan(TrainingKeys):
     kind: Literal["train"] = "train"
     options: dict[str, Option] = Field(default_factory=dict, max_length=32)
     control_variates: bool = False
+    n_ref_min: int = Field(default=1, ge=1, lt=1 << 32)
     noise_multiplier: float = Field(gt=0)
     delta: float = Field(gt=0, lt=1)
     rounds: int = Field(ge=1, le=1_000_000)
@@ -101,8 +102,9 @@ class TrainingPlan(TrainingKeys):
 
     def to_json(self) -> bytes:
         fields = {key: _spell(value) for key, value in self.model_dump().items()}
-        if not self.control_variates:
-            del fields["control_variates"]
+        for name in ("control_variates", "n_ref_min"):
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del fields[name]
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode(
             "ascii"
         )

@@ -34,7 +34,7 @@ from edgeveil.shared.wire.identity import Identity
 from edgeveil.shared.wire.messages import Stage
 from edgeveil.shared.wire.roster import Roster, SignedRoster, agent_id, federation_id
 
-POLICY = Policy(secagg=SecaggPolicy(n_min=3, c_min=0))
+POLICY = Policy(n_ref=60, secagg=SecaggPolicy(n_min=3, c_min=0))
 DIGITS = DataPolicy(height=28, width=28, labels=tuple("0123456789"))
 
 

@@ -36,6 +36,7 @@ from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_conte
 from transport_bench import Bench, BenchAgent
 
 from edgeveil.shared.wire.certificates import pinned_context
+from edgeveil.shared.wire.messages import PROTOCOL
 from edgeveil.shared.wire.request_signature import sign
 
 FLEET = "/v1/fleet/"
@@ -64,7 +65,7 @@ class RawAgent:
             "flwr-timestamp": timestamp,
             "flwr-signature": base64.b64encode(triple).decode(),
             "edgeveil-session": self.session,
-            "edgeveil-protocol": "2",
+            "edgeveil-protocol": str(PROTOCOL),
             "edgeveil-signature": sign(
                 self.agent.identity,
                 path,

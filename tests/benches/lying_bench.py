@@ -35,7 +35,9 @@ class Dealt:
         self.ids = [one.id for one in self.people]
         pairs = {one: keys.KeyPair(self.rng.randbytes(32)) for one in self.ids}
         self.publics = {one: pair.public for one, pair in pairs.items()}
-        adverts = [(one, advert_hash(CTX, one, bytes(32), self.publics[one])) for one in self.ids]
+        adverts = [
+            (one, advert_hash(CTX, one, bytes(32), self.publics[one], 1)) for one in self.ids
+        ]
         self.cohort = Cohort(CTX, adverts, self.params)
         self.u2 = frozenset(self.ids)
         self.u3 = frozenset(self.ids[: n - lost])
@@ -91,6 +93,7 @@ class Dealt:
             u2=self.u2,
             u3=self.u3,
             mask_keys=self.publics,
+            weights=dict.fromkeys(self.ids, 1),
             commitments=self.commitments(),
             total=self.total.copy(),
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.size import Size
 from edgeveil.agent.ledger.guard import Question, Reservation, precheck
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.shared.privacy.rdp import Segment
@@ -24,6 +25,7 @@ PLAN = {
     "noise_multiplier": 4.43,
     "delta": 1e-5,
     "rounds": 5,
+    "n_ref_min": 1,
 }
 
 
@@ -65,7 +67,7 @@ class Device:
     identity: Identity = field(default_factory=Identity.generate)
     policy: Policy = field(default_factory=Policy)
     dataset_id: str = "data"
-    n_ref: int = 1000
+    size: Size = field(default_factory=lambda: Size(1000))
 
     def open(self, **changes) -> LedgerStore:
         """The ledger, begun where there is none."""
@@ -74,7 +76,7 @@ class Device:
         return LedgerStore.open(self.folder, **{**self._common, "attempts": {}, **changes})
 
     def create(self, **changes) -> LedgerStore:
-        return LedgerStore.create(self.folder, **{**self._common, "n_ref": self.n_ref, **changes})
+        return LedgerStore.create(self.folder, **{**self._common, "size": self.size, **changes})
 
     @property
     def _common(self) -> dict[str, object]:

@@ -36,8 +36,8 @@ def tap(world):
         current["attempt"] = attempt
         current["agent"] = int(home.path.name.rpartition("-")[2])
 
-    def keep_lanes(update, params):
-        made = lanes(update, params)
+    def keep_lanes(update, params, n_ref):
+        made = lanes(update, params, n_ref)
         attempt = current["attempt"]
         np.save(
             world.side / f"{attempt.round}-{attempt.attempt}-agent-{current['agent']}.npy",

@@ -203,6 +203,7 @@ def test_no_report_carries_a_value_of_a_single_agent(trained):
         assert set(extra) <= {
             "dropped_stages", "roster_epoch", "versions", "task_hash", "noise_multiplier", "steps", "sample_rate",
             "modulus_bits", "context", "shards", "answer_seconds", "confusion", "complaints", "suspects", "wrong_shares", "detail",
+            "sizes",  # what each device declares to hold, a public figure
         }  # fmt: skip
         by_agent = [key for key, value in values.items() if "agent-1" in json.dumps(value)]
         assert set(by_agent) <= {"selected", "survived", "dropped", "dropped_reasons", "extra"}

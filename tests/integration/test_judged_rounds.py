@@ -114,7 +114,8 @@ def test_nobody_s_update_is_never_a_success(tmp_path):
 
 @pytest.mark.parametrize("strategy", ["fedavgm", "fedadam", "scaffold"])
 def test_a_strategy_with_memory_survives_a_restart_of_the_coordinator(tmp_path, strategy):
-    straight = world(tmp_path / "a", rounds=4, server__strategy=strategy, server__average="ema")
+    changes = {"server__strategy": strategy, "server__average": "ema"}
+    straight = world(tmp_path / "a", rounds=4, secagg__weights="uniform", **changes)
     shutil.copytree(tmp_path / "a", tmp_path / "b")
     straight.work()
     broken = World(tmp_path / "b" / "world", straight.scenario)

@@ -155,7 +155,8 @@ def _ctx(lies, **changes):
 
 SEGMENTS = {
     "an extra segment": lambda s: (s[0], Segment("metrics", SIGNED, 4, 1, 1), s[1]),
-    "a heavier weight": lambda s: (replace(s[0], bound=7), s[1]),
+    "a second weight": lambda s: (replace(s[0], count=2), s[1]),
+    "a weight with a sign": lambda s: (replace(s[0], kind=SIGNED), s[1]),
     "fewer lanes": lambda s: (s[0], replace(s[1], count=s[1].count - 1)),
     "an overflowing bound": lambda s: (s[0], replace(s[1], bound=1 << 31)),
 }

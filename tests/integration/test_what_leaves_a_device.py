@@ -19,7 +19,7 @@ from edgeveil.shared.wire.messages import MaskedAccept, RoundAccept, Stage
 KEYS, SIGNATURE = 32, 64
 FIELDS = {
     RoundAccept: {"advert", "ledger_head", "version"},
-    Advert: {"ctx", "agent_id", "channel_key", "mask_key", "signature"},
+    Advert: {"ctx", "agent_id", "channel_key", "mask_key", "weight", "signature"},
     SignedHead: {"dataset", "seq", "hash", "sig", "told"},
     ShareReply: {"sealed", "signature"},
     MaskedAccept: {"masked", "ledger_head"},
@@ -64,6 +64,8 @@ def test_nothing_but_protocol_fields_and_one_masked_vector_leaves(trained):
         assert messages[0].encode() == reply.body
         inside = [m.encode() for m in messages[1:]]
         assert all(part in reply.body for part in inside)
+        if isinstance(messages[1] if len(messages) > 1 else None, Advert):
+            assert messages[1].weight == 60  # what the policy declares, not the count
         for message in messages:
             assert {f.name for f in fields(message)} == FIELDS[type(message)]
         bulk = b"" if reply.bulk is None else bytes(reply.bulk)

@@ -15,6 +15,7 @@ from edgeveil.shared.secagg.agreement import messages
 from edgeveil.shared.secagg.agreement.cohort import advert_message
 from edgeveil.shared.secagg.primitives.errors import Aborted, PeerFault
 from edgeveil.shared.secagg.primitives.keys import KeyPair
+from edgeveil.shared.secagg.primitives.parameters import UNSIGNED, Segment
 from edgeveil.shared.secagg.server.stages import ServerSetup
 
 N = 6
@@ -47,7 +48,7 @@ def _advert(**changes):
 
     def change(body, bulk):
         advert = dataclasses.replace(messages.Advert.decode(body), **changes)
-        message = advert_message(advert.ctx, advert.agent_id, advert.channel_key, advert.mask_key)
+        message = advert_message(*dataclasses.astuple(advert)[:5])
         signature = identities(N)[LIAR].sign(message)
         return dataclasses.replace(advert, signature=signature).encode(), bulk
 
@@ -80,6 +81,8 @@ M1 = [
         _plainly(messages.Advert.decode, mask_key=KeyPair(b"7" * 32).public),
         "ADVERT_SIGNATURE",
     ),
+    ("a weight of nothing", _advert(weight=0), "POLICY_VECTOR"),
+    ("a weight beyond the bound", _advert(weight=2), "POLICY_VECTOR"),
     ("junk", _junk, "MALFORMED"),
     ("a vector too early", lambda body, _: (body, b"vector"), "MALFORMED"),
 ]
@@ -311,9 +314,31 @@ def test_residues_beyond_the_bounds_abort_the_sum(lane, value):
     assert abort.value.code == "SUM_RANGE"
 
 
-def test_public_weights_are_checked_by_their_sum():
-    weights = {agent.id: 2 for agent in identities(N)}
-    bench = Bench.of(N, setup_extra={"weights": weights})
+def _weighing(weights):
+    """A bench whose agents declare these weights and mask vectors of them."""
+    weight = Segment("weight", UNSIGNED, 1, 1, 50, 1.0)
+    wanted = params(N, segments=(weight, params(N).segments[1]))
+    bench = Bench.of(N, wanted)
+    for place, declared in enumerate(weights):
+        bench.vectors[place][0] = declared
+        bench.sessions[bench.agents[place].id] = bench.session(place)
+    return bench
+
+
+def test_declared_weights_add_up_exactly_over_the_survivors():
+    declared = [1, 3, 10, 30, 50, 7]
+    bench = _weighing(declared)
+    result = bench.play(lost={"masked": [0]})
+    assert result.weights == {
+        agent.id: weight for agent, weight in zip(bench.agents, declared, strict=True)
+    }
+    assert result.segment("weight").tolist() == [sum(declared[1:])]
+
+
+@pytest.mark.parametrize("told", [2, 4, 50])
+def test_a_weight_that_is_not_the_one_in_the_vector_aborts_the_sum(told):
+    bench = _weighing([3] * LIAR + [told])
+    bench.sessions[bench.agents[LIAR].id]._state.vector[0] = 3
     with pytest.raises(Aborted) as abort:
         bench.play()
     assert abort.value.code == "SUM_RANGE"

@@ -89,7 +89,7 @@ def _foreign_advert(message):
 
 
 def _relist(message, forged):
-    listed = advert_hash(CTX, forged.agent_id, forged.channel_key, forged.mask_key)
+    listed = advert_hash(CTX, *dataclasses.astuple(forged)[:4])
     cohort = tuple(
         (agent, listed if agent == forged.agent_id else advert) for agent, advert in message.cohort
     )
@@ -104,10 +104,23 @@ def _colluding_keys(channel: bytes | None, pairwise: bytes | None):
     return lambda message: _sign_keys(message, message.neighbours[0].agent_id, channel, pairwise)
 
 
-def _sign_keys(message, colluder: bytes, channel: bytes | None, pairwise: bytes | None):
+def _colluding_weight(weight: int):
+    return lambda message: _sign_keys(
+        message, message.neighbours[0].agent_id, None, None, weight=weight
+    )
+
+
+def _sign_keys(
+    message,
+    colluder: bytes,
+    channel: bytes | None,
+    pairwise: bytes | None,
+    weight: int | None = None,
+):
     identity = next(one for one in identities(N) if one.id == colluder)
     peer = next(one for one in message.neighbours if one.agent_id == colluder)
-    keys = (channel or peer.channel_key, pairwise or peer.mask_key)
+    told = peer.weight if weight is None else weight
+    keys = (channel or peer.channel_key, pairwise or peer.mask_key, told)
     signature = identity.sign(advert_message(CTX, colluder, *keys))
     return _relist(message, messages.Neighbour(colluder, *keys, signature))
 
@@ -159,12 +172,19 @@ M2_LIES = [
             dataclasses.replace(
                 m.neighbours[0],
                 signature=identities(N)[1].sign(
-                    advert_message(bytes(32), *dataclasses.astuple(m.neighbours[0])[:3])
+                    advert_message(bytes(32), *dataclasses.astuple(m.neighbours[0])[:4])
                 ),
             ),
         ),
         "ADVERT_SIGNATURE",
     ),
+    (
+        "another weight than was signed",
+        lambda m: _relist(m, dataclasses.replace(m.neighbours[0], weight=2)),
+        "ADVERT_SIGNATURE",
+    ),
+    ("a weight beyond the bound, signed by a colluder", _colluding_weight(2), "U1_INVALID"),
+    ("a weight of nothing, signed by a colluder", _colluding_weight(0), "U1_INVALID"),
     ("small-order channel key", _colluding_keys(SMALL_ORDER, None), "KEY_INVALID"),
     (
         "second spelling of a key",

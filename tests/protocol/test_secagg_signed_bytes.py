@@ -23,6 +23,7 @@ IDS = [bytes([place]) * 16 for place in (1, 2, 3, 4, 5)]
 ADVERTS = [bytes([place]) * 32 for place in (11, 12, 13, 14, 15)]
 SEED, CHANNEL, MASK, CODE = (bytes([place]) * 32 for place in (21, 22, 23, 24))
 U2, U3 = IDS[:4], [IDS[0], IDS[1], IDS[3]]
+WEIGHT = b"\x00\x00\x01\x2c"
 BODY = b"the list that is hashed"
 
 
@@ -61,7 +62,9 @@ def _result_hash() -> bytes:
     wanted = params(5)
     total = np.array([3, 1, 1, 0, 1, 0], np.uint16)
     sets = {"u2": frozenset(U2), "u3": frozenset(U3)}
-    found = make_result(total, wanted, _cohort(), **sets, weights={}, liars=frozenset())
+    found = make_result(
+        total, wanted, _cohort(), **sets, weights=dict.fromkeys(IDS, 1), liars=frozenset()
+    )
     assert (found.u1_hash, found.u2_hash, found.u3_hash) == (U1_HASH, U2_HASH, U3_HASH)
     return found.result_hash
 
@@ -82,12 +85,12 @@ def _tensor(name: str, dtype: str, shape: tuple[int, ...], raw: bytes) -> bytes:
 SPELLED = {
     "agent_id": (_hash("agent-id", CHANNEL)[:16], lambda: agent_id(CHANNEL)),
     "advert_message": (
-        _canon("advert", CTX, IDS[0], CHANNEL, MASK),
-        lambda: advert_message(CTX, IDS[0], CHANNEL, MASK),
+        _canon("advert", CTX, IDS[0], CHANNEL, MASK, WEIGHT),
+        lambda: advert_message(CTX, IDS[0], CHANNEL, MASK, 300),
     ),
     "advert_hash": (
-        _hash("advert", CTX, IDS[0], CHANNEL, MASK),
-        lambda: advert_hash(CTX, IDS[0], CHANNEL, MASK),
+        _hash("advert", CTX, IDS[0], CHANNEL, MASK, WEIGHT),
+        lambda: advert_hash(CTX, IDS[0], CHANNEL, MASK, 300),
     ),
     "u1_hash": (U1_HASH, lambda: _cohort().u1_hash),
     "u2_hash": (U2_HASH, lambda: _cohort().u2_hash(U2)),

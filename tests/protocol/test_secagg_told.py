@@ -53,7 +53,7 @@ def _told(error: Refused | PeerFault | Aborted) -> tuple[str, str, bytes | None]
 def _signed(message, *, channel: bytes | None = None, mask: bytes | None = None):
     """The first neighbour colludes: it signs other keys, and U1 lists them."""
     peer = message.neighbours[0]
-    keys = (channel or peer.channel_key, mask or peer.mask_key)
+    keys = (channel or peer.channel_key, mask or peer.mask_key, peer.weight)
     identity = identities(N)[1]
     signature = identity.sign(advert_message(CTX, PEER, *keys))
     cohort = tuple(
@@ -201,7 +201,7 @@ def test_an_agent_says_that_the_attempt_is_over():
 def _advert(**changes):
     def change(advert):
         advert = dataclasses.replace(advert, **changes)
-        signed = advert_message(advert.ctx, advert.agent_id, advert.channel_key, advert.mask_key)
+        signed = advert_message(*dataclasses.astuple(advert)[:5])
         return dataclasses.replace(advert, signature=identities(N)[1].sign(signed))
 
     return change

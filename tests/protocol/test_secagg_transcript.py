@@ -47,7 +47,7 @@ def _random(index: int):
 
 
 @functools.cache
-def _played():
+def played():
     ctx, params = raw(T["ctx"]), Params.decode(raw(V["ctx"]["params"]["bytes"]))
     members = {raw(m["agent_id"]): raw(m["public"]) for m in V["ctx"]["roster"]["members"]}
     sessions = {
@@ -78,11 +78,11 @@ def _played():
 
 
 def _result():
-    return _played()[0]
+    return played()[0]
 
 
 def _replies():
-    return _played()[1]
+    return played()[1]
 
 
 def test_adverts_are_the_published_ones():

@@ -60,9 +60,9 @@ def releases(folder):
 def test_a_new_coordinator_works_with_agents_of_the_release_before(tmp_path):
     with releases(tmp_path) as made:
         logs = [
-            made.start("coordinator", 1, 2),
-            made.start("0,1", 1, 1),
-            made.start("2,3", 1, 2),
+            made.start("coordinator", 2, 3),
+            made.start("0,1", 2, 2),
+            made.start("2,3", 2, 3),
         ]
         wait_until(made.committed, 240, lambda: "\n".join(log.read_text()[-1500:] for log in logs))
         (record,) = made.members.records()
@@ -71,7 +71,7 @@ def test_a_new_coordinator_works_with_agents_of_the_release_before(tmp_path):
 
 @pytest.mark.parametrize(
     ("coordinator", "agents"),
-    [((2, 2), (1, 1)), ((1, 1), (1, 2))],
+    [((3, 3), (2, 2)), ((2, 2), (2, 3))],
     ids=["agents too old", "agents too new"],
 )
 def test_releases_that_share_no_version_say_so_in_one_sentence(tmp_path, coordinator, agents):

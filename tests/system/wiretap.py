@@ -39,8 +39,8 @@ def tap_agent() -> None:
 
     lanes = upload.vector_lanes
 
-    def keep_lanes(update, params):
-        made = lanes(update, params)
+    def keep_lanes(update, params, n_ref):
+        made = lanes(update, params, n_ref)
         np.savez(TAP / f"lanes-{os.getpid()}-{next(numbers):04d}.npz", lanes=made, update=update)
         return made
 

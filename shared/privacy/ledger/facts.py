@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgeveil.shared.privacy.ledger.records import ADDED, Kind
+from edgeveil.shared.privacy.ledger.replay import counted
 from edgeveil.shared.privacy.rdp import Segment, merge
 
+COUNT = "none: the count of the records that n_ref was taken from"
 MOST_POINTS = 400  # of the curve; a picture shows no more
 
 
@@ -117,6 +119,8 @@ def thinned(points: list[Point], most: int = MOST_POINTS) -> list[Point]:
 def _note_policy(facts: Facts, body: Mapping[str, Any], kind: Kind) -> None:
     if kind is Kind.OPEN:
         facts.opened = body["time"]
+        for sigma, q, steps in counted(body.get("count_scale", 0), body["seq"]):
+            facts.segments[sigma, q] = SegmentFacts(steps=steps, optimizers={COUNT})
         _note_software(facts, body["software"])
     else:
         facts.policy_changes.append((body["time"], body["note_code"]))

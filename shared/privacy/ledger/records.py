@@ -16,7 +16,7 @@ from typing import Self
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode, StateDamaged
 from edgeveil.shared.wire.identity import Signer, verify
 
-FORMAT = 2  # of new records; every earlier one stays readable
+FORMAT = 3  # of new records; every earlier one stays readable
 OLDEST = 1
 CHAIN = b"edgeveil/ledger-v1\n"
 SIGNED = b"edgeveil/ledger-v1/sig\n"
@@ -70,7 +70,14 @@ _RESERVED = dict.fromkeys(
     str,
 )  # fmt: skip
 FIELDS: dict[Kind, dict[str, type]] = {
-    Kind.OPEN: {"unit": str, "n_ref": int, "alpha": int, "software": str, **_LIMITS},
+    Kind.OPEN: {
+        "unit": str,
+        "n_ref": int,
+        "count_scale": int,
+        "alpha": int,
+        "software": str,
+        **_LIMITS,
+    },
     Kind.POLICY: {"note_code": str, **_LIMITS},
     Kind.RESET: {"note_code": str},
     Kind.ANCHOR: {"run_id": str, "echo_seq": int, "echo_hash": str},
@@ -81,7 +88,10 @@ FIELDS: dict[Kind, dict[str, type]] = {
 }
 # A ledger is never rewritten, since its records are chained: fields that a later format brought are
 # absent in earlier records, and mean what stands here.
-ADDED: dict[Kind, dict[str, tuple[int, Value]]] = {Kind.RESERVE: {"optimizer": (2, "sgd")}}
+ADDED: dict[Kind, dict[str, tuple[int, Value]]] = {
+    Kind.OPEN: {"count_scale": (3, 0)},
+    Kind.RESERVE: {"optimizer": (2, "sgd")},
+}
 COMMON: dict[str, type] = {"v": int, "seq": int, "time": int, "kind": str, "dataset_id": str}
 
 
@@ -99,6 +109,8 @@ class Record:
         return str(self.body[name])
 
     def number(self, name: str) -> int:
+        if name not in self.body:
+            return int(ADDED[self.kind][name][1])
         return int(self.body[name])
 
     def real(self, name: str) -> float:

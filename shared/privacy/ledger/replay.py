@@ -4,10 +4,11 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from edgeveil.shared.privacy import counting
 from edgeveil.shared.privacy.filter import cap
 from edgeveil.shared.privacy.ledger.records import Fault, Kind, LedgerDamaged, Record
 from edgeveil.shared.privacy.ledger.state import Entry, LedgerState, Limits, Phase, policy_hash
-from edgeveil.shared.privacy.rdp import ORDERS, Segment, merge, to_epsilon
+from edgeveil.shared.privacy.rdp import ORDERS, Segment, merge, rdp_total, to_epsilon
 from edgeveil.shared.wire.messages import Attempt
 
 TOLERANCE = 1e-9  # relative; another platform's logarithm may differ in the last digits
@@ -49,16 +50,26 @@ def opened(record: Record) -> LedgerState:
     alpha, n_ref = record.number("alpha"), record.number("n_ref")
     if alpha not in ORDERS or n_ref < 1:
         raise LedgerDamaged(Fault.ARITHMETIC, record.seq, "alpha or n_ref is out of range")
+    history = counted(record.number("count_scale"), record.seq)
     return LedgerState(
         dataset_id=record.text("dataset_id"),
         unit=record.text("unit"),
         n_ref=n_ref,
         alpha=alpha,
         limits=_limits(record, alpha),
+        history=history,
+        rdp_spent=rdp_total(history, alpha),
         seq=record.seq,
         hash=record.hash,
         sig=record.sig,
     )
+
+
+def counted(scale: int, seq: int) -> tuple[Segment, ...]:
+    """What a ledger begins with: nothing if its owner declared n_ref (0), else one noisy count."""
+    if scale and not counting.LEAST_SCALE <= scale <= counting.MOST_SCALE:
+        raise LedgerDamaged(Fault.ARITHMETIC, seq, f"no count has noise of scale {scale}")
+    return (counting.charged(scale),) if scale else ()
 
 
 def attempt_of(record: Record) -> Attempt:

@@ -30,13 +30,17 @@ def agent_id(identity_public: bytes) -> bytes:
     return digest("agent-id", identity_public)[:16]
 
 
-def advert_message(ctx: bytes, agent: bytes, channel_key: bytes, mask_key: bytes) -> bytes:
-    return canon("advert", ctx, agent, channel_key, mask_key)
+def advert_message(
+    ctx: bytes, agent: bytes, channel_key: bytes, mask_key: bytes, weight: int
+) -> bytes:
+    return canon("advert", ctx, agent, channel_key, mask_key, u32(weight))
 
 
-def advert_hash(ctx: bytes, agent: bytes, channel_key: bytes, mask_key: bytes) -> bytes:
+def advert_hash(
+    ctx: bytes, agent: bytes, channel_key: bytes, mask_key: bytes, weight: int
+) -> bytes:
     """H("advert", …): the hash of exactly the signed bytes."""
-    return digest("advert", ctx, agent, channel_key, mask_key)
+    return digest("advert", ctx, agent, channel_key, mask_key, u32(weight))
 
 
 class Cohort:

@@ -22,7 +22,7 @@ from edgeveil.shared.secagg.primitives.canonical import (
 )
 from edgeveil.shared.secagg.primitives.sealing import SEALED_BYTES
 
-ID, KEY, HASH, SIGNATURE = 16, 32, 32, 64  # bytes
+ID, KEY, HASH, WEIGHT, SIGNATURE = 16, 32, 32, 4, 64  # bytes
 COMMITMENT = 16  # bytes of a hash that binds one share; a sealed pair travels beside two of them
 SEED_SHARE, SECRET_SHARE = 1, 2  # the kind of share an unmasking reply reveals of one peer
 Sealed: TypeAlias = tuple[tuple[bytes, bytes, bytes], ...]  # (id, ciphertext, two commitments)
@@ -30,24 +30,32 @@ Sealed: TypeAlias = tuple[tuple[bytes, bytes, bytes], ...]  # (id, ciphertext, t
 
 @dataclass(frozen=True, slots=True)
 class Advert:
-    """M1 reply: an agent's two public keys for this attempt, signed by its identity."""
+    """M1 reply: an agent's two public keys and its public weight, signed by its identity."""
 
     ctx: bytes
     agent_id: bytes
     channel_key: bytes
     mask_key: bytes
+    weight: int
     signature: bytes
 
     def encode(self) -> bytes:
         return canon(
-            "m1-reply", self.ctx, self.agent_id, self.channel_key, self.mask_key, self.signature
+            "m1-reply",
+            self.ctx,
+            self.agent_id,
+            self.channel_key,
+            self.mask_key,
+            u32(self.weight),
+            self.signature,
         )
 
     @classmethod
     def decode(cls, data: bytes) -> "Advert":
-        fields = parse("m1-reply", data, 5)
-        _sizes(fields, HASH, ID, KEY, KEY, SIGNATURE)
-        return cls(*fields)
+        fields = parse("m1-reply", data, 6)
+        _sizes(fields, HASH, ID, KEY, KEY, WEIGHT, SIGNATURE)
+        ctx, agent, channel_key, mask_key, weight, signature = fields
+        return cls(ctx, agent, channel_key, mask_key, uint(weight, WEIGHT), signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +65,12 @@ class Neighbour:
     agent_id: bytes
     channel_key: bytes
     mask_key: bytes
+    weight: int
     signature: bytes
 
     def encode(self) -> bytes:
-        return self.agent_id + self.channel_key + self.mask_key + self.signature
+        keys = self.channel_key + self.mask_key
+        return self.agent_id + keys + u32(self.weight) + self.signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,7 @@ class ShareRequest:
     @classmethod
     def decode(cls, data: bytes, n_max: int) -> "ShareRequest":
         cohort, neighbours, k, t, h, quorum = parse("m2-request", data, 6)
-        adverts = _rows(neighbours, f"{ID}s{KEY}s{KEY}s{SIGNATURE}s", n_max)
+        adverts = _rows(neighbours, f"{ID}s{KEY}s{KEY}sI{SIGNATURE}s", n_max)
         return cls(
             _rows(cohort, f"{ID}s{HASH}s", n_max),
             tuple(starmap(Neighbour, adverts)),

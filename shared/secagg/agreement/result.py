@@ -20,7 +20,8 @@ from edgeveil.shared.secagg.primitives.ring import Lanes, Ring
 class Result:
     """`lanes` is int64 (params.lanes,); sets are ascending ids; `liars` lied about shares.
 
-    As holders, or as the owner whose shares do not fit together.
+    As holders, or as the owner whose shares do not fit together. `weights` are those of the adverts, of all of
+    U1; the sum of the survivors' was checked exactly.
     """
 
     params: Params
@@ -33,6 +34,7 @@ class Result:
     u3_hash: bytes
     result_hash: bytes
     liars: tuple[bytes, ...]
+    weights: Mapping[bytes, int]
 
     def segment(self, name: str) -> Lanes:
         """The sums of one segment, limbs recombined; raises KeyError for an unknown name."""
@@ -55,7 +57,7 @@ def make_result(
     """Decode and check the unmasked sum; raises Aborted(SUM_RANGE)."""
     lanes = ring.decode_sum(total, params)
     _check_range(lanes, params, len(u3))
-    _check_weight(lanes, params, sum(weights.get(agent, 1) for agent in u3))
+    _check_weight(lanes, params, sum(weights[agent] for agent in u3))
     u2_hash, u3_hash = cohort.u2_hash(u2), cohort.u3_hash(u3)
     packed = hashlib.sha256(ring.pack(total, params.bits)).digest()
     return Result(
@@ -69,6 +71,7 @@ def make_result(
         u3_hash=u3_hash,
         result_hash=digest("result", cohort.ctx, cohort.u1_hash, u2_hash, u3_hash, packed),
         liars=tuple(sorted(liars)),
+        weights=dict(weights),
     )
 
 

@@ -83,4 +83,5 @@ def combine(results: Mapping[int, Result]) -> Result:
         u3_hash=joined(lambda part: part.u3_hash),
         result_hash=joined(lambda part: part.result_hash),
         liars=members(lambda part: part.liars),
+        weights={agent: weight for part in parts for agent, weight in part.weights.items()},
     )

@@ -19,13 +19,14 @@ def check_cohort(
     request: ShareRequest,
     own: bytes,
     own_keys: tuple[bytes, bytes],
+    own_weight: int,
     *,
     ctx: bytes,
     params: Params,
     members: Mapping[bytes, bytes],
 ) -> Cohort:
     """The cohort both sides agree on; raises Refused with the code of the rule that failed."""
-    _check_members(request, own, advert_hash(ctx, own, *own_keys), params, members)
+    _check_members(request, own, advert_hash(ctx, own, *own_keys, own_weight), params, members)
     try:
         cohort = Cohort(ctx, request.cohort, params)
     except Infeasible as error:
@@ -39,6 +40,7 @@ def check_cohort(
     listed = dict(request.cohort)
     for peer in request.neighbours:
         _check_advert(peer, listed[peer.agent_id], ctx, members[peer.agent_id])
+        _check_weight(peer, params)
     _check_keys(request.neighbours, own_keys)
     return cohort
 
@@ -61,7 +63,7 @@ def _check_members(
 
 
 def _check_advert(peer: Neighbour, listed: bytes, ctx: bytes, identity: bytes) -> None:
-    message = advert_message(ctx, peer.agent_id, peer.channel_key, peer.mask_key)
+    message = advert_message(ctx, peer.agent_id, peer.channel_key, peer.mask_key, peer.weight)
     if hashlib.sha256(message).digest() != listed:  # H("advert", …) is the hash of these bytes
         raise Refused(Code.U1_INVALID, "an advert is not the one in U1", agent=peer.agent_id)
     try:
@@ -70,6 +72,16 @@ def _check_advert(peer: Neighbour, listed: bytes, ctx: bytes, identity: bytes) -
         raise Refused(
             Code.ADVERT_SIGNATURE, "an advert's signature does not verify", agent=peer.agent_id
         ) from error
+
+
+def _check_weight(peer: Neighbour, params: Params) -> None:
+    """Weights within the segment's bound cannot overflow their lane (Params.check_overflow)."""
+    if not 1 <= peer.weight <= params.weight_max:
+        raise Refused(
+            Code.U1_INVALID,
+            f"an advert's weight of {peer.weight} is outside 1..{params.weight_max}",
+            agent=peer.agent_id,
+        )
 
 
 def _check_keys(neighbours: tuple[Neighbour, ...], own_keys: tuple[bytes, bytes]) -> None:

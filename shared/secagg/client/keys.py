@@ -30,12 +30,16 @@ class Trained:
         settings = self.settings
         channel = KeyPair.generate(settings.random)
         pairwise = KeyPair.generate(settings.random)
-        message = advert_message(settings.ctx, settings.own, channel.public, pairwise.public)
+        weight = settings.weight
+        message = advert_message(
+            settings.ctx, settings.own, channel.public, pairwise.public, weight
+        )
         advert = messages.Advert(
             settings.ctx,
             settings.own,
             channel.public,
             pairwise.public,
+            weight,
             settings.signer.sign(message),
         )
         return advert.encode(), Advertised(settings, self.vector, channel, pairwise)
@@ -60,6 +64,7 @@ class Advertised:
             request,
             settings.own,
             own_keys,
+            settings.weight,
             ctx=settings.ctx,
             params=settings.params,
             members=settings.members,

@@ -34,8 +34,9 @@ class ClientSession:
 
     The identical request again gets the identical reply (a transport retry). A different request of
     an answered stage is EQUIVOCATION, a request ahead of its stage is STATE; both erase the session.
-    `members` is the verified roster: agent id → identity key. `vector` is int64 (params.lanes,) and
-    is copied; the session never holds it in clear after masked().
+    `members` is the verified roster: agent id → identity key. `vector` is int64 (params.lanes,), its
+    first lane the public weight that the advert tells; it is copied, and the session never holds it in
+    clear after masked().
     """
 
     __slots__ = ("_answers", "_seen", "_state", "_step")
@@ -53,8 +54,9 @@ class ClientSession:
     ) -> None:
         """Raise Refused: POLICY_SECAGG, POLICY_VECTOR or NOT_MEMBER."""
         policy.check(params)
-        settings = Settings.of(ctx, params, members, signer, random)
-        self._state: State | None = Trained(settings, ring.to_ring(vector, params))
+        lanes = ring.to_ring(vector, params)
+        settings = Settings.of(ctx, params, members, signer, random, int(vector[0]))
+        self._state: State | None = Trained(settings, lanes)
         self._seen: dict[str, bytes] = {}  # stage → SHA-256 of the answered request
         self._answers: dict[str, Answer] = {}
 

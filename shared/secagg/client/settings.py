@@ -27,22 +27,26 @@ class Settings:
     members: Mapping[bytes, bytes] = field(repr=False)
     signer: Signer = field(repr=False)
     random: Callable[[int], bytes] = field(repr=False)
+    weight: int
     own: bytes = b""
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0917 - the fields, in their order
         cls,
         ctx: bytes,
         params: Params,
         members: Mapping[bytes, bytes],
         signer: Signer,
         random: Callable[[int], bytes],
+        weight: int,
     ) -> "Settings":
-        """Raise Refused(NOT_MEMBER) unless the roster holds our id with our key."""
+        """Raise Refused: NOT_MEMBER unless the roster holds our id with our key; POLICY_VECTOR."""
         own = agent_id(signer.public)
         if members.get(own) != signer.public:
             raise Refused(Code.NOT_MEMBER, "the roster does not hold this agent with its key")
-        return cls(ctx, params, members, signer, random, own)
+        if weight < 1:
+            raise Refused(Code.POLICY_VECTOR, f"a vector of weight {weight} counts for nothing")
+        return cls(ctx, params, members, signer, random, weight, own)
 
     def check_size(self, members: Sets, name: str) -> None:
         """Raise Refused(COHORT_TOO_SMALL): n_min holds on U1, U2 and U3 alike."""

@@ -145,6 +145,11 @@ class Params:
         return sum(segment.count for segment in self.segments)
 
     @property
+    def weight_max(self) -> int:
+        """The most that one member may weigh; 1 where no segment says it."""
+        return next((item.bound for item in self.segments if item.name == WEIGHT), 1)
+
+    @property
     def cipher(self) -> str:
         return CIPHERS[self.prg]
 

@@ -27,8 +27,8 @@ class CollectAdverts(Stage):
         self._finish()
         adverts = {agent: self._adverts[agent] for agent in sorted(self._adverts)}
         listed = [
-            (agent, advert_hash(self._setup.ctx, agent, advert.channel_key, advert.mask_key))
-            for agent, advert in adverts.items()
+            (agent, advert_hash(self._setup.ctx, agent, one.channel_key, one.mask_key, one.weight))
+            for agent, one in adverts.items()
         ]
         cohort = Cohort(self._setup.ctx, listed, self._setup.params)
         return CollectShares(self._setup, cohort, adverts, tuple(listed))
@@ -38,12 +38,20 @@ class CollectAdverts(Stage):
         advert = Advert.decode(body)
         if advert.agent_id != agent:
             raise PeerFault(Code.NOT_MEMBER, "an advert under another's id", agent=agent)
-        if advert.ctx != self._setup.ctx:
+        ctx = self._setup.ctx
+        if advert.ctx != ctx:
             raise PeerFault(Code.CTX_MISMATCH, "an advert for another attempt", agent=agent)
         publics = {advert.channel_key, advert.mask_key}
         if len(publics) != 2 or publics & self._keys:
             raise PeerFault(Code.KEY_INVALID, "a public key occurs twice", agent=agent)
-        message = advert_message(advert.ctx, agent, advert.channel_key, advert.mask_key)
+        most = self._setup.params.weight_max
+        if not 1 <= advert.weight <= most:
+            raise PeerFault(
+                Code.POLICY_VECTOR,
+                f"a weight of {advert.weight}, allowed are 1..{most}",
+                agent=agent,
+            )
+        message = advert_message(ctx, agent, advert.channel_key, advert.mask_key, advert.weight)
         self._setup.verify(agent, advert.signature, message, Code.ADVERT_SIGNATURE)
         try:
             for public in publics:
@@ -80,7 +88,9 @@ class CollectShares(Stage):
         self._adverts = adverts
         self._listed = listed
         self._forwarded = {
-            agent: messages.Neighbour(agent, one.channel_key, one.mask_key, one.signature)
+            agent: messages.Neighbour(
+                agent, one.channel_key, one.mask_key, one.weight, one.signature
+            )
             for agent, one in adverts.items()
         }
         self._replies: dict[bytes, ShareReply] = {}

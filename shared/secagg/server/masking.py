@@ -57,6 +57,7 @@ class CollectMasked(Stage):
             u2=self._u2,
             u3=frozenset(self._u3),
             mask_keys={agent: self._adverts[agent].mask_key for agent in self._cohort.ids},
+            weights={agent: self._adverts[agent].weight for agent in self._cohort.ids},
             commitments={owner: self._commitments(owner) for owner in self._u2},
             total=self._total,
         )

@@ -25,14 +25,13 @@ Spread: TypeAlias = Callable[[Callable[[range], None], Iterable[range]], Iterabl
 class ServerSetup:
     """One attempt. `members` are the agents asked: id → identity key of the verified roster.
 
-    `weights` are public integer weights by agent, 1 where absent. The removal of masks is cut into
-    `parts` ranges of lanes and run by `spread`, the built-in map or a thread pool's.
+    The removal of masks is cut into `parts` ranges of lanes and run by `spread`, the built-in map or a
+    thread pool's.
     """
 
     ctx: bytes
     params: Params
     members: Mapping[bytes, bytes] = field(repr=False)
-    weights: Mapping[bytes, int] = field(default_factory=dict, repr=False)
     parts: int = 1
     spread: Spread = map
 

@@ -25,6 +25,7 @@ class Masked:
     u2: Sets
     u3: Sets
     mask_keys: Mapping[bytes, bytes] = field(repr=False)
+    weights: Mapping[bytes, int] = field(repr=False)
     commitments: Mapping[bytes, Mapping[bytes, bytes]] = field(repr=False)
     total: Ring = field(repr=False)
 
@@ -122,7 +123,7 @@ class CollectUnmasking(Stage):
             masked.cohort,
             u2=masked.u2,
             u3=masked.u3,
-            weights=self._setup.weights,
+            weights=masked.weights,
             liars=frozenset(self._liars),
         )
 

@@ -94,19 +94,6 @@ def test_a_policy_cannot_be_changed_in_memory():
         Policy().epsilon_max = 9.0
 
 
-@pytest.mark.parametrize(
-    ("records", "n_ref"), [(1, 1), (97, 97), (143, 140), (1000, 1000), (1049, 1000), (60123, 60000)]
-)
-def test_the_declared_size_hides_the_exact_count(records, n_ref):
-    assert Policy().declared_size(records) == n_ref
-
-
-def test_the_owner_may_declare_another_size():
-    assert Policy(n_ref=500).declared_size(143) == 500
-    with pytest.raises(ConfigError):
-        Policy().declared_size(0)
-
-
 def test_the_floors_of_secure_aggregation_reach_the_client():
     floors = Policy(**FULL).client_policy()
     assert (floors.n_min, floors.allow_two, set(floors.bits)) == (2, True, {32})

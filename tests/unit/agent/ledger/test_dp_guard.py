@@ -8,8 +8,11 @@ import privacy_bench as bench
 import pytest
 
 from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.size import Size, settle_size
 from edgeveil.agent.ledger.guard import precheck
-from edgeveil.shared.base.errors import BudgetExhausted, PolicyRefusal, RefusalCode
+from edgeveil.shared.base.errors import BudgetExhausted, ConfigError, PolicyRefusal, RefusalCode
+from edgeveil.shared.privacy.counting import charged
+from edgeveil.shared.privacy.rdp import rdp_total
 
 
 @pytest.fixture
@@ -162,7 +165,7 @@ def test_the_budget_ends_at_the_exact_step(device, store):
 
 
 def test_a_ledger_whose_delta_is_too_large_for_its_data_refuses(tmp_path):
-    with bench.Device(tmp_path / "l", n_ref=100, policy=Policy(delta=1e-3)).open() as store:
+    with bench.Device(tmp_path / "l", size=Size(100), policy=Policy(delta=1e-3)).open() as store:
         state = replace(store.state, n_ref=1000)
         with pytest.raises(PolicyRefusal) as caught:
             precheck(bench.question(), Policy(delta=1e-3), state, pinned=bench.COORDINATOR)
@@ -175,3 +178,34 @@ def test_the_guard_and_the_ledger_need_no_torch():
         "sys.exit(any(name in sys.modules for name in ('torch', 'opacus', 'flwr')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("least", "most", "refused"),
+    [(1, 1000, False), (1000, 1000, False), (1, 1, False), (1001, 1, True), (1, 999, True)],
+)
+def test_a_plan_for_devices_of_another_size_is_refused(store, least, most, refused):
+    """A most of 1: all weigh alike, and the size has no upper end."""
+    asked = replace(bench.question(n_ref_min=least), weight_max=most)
+    if not refused:
+        precheck(asked, Policy(), store.state, pinned=bench.COORDINATOR)
+        return
+    assert refusal(asked, store) is RefusalCode.POLICY_SIZE
+
+
+def test_a_count_is_charged_with_the_first_record_and_a_declared_size_costs_nothing(tmp_path):
+    with bench.Device(tmp_path / "one" / "declared").open() as store:
+        assert (store.state.rdp_spent, store.state.history) == (0.0, ())
+    with bench.Device(tmp_path / "two" / "counted", size=Size(30, 10)).open() as store:
+        state = store.state
+        assert state.history == (charged(10),)
+        assert state.rdp_spent == rdp_total(state.history, state.alpha) > 0
+        assert state.n_ref == 30
+
+
+def test_the_size_is_the_owner_s_figure_or_a_step_of_the_ladder():
+    assert settle_size(Policy(n_ref=500), lambda: 143) == Size(500)
+    counted = settle_size(Policy(), lambda: 100_000)
+    assert counted == Size(100_000, 10)
+    with pytest.raises(ConfigError):
+        settle_size(Policy(), lambda: 0)

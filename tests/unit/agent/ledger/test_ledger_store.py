@@ -8,6 +8,7 @@ import privacy_bench as bench
 import pytest
 
 from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.size import Size
 from edgeveil.agent.ledger.index import INDEX
 from edgeveil.agent.ledger.store import LedgerStore, ledger_records, read_ledger
 from edgeveil.shared.base.errors import (
@@ -226,7 +227,7 @@ def test_a_ledger_belongs_to_one_dataset_and_one_unit(device):
 def test_a_ledger_begins_once_so_the_declared_size_stays(device):
     device.create().close()
     with pytest.raises(ConfigError, match="there is a ledger already"):
-        device.create(n_ref=2000)
+        device.create(size=Size(2000))
     with device.open() as store:
         assert (store.state.seq, store.state.n_ref) == (1, 1000)
 
@@ -244,7 +245,7 @@ def test_opening_never_begins_a_ledger(device):
 
 def test_delta_must_be_below_one_over_the_declared_size(device):
     with pytest.raises(ConfigError, match="delta"):
-        device.open(n_ref=100_000)
+        device.open(size=Size(100_000))
     device.open().close()
     with pytest.raises(ConfigError, match="delta"):
         device.open(policy=Policy(delta=2e-3), accept_looser=True)

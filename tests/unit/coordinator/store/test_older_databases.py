@@ -79,10 +79,12 @@ def test_the_run_goes_on_where_it_stood(home):
         (run,) = store.runs()
         plan = plan_of(3, 3)
         task = plan.task.model_copy(update={"version": "1.0.0"})  # the one installed then
-        assert _same(
-            run, plan.model_copy(update={"task": task}), "another hash, as plans have more keys"
-        )
-        assert not _same(run, plan, "a newer version of the task is another run")
+        secagg = plan.secagg.model_copy(update={"n_ref_max": 100_000})  # the default then
+        then = {"task": task, "secagg": secagg}
+        assert _same(run, plan.model_copy(update=then), "another hash, as plans have more keys")
+        for now in then:
+            changed = {name: value for name, value in then.items() if name != now}
+            assert not _same(run, plan.model_copy(update=changed), f"another {now} is another run")
         assert not _same(run, plan_of(3, 4), "another hash")
         attempt = store.open_attempt(RUN, 3)
         last = store.last_committed(RUN)

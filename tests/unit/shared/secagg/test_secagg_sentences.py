@@ -96,8 +96,8 @@ SENTENCES = [
     (lambda: canonical.parse_list(b"\x00", most=2), "expected an integer of 4 bytes, got 1"),
     # messages: sizes and order
     (
-        lambda: Advert.decode(_body("m1-reply", Z, Z, Z, Z, Z)),
-        "fields of [32, 32, 32, 32, 32] bytes, due are (32, 16, 32, 32, 64)",
+        lambda: Advert.decode(_body("m1-reply", Z, Z, Z, Z, Z, Z)),
+        "fields of [32, 32, 32, 32, 32, 32] bytes, due are (32, 16, 32, 32, 4, 64)",
     ),
     (
         lambda: MaskedReply.decode(_body("m3-reply", Z)),
@@ -224,7 +224,14 @@ def _offer(**changes: object) -> None:
 def _sum(*lanes: int) -> None:
     sets = {"u2": frozenset(IDS), "u3": frozenset(IDS)}
     total = np.array(lanes, np.int64).astype(np.uint16)
-    make_result(total, params(5, lanes=2), _cohort(), **sets, weights={}, liars=frozenset())
+    make_result(
+        total,
+        params(5, lanes=2),
+        _cohort(),
+        **sets,
+        weights=dict.fromkeys(IDS, 1),
+        liars=frozenset(),
+    )
 
 
 def _small() -> None:
@@ -235,7 +242,7 @@ def _small() -> None:
 
 def _check_two() -> None:
     Settings.of(
-        CTX, params(5), {one.id: one.public for one in identities(5)}, identities(5)[0], bytes
+        CTX, params(5), {one.id: one.public for one in identities(5)}, identities(5)[0], bytes, 1
     ).check_size(frozenset(IDS[:2]), "U9")
 
 
@@ -251,7 +258,7 @@ PROTOCOL = [
     (_small, Aborted, "COHORT_TOO_SMALL", "U9 has 2 of at least 3 agents", None),
     (_check_two, Refused, "COHORT_TOO_SMALL", "U9 has 2 members, at least 3 are due", None),
     (
-        lambda: Settings.of(CTX, params(5), {}, identities(5)[0], bytes),
+        lambda: Settings.of(CTX, params(5), {}, identities(5)[0], bytes, 1),
         Refused, "NOT_MEMBER", "the roster does not hold this agent with its key", None,
     ),
     (
@@ -401,7 +408,7 @@ def test_the_limits_themselves_are_allowed():
 ENTRY = bytes(15) + b"\x05"
 WRONG_ITEMS = [
     (lambda size: ShareRequest.decode(_share_request(_list(bytes(48 + size)), _list()), 9), 48),
-    (lambda size: ShareRequest.decode(_share_request(_list(), _list(bytes(144 + size))), 9), 144),
+    (lambda size: ShareRequest.decode(_share_request(_list(), _list(bytes(148 + size))), 9), 148),
     (
         lambda size: ShareReply.decode(_body("m2-reply", _list(bytes(129 + size)), bytes(64)), 9),
         129,
@@ -444,7 +451,7 @@ def test_a_list_of_rows_has_one_spelling(spelling, count):
 
 TWICE = [
     lambda a, b: _share_request(_list(ENTRY + a, ENTRY + b), _list()),
-    lambda a, b: _share_request(_list(), _list(ENTRY + a + bytes(96), ENTRY + b + bytes(96))),
+    lambda a, b: _share_request(_list(), _list(ENTRY + a + bytes(100), ENTRY + b + bytes(100))),
 ]
 
 
@@ -499,7 +506,7 @@ def test_wide_sums_keep_their_top_bits():
         wanted = params(5, bits=bits, bound=1 << 20 if bits == 24 else 1 << 24, lanes=1)
         lanes = np.array([5, total + 3], np.uint32)
         found = make_result(
-            lanes, wanted, _cohort(), u2=frozenset(IDS), u3=frozenset(IDS), weights={},
+            lanes, wanted, _cohort(), u2=frozenset(IDS), u3=frozenset(IDS), weights=dict.fromkeys(IDS, 1),
             liars=frozenset(),
         )  # fmt: skip
         assert found.lanes.tolist() == [5, 3 if bits == 24 else total + 3]

@@ -96,7 +96,7 @@ def test_a_complete_graph_has_no_windows_and_counts_all_others():
 
 def _agreed(cohort: Cohort, u3: frozenset[bytes]) -> Agreed:
     members = {agent.id: agent.public for agent in AGENTS}
-    settings = Settings.of(CTX, PARAMS, members, AGENTS[0], bytes)
+    settings = Settings.of(CTX, PARAMS, members, AGENTS[0], bytes, 1)
     return Agreed(settings, cohort, {}, frozenset(IDS), u3)
 
 
@@ -131,7 +131,8 @@ def _setup() -> ServerSetup:
 
 def _masked(cohort: Cohort, u3: frozenset[bytes]) -> Masked:
     keys = dict.fromkeys(IDS, bytes(32))
-    return Masked(cohort, frozenset(IDS), u3, keys, keys, zeros(PARAMS.lanes, 32))
+    weights = dict.fromkeys(IDS, 1)
+    return Masked(cohort, frozenset(IDS), u3, keys, weights, keys, zeros(PARAMS.lanes, 32))
 
 
 def _problems(cohort: Cohort, live: frozenset[bytes], u3: frozenset[bytes]):

@@ -5,7 +5,7 @@ import pytest
 
 from edgeveil.shared.base.errors import ConfigError, PolicyRefusal
 from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, Segment
-from edgeveil.shared.vector.quantization import dequantise, plan_segments, quantise
+from edgeveil.shared.vector.quantization import beyond_reach, dequantise, plan_segments, quantise
 
 
 def _segment(count, bound=127, step=1 / 128):
@@ -40,14 +40,15 @@ def test_a_non_finite_update_is_refused(bad):
     assert refusal.value.code == "UPDATE_NON_FINITE"
 
 
-def test_weights_multiply_the_integers_and_the_bound_covers_them():
-    segment = _segment(3, bound=4 * 10, step=0.1)
-    values = np.array([9.0, -9.0, 0.0])
-    assert quantise(values, segment, weight=4, weight_max=4).tolist() == [40, -40, 0]
-    assert quantise(values, segment, weight=1, weight_max=4).tolist() == [10, -10, 0]
-    for weight in (0, 5):
-        with pytest.raises(ValueError, match="weight"):
-            quantise(values, segment, weight=weight, weight_max=4)
+def test_a_weight_multiplies_the_values_before_they_are_rounded_and_never_the_integers():
+    segment = _segment(4000, bound=10_000, step=0.1)
+    values = np.full(4000, 0.123)
+    found = quantise(values, segment, weight=7)
+    assert set(found.tolist()) == {8, 9}  # 7 · 0.123 / 0.1 = 8.61; multiples of 7 would be 7 and 14
+    assert abs(found.mean() - 8.61) < 0.05
+    assert beyond_reach(np.array([150.0, 100.0]), segment, weight=7) == 1
+    with pytest.raises(ValueError, match="weight"):
+        quantise(values, segment, weight=0)
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,7 @@ def test_another_device_cannot_have_written_it(filled):
         ("open", "alpha", 5, Fault.ARITHMETIC),
         ("open", "alpha", 1, Fault.ARITHMETIC),
         ("open", "n_ref", 0, Fault.ARITHMETIC),
+        ("open", "count_scale", 9, Fault.ARITHMETIC),
         ("open", "policy_hash", "00" * 32, Fault.ARITHMETIC),
         ("seal", "steps_done", 9, Fault.ARITHMETIC),
         ("seal", "attempt", 9, Fault.ORDER),
@@ -220,7 +221,7 @@ def test_nonsense_is_damage_and_nothing_else(line):
 
 
 @pytest.mark.parametrize(
-    "change", [{"v": 3}, {"v": True}, {"seq": "1"}, {"extra": 1}, {"time": True}, {"unit": None}]
+    "change", [{"v": 4}, {"v": True}, {"seq": "1"}, {"extra": 1}, {"time": True}, {"unit": None}]
 )
 def test_a_body_with_other_fields_or_types_cannot_be_made(filled, change):
     body = {**records(filled)[0].body, **change}
