@@ -108,7 +108,7 @@ def _condition(home: AgentHome) -> Finding:
 
 def _ledger(path: Path, dataset: str | None) -> Finding:
     if dataset is not None and dataset not in known_datasets(AgentHome(path)):
-        return green("ledger", f"{dataset}: none yet; it is made with the first round")
+        return green("ledger", f"{dataset}: none yet; it is made when `agent run` first starts")
     found = read_budget(path, dataset)
     remarks = look_around(path, dataset).remarks
     text = (
@@ -130,8 +130,8 @@ def _size(path: Path, data: Path | None, dataset: str | None) -> Finding:
     if n_ref is None:
         return green(
             "size",
-            "none declared: with the first round it is taken from a noisy count of the records, which "
-            "is charged, and stays so",
+            "none declared: when `agent run` first starts it is taken from a noisy count of the records, "
+            "which is charged, and stays so",
         )
     text = (
         f"this device counts as {n_ref} records (n_ref), which coordinators see: its weight in the mean; "

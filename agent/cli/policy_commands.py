@@ -82,8 +82,12 @@ def prepare(path: Path, assignments: Sequence[str]) -> Change:
     return Change(before, after, tuple(looser))
 
 
-def apply(path: Path, change: Change, clock: Clock, *, accept_looser: bool) -> tuple[str, ...]:
-    """Chain the new policy in every ledger, then write the file; the data sets whose ledger it changed.
+def apply(
+    path: Path, change: Change, clock: Clock, *, accept_looser: bool
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Chain the new policy in every ledger, then write the file.
+
+    Returns the data sets whose ledger it changed, and what the owner should know of their ledgers.
 
     A crash in between leaves a tighter file than the ledger's, which is safe.
 
@@ -96,7 +100,7 @@ def apply(path: Path, change: Change, clock: Clock, *, accept_looser: bool) -> t
             f"this allows more than before: {', '.join(change.looser)}; confirm it with --yes"
         )
     home = open_home(path)
-    done = []
+    done, remarks = [], []
     with home.lock():
         for folder, _ in _chained(home):
             state = read_ledger(folder, home.identity().public)
@@ -112,8 +116,9 @@ def apply(path: Path, change: Change, clock: Clock, *, accept_looser: bool) -> t
             ) as store:
                 if store.state.seq > state.seq:
                     done.append(folder.name)
+                remarks += [f"{folder.name}: {remark}" for remark in store.remarks]
         write_atomic(home.policy_path, change.after.to_toml().encode())
-    return tuple(done)
+    return tuple(done), tuple(remarks)
 
 
 def _current(home: AgentHome) -> Policy:

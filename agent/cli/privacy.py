@@ -216,10 +216,12 @@ def policy_set(
     if change.looser and not yes and sys.stdin.isatty():
         console.stderr.print(f"This allows more than before: {', '.join(change.looser)}")
         yes = typer.confirm("Allow it?", abort=True, err=True)
-    ledgers = apply(folder, change, SystemClock(), accept_looser=yes)
+    ledgers, remarks = apply(folder, change, SystemClock(), accept_looser=yes)
     console.stderr.print(f"Changed: {', '.join(change.changed) or 'nothing'}")
     if ledgers:
         console.stderr.print(f"Recorded in the ledger of {', '.join(ledgers)}")
+    for remark in remarks:
+        console.stderr.print(remark)
 
 
 def verify(

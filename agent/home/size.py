@@ -28,9 +28,19 @@ class Size:
             return f"this data set counts as {self.n_ref} records, as policy.toml declares; it stays so"
         return (
             f"this data set counts as {self.n_ref} records from now on: a noisy count, which was charged "
-            f"with ε {1 / self.scale:.2g}. Whoever wants another figure declares it before the first round: "
-            "agent policy set n_ref=N"
+            f"with ε {1 / self.scale:.2g}. Whoever wants another figure declares it before a "
+            "data set's first start: agent policy set n_ref=N"
         )
+
+
+def unlike(policy: Policy, n_ref: int) -> str | None:
+    """For the owner whose policy.toml declares another figure than the ledger of a data set was opened with."""
+    if policy.n_ref in {None, n_ref}:
+        return None
+    return (
+        f"policy.toml declares n_ref = {policy.n_ref}; this data set counts as {n_ref} records and goes on so: "
+        "a size holds for data sets that begin after it was declared"
+    )
 
 
 def settle_size(policy: Policy, count: Callable[[], int]) -> Size:

@@ -14,7 +14,7 @@ from typing import Self
 
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.policy_changes import loosened
-from edgeveil.agent.home.size import Size
+from edgeveil.agent.home.size import Size, unlike
 from edgeveil.agent.ledger.fields import (
     anchor_fields,
     attempt_fields,
@@ -65,6 +65,7 @@ class LedgerStore:
         self._tells_budget = tells_budget
         self._file = file
         self._lock = lock
+        self._other_size: str | None = None  # what to tell whoever declared another n_ref since
         self._mutex = threading.RLock()
         self._echoed: tuple[str, SignedHead] | None = None  # of the newest offer that was checked
 
@@ -134,6 +135,7 @@ class LedgerStore:
             store._check_identity(dataset_id, unit)
             store._finish_interrupted()
             store._adopt(policy, accept_looser=accept_looser)
+            store._other_size = unlike(policy, store.state.n_ref)
             store._lock = lock.pop_all()
         return store
 
@@ -153,7 +155,7 @@ class LedgerStore:
     @property
     def remarks(self) -> tuple[str, ...]:
         """What its owner should know of how it was found at the opening."""
-        return self._file.remarks
+        return (*self._file.remarks, *filter(None, [self._other_size]))
 
     @property
     def state(self) -> LedgerState:

@@ -70,24 +70,17 @@ class Session:
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._ledger: LedgerStore | None = None
         self._open: _Open | None = None
         self._work: Work = Training(device)
         self._refusals = RefusalCounts(device.home.path)
         self._noted = ""  # the run whose small cohorts the owner has been told about
         for notice in consent(device.policy.secagg.allow_two):
             device.tell(notice)
-        if (device.ledger_folder / LEDGER).exists():
-            self._ledger = self._own_ledger()
-        else:
-            check_nothing_lost(
-                device.ledger_folder, device.signer.public, device.home.last_attempts()
-            )
+        self._ledger = self._own_ledger()
 
     def close(self) -> None:
         self._erase()
-        if self._ledger is not None:
-            self._ledger.close()
+        self._ledger.close()
 
     def handle(self, request: Request) -> Reply:
         """Answer, or refuse with a code; never raises on anything a request can hold."""
@@ -116,7 +109,7 @@ class Session:
 
     def accepted(self, reply: Reply) -> None:
         """The gateway took our reply and its objects; after UNMASK the ledger closes the attempt."""
-        if reply.stage is not Stage.UNMASK or reply.refusal is not None or self._ledger is None:
+        if reply.stage is not Stage.UNMASK or reply.refusal is not None:
             return
         self._ledger.ack(reply.attempt)
         state = self._ledger.state
@@ -164,8 +157,7 @@ class Session:
         if last is not None and request.attempt <= last:
             raise ProtocolError(RefusalCode.ROUND_REPLAY, f"{request.attempt} is not after {last}")
         self._work.ready()
-        ledger = self._ledger or self._own_ledger()
-        self._ledger = ledger
+        ledger = self._ledger
         ledger.check_echo(offer.ledger_echo, request.attempt.run_id)
         reservation = self._work.admit(offer, ledger)
         self._note_cohort(offer)
@@ -231,7 +223,7 @@ class Session:
             case RefusalCode.ROUND_REPLAY:
                 last = home.last_attempt(request.attempt.run_id)
                 return b"" if last is None else last.position()
-            case RefusalCode.POLICY_SIZE if self._ledger is not None:
+            case RefusalCode.POLICY_SIZE:
                 return u32(self._ledger.state.n_ref)
             case RefusalCode.ROSTER_STALE:
                 known = home.roster()
@@ -242,9 +234,10 @@ class Session:
     def _own_ledger(self) -> LedgerStore:
         """The ledger that is there; without one, a new one for the size the policy declares or a noisy count."""
         device = self._device
-        if (device.ledger_folder / LEDGER).exists():
+        folder = device.ledger_folder
+        if (folder / LEDGER).exists():
             ledger = LedgerStore.open(
-                device.ledger_folder,
+                folder,
                 signer=device.signer,
                 dataset_id=device.dataset_id,
                 unit=device.policy.unit,
@@ -256,9 +249,10 @@ class Session:
             for remark in ledger.remarks:
                 device.tell(remark)
         else:
+            check_nothing_lost(folder, device.signer.public, device.home.last_attempts())
             size = settle_size(device.policy, device.shelf.count)
             ledger = LedgerStore.create(
-                device.ledger_folder,
+                folder,
                 signer=device.signer,
                 dataset_id=device.dataset_id,
                 size=size,

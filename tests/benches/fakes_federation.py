@@ -127,10 +127,13 @@ class MemoryWire:
 class Federation:
     """n agents with real homes and ledgers under `folder`, and a coordinator's store beside them."""
 
-    def __init__(self, folder, agents=4, *, records=60, policy=POLICY, pieces=None, data=DIGITS):
+    def __init__(
+        self, folder, agents=4, *, records=60, policy=POLICY, pieces=None, data=DIGITS, own=()
+    ):
         """`pieces`: one data file per agent and the one to test on, in place of MNIST digits.
 
         `data`: what the records are by every agent's policy; made-up pieces are of no kind it knows.
+        `own`: what single agents' policies say otherwise, by name.
         """
         self.folder = Path(folder)
         *self.pieces, self.test = pieces or write_digits(self.folder, agents, records)
@@ -144,6 +147,9 @@ class Federation:
         self.policies = {}  # of single homes
         self.may_train = {}  # of single homes: the owner's rule on power and load
         self.homes = [self._agent_home(number) for number in range(1, agents + 1)]
+        for home in self.homes:
+            if changes := dict(own).get(home.pinned().name):
+                self.policies[home] = self.policy.model_copy(update=changes)
         self._sign_roster()
         self.sessions = {
             home.pinned().agent_id: self.session(home, number)
@@ -160,7 +166,7 @@ class Federation:
         return next(agent for agent, known in self.names.items() if known == name)
 
     def tell(self, home):
-        """The owner of this home lets its budget be told; starts the agent anew."""
+        """The owner of this home lets its budget be told, and says yes to that; starts the agent anew."""
         self.policies[home] = self.policy.model_copy(update={"tell_budget": True})
         self.restart(home.pinned().name)
 
@@ -181,6 +187,7 @@ class Federation:
             clock=SystemClock(),
             on_status=self.statuses.append,
             may_train=may_train,
+            accept_looser=home in self.policies,
         )
         return Session(device)
 

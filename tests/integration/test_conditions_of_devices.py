@@ -6,6 +6,7 @@ from fakes_federation import Federation, plan_for
 from fleet_raw_bench import RawAgent, code
 from transport_bench import await_true, federation
 
+from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.coordinator.federation.membership import agents_of
 from edgeveil.coordinator.reports.tables import round_tables
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
@@ -143,7 +144,7 @@ def test_a_device_whose_owner_says_not_now_declines_and_is_charged_nothing(world
     (record,) = world.store.rounds()
     assert record.dropped_reasons["agent-1"] == "refused:POLICY_WHEN"
     assert "agent-1" not in record.charged()
-    assert not (home.ledger_folder / "data" / "ledger.jsonl").exists()
+    assert read_budget(home.path).rounds == 0
     assert any("only on outside power" in status for status in world.statuses)
 
 

@@ -16,11 +16,8 @@ DECLARED = {"agent-1": 30, "agent-2": 100, "agent-3": 300, "agent-4": 1000}
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    made = Federation(tmp_path_factory.mktemp("sizes"), 4)
-    for home in made.homes:
-        name = home.pinned().name
-        made.policies[home] = made.policy.model_copy(update={"n_ref": DECLARED[name]})
-        made.restart(name)
+    own = {name: {"n_ref": size} for name, size in DECLARED.items()}
+    made = Federation(tmp_path_factory.mktemp("sizes"), 4, own=own)
     yield made
     made.close()
 
@@ -62,9 +59,12 @@ def test_the_operator_sees_what_each_device_declares_and_its_share(world):
 def test_a_device_without_a_declared_size_is_counted_with_noise_once_and_charged_for_it(tmp_path):
     federation = Federation(tmp_path, policy=POLICY.model_copy(update={"n_ref": None}))
     try:
+        before = [find_ledger(home.path)[2].state for home in federation.homes]
+        assert all(charged(10) in state.history for state in before), "no offer brings it about"
         federation.train(plan_for(4, rounds__count=2, rounds__spare=0))
-        for home in federation.homes:
+        for home, state in zip(federation.homes, before, strict=True):
             _, _, found = find_ledger(home.path)
+            assert found.state.n_ref == state.n_ref
             assert charged(10) in found.state.history
             assert found.state.n_ref in {1, 3, 10, 30, 100, 300}
             assert read_budget(home.path).rounds == 2

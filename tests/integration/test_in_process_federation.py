@@ -248,7 +248,7 @@ def test_one_changed_byte_of_an_offer_is_refused_before_anything_is_charged(fede
         replace(request, signature=bytes(64)),
     ):
         assert session.handle(changed).refusal is not None
-    assert not any(home.ledger_folder.exists() for home in federation.homes)
+    assert not any(read_budget(home.path).rounds for home in federation.homes)
     assert session.handle(request).refusal is None
     assert session.handle(request) == session.handle(request), (
         "a transport retry gets the cached reply"

@@ -154,7 +154,7 @@ def test_an_agent_of_an_older_release_refuses_in_one_sentence_and_rests(federati
         "round 1: refused (VERSION): the plan asks for 'control_variates', which this agent's "
         "release does not know; update this agent"
     ) == 1  # fmt: skip
-    assert not (folder_of(home) / "ledger.jsonl").exists()
+    assert read_budget(home.path).rounds == 0
     assert not (folder_of(home) / VARIATE_FILE).exists()
 
 

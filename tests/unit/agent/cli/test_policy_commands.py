@@ -104,6 +104,12 @@ def test_lists_tables_words_and_defaults(device):
     policy = Policy.load(device.home.policy_path)
     assert policy.tasks[0].id == "feature-head"
     assert policy.n_ref == 500
+
+
+def test_whoever_declares_another_size_too_late_is_told_that_the_ledger_keeps_its_own(device):
+    told = "data: policy.toml declares n_ref = 500; this data set counts as 1000 records"
+    assert told in run(device, "set", "n_ref=500").stderr.replace("\n", " ")
+    assert "n_ref =" not in run(device, "set", "n_ref=1000").stderr
     assert run(device, "set", "n_ref=").exit_code == 0
     assert Policy.load(device.home.policy_path).n_ref is None
 
