@@ -73,8 +73,9 @@ def _sums(world, plan, run_id, committed):
             np.load(folder / "side" / f"{number}-{row.attempt}-{name}.npy") for name in row.survived
         ]
         total = np.sum(vectors, axis=0)
-        if total[0] != len(row.survived) or len(row.survived) < 3:
-            found.append(f"round {number}: weight {total[0]} of {len(row.survived)} survivors")
+        declared = sum(row.sizes.get(name, 0) for name in row.survived)
+        if total[0] != declared or len(row.survived) < 3:
+            found.append(f"round {number}: weight {total[0]} of {declared} of {row.survived}")
         mean = dequantise(total[1:], segment) / int(total[0])
         means[number] = mean.astype(np.float32)
         model = (model.astype(np.float64) + mean).astype(np.float32)
