@@ -78,7 +78,7 @@ class Training:
         update = from_blob(sealed)
         number = offer.question.attempt.round
         for notice in clipped(saturated(update, offer.params), update.size):
-            self._device.tell(f"round {number}: {notice}")
+            self._device.tell(f"round {number}: {notice}", kind="clipped")
         return vector_lanes(update, offer.params)
 
     def _update(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
