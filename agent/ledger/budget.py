@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgeveil.agent.home.config import known_dataset
 from edgeveil.agent.home.home import AgentHome
@@ -22,7 +23,7 @@ from edgeveil.agent.ledger.witnesses import Judgement, check_nothing_lost, read_
 from edgeveil.shared.base.errors import ConfigError, EnrollmentError
 from edgeveil.shared.privacy.ledger.records import Kind
 from edgeveil.shared.privacy.ledger.state import LedgerState
-from edgeveil.shared.privacy.rdp import ORDERS, Segment, best, total
+from edgeveil.shared.privacy.rdp import Segment, best, total
 
 SHOWN_ROUNDS = 200  # of a long ledger, the newest
 
@@ -193,15 +194,22 @@ def _rounds_left(found: Verified) -> int | None:
 
 def _after_rounds(found: Verified) -> list[dict[str, Any]]:
     """What was spent after each of the newest charges, added to what was spent before all of them."""
-    newest = list(islice(_reserves(found), SHOWN_ROUNDS + 1))[::-1]
-    shown = newest[-SHOWN_ROUNDS:]
-    spent = np.zeros(len(ORDERS))
-    if len(newest) > len(shown):  # else nothing was, and a difference would not be exactly that
-        charged = total(_segment(body) for body in shown)
-        spent = np.maximum(np.array(found.state.divergence) - charged, 0.0)
+    shown = list(islice(_reserves(found), SHOWN_ROUNDS))[::-1]
+    spent = _before(found.state, [_segment(body) for body in shown])
     rows = []
     for body in shown:
         spent = spent + total([_segment(body)])
         where = {"run": body["run_id"], "round": body["round"], "attempt": body["attempt"]}
         rows.append({**where, "epsilon_spent": best(spent, found.state.delta)[0]})
     return rows
+
+
+def _before(state: LedgerState, newest: list[Segment]) -> npt.NDArray[np.float64]:
+    """The divergence of all but these charges, for at most SHOWN_ROUNDS curves besides theirs."""
+    steps = {(s.noise_multiplier, s.sample_rate): s.steps for s in state.history}
+    for sigma, rate, count in newest:
+        steps[sigma, rate] -= count
+    older = [Segment(*key, count) for key, count in steps.items() if count]
+    if len(older) <= SHOWN_ROUNDS:
+        return total(older)
+    return np.maximum(np.array(state.divergence) - total(newest), 0.0)

@@ -13,7 +13,7 @@ from typing import Any, Self
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode
 from edgeveil.shared.privacy.ledger.note import read_note, sign_note
 from edgeveil.shared.privacy.ledger.state import Entry, LedgerState, Limits, Phase
-from edgeveil.shared.privacy.rdp import Segment, total
+from edgeveil.shared.privacy.rdp import Segment
 from edgeveil.shared.wire.identity import Signer
 from edgeveil.shared.wire.messages import Attempt
 
@@ -87,8 +87,6 @@ def _entry_fields(entry: Entry) -> dict[str, Any]:
 
 def _state(raw: dict[str, Any]) -> LedgerState:
     real = float.fromhex
-    history = tuple(Segment(real(sigma), real(q), steps) for sigma, q, steps in raw["history"])
-    known = raw.get("divergence")  # absent in bookmarks from before there was one
     return LedgerState(
         dataset_id=raw["dataset_id"],
         unit=raw["unit"],
@@ -100,19 +98,15 @@ def _state(raw: dict[str, Any]) -> LedgerState:
         seq=raw["seq"],
         hash=bytes.fromhex(raw["hash"]),
         sig=bytes.fromhex(raw["sig"]),
-        history=history,
+        history=tuple(Segment(real(sigma), real(q), steps) for sigma, q, steps in raw["history"]),
         rdp_spent=real(raw["rdp_spent"]),
-        divergence=_divergence(history) if known is None else tuple(map(real, known)),
+        divergence=tuple(map(real, raw.get("divergence", ()))),  # earlier bookmarks have none
         rounds_charged=raw["rounds_charged"],
         resets=raw["resets"],
         current=None if raw["current"] is None else _entry(raw["current"]),
         last_attempts={run: Attempt(run, *last) for run, last in raw["last_attempts"].items()},
         anchors=frozenset(raw["anchors"]),
     )
-
-
-def _divergence(history: tuple[Segment, ...]) -> tuple[float, ...]:
-    return tuple(total(history).tolist()) if history else ()
 
 
 def _entry(raw: dict[str, Any]) -> Entry:

@@ -12,7 +12,7 @@ from enum import IntEnum
 import numpy as np
 
 from edgeveil.shared.privacy.filter import admits, steps_left
-from edgeveil.shared.privacy.rdp import Segment, best, rdp_step, to_epsilon
+from edgeveil.shared.privacy.rdp import Segment, best, rdp_step, to_epsilon, total
 from edgeveil.shared.wire.canonical import canon
 from edgeveil.shared.wire.messages import Attempt
 
@@ -68,12 +68,16 @@ class LedgerState:
     sig: bytes
     history: tuple[Segment, ...] = ()
     rdp_spent: float = 0.0  # at alpha, since the last reset
-    divergence: tuple[float, ...] = ()  # of the history at each of ORDERS; () before any charge
+    divergence: tuple[float, ...] = ()  # of the history at each of ORDERS; computed if left out
     rounds_charged: int = 0
     resets: int = 0
     current: Entry | None = None
     last_attempts: Mapping[str, Attempt] = field(default_factory=dict)  # by run_id
     anchors: frozenset[str] = frozenset()  # run_ids whose echo matched
+
+    def __post_init__(self) -> None:
+        if self.history and not self.divergence:
+            object.__setattr__(self, "divergence", tuple(total(self.history).tolist()))
 
     @property
     def epsilon_max(self) -> float:

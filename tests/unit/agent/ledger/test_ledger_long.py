@@ -164,7 +164,8 @@ def test_a_ledger_cut_off_below_its_bookmark_or_removed_is_found(marked):
 
 def test_another_true_ledger_of_the_device_in_its_place_is_found(marked, tmp_path):
     device, _ = marked
-    other = bench.Device(tmp_path / "other" / "ledger", device.identity, device.policy, n_ref=999)
+    policy = device.policy.model_copy(update={"rounds_max": 99_999})
+    other = bench.Device(tmp_path / "other" / "ledger", device.identity, policy)
     grow(other, BOOKMARK_EVERY // 4 + 10)
     shutil.copy(other.ledger, device.ledger)
     with pytest.raises(LedgerDamaged, match="does not continue the"):
