@@ -6,6 +6,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from edgeveil.agent.home.config import known_dataset
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy
@@ -20,9 +23,9 @@ from edgeveil.agent.ledger.witnesses import Judgement, check_nothing_lost, read_
 from edgeveil.shared.base.errors import ConfigError, EnrollmentError
 from edgeveil.shared.privacy.ledger.records import Kind
 from edgeveil.shared.privacy.ledger.state import LedgerState
-from edgeveil.shared.privacy.rdp import Segment, epsilon
+from edgeveil.shared.privacy.rdp import Segment, best, total
 
-SHOWN_ROUNDS = 200  # of a long ledger, the newest; each costs one minimum over the orders
+SHOWN_ROUNDS = 200  # of a long ledger, the newest
 
 
 @dataclass(frozen=True)
@@ -190,13 +193,23 @@ def _rounds_left(found: Verified) -> int | None:
 
 
 def _after_rounds(found: Verified) -> list[dict[str, Any]]:
-    """What was spent after each of the newest charges, by taking one after the other off the total."""
-    steps = {(s.noise_multiplier, s.sample_rate): s.steps for s in found.state.history}
+    """What was spent after each of the newest charges, added to what was spent before all of them."""
+    shown = list(islice(_reserves(found), SHOWN_ROUNDS))[::-1]
+    spent = _before(found.state, [_segment(body) for body in shown])
     rows = []
-    for body in islice(_reserves(found), SHOWN_ROUNDS):
-        spent = [Segment(*key, count) for key, count in steps.items() if count]
+    for body in shown:
+        spent = spent + total([_segment(body)])
         where = {"run": body["run_id"], "round": body["round"], "attempt": body["attempt"]}
-        rows.append({**where, "epsilon_spent": epsilon(spent, found.state.delta)[0]})
-        sigma, rate, count = _segment(body)
+        rows.append({**where, "epsilon_spent": best(spent, found.state.delta)[0]})
+    return rows
+
+
+def _before(state: LedgerState, newest: list[Segment]) -> npt.NDArray[np.float64]:
+    """The divergence of all but these charges, for at most SHOWN_ROUNDS curves besides theirs."""
+    steps = {(s.noise_multiplier, s.sample_rate): s.steps for s in state.history}
+    for sigma, rate, count in newest:
         steps[sigma, rate] -= count
-    return rows[::-1]
+    older = [Segment(*key, count) for key, count in steps.items() if count]
+    if len(older) <= SHOWN_ROUNDS:
+        return total(older)
+    return np.maximum(np.array(state.divergence) - total(newest), 0.0)

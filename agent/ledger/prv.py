@@ -21,6 +21,7 @@ from edgeveil.shared.privacy.rdp import Segment, epsilon, merge
 LIMIT_S = 60.0
 MOST_EPSILON = 50.0  # above, it hangs or overflows, and the figure would mean nothing
 EPS_ERROR = 0.01
+MOST_SEGMENTS = 256  # each takes a tenth of a second
 MEMORY = 4 << 30  # bytes of address space of the child
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -37,10 +38,22 @@ def epsilon_prv(history: Iterable[Segment], delta: float, *, limit_s: float = LI
     segments = merge(history)
     if not segments:
         return Prv(0.0, "nothing was spent")
+    hindrance = _hindrance(segments, delta)
+    return _asked(segments, delta, limit_s) if hindrance is None else Prv(None, hindrance)
+
+
+def _hindrance(segments: tuple[Segment, ...], delta: float) -> str | None:
+    """Why it is not even tried."""
+    if len(segments) > MOST_SEGMENTS:
+        return f"not computed above {MOST_SEGMENTS} kinds of step"
     if epsilon(segments, delta)[0] >= MOST_EPSILON:
-        return Prv(None, f"not computed above epsilon {MOST_EPSILON:g}")
+        return f"not computed above epsilon {MOST_EPSILON:g}"
     if importlib.util.find_spec("opacus") is None:
-        return Prv(None, 'not computed: needs opacus, pip install "edgeveil[train]"')
+        return 'not computed: needs opacus, pip install "edgeveil[train]"'
+    return None
+
+
+def _asked(segments: tuple[Segment, ...], delta: float, limit_s: float) -> Prv:
     question = json.dumps({"history": segments, "delta": delta})
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": _search_path()}
     try:

@@ -16,7 +16,7 @@ from edgeveil.shared.privacy.ledger.records import (
     Record,
     read_records,
 )
-from edgeveil.shared.privacy.ledger.replay import advance, replay
+from edgeveil.shared.privacy.ledger.replay import extend, replay
 from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.terminal.progress import counted, progress
 
@@ -100,9 +100,7 @@ def read_verified(path: Path, public: bytes) -> Verified:
             "restored from a copy or cut off",
         )
     rest = read_records(whole[mark.size :], public, after=state.seq, previous=state.hash)
-    for record in rest:
-        state = advance(state, record)
-    return Verified(state, whole, tail, mark.state.seq)
+    return Verified(extend(state, rest), whole, tail, mark.state.seq)
 
 
 def read_bookmark(path: Path, public: bytes) -> Bookmark | None:

@@ -63,17 +63,18 @@ def compose(
 ) -> dict[str, Any]:
     """Every section but the refusals, the previous report and the signature."""
     budget = unspent(name, policy) if found is None else budget_of(name, found)
+    ever = epsilon(facts.everything, budget.delta)[0]
     return {
         "schema": words.SCHEMA,
         "kind": KIND,
         **budget.as_json(),
         "identity": _identity(home, name, facts, now),
-        "guarantee": _guarantee(budget, found, facts, numeric),
+        "guarantee": _guarantee(budget, found, facts, numeric, ever),
         "privacy_unit": sections.privacy_unit(budget.unit, n_ref=budget.n_ref),
         "trust_model": _trust(policy),
         "mechanism": _mechanism(budget, facts),
         "accounting": _accounting(budget, facts, numeric),
-        "not_covered": _not_covered(facts, budget.delta),
+        "not_covered": _not_covered(facts, ever),
         "integrity": _integrity(found, facts),
         "utility": _utility(budget),
     }
@@ -130,13 +131,14 @@ def _identity(home: AgentHome, name: str, facts: Facts, now: str) -> dict[str, A
 
 
 def _guarantee(
-    budget: Budget, found: Verified | None, facts: Facts, numeric: Prv
+    budget: Budget, found: Verified | None, facts: Facts, numeric: Prv, ever: float
 ) -> dict[str, Any]:
+    """`ever` is ε since the ledger was opened, resets or not."""
     state = None if found is None else found.state
     history = () if state is None else state.history
     return {
         "epsilon_spent": budget.epsilon_spent,
-        "best_order": epsilon(history, budget.delta)[1] if history else None,
+        "best_order": state.epsilon_and_order[1] if state and history else None,
         "epsilon_enforced": budget.epsilon_enforced,
         "alpha": None if state is None else state.alpha,
         "rdp_spent": 0.0 if state is None else state.rdp_spent,
@@ -150,12 +152,12 @@ def _guarantee(
         "epsilon_left": max(0.0, budget.epsilon_limit - budget.epsilon_enforced),
         "share_spent": budget.share_spent,
         "rounds_left": budget.rounds_left,
-        "epsilon_since_opening": epsilon(facts.everything, budget.delta)[0],
+        "epsilon_since_opening": ever,
         "curve": [
             {"round": p.number, "epsilon": p.epsilon_enforced, "share_spent": p.share_spent}
             for p in thinned(facts.points)
         ],
-        "in_words": words.meaning(epsilon(facts.everything, budget.delta)[0], budget.delta),
+        "in_words": words.meaning(ever, budget.delta),
     }
 
 
@@ -229,16 +231,15 @@ def _accounting(budget: Budget, facts: Facts, numeric: Prv) -> dict[str, Any]:
     )
 
 
-def _not_covered(facts: Facts, delta: float) -> list[str]:
+def _not_covered(facts: Facts, ever: float) -> list[str]:
     found = list(words.NOT_COVERED)
     if facts.resets:
         count = len(facts.resets)
         often = "once" if count == 1 else f"{count} times"
-        total = epsilon(facts.everything, delta)[0]
         found.insert(
             0,
             f"What was spent before the owner began to count anew ({often}). Since the ledger was "
-            f"opened it is ε {total:.4g} in all, and that is what the records have been exposed to.",
+            f"opened it is ε {ever:.4g} in all, and that is what the records have been exposed to.",
         )
     return found
 

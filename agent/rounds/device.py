@@ -92,9 +92,12 @@ class Device:
     )
     progress: Watch = progress
 
-    def tell(self, notice: str) -> None:
-        """A warning for the owner, in their log and on their terminal."""
-        log.warning("%s", notice)
+    def tell(self, notice: str, *, kind: str = "notice") -> None:
+        """A warning for the owner, in their log and on their terminal.
+
+        `kind` sets apart what every round or run can say again (agent.home.log).
+        """
+        log.warning("%s", notice, extra={"kind": kind})
         self.on_status(notice)
 
     def note(

@@ -7,7 +7,6 @@ policy have passed their checks; torch and opacus in the background, once it is 
 import contextlib
 import importlib
 import importlib.util
-import logging
 import os
 import signal
 import threading
@@ -18,6 +17,7 @@ from pathlib import Path
 from edgeveil.agent.home.config import AgentConfig, save, settle
 from edgeveil.agent.home.data import DataShelf, check_folder
 from edgeveil.agent.home.home import AgentHome
+from edgeveil.agent.home.log import FILE, log_to
 from edgeveil.agent.home.policy import DataPolicy, Policy
 from edgeveil.agent.joining.enrollment import JoinState, join, wait_until_member
 from edgeveil.agent.ledger.fingerprint import check_dataset
@@ -32,7 +32,6 @@ from edgeveil.shared.base.files import write_atomic
 from edgeveil.shared.data.probe import raw_records
 from edgeveil.shared.data.schema import infer
 from edgeveil.shared.events.log import EventLog
-from edgeveil.shared.pages.text import harmless, plain
 from edgeveil.shared.terminal.argv import hide_argument
 from edgeveil.shared.terminal.progress import progress
 from edgeveil.shared.wire.tokens import Token
@@ -132,7 +131,7 @@ def run_device(
         own_policy, config = _settle(
             home, token, data=data, policy=policy, dataset=dataset, on_status=on_status
         )
-        _log_to(path / "agent.log")
+        log_to(path / FILE, SystemClock())
         _become_member(home, stop, on_status)
         if not stop.is_set():
             metrics, conditions = OwnMetrics(), Conditions(own_policy.when)
@@ -270,29 +269,3 @@ def _stop_on_signals() -> threading.Event:
     signal.signal(signal.SIGINT, request_stop)
     signal.signal(signal.SIGTERM, request_stop)
     return stop
-
-
-class _PlainLines(logging.Formatter):
-    """A message is one line without control characters: it may quote what a coordinator sent.
-
-    The lines of a traceback follow it indented, so none of them can pass for a message.
-    """
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        return plain(super().formatMessage(record), 4000)
-
-    def format(self, record: logging.LogRecord) -> str:
-        return "\n    ".join(harmless(line) for line in super().format(record).split("\n"))
-
-
-def _log_to(path: Path) -> None:
-    """The owner's own log: refusals with their reasons and our own faults, never records."""
-    logging.raiseExceptions = False  # a full disk must not print a traceback of the logger's own
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-    handler = logging.StreamHandler(os.fdopen(os.open(path, flags, 0o600), "a", encoding="utf-8"))
-    path.chmod(0o600)
-    handler.setFormatter(_PlainLines("%(asctime)s %(levelname)s %(message)s"))
-    logger = logging.getLogger("edgeveil")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False

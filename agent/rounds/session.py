@@ -184,7 +184,7 @@ class Session:
         if run_id != self._noted:
             self._noted = run_id
             for notice in small_cohort(offer.params):
-                self._device.tell(f"run {run_id}: {notice}")
+                self._device.tell(f"run {run_id}: {notice}", kind="cohort")
 
     def _submit(self, request: Request, current: _Open) -> Reply:
         """M3: the ledger knows before the masked vector leaves; asked again, the same bytes leave."""
@@ -207,7 +207,14 @@ class Session:
         where = f"{request.stage} of {request.attempt}"
         self._refusals.note(code, where=where, now=device.clock.wall())
         device.note(Event.REPLY_REFUSE, request.attempt, stage=request.stage, reason=code.value)
-        log.warning("refused %s of %s: %s: %s", request.stage, request.attempt, code, cause)
+        log.warning(
+            "refused %s of %s: %s: %s",
+            request.stage,
+            request.attempt,
+            code,
+            cause,
+            extra={"kind": code.value},
+        )
         device.on_status(f"round {request.attempt.round}: refused ({code}): {cause}")
         about = self._about(request, code, cause)
         return make_refusal(device.signer, device.pinned.agent_id, request, code, about)

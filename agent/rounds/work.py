@@ -78,7 +78,7 @@ class Training:
         update, n_ref = from_blob(sealed), ledger.state.n_ref
         number = offer.question.attempt.round
         for notice in clipped(saturated(update, offer.params, n_ref), update.size):
-            self._device.tell(f"round {number}: {notice}")
+            self._device.tell(f"round {number}: {notice}", kind="clipped")
         return vector_lanes(update, offer.params, n_ref)
 
     def _update(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:

@@ -14,8 +14,8 @@ from fakes_federation import plan_for
 from reports_bench import a_record
 
 from edgeveil.agent.cli.app import main as agent
+from edgeveil.agent.home.log import PlainLines
 from edgeveil.agent.reports.report import sign
-from edgeveil.agent.rounds.run import _PlainLines
 from edgeveil.coordinator.records.records import Outcome, RunState
 from edgeveil.coordinator.store import schema
 from edgeveil.coordinator.store.store import Store
@@ -125,7 +125,7 @@ def test_a_hostile_ledger_is_only_read(device):
 def test_the_log_keeps_a_message_on_its_line_and_a_traceback_under_it():
     def made(**fields):
         record = logging.makeLogRecord({"levelname": "WARNING", "msg": f"said {EVIL}", **fields})
-        return _PlainLines("%(levelname)s %(message)s").format(record)
+        return PlainLines("%(levelname)s %(message)s").format(record)
 
     try:
         raise ValueError(EVIL)

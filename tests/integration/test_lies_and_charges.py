@@ -15,10 +15,10 @@ from edgeveil.shared.secagg.client.masking import Shared
 ROUNDS, SPARE = 2, 1
 
 
-def federation(folder, agents, *, attempts=100, **changes):
+def federation(folder, agents, *, attempts=100, spare=SPARE, **changes):
     made = World.make(folder, Scenario(1, agents=agents, rounds=ROUNDS, quiet=True))
     made.plan = thin_plan(
-        agents, rounds=ROUNDS, rounds__attempts=attempts, rounds__spare=SPARE, rounds__minimum=agents - 3, **changes
+        agents, rounds=ROUNDS, rounds__attempts=attempts, rounds__spare=spare, rounds__minimum=agents - 3, **changes
     )  # fmt: skip
     return made.open()
 
@@ -94,15 +94,21 @@ def _noisy(monkeypatch, agents):
     monkeypatch.setattr(Shared, "_add_masks", lying)
 
 
-def test_an_unnamed_liar_ends_the_run_before_anybody_pays_more_than_planned(fourteen, monkeypatch):
-    _noisy(monkeypatch, of(fourteen, 3))
+@pytest.mark.parametrize(("agents", "spare"), [(6, 2), (14, 1), (30, 0)])
+def test_an_unnamed_liar_ends_the_run_before_anybody_pays_more_than_planned(
+    tmp_path, monkeypatch, agents, spare
+):
+    world = federation(tmp_path / "world", agents, spare=spare)
+    _noisy(monkeypatch, of(world, 3))
     with pytest.raises(
-        RunFailed, match=r"2 attempts of .* has 1 spare .*nobody is proved"
+        RunFailed, match=rf"{spare + 1} attempts? of .* has {spare} spare .*nobody is proved"
     ) as failed:
-        fourteen.work()
+        world.work()
     assert "start a run from another plan" in str(failed.value)
-    assert outcomes(fourteen) == [(1, 1, "aborted", "SUM_RANGE"), (1, 2, "aborted", "SUM_RANGE")]
-    assert set(paid(fourteen).values()) == {SPARE + 1}
+    assert outcomes(world) == [(1, turn, "aborted", "SUM_RANGE") for turn in range(1, spare + 2)]
+    assert not any(row.extra.get("suspects") for row in records(world))
+    assert set(paid(world).values()) == {spare + 1}
+    world.close()
 
 
 def test_a_restart_forgets_nothing_that_was_paid_in_vain(fourteen, monkeypatch):

@@ -194,9 +194,10 @@ def test_a_lying_dealer_and_a_lying_holder_together_frame_nobody(n):
     assert abort.value.guilty == {dealer, holder}
 
 
-def test_shares_of_another_seed_than_was_masked_with_spoil_the_sum_as_any_residue_does():
+@pytest.mark.parametrize("n", ALL)
+def test_shares_of_another_seed_than_was_masked_with_spoil_the_sum_as_any_residue_does(n):
     """The limit of all this: whoever masks with another seed adds noise, and nobody can say who."""
-    dealt = Dealt(13)
+    dealt = Dealt(n)
     dealt.deal(dealt.ids[4], noise() + bytes(32))
     with pytest.raises(Aborted) as abort:
         collect(dealt, {}, None).close()

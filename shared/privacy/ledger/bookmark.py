@@ -63,6 +63,7 @@ def _fields(mark: Bookmark) -> dict[str, Any]:
             "sig": state.sig.hex(),
             "history": [[s.noise_multiplier.hex(), s.sample_rate.hex(), s.steps] for s in state.history],
             "rdp_spent": state.rdp_spent.hex(),
+            "divergence": [value.hex() for value in state.divergence],
             "rounds_charged": state.rounds_charged,
             "resets": state.resets,
             "current": None if state.current is None else _entry_fields(state.current),
@@ -99,6 +100,7 @@ def _state(raw: dict[str, Any]) -> LedgerState:
         sig=bytes.fromhex(raw["sig"]),
         history=tuple(Segment(real(sigma), real(q), steps) for sigma, q, steps in raw["history"]),
         rdp_spent=real(raw["rdp_spent"]),
+        divergence=tuple(map(real, raw.get("divergence", ()))),  # earlier bookmarks have none
         rounds_charged=raw["rounds_charged"],
         resets=raw["resets"],
         current=None if raw["current"] is None else _entry(raw["current"]),

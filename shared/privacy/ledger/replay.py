@@ -2,16 +2,57 @@
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
 
 from edgeveil.shared.privacy import counting
 from edgeveil.shared.privacy.filter import cap
 from edgeveil.shared.privacy.ledger.records import Fault, Kind, LedgerDamaged, Record
 from edgeveil.shared.privacy.ledger.state import Entry, LedgerState, Limits, Phase, policy_hash
-from edgeveil.shared.privacy.rdp import ORDERS, Segment, merge, rdp_total, to_epsilon
+from edgeveil.shared.privacy.rdp import ORDERS, Segment, curve, rdp_total, to_epsilon
 from edgeveil.shared.wire.messages import Attempt
 
 TOLERANCE = 1e-9  # relative; another platform's logarithm may differ in the last digits
+
+
+@dataclass(slots=True)
+class Grown:
+    """What of a state grows with its ledger, changed in place while records are added up.
+
+    Copied for each record, it would make a ledger of n kinds of step cost n² operations.
+    """
+
+    steps: dict[tuple[float, float], int]  # by (σ, q)
+    divergence: npt.NDArray[np.float64]
+    last_attempts: dict[str, Attempt]
+    anchors: set[str]
+
+    @classmethod
+    def of(cls, state: LedgerState) -> Self:
+        steps = {(sigma, q): count for sigma, q, count in state.history}
+        divergence = np.array(state.divergence or [0.0] * len(ORDERS))
+        return cls(steps, divergence, dict(state.last_attempts), set(state.anchors))
+
+    def charge(self, segment: Segment) -> None:
+        sigma, q, count = segment
+        self.steps[sigma, q] = self.steps.get((sigma, q), 0) + count
+        self.divergence += float(count) * curve(sigma, q)
+
+    def forget_charges(self) -> None:
+        self.steps.clear()
+        self.divergence[:] = 0.0
+
+    def put_into(self, state: LedgerState) -> LedgerState:
+        return replace(
+            state,
+            history=tuple(Segment(*key, count) for key, count in self.steps.items()),
+            divergence=tuple(self.divergence.tolist()) if self.steps else (),
+            last_attempts=self.last_attempts,
+            anchors=frozenset(self.anchors),
+        )
 
 
 def replay(records: Iterable[Record]) -> LedgerState:
@@ -20,25 +61,37 @@ def replay(records: Iterable[Record]) -> LedgerState:
     Raises:
         LedgerDamaged: no records, or at the first one that is not legal.
     """
-    state: LedgerState | None = None
-    for record in records:
-        state = opened(record) if state is None else advance(state, record)
-    if state is None:
+    rest = iter(records)
+    first = next(rest, None)
+    if first is None:
         raise LedgerDamaged(Fault.CHAIN, 1, "the ledger is empty")
-    return state
+    return extend(opened(first), rest)
 
 
 def advance(state: LedgerState, record: Record) -> LedgerState:
-    """The state with `record` appended.
+    """The state with `record` appended; raises as extend."""
+    return extend(state, [record])
+
+
+def extend(state: LedgerState, records: Iterable[Record]) -> LedgerState:
+    """The state with `records` appended; what each costs does not grow with their number.
 
     Raises:
-        LedgerDamaged: the record may not follow, or its figures are not the recomputed ones.
+        LedgerDamaged: at the first that may not follow, or whose figures are not the recomputed ones.
     """
+    grown = Grown.of(state)
+    for record in records:
+        state = _append(state, grown, record)
+    return grown.put_into(state)
+
+
+def _append(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
+    """All but what has grown."""
     if record.text("dataset_id") != state.dataset_id:
         raise LedgerDamaged(Fault.ORDER, record.seq, "it belongs to another dataset")
     try:
-        changed = CHANGES[record.kind](state, record)
-    except ValueError as error:
+        changed = CHANGES[record.kind](state, grown, record)
+    except (ValueError, OverflowError) as error:
         raise LedgerDamaged(Fault.ARITHMETIC, record.seq, str(error)) from error
     return replace(changed, seq=record.seq, hash=record.hash, sig=record.sig)
 
@@ -98,13 +151,12 @@ def _out_of_order(record: Record, why: str) -> LedgerDamaged:
     return LedgerDamaged(Fault.ORDER, record.seq, f"a {record.kind} record {why}")
 
 
-def _reserve(state: LedgerState, record: Record) -> LedgerState:
+def _reserve(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
     attempt = attempt_of(record)
-    last = state.last_attempts.get(attempt.run_id)
+    last = grown.last_attempts.get(attempt.run_id)
     if last is not None and attempt <= last:
         raise _out_of_order(record, f"for {attempt} follows one for {last}")
     segment = Segment(record.real("sigma"), record.real("q"), record.number("steps_planned"))
-    history = merge([*state.history, segment])
     step = state.rdp_step(segment.noise_multiplier, segment.sample_rate)
     spent = state.rdp_spent + segment.steps * step
     _equal(record, "rdp_step", step)
@@ -117,17 +169,13 @@ def _reserve(state: LedgerState, record: Record) -> LedgerState:
     names = ("task_hash", "model_hash", "plan_hash")
     hashes = {name: bytes.fromhex(record.text(name)) for name in names}
     entry = Entry(attempt, Phase.RESERVED, segment.steps, **hashes)
-    return replace(
-        state,
-        history=history,
-        rdp_spent=spent,
-        rounds_charged=state.rounds_charged + 1,
-        current=entry,
-        last_attempts={**state.last_attempts, attempt.run_id: attempt},
-    )
+    grown.charge(segment)
+    grown.last_attempts[attempt.run_id] = attempt
+    charged = state.rounds_charged + 1
+    return replace(state, rdp_spent=spent, rounds_charged=charged, current=entry)
 
 
-def _seal(state: LedgerState, record: Record) -> LedgerState:
+def _seal(state: LedgerState, _grown: Grown, record: Record) -> LedgerState:
     entry = state.current
     if entry is None or entry.phase is not Phase.RESERVED or attempt_of(record) != entry.attempt:
         raise _out_of_order(record, "needs an open reservation of the same attempt")
@@ -137,7 +185,7 @@ def _seal(state: LedgerState, record: Record) -> LedgerState:
     return replace(state, current=replace(entry, phase=Phase.SEALED, blob_sha256=blob))
 
 
-def _submit(state: LedgerState, record: Record) -> LedgerState:
+def _submit(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
     """The attempt may be a later one of the same round: the same sealed update, masked afresh."""
     entry, attempt = state.current, attempt_of(record)
     if entry is None or entry.phase is not Phase.SEALED:
@@ -148,40 +196,39 @@ def _submit(state: LedgerState, record: Record) -> LedgerState:
     if record.text("blob_sha256") != entry.blob_sha256.hex():
         raise _out_of_order(record, "names another update than the sealed one")
     ctx = bytes.fromhex(record.text("ctx"))
-    return replace(
-        state,
-        current=replace(entry, phase=Phase.SUBMITTED, attempt=attempt, ctx=ctx),
-        last_attempts={**state.last_attempts, attempt.run_id: attempt},
-    )
+    grown.last_attempts[attempt.run_id] = attempt
+    return replace(state, current=replace(entry, phase=Phase.SUBMITTED, attempt=attempt, ctx=ctx))
 
 
-def _ack(state: LedgerState, record: Record) -> LedgerState:
+def _ack(state: LedgerState, _grown: Grown, record: Record) -> LedgerState:
     entry = state.current
     if entry is None or entry.phase is not Phase.SUBMITTED or attempt_of(record) != entry.attempt:
         raise _out_of_order(record, "needs a submitted update of the same attempt")
     return replace(state, current=replace(entry, phase=Phase.DONE))
 
 
-def _policy(state: LedgerState, record: Record) -> LedgerState:
+def _policy(state: LedgerState, _grown: Grown, record: Record) -> LedgerState:
     return replace(state, limits=_limits(record, state.alpha))
 
 
-def _reset(state: LedgerState, _record: Record) -> LedgerState:
+def _reset(state: LedgerState, grown: Grown, _record: Record) -> LedgerState:
     """The owner's explicit decision to start counting again; reports show how often."""
-    return replace(state, history=(), rdp_spent=0.0, current=None, resets=state.resets + 1)
+    grown.forget_charges()
+    return replace(state, rdp_spent=0.0, current=None, resets=state.resets + 1)
 
 
-def _anchor(state: LedgerState, record: Record) -> LedgerState:
+def _anchor(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
     if record.number("echo_seq") > state.seq:
         raise _out_of_order(record, "anchors a head this ledger had not reached")
-    return replace(state, anchors=state.anchors | {record.text("run_id")})
+    grown.anchors.add(record.text("run_id"))
+    return state
 
 
-def _open_again(_state: LedgerState, record: Record) -> LedgerState:
+def _open_again(_state: LedgerState, _grown: Grown, record: Record) -> LedgerState:
     raise _out_of_order(record, "stands only at the start")
 
 
-CHANGES: dict[Kind, Callable[[LedgerState, Record], LedgerState]] = {
+CHANGES: dict[Kind, Callable[[LedgerState, Grown, Record], LedgerState]] = {
     Kind.OPEN: _open_again,
     Kind.RESERVE: _reserve,
     Kind.SEAL: _seal,

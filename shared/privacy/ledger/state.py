@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+import numpy as np
+
 from edgeveil.shared.privacy.filter import admits, steps_left
-from edgeveil.shared.privacy.rdp import Segment, epsilon, rdp_step, to_epsilon
+from edgeveil.shared.privacy.rdp import Segment, best, rdp_step, to_epsilon, total
 from edgeveil.shared.wire.canonical import canon
 from edgeveil.shared.wire.messages import Attempt
 
@@ -66,11 +68,16 @@ class LedgerState:
     sig: bytes
     history: tuple[Segment, ...] = ()
     rdp_spent: float = 0.0  # at alpha, since the last reset
+    divergence: tuple[float, ...] = ()  # of the history at each of ORDERS; computed if left out
     rounds_charged: int = 0
     resets: int = 0
     current: Entry | None = None
     last_attempts: Mapping[str, Attempt] = field(default_factory=dict)  # by run_id
     anchors: frozenset[str] = frozenset()  # run_ids whose echo matched
+
+    def __post_init__(self) -> None:
+        if self.history and not self.divergence:
+            object.__setattr__(self, "divergence", tuple(total(self.history).tolist()))
 
     @property
     def epsilon_max(self) -> float:
@@ -87,7 +94,12 @@ class LedgerState:
     @property
     def epsilon_spent(self) -> float:
         """The minimum over orders 2..256: for reports, not for decisions."""
-        return epsilon(self.history, self.delta)[0]
+        return self.epsilon_and_order[0]
+
+    @property
+    def epsilon_and_order(self) -> tuple[float, int]:
+        """As shared.privacy.rdp.epsilon of the history, however long that is."""
+        return best(np.array(self.divergence), self.delta)
 
     @property
     def epsilon_enforced(self) -> float:

@@ -40,6 +40,13 @@ def test_the_time_limit_holds():
     assert watch.within(10), watch
 
 
+def test_a_history_of_too_many_kinds_of_step_is_not_tried(monkeypatch):
+    kinds = [Segment(200 + place / 1000, 1.0, 1) for place in range(prv.MOST_SEGMENTS + 1)]
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert "kinds of step" in epsilon_prv(kinds, 1e-5).note
+    assert "failed" in epsilon_prv(kinds[1:], 1e-5).note
+
+
 def test_a_failing_child_is_not_an_error(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert epsilon_prv(ONE, 1e-5).epsilon is None

@@ -162,6 +162,16 @@ def test_a_ledger_cut_off_below_its_bookmark_or_removed_is_found(marked):
     device.open().close()
 
 
+def test_another_true_ledger_of_the_device_in_its_place_is_found(marked, tmp_path):
+    device, _ = marked
+    policy = device.policy.model_copy(update={"rounds_max": 99_999})
+    other = bench.Device(tmp_path / "other" / "ledger", device.identity, policy)
+    grow(other, BOOKMARK_EVERY // 4 + 10)
+    shutil.copy(other.ledger, device.ledger)
+    with pytest.raises(LedgerDamaged, match="does not continue the"):
+        device.open()
+
+
 def test_a_running_agent_keeps_its_bookmark_fresh(device, monkeypatch):
     monkeypatch.setattr(ledger_file, "BOOKMARK_EVERY", 6)
     with device.open() as store:

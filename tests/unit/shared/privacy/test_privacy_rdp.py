@@ -8,6 +8,7 @@ import pytest
 from edgeveil.shared.privacy.rdp import (
     ORDERS,
     Segment,
+    curve,
     epsilon,
     merge,
     rdp_step,
@@ -129,3 +130,20 @@ def test_the_ends_of_the_range_neither_overflow_nor_cost_nothing(sigma, q):
 def test_epsilon_is_never_negative():
     assert to_epsilon(0.0, 2, 0.9) == 0.0
     assert epsilon([Segment(1e5, 1e-6, 1)], 0.5)[0] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("sigma", "q"),
+    [
+        *((5.0, 0.01), (1.0, 0.999), (0.3, 0.5), (50.0, 1e-9), (800.0, 0.2), (4.0, 1.0)),
+        *((1e6, 1e-300), (1e6, 5e-324), (1e-3, 0.5)),
+    ],
+)
+def test_a_curve_is_the_divergence_of_a_step_at_every_order(sigma, q):
+    expected = [rdp_step(sigma, q, order) for order in ORDERS]
+    assert curve(sigma, q).tolist() == pytest.approx(expected, rel=1e-13, abs=0)
+
+
+def test_nobody_can_change_a_curve_for_the_others():
+    with pytest.raises(ValueError, match="read-only"):
+        curve(4.0, 1.0)[0] = 0.0

@@ -1,0 +1,58 @@
+"""Ledgers of as many kinds of step as charges, and a count of what is done with them."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import privacy_bench as bench
+
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.ledger import file as ledger_file
+from edgeveil.agent.ledger.fields import reserve_fields
+from edgeveil.agent.ledger.file import read_ledger
+from edgeveil.agent.ledger.guard import Reservation
+from edgeveil.agent.ledger.reading import BOOKMARK
+from edgeveil.shared.privacy.ledger.records import Kind, Record
+
+POLICY = Policy(rounds_max=100_000)
+
+
+def asked(number: int, *, noise: float = 500.0, rate: float = 0.01) -> bench.Question:
+    """The only round of a run of its own, with noise of its own."""
+    plan = {"noise_multiplier": noise + number / 1000, "sample_rate": rate, "steps": 1, "rounds": 1}
+    return bench.question(1, 1, run=f"run-{number}", **plan)
+
+
+def charge_many(device: bench.Device, count: int, **changes) -> None:
+    """Charge `count` rounds of different noise, without an fsync for each and without a bookmark."""
+    device.open().close()
+    state = read_ledger(device.folder, device.identity.public)
+    lines = []
+    for number in range(count):
+        fields = reserve_fields(Reservation(asked(number, **changes), free=False), state)
+        body = ledger_file._body(
+            Kind.RESERVE, state.seq + 1, bench.FrozenClock(), state.dataset_id, fields
+        )
+        record = Record.make(body, state.hash, device.identity)
+        lines.append(record.line())
+        spent = float.fromhex(str(body["rdp_spent"]))  # all that the next charge depends on
+        state = replace(state, seq=record.seq, hash=record.hash, sig=record.sig, rdp_spent=spent)
+    with device.ledger.open("ab") as file:
+        file.writelines(lines)
+    (device.folder / BOOKMARK).unlink()
+
+
+def calls_of(act: Callable[[], object]) -> int:
+    """How many functions `act` calls, Python's and C's: the same number on every machine."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        act()
+    finally:
+        sys.setprofile(None)
+    return calls
