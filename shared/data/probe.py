@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.left_out import total
 from edgeveil.shared.data.sources import SOURCES, Source
-from edgeveil.shared.data.tree import look
+from edgeveil.shared.data.tree import archives, look
 
 
 def probe(path: Path) -> None:
@@ -35,6 +35,11 @@ def count_records(path: Path) -> int:
     """How many records raw_records() would give, without reading images."""
     source = _source(path)
     return 0 if source is None else source.count(path)
+
+
+def count_left_out(path: Path) -> int:
+    """How many entries of an image folder are no picture by their names alone; 0 for an archive."""
+    return 0 if archives(path) else total(look(path).left)
 
 
 def _source(path: Path) -> Source | None:
