@@ -15,6 +15,7 @@ from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.left_out import LeftOut, Reason, by_reason
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+NO_PICTURE = f"not one of {', '.join(SUFFIXES)}"
 MOST_LOOKED_AT = 100_000  # entries of one folder that is left out, when its files are counted
 
 
@@ -45,7 +46,7 @@ def look(root: Path) -> Tree:
         if entry.name[0] == ".":
             left.append(_left(Reason.HIDDEN, entry, "hidden, so not looked at"))
         elif not _is_folder(entry):
-            left.append(_left(Reason.STRAY, entry, "put it into the folder of its class"))
+            left.append(_beside(entry))
         elif label is None:
             why = "the name of this folder is not UTF-8; rename it"
             left.append(_left(Reason.LABEL, entry, why, _inside(entry)))
@@ -85,14 +86,22 @@ def _class_folder(folder: Path, left: list[LeftOut]) -> Iterator[Path]:
             left.append(_left(Reason.HIDDEN, entry, "hidden, so not looked at"))
         elif _is_folder(entry):
             count = _inside(entry)
-            why = f"a folder, with {count} files: put them directly into {folder.name}"
+            files = "1 file" if count == 1 else f"{count} files"
+            why = f"a folder, with {files} in it: pictures belong directly into {folder.name}"
             left.append(_left(Reason.NESTED, entry, why, count))
         elif not entry.name.lower().endswith(SUFFIXES):
-            left.append(_left(Reason.KIND, entry, f"not one of {', '.join(SUFFIXES)}"))
+            left.append(_left(Reason.KIND, entry, NO_PICTURE))
         elif not _is_file(entry):
             left.append(_left(Reason.UNREADABLE, entry, "a link that leads nowhere, or no file"))
         else:
             yield folder / entry.name
+
+
+def _beside(entry: os.DirEntry[str]) -> LeftOut:
+    """What lies at the root and is no folder."""
+    if entry.name.lower().endswith(SUFFIXES):
+        return _left(Reason.STRAY, entry, "put it into the folder of its class")
+    return _left(Reason.KIND, entry, NO_PICTURE)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

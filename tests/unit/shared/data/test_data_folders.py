@@ -71,9 +71,9 @@ EXPECTED = {
     Reason.DAMAGED: ["broken.png", "empty.png", "text.jpg"],
     Reason.UNREADABLE: ["gone.png", "loop.png", "pipe.png"],
     Reason.LABEL: [""],
-    Reason.KIND: ["phone.heic"],
+    Reason.KIND: ["lost.npz.txt", "phone.heic"],
     Reason.NESTED: ["folder.jpg", "more"],
-    Reason.STRAY: ["at-root.png", "lost.npz.txt"],
+    Reason.STRAY: ["at-root.png"],
     Reason.HIDDEN: [".DS_Store", ".cache"],
 }
 
@@ -202,7 +202,7 @@ def test_a_folder_whose_name_is_no_text_is_left_out_and_named(tmp_path):
 
 def test_where_nothing_is_usable_the_first_thing_that_is_there_is_named(tmp_path):
     picture(tmp_path / "train" / "cat" / "a.png")
-    with pytest.raises(DataError, match=r"nothing usable.*train/cat: a folder, with 1 files"):
+    with pytest.raises(DataError, match=r"nothing usable.*train/cat: a folder, with 1 file in it"):
         probe(tmp_path)
 
 
