@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 from typer import Argument, Option
 
+from edgeveil.agent.cli import data as data_cli
 from edgeveil.agent.cli import privacy as privacy_cli
 from edgeveil.shared.terminal import console
 from edgeveil.shared.terminal.telling import say
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(privacy_cli.budget_app, name="budget")
 app.add_typer(privacy_cli.policy_app, name="policy")
+app.add_typer(data_cli.data_app, name="data")
 app.command()(privacy_cli.verify)
 app.command()(privacy_cli.audit)
 console.version_option(app)
@@ -31,7 +33,7 @@ DataOption = Annotated[
         "--data",
         envvar="EDGEVEIL_DATA",
         show_envvar=False,
-        help="Folder of CLASS/*.png folders, or an .npz file.",
+        help="Folder of a folder of pictures per class, or an .npz file.",
     ),
 ]
 PolicyOption = Annotated[

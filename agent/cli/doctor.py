@@ -17,7 +17,7 @@ from edgeveil.agent.joining.authority import fetch_authority
 from edgeveil.agent.ledger.budget import known_datasets, look_around, read_budget
 from edgeveil.agent.rounds.condition import LEAST_S, Conditions, Load
 from edgeveil.shared.base.errors import EnrollmentError, PolicyRefusal
-from edgeveil.shared.data.probe import count_records
+from edgeveil.shared.data.probe import count_left_out, count_records
 from edgeveil.shared.doctor import checks as doctor
 from edgeveil.shared.doctor.checks import MIB, Check, Finding, examine, green, red, yellow
 from edgeveil.shared.doctor.network import route
@@ -71,7 +71,9 @@ def diagnose(
 def _data(path: Path, data: Path | None, dataset: str | None) -> Finding:
     config = settle(path, data, dataset)
     check_folder(config.data)
-    return green("data", f"{config.data}: {count_records(config.data)} records")
+    left = count_left_out(config.data)
+    beside = f", {left} files left out (agent data check)" if left else ""
+    return green("data", f"{config.data}: {count_records(config.data)} records{beside}")
 
 
 def _keys(home: AgentHome) -> Finding:

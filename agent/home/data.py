@@ -6,6 +6,7 @@ from pathlib import Path
 
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.images import MAX_VALUES, Images
+from edgeveil.shared.data.left_out import total
 from edgeveil.shared.data.probe import count_records, probe
 from edgeveil.shared.data.schema import Schema
 from edgeveil.shared.tasks.records import Records
@@ -55,7 +56,8 @@ class DataShelf:
                 "choose a smaller height and width in policy.toml, or fewer records"
             )
         self._read = schema.read(self.path)
-        self._tell(len(self._read.targets), self._read.skipped, f"as {schema.kind}")
+        left = total(self._read.left)
+        self._tell(len(self._read.targets), left, self._read.skipped, f"as {schema.kind}")
 
     def count(self) -> int:
         """Raw records on the disk at the first call, whatever a task can use of them."""
@@ -73,13 +75,16 @@ class DataShelf:
             self.fill()
             if self._schema is None or self._read is None:
                 records = task.load(self.path, options)
-                self._tell(len(records), records.skipped, f"for {task.spec.id}")
+                left = len(records.skipped)
+                self._tell(len(records), left, records.skipped, f"for {task.spec.id}")
             else:
                 records = task.prepare(self._read, self._schema.labels, options)
             self._key, self._records = key, records
         return self._records
 
-    def _tell(self, usable: int, skipped: tuple[str, ...], what: str) -> None:
+    def _tell(self, usable: int, left: int, skipped: tuple[str, ...], what: str) -> None:
         if skipped:
-            left = f"{len(skipped)} left out, the first because: {skipped[0]}"
-            self._on_status(f"data: {usable} records usable {what}; {left}")
+            first = f"{left} left out, the first because: {skipped[0]}"
+            self._on_status(
+                f"data: {usable} records usable {what}; {first} (agent data check: all)"
+            )

@@ -13,12 +13,14 @@ from pydantic import (
     Field,
     Strict,
     StringConstraints,
+    field_validator,
     model_validator,
 )
 
 from edgeveil.agent.home.policy_text import render
 from edgeveil.shared.base.config import Settings, load, validate
 from edgeveil.shared.data.schema import MOST_LABELS, Schema
+from edgeveil.shared.data.tree import nfc
 from edgeveil.shared.privacy.filter import choose_order
 from edgeveil.shared.privacy.ledger.state import policy_hash
 from edgeveil.shared.privacy.rdp import HIGHEST_SIGMA, LOWEST_SIGMA, Segment
@@ -111,8 +113,13 @@ class DataPolicy(Settings):
     kind: Literal["images"] = "images"
     height: Side
     width: Side
-    channels: Literal[1] = 1
+    channels: Literal[1, 3] = 1
     labels: tuple[Label, ...] = Field(min_length=1, max_length=MOST_LABELS)
+
+    @field_validator("labels")
+    @classmethod
+    def _compared_in_one_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(nfc(label) or label for label in value)
 
     def as_schema(self) -> Schema:
         return Schema(self.kind, (self.height, self.width, self.channels), self.labels)
@@ -120,8 +127,9 @@ class DataPolicy(Settings):
     @classmethod
     def of(cls, schema: Schema) -> Self:
         """Raises ConfigError for a schema that no policy can hold."""
-        height, width, _ = schema.shape
-        fields = {"height": height, "width": width, "labels": schema.labels}
+        height, width, channels = schema.shape
+        sides = {"height": height, "width": width, "channels": channels}
+        fields = {**sides, "labels": schema.labels}
         return validate(fields, cls, source="data")
 
 

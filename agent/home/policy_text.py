@@ -83,7 +83,7 @@ def render(fields: Mapping[str, Any]) -> str:
     )
     data = fields["data"]
     values["data"] = (
-        '# [data]\n# height = 28\n# width = 28\n# labels = ["0", "1"]'
+        '# [data]\n# height = 28\n# width = 28\n# channels = 1\n# labels = ["0", "1"]'
         if data is None
         else "\n".join(["[data]", *(f"{name} = {_toml(value)}" for name, value in data.items())])
     )

@@ -11,7 +11,7 @@ from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.ledger.budget import ledger_of
 from edgeveil.agent.ledger.prv import epsilon_prv
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.base.files import read_file
+from edgeveil.shared.base.files import read_text
 from edgeveil.shared.privacy.filter import cap, choose_order, noise_multiplier_for, steps_left
 from edgeveil.shared.privacy.rdp import Segment, check_segment, epsilon, rdp_step, rdp_total
 
@@ -134,7 +134,7 @@ def _check(segment: Segment) -> None:
 
 def _read_history(path: Path) -> tuple[Segment, ...]:
     try:
-        raw = json.loads(read_file(path))
+        raw = json.loads(read_text(path))
         if not isinstance(raw, list):
             raise TypeError("not a list")
         return tuple(_segment(entry) for entry in raw)

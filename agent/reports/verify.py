@@ -119,7 +119,7 @@ def check(path: Path, dataset: str | None, report: Path | None, *, quiet: bool =
 def read_report(path: Path) -> dict[str, Any]:
     """The report in a .json file or in a page; raises ConfigError."""
     try:
-        text = files.read_file(path).decode("utf-8")
+        text = files.read_text(path)
         found = read_data(text) if text.lstrip()[:1] == "<" else load_strictly(text)
         if not isinstance(found, dict) or found.get("kind") != KIND:
             raise ValueError("not a privacy report of an agent")

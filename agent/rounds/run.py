@@ -28,7 +28,7 @@ from edgeveil.agent.rounds.device import Device
 from edgeveil.agent.rounds.warm_up import WarmSession
 from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.base.files import write_atomic
+from edgeveil.shared.base.files import as_text, write_atomic
 from edgeveil.shared.data.probe import raw_records
 from edgeveil.shared.data.schema import infer
 from edgeveil.shared.events.log import EventLog
@@ -38,6 +38,7 @@ from edgeveil.shared.wire.tokens import Token
 
 Status = Callable[[str], None]
 NEEDED = ("torch", "opacus", "flwr", "PIL")
+BYTE_ORDER_MARK = "\ufeff"  # some shells put one before what they pipe
 RENEW_S = 1.0  # before a session follows one that ended, so that no gateway can make us spin
 
 
@@ -46,11 +47,11 @@ def read_token(text: str) -> Token:
     if text == "-":
         import sys  # noqa: PLC0415 - only for this spelling
 
-        return Token.decode(sys.stdin.readline())
+        return Token.decode(sys.stdin.readline().lstrip(BYTE_ORDER_MARK))
     if text.startswith("@"):
         path = Path(text[1:])
         try:
-            return Token.decode(path.read_text())
+            return Token.decode(as_text(path.read_bytes()))  # a pipe is fine here
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: cannot read the token file ({error})") from error
     hide_argument(text)

@@ -131,6 +131,6 @@ def _check_schema(offer: CheckedOffer, policy: Policy) -> None:
     if not own.fits(asked):
         raise PolicyRefusal(
             RefusalCode.POLICY_TASK,
-            f"policy.toml: data is {own}, the plan asks for {asked}; kind and shape must "
-            "be equal, and the plan must name every class",
+            f"policy.toml: data is {own}, the plan asks for {asked}; kind and shape (height, "
+            "width, channels) must be equal, and the plan must name every class",
         )

@@ -89,7 +89,7 @@ def roster_sign(
     """
     from edgeveil.coordinator.cli.operator import export_candidate
     from edgeveil.coordinator.federation.roster_files import open_federation_key, sign_roster
-    from edgeveil.shared.base.files import read_file
+    from edgeveil.shared.base.files import read_text
 
     folder = home_of(ROLE, home)
     keys = federation or folder.parent / "federation"
@@ -100,7 +100,7 @@ def roster_sign(
         raise typer.BadParameter(
             "the epoch of a file stands in it; give --epoch to `roster export`"
         )
-    candidate = export_candidate(folder, epoch) if file is None else read_file(file)
+    candidate = export_candidate(folder, epoch) if file is None else read_text(file).encode()
     _show_candidate(candidate)
     if not yes:
         typer.confirm("Admit exactly these agents?", abort=True, err=True)
@@ -124,9 +124,9 @@ def roster_import(
     Example: coordinator roster import roster.json
     """
     from edgeveil.coordinator.cli.operator import import_signed
-    from edgeveil.shared.base.files import read_file
+    from edgeveil.shared.base.files import read_text
 
-    epoch = import_signed(home_of(ROLE, home), read_file(file))
+    epoch = import_signed(home_of(ROLE, home), read_text(file).encode())
     stderr.print(f"Roster epoch {epoch} is in force.")
 
 

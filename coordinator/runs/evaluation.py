@@ -18,6 +18,7 @@ from edgeveil.shared.tasks.modules import read_vector, write_vector
 from edgeveil.shared.tasks.records import Batch
 from edgeveil.shared.tasks.spec import Options, Task
 from edgeveil.shared.terminal.progress import Step, progress
+from edgeveil.shared.terminal.telling import say
 from edgeveil.shared.vector.model_vector import Vector
 from edgeveil.shared.wire.messages import Tensor
 
@@ -34,15 +35,24 @@ class Evaluator:
     """Holds the test set in memory and scores one model vector at a time."""
 
     def __init__(self, task: Task, options: Options, path: Path, *, quiet: bool = False) -> None:
-        """Raises DataError if `path` cannot be read as the task's data or holds no record."""
+        """A record that cannot be used is left out, and the operator is told.
+
+        Raises:
+            DataError: `path` cannot be read as the task's data, or none of it can be used.
+        """
         self._task, self._options, self._quiet = task, options, quiet
         self._tensors = task.tensors(options)
         self._module = task.build(options).eval()
         self._criterion = task.criterion("none")
         records = task.load(path, options)
-        if len(records) == 0 or records.skipped:
-            why = records.skipped[0] if records.skipped else "there is no record"
+        left = len(records.skipped)
+        why = records.skipped[0] if left else "there is no record"
+        if len(records) == 0:
             raise DataError(f"{path}: cannot evaluate on this: {why}")
+        if left and not quiet:
+            say(
+                f"{path}: evaluating on {len(records)} records; {left} left out, the first because: {why}"
+            )
         self._records = records
 
     def evaluate(self, vector: Vector) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.files import as_text
 
 MAX_FILE = 1 << 20  # bytes
 
@@ -31,7 +32,7 @@ def read_toml(path: Path) -> dict[str, Any]:
             raise ConfigError(
                 f"{path}: larger than the {MAX_FILE} bytes a configuration file may have"
             )
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(as_text(path.read_bytes()))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: this file does not exist") from error
     except (OSError, UnicodeDecodeError) as error:

@@ -1,5 +1,6 @@
 """Files that survive a crash and keys that only their owner can read."""
 
+import codecs
 import fcntl
 import os
 import stat
@@ -96,6 +97,20 @@ def read_file(path: Path) -> bytes:
     if len(data) > MOST_NAMED:
         raise ConfigError(f"{path}: cannot be read (more than {MOST_NAMED >> 20} MB)")
     return data
+
+
+def read_text(path: Path) -> str:
+    """The text of a file the user named, whichever editor or shell wrote it; raises ConfigError."""
+    try:
+        return as_text(read_file(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); save it as UTF-8") from error
+
+
+def as_text(data: bytes) -> str:
+    """UTF-8, with or without a byte-order mark, or UTF-16 with one; raises UnicodeDecodeError."""
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if marked else "utf-8-sig")
 
 
 def write_file(path: Path, data: bytes) -> None:

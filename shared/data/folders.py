@@ -1,89 +1,83 @@
-"""Image folders: `root/<class>/*.png|jpg`, as the owner already has them.
+"""Image folders: `root/<class>/<picture>`, as the owner already has them.
 
-The class list comes from the task and not from the folder names on disk. Unreadable files and
-folders of unknown classes are left out and listed for the owner.
+The class list comes from the task and not from the folder names on disk. What cannot be read, and
+folders of unknown classes, are left out and listed for the owner.
 """
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.left_out import LeftOut, Reason, by_reason
+from edgeveil.shared.data.pictures import Pixels, read_picture
+from edgeveil.shared.data.tree import Tree, look
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
-FORMATS = ("PNG", "JPEG")
-MAX_PIXELS = 50_000_000  # of one file, before it is decoded
-
-Grey = NDArray[np.uint8]
+Shape = tuple[int, int, int]  # height, width, channels
 
 
 def read_folders(
-    root: Path, classes: tuple[str, ...], height: int, width: int
-) -> tuple[Grey, NDArray[np.int64], tuple[str, ...]]:
-    """All images as grey (N, height, width) uint8, their class indices, and what was left out.
+    root: Path, classes: tuple[str, ...], shape: Shape
+) -> tuple[Pixels, NDArray[np.int64], tuple[LeftOut, ...]]:
+    """All pictures (N, height, width[, 3]) in 0..1, their class indices, and what was left out.
 
     Raises nothing for what a folder holds: the names and numbers of the owner's files are private.
     """
-    images: list[Grey] = []
+    found = look(root)
+    left = [*found.left, *_strange(root, found, classes)]
     targets: list[int] = []
-    skipped = _strange_folders(root, classes)
+    pixels = np.empty((len(found.pictures), *record_shape(shape)), dtype=np.float32)
+    for index, picture in _pictures(found, classes, shape):
+        if isinstance(picture, LeftOut):
+            left.append(picture)
+        else:
+            pixels[len(targets)] = picture
+            targets.append(index)
+    return pixels[: len(targets)], np.array(targets, dtype=np.int64), by_reason(left)
+
+
+def try_folders(
+    root: Path, classes: tuple[str, ...], shape: Shape
+) -> tuple[NDArray[np.int64], tuple[LeftOut, ...]]:
+    """The same without keeping a picture: how many of each class (K,), and what was left out."""
+    found = look(root)
+    left = [*found.left, *_strange(root, found, classes)]
+    counts = np.zeros(len(classes), dtype=np.int64)
+    for index, picture in _pictures(found, classes, shape):
+        if isinstance(picture, LeftOut):
+            left.append(picture)
+        else:
+            counts[index] += 1
+    return counts, by_reason(left)
+
+
+def record_shape(shape: Shape) -> tuple[int, ...]:
+    """Of one record: without an axis of channels where there is one channel."""
+    return shape[:2] if shape[2] == 1 else shape
+
+
+def _pictures(
+    found: Tree, classes: tuple[str, ...], shape: Shape
+) -> Iterator[tuple[int, Pixels | LeftOut]]:
+    """Every file of a class of the task, in the order of classes and names."""
+    paths: dict[str, list[Path]] = {}
+    for label, path in found.pictures:
+        paths.setdefault(label, []).append(path)
     for index, name in enumerate(classes):
-        for path in _files(root / name):
-            try:
-                images.append(read_image(path, height, width))
-                targets.append(index)
-            except DataError as error:
-                skipped.append(error.message)
-    pixels = np.stack(images) if images else np.zeros((0, height, width), dtype=np.uint8)
-    return pixels, np.array(targets, dtype=np.int64), tuple(skipped)
+        for path in paths.get(name, ()):
+            yield index, read_picture(path, *shape)
 
 
-def read_image(path: Path, height: int, width: int) -> Grey:
-    """One file as grey (height, width): EXIF orientation applied, then resized.
-
-    Raises:
-        DataError: not a PNG or JPEG, damaged, or more than MAX_PIXELS (a decompression bomb).
-    """
-    from PIL import Image, ImageOps  # noqa: PLC0415 - counting and naming files needs no Pillow
-
-    try:
-        with warnings.catch_warnings():
-            # Pillow only warns at its own limit; ours is checked below, before decoding.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path, formats=FORMATS) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise DataError(f"{path}: more than {MAX_PIXELS} pixels")
-                upright = ImageOps.exif_transpose(image).convert("L")
-        return np.asarray(upright.resize((width, height), Image.Resampling.BILINEAR))
-    except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: more than {MAX_PIXELS} pixels") from error
-    except (OSError, ValueError, SyntaxError) as error:  # all three, depending on what is broken
-        raise DataError(f"{path}: not a readable image ({error})") from error
-
-
-def _strange_folders(root: Path, classes: tuple[str, ...]) -> list[str]:
-    """One sentence per folder that is no class of the task; usually a typing mistake."""
-    return [
-        f"{root}: folder {name!r} is not a class of this task; rename it to one of "
-        f"{', '.join(classes)} or move it away"
-        for name in class_folders(root)
-        if name not in classes
-    ]
-
-
-def class_folders(root: Path) -> tuple[str, ...]:
-    """Names of the folders that can hold a class, ascending."""
-    found = (entry.name for entry in root.iterdir() if entry.is_dir() and entry.name[0] != ".")
-    return tuple(sorted(found))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    """Image files in the order of their names, so that every machine reads the same order."""
-    if not folder.is_dir():
-        return
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
-            yield path
+def _strange(root: Path, found: Tree, classes: tuple[str, ...]) -> Iterator[LeftOut]:
+    """One per folder that is no class of the task; usually a typing mistake."""
+    counts = dict.fromkeys((name for name in found.labels if name not in classes), 0)
+    for label, _ in found.pictures:
+        if label in counts:
+            counts[label] += 1
+    for name, count in counts.items():
+        why = (
+            f"folder {name!r} is not a class of this task; rename it to one of "
+            f"{', '.join(classes)} or move it away"
+        )
+        yield LeftOut(Reason.LABEL, str(root), why, count)

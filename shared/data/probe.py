@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.left_out import total
 from edgeveil.shared.data.sources import SOURCES, Source
+from edgeveil.shared.data.tree import archives, look
 
 
 def probe(path: Path) -> None:
@@ -16,7 +18,9 @@ def probe(path: Path) -> None:
         raise DataError(f"{path}: this data folder does not exist; give --data PATH")
     source = _source(path)
     if source is None:
-        raise DataError(f"{path}: nothing usable in this data folder; {_expected()}")
+        raise DataError(
+            f"{path}: nothing usable in this data folder; {_expected()}{_instead(path)}"
+        )
     source.check(path)
 
 
@@ -33,12 +37,23 @@ def count_records(path: Path) -> int:
     return 0 if source is None else source.count(path)
 
 
+def count_left_out(path: Path) -> int:
+    """How many entries of an image folder are no picture by their names alone; 0 for an archive."""
+    return 0 if archives(path) else total(look(path).left)
+
+
 def _source(path: Path) -> Source | None:
     """None for a folder with nothing usable in it; raises DataError for a file of another kind."""
     found = next((source for source in SOURCES if source.holds(path)), None)
     if found is None and path.is_file():
         raise DataError(f"{path}: not a data file; {_expected()}")
     return found
+
+
+def _instead(path: Path) -> str:
+    """What is there, where what is expected is not: usually a level of folders too many or too few."""
+    left = look(path).left
+    return f"; of {total(left)} left out the first is {left[0].sentence}" if left else ""
 
 
 def _expected() -> str:

@@ -13,7 +13,9 @@ import numpy as np
 
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
-from edgeveil.shared.data.folders import SUFFIXES
+from edgeveil.shared.data.left_out import LeftOut
+from edgeveil.shared.data.pictures import read_bytes
+from edgeveil.shared.data.tree import archives, look
 
 MOST_BYTES = 16 << 30
 
@@ -44,10 +46,10 @@ class Archive:
     expected = "one .npz file with X and y"
 
     def holds(self, path: Path) -> bool:
-        return path.suffix == ".npz" if path.is_file() else bool(_archives(path))
+        return path.suffix == ".npz" if path.is_file() else bool(archives(path))
 
     def check(self, path: Path) -> None:
-        found = _archives(path)
+        found = archives(path)
         if len(found) > 1:
             raise DataError(f"{path}: holds {len(found)} .npz files; name one of them")
         (archive,) = found
@@ -61,45 +63,36 @@ class Archive:
             raise DataError(f"{archive}: holds no record")
 
     def records(self, path: Path) -> Iterator[bytes]:
-        for archive in _archives(path):
+        for archive in archives(path):
             values = open_arrays(archive, ("X",), most=MOST_BYTES)["X"]
             yield from (record.tobytes() for record in values)
 
     def count(self, path: Path) -> int:
-        return len(open_arrays(_archives(path)[0], ("X",), most=MOST_BYTES)["X"])
+        return len(open_arrays(archives(path)[0], ("X",), most=MOST_BYTES)["X"])
 
 
 class ImageFolders:
     """A folder of images per class."""
 
-    expected = "CLASS/*.png|jpg folders"
+    expected = "CLASS/*.png|jpg|bmp|gif|tif|webp folders"
 
     def holds(self, path: Path) -> bool:
-        return not path.is_file() and next(_images(path), None) is not None
+        return path.is_dir() and bool(look(path).pictures)
 
     def check(self, path: Path) -> None:
         """An image is judged when it is read: one that is not readable is left out."""
 
     def records(self, path: Path) -> Iterator[bytes]:
-        yield from (image.read_bytes() for image in _images(path))
+        for _, picture in look(path).pictures:
+            data = read_bytes(picture)
+            if not isinstance(data, LeftOut):
+                yield data
 
     def count(self, path: Path) -> int:
-        return sum(1 for _ in _images(path))
+        return len(look(path).pictures)
 
 
 SOURCES: tuple[Source, ...] = (
     Archive(),
     ImageFolders(),
 )
-
-
-def _archives(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(path.glob("*.npz"))
-
-
-def _images(path: Path) -> Iterator[Path]:
-    for folder in sorted(path.iterdir()):
-        if folder.is_dir() and folder.name[0] != ".":
-            yield from (
-                file for file in sorted(folder.iterdir()) if file.suffix.lower() in SUFFIXES
-            )

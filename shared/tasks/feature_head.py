@@ -19,7 +19,7 @@ from edgeveil.shared.tasks.records import Batch
 from edgeveil.shared.tasks.spec import RawOptions, TaskSpec
 from edgeveil.shared.wire.messages import Tensor
 
-PREPROCESSING = "grey 0..1; fixed-v1: orientation histograms and pooled pixels, unit length, bias"
+PREPROCESSING = "0..1; fixed-v1: orientation histograms and pooled pixels, unit length, bias"
 
 
 class FeatureHeadOptions(images.ImageOptions):
@@ -35,12 +35,10 @@ class FeatureHead(images.ImageTask):
     def inputs(
         self, pixels: NDArray[np.float32], _options: FeatureHeadOptions
     ) -> NDArray[np.float32]:
-        return fixed_features(pixels)  # (N, 589) for 28×28
+        return fixed_features(pixels)  # (N, 589) for grey 28×28
 
     def build(self, options: FeatureHeadOptions) -> nn.Module:
-        return zero_linear(
-            feature_count(options.height, options.width), options.classes, bias=False
-        )
+        return zero_linear(_inputs(options), options.classes, bias=False)
 
     def tensors(self, options: FeatureHeadOptions) -> tuple[Tensor, ...]:
         return trainable(self.build(options))
@@ -48,11 +46,14 @@ class FeatureHead(images.ImageTask):
     def probe(
         self, count: int, random: torch.Generator, options: FeatureHeadOptions
     ) -> tuple[Batch, Batch]:
-        shape = (feature_count(options.height, options.width),)
-        return images.probe(count, shape, random, options)
+        return images.probe(count, (_inputs(options),), random, options)
 
     def signature(self, options: FeatureHeadOptions) -> dict[str, object]:
         return images.schema(options, PREPROCESSING)
+
+
+def _inputs(options: FeatureHeadOptions) -> int:
+    return feature_count(options.height, options.width, options.channels)
 
 
 TASK = FeatureHead()

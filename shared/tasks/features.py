@@ -1,9 +1,12 @@
 """Fixed public image features: no parameters, no statistics of any data set, one record at a time.
 
 Orientation histograms in the spirit of Dalal & Triggs (2005), "Histograms of Oriented Gradients",
-without block normalisation, beside 2×2-pooled pixels. Each record is centred and scaled to length 1
+without block normalisation, beside 2×2-pooled pixels. In colours the gradient of a pixel is that of the
+channel where it is longest, as there, and each channel has pooled pixels of its own. Each record is centred and scaled to length 1
 on its own, so that a small clipping norm cuts nobody short and no constant is learned from data.
 """
+
+import math
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,26 +20,27 @@ CHUNK = 4096  # records at a time; bounds memory, changes no result
 Pixels = NDArray[np.float32]
 
 
-def feature_count(height: int, width: int) -> int:
-    """589 for 28×28; `height` and `width` are multiples of CELL."""
+def feature_count(height: int, width: int, channels: int = 1) -> int:
+    """589 for grey 28×28, 981 in colours; `height` and `width` are multiples of CELL."""
     cells = (height // CELL) * (width // CELL)
-    return BINS * cells + (height // POOL) * (width // POOL) + 1
+    return BINS * cells + channels * (height // POOL) * (width // POOL) + 1
 
 
 def fixed_features(pixels: Pixels) -> Pixels:
-    """(N, H, W) in 0..1 → (N, feature_count): histograms, pooled pixels, bias."""
-    height, width = pixels.shape[1:]
-    result = np.empty((len(pixels), feature_count(height, width)), dtype=np.float32)
+    """(N, H, W) or (N, H, W, C) in 0..1 → (N, feature_count): histograms, pooled pixels, bias."""
+    planes = pixels[..., np.newaxis] if pixels.ndim == 3 else pixels
+    result = np.empty((len(pixels), feature_count(*planes.shape[1:])), dtype=np.float32)
     for at in range(0, len(pixels), CHUNK):
-        part = pixels[at : at + CHUNK]
-        joined = np.concatenate([_histograms(part), _pooled(part)], axis=1)
+        part = planes[at : at + CHUNK]
+        pooled = [_pooled(part[..., channel]) for channel in range(part.shape[3])]
+        joined = np.concatenate([_histograms(part), *pooled], axis=1)
         result[at : at + CHUNK] = with_bias(unit(joined))
     return result
 
 
 def flat_pixels(pixels: Pixels) -> Pixels:
-    """(N, H, W) in 0..1 → (N, H·W + 1): centred pixels of length 1, then the bias."""
-    return with_bias(unit(pixels.reshape(len(pixels), pixels.shape[1] * pixels.shape[2])))
+    """(N, H, W[, C]) in 0..1 → (N, H·W·C + 1): centred pixels of length 1, then the bias."""
+    return with_bias(unit(pixels.reshape(len(pixels), math.prod(pixels.shape[1:]))))
 
 
 def unit(rows: Pixels) -> Pixels:
@@ -58,15 +62,17 @@ def _pooled(pixels: Pixels) -> Pixels:
 
 
 def _histograms(pixels: Pixels) -> Pixels:
-    """Square roots of gradient magnitude summed per cell and orientation, (N, cells·BINS).
+    """(N, H, W, C) → square roots of gradient magnitude summed per cell and orientation, (N, cells·BINS).
 
     A gradient between two bin centres is shared between them, and the root keeps strong strokes
     from drowning weak ones; together worth about 2.5 points on MNIST at epsilon 8.
     """
-    count, height, width = pixels.shape
-    padded = np.pad(pixels, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    count, height, width = pixels.shape[:3]
+    padded = np.pad(pixels, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     right = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
     down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    longest = np.hypot(right, down).argmax(axis=3, keepdims=True)
+    right, down = (np.take_along_axis(each, longest, axis=3)[..., 0] for each in (right, down))
     magnitude = np.hypot(right, down)
     turn = np.mod(np.arctan2(down, right), np.pi) / np.pi * BINS  # 0..BINS
     lower = np.floor(turn)

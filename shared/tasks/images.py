@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -13,13 +13,14 @@ from torch import nn
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.data.images import Images, relabelled
 from edgeveil.shared.data.schema import IMAGES, Schema
+from edgeveil.shared.data.tree import nfc
 from edgeveil.shared.scores.class_scores import kept
 from edgeveil.shared.scores.classification import confusion, scores
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
 from edgeveil.shared.tasks.spec import Options, RawOptions, Reduction
 
 MAX_LABEL = 40  # characters of one class name
-MAX_OUTPUTS = 1 << 23  # classes × pixels; at most 17 million parameters in any variant
+MAX_OUTPUTS = 1 << 23  # classes × values of an image; at most 17 million parameters in any variant
 STRIDE = 4  # both sides of an image must be multiples of it: two poolings, or 4×4 cells
 
 
@@ -30,17 +31,20 @@ class ImageOptions(Options):
     """Options of an image task; each subclass names its variants.
 
     `labels` are the class names, comma-separated, in the order of the indices; without it the
-    classes are called "0", "1", …. They are also the folder names of an image folder.
+    classes are called "0", "1", …. They are also the folder names of an image folder, in NFC.
+    `channels` is 1 for grey, 3 for red, green and blue.
     """
 
     classes: int = Field(default=10, ge=2, le=1000)
     height: int = Field(default=28, ge=8, le=512, multiple_of=STRIDE)
     width: int = Field(default=28, ge=8, le=512, multiple_of=STRIDE)
     labels: str = Field(default="", max_length=8192)
+    channels: Literal[1, 3] = 1
 
     @field_validator("labels")
     @classmethod
     def _usable_names(cls, value: str) -> str:
+        value = nfc(value) or ""
         names = value.split(",") if value else []
         for name in names:
             usable = name.isprintable() and name == name.strip() and name[:1] != "."
@@ -59,8 +63,8 @@ class ImageOptions(Options):
     @model_validator(mode="after")
     def _model_is_small(self) -> Self:
         # Before anything is built: the coordinator chooses these numbers.
-        if self.classes * self.height * self.width > MAX_OUTPUTS:
-            raise ValueError(f"classes × height × width is above {MAX_OUTPUTS}")
+        if self.classes * self.height * self.width * self.channels > MAX_OUTPUTS:
+            raise ValueError(f"classes × height × width × channels is above {MAX_OUTPUTS}")
         return self
 
     @property
@@ -86,7 +90,8 @@ class ImageTask(ABC):
     """What all of them share, whatever the model."""
 
     def schema(self, options: ImageOptions) -> Schema:
-        return Schema(IMAGES, (options.height, options.width, 1), options.class_names)
+        shape = (options.height, options.width, options.channels)
+        return Schema(IMAGES, shape, options.class_names)
 
     def load(self, path: Path, options: Any) -> ArrayRecords:
         asked = self.schema(options)
@@ -99,7 +104,7 @@ class ImageTask(ABC):
 
     @abstractmethod
     def inputs(self, pixels: NDArray[np.float32], options: Any, /) -> NDArray[np.float32]:
-        """What the model takes, (N, …), of pixels (N, H, W) in 0..1."""
+        """What the model takes, (N, …), of pixels (N, H, W) or (N, H, W, 3) in 0..1."""
 
     def criterion(self, reduction: Reduction) -> nn.Module:
         """Cross-entropy; with "none" each value depends on its own record only."""
@@ -134,15 +139,16 @@ def probe(
 
 
 def schema(options: ImageOptions, preprocessing: str) -> dict[str, object]:
+    """`preprocessing` says what happens to the values, whatever colours they have."""
     return {
         "input": {
             "kind": "image",
-            "channels": 1,
+            "channels": options.channels,
             "height": options.height,
             "width": options.width,
             "range": [0.0, 1.0],
         },
-        "preprocessing": preprocessing,
+        "preprocessing": f"{'grey' if options.channels == 1 else 'RGB'} {preprocessing}",
         "output": "logits",
         "classes": list(options.class_names),
     }

@@ -11,8 +11,12 @@ from edgeveil.shared.wire.standing import InstalledTask
 _IMAGES = (
     "data/arrays.py",
     "data/folders.py",
+    "data/headers.py",
     "data/images.py",
+    "data/left_out.py",
+    "data/pictures.py",
     "data/schema.py",
+    "data/tree.py",
     "scores/classification.py",
     "tasks/images.py",
     "tasks/modules.py",

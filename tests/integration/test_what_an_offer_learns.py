@@ -65,6 +65,7 @@ def answers(federation, **changes):
 MISFITS = {
     "fewer classes": {"variant": "fixed", "classes": 9},
     "other names": {"variant": "fixed", "labels": "a,b,c,d,e,f,g,h,i,j"},
+    "in colours": {"variant": "fixed", "channels": 3},
     "another height": {"variant": "fixed", "height": 32},
     "so large that it would not fit in memory": {
         "variant": "fixed",
@@ -145,6 +146,35 @@ def test_classes_are_matched_by_name(tmp_path):
 def test_the_schema_of_arrays_is_theirs(tmp_path, raw, labels, expected):
     np.savez(tmp_path / "a.npz", X=np.zeros(raw, np.uint8), y=np.array(labels))
     assert infer(tmp_path / "a.npz") == infer(tmp_path) == Schema("images", *expected)
+
+
+@pytest.mark.parametrize("raw", [(5, 12, 28, 3), (5, 3, 12, 28)])
+def test_arrays_in_colours_have_a_schema_that_fits_no_grey_task(tmp_path, raw):
+    np.savez(tmp_path / "a.npz", X=np.zeros(raw, np.uint8), y=np.zeros(5, np.int64))
+    found = infer(tmp_path)
+    assert found == Schema("images", (12, 28, 3), ("0",))
+    assert not found.fits(Schema("images", (12, 28, 1), ("0",)))
+
+
+def test_a_device_with_photos_in_colours_trains_in_colours(tmp_path):
+    from edgeveil.shared.tasks import registry
+
+    for name, colour in (("cat", (200, 10, 10)), ("ant", (10, 200, 10))):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.new("RGB", (40, 60), colour).save(
+            tmp_path / "photos" / name / "a.webp", lossless=True
+        )
+    home = AgentHome(tmp_path / "home")
+    home.policy_path.write_text(POLICY.to_toml())
+    policy = pin_data(home, POLICY, tmp_path / "photos", lambda _sentence: None)
+    assert policy.data.channels == 3
+    schema = policy.data.as_schema()
+    task = registry.load(registry.newest("image-classification"))
+    options = task.parse_options({"classes": 2, "labels": "ant,cat", "channels": 3})
+    assert schema.fits(task.schema(options))
+    found = DataShelf(tmp_path / "photos", schema=schema).load(task, options)
+    assert found.inputs.shape == (2, 3, 28, 28)
+    assert found.inputs[0, :, 0, 0] * 127.5 + 127.5 == pytest.approx([10, 200, 10])
 
 
 def test_what_no_image_task_reads_has_no_schema(tmp_path):

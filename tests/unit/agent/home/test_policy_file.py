@@ -29,6 +29,14 @@ def test_a_written_policy_reads_back_equal(tmp_path, policy):
     assert load(tmp_path, policy.to_toml()).hash() == policy.hash()
 
 
+def test_labels_are_kept_in_the_form_in_which_they_are_compared(tmp_path):
+    text = '[data]\nheight = 8\nwidth = 8\nchannels = 3\nlabels = ["a\u0308", "b"]'
+    policy = load(tmp_path, text)
+    assert policy.data.labels == ("\u00e4", "b")
+    assert policy.data.as_schema().shape == (8, 8, 3)
+    assert load(tmp_path, policy.to_toml()) == policy
+
+
 def test_an_empty_file_is_the_default(tmp_path):
     assert load(tmp_path, "") == Policy.default()
 

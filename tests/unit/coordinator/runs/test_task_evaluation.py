@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from catalogue_bench import VARIANTS, grey_digits, task_and_options, write_npz
+from catalogue_bench import VARIANTS, grey_digits, task_and_options, write_npz, write_png
 from sklearn.metrics import f1_score, log_loss
 
 from edgeveil.coordinator.runs import evaluation
@@ -53,6 +53,27 @@ def test_the_batch_size_changes_no_score_and_models_do_not_mix(test_set, monkeyp
     monkeypatch.setattr(evaluation, "BATCH", 7)
     assert evaluator.evaluate(start) == pytest.approx(first)
     assert evaluator.evaluate(other) == pytest.approx(second)
+
+
+def test_a_test_set_with_broken_records_is_used_without_them_and_they_are_named(tmp_path, capsys):
+    pixels, labels = grey_digits(20)
+    for row, (image, label) in enumerate(zip(pixels, labels, strict=True)):
+        write_png(tmp_path / str(label) / f"{row:02}.png", image)
+    (tmp_path / "3" / "03.png").write_bytes(b"no picture")
+    (tmp_path / "4" / "gone.png").symlink_to(tmp_path / "nowhere")
+    task, options = task_and_options("feature-head", "fixed")
+    evaluator = Evaluator(task, options, tmp_path)
+    assert evaluator.evaluate(initial_model(task, options)[0])["examples"] == 19
+    said = capsys.readouterr().err
+    assert "evaluating on 19 records; 2 left out" in said
+    assert "03.png: not a picture" in said
+
+
+def test_a_test_set_of_which_nothing_can_be_used_is_refused_with_the_remedy(tmp_path):
+    pixels, labels = grey_digits(20)
+    path = write_npz(tmp_path / "a.npz", X=pixels.astype(np.float32), y=labels)
+    with pytest.raises(DataError, match="divide X by 255, or store it as uint8"):
+        Evaluator(*task_and_options("feature-head", "fixed"), path)
 
 
 def test_refuses_an_empty_test_set_and_a_vector_of_another_model(tmp_path, test_set):

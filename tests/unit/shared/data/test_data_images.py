@@ -4,12 +4,14 @@ from catalogue_bench import grey_digits, task_and_options, write_npz, write_png
 
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.images import read_images
+from edgeveil.shared.data.left_out import total
+from edgeveil.shared.data.schema import infer
 
 CLASSES = tuple(str(index) for index in range(10))
 
 
 def _read(path):
-    return read_images(path, CLASSES, 28, 28)
+    return read_images(path, CLASSES, (28, 28, 1))
 
 
 def test_folder_and_archive_of_the_same_images_are_read_alike(tmp_path):
@@ -81,6 +83,57 @@ def test_a_record_that_is_not_finite_is_left_out_and_named(tmp_path):
     assert len(found.skipped) == 2
     assert "record 1 " in found.skipped[0]
     assert "record 2 " in found.skipped[1]
+
+
+@pytest.mark.parametrize("shape", [(4, 28, 20, 3), (4, 3, 28, 20)])
+def test_colours_are_read_with_their_channels_last_or_first(shape, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 28, 20, 3), dtype=np.uint8)
+    stored = pixels if shape[3] == 3 else np.moveaxis(pixels, 3, 1)
+    path = write_npz(tmp_path / "a.npz", X=stored, y=np.arange(4))
+    schema = infer(path)
+    assert schema.shape == (28, 20, 3)
+    found = schema.read(path)
+    assert np.array_equal(found.pixels, pixels.astype(np.float32) / np.float32(255))
+
+
+def test_a_task_for_grey_images_does_not_take_those_in_colours(tmp_path):
+    path = write_npz(tmp_path / "a.npz", X=np.zeros((4, 28, 28, 3), np.uint8), y=np.arange(4))
+    with pytest.raises(DataError, match="channels are options of the task"):
+        _read(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"),
+    [
+        (255.0, "reach 255: divide X by 255, or store it as uint8"),
+        (np.nan, "not finite"),
+        (-1.0, "scale X to 0..1"),
+        (1e30, "scale X to 0..1"),
+    ],
+)
+def test_where_most_records_have_one_fault_the_first_sentence_names_it_and_its_remedy(
+    value, says, tmp_path
+):
+    pixels = np.zeros((10, 28, 28), np.float32)
+    pixels[:6, 5, 5] = value
+    path = write_npz(tmp_path / "a.npz", X=pixels, y=np.arange(10))
+    found = _read(path)
+    assert len(found.targets) == 4
+    assert "most records are like this" in found.skipped[0]
+    assert says in found.skipped[0]
+    assert len(found.skipped) == 6
+    pixels[1:6] = 0
+    few = _read(write_npz(path, X=pixels, y=np.arange(10)))
+    assert few.advice == ""
+    assert says in few.skipped[0]
+
+
+def test_a_million_records_with_one_fault_are_not_a_million_sentences(tmp_path):
+    count = 5000
+    pixels = np.full((count, 28, 28), 2, np.float32)
+    found = _read(write_npz(tmp_path / "a.npz", X=pixels, y=np.zeros(count, np.int64)))
+    assert len(found.left) == 1001
+    assert total(found.left) == count
 
 
 def test_a_path_that_is_absent_or_ambiguous_is_an_error(tmp_path):

@@ -152,6 +152,56 @@ def test_a_task_declares_what_it_measures_and_shows_what_it_keeps(task_id, varia
     assert scoring.views({}) == ()
 
 
+COLOURED = pytest.mark.parametrize(
+    ("task_id", "variant", "size"),
+    [
+        ("feature-head", "fixed", 9_810),
+        ("image-classification", "cnn", 20_874),
+        ("image-classification", "linear", 23_530),
+    ],
+)
+
+
+@COLOURED
+def test_every_variant_takes_colours_where_they_are_asked_for(task_id, variant, size, tmp_path):
+    task, options = task_and_options(task_id, variant, channels=3)
+    tensors = task.tensors(options)
+    assert parameters.count(tensors) == size
+    assert task.schema(options).shape == (28, 28, 3)
+    found = task.signature(options)
+    assert found["input"]["channels"] == 3
+    assert found["preprocessing"].startswith("RGB 0..1")
+    records = _coloured(task, options, tmp_path)
+    drawn = task.probe(3, torch.Generator().manual_seed(1), options)
+    assert batches.form(records.take(np.arange(20))) == batches.form(drawn)
+    inputs, targets = records.take(np.arange(20))
+    losses = task.criterion("none")(_trained_a_little(task, options, size)(inputs), targets)
+    assert losses.shape == (20,)
+    assert torch.isfinite(losses).all()
+
+
+@COLOURED
+def test_colours_of_equal_brightness_are_told_apart(task_id, variant, size, tmp_path):
+    task, options = task_and_options(task_id, variant, channels=3)
+    inputs, _ = _coloured(task, options, tmp_path).take(np.arange(20))
+    assert torch.linalg.norm(inputs[0] - inputs[10]) > 0.2 * torch.linalg.norm(inputs[0])
+
+
+@EACH
+def test_grey_is_what_a_task_takes_unless_it_is_told_otherwise(task_id, variant, size):
+    task, options = task_and_options(task_id, variant)
+    same, spelled = task_and_options(task_id, variant, channels=1)
+    assert options == spelled
+    assert task.schema(options).shape == (28, 28, 1)
+    assert task.tensors(options) == same.tensors(spelled)
+
+
+def test_the_names_of_classes_are_compared_in_one_form():
+    task, options = task_and_options("feature-head", "fixed", classes=2, labels="a\u0308,b")
+    assert options.class_names == ("\u00e4", "b")
+    assert task.schema(options).labels == ("\u00e4", "b")
+
+
 def test_output_that_is_not_a_number_is_counted_and_not_hidden():
     task, options = task_and_options("feature-head", "fixed")
     outputs = torch.full((3, 10), torch.nan)
@@ -178,7 +228,9 @@ def test_the_signature_names_input_classes_and_preprocessing(task_id, variant, s
         ({"width": 100_000}, "options.width"),
         ({"depth": 3}, "options.depth"),
         ({"labels": "a,b"}, "labels names 2 classes, not 10"),
+        ({"channels": 2}, "options.channels"),
         ({"classes": 2, "labels": "a,a"}, "named twice"),
+        ({"classes": 2, "labels": "\u00e4,a\u0308"}, "named twice"),
         ({"classes": 2, "labels": "a,../b"}, "cannot be the name"),
         ({"classes": 2, "labels": "a,.b"}, "cannot be the name"),
         ({"classes": 2, "labels": "a,"}, "cannot be the name"),
@@ -248,6 +300,17 @@ def _examples(task, options, folder):
     pixels, labels = grey_digits(20)
     loaded = task.load(write_npz(folder / "data.npz", X=pixels, y=labels), options)
     return torch.from_numpy(loaded.inputs), torch.from_numpy(loaded.targets)
+
+
+def _coloured(task, options, folder):
+    """Ten records in red, and the same ten in green."""
+    pixels, labels = grey_digits(20)
+    pixels[10:] = pixels[:10]
+    red, green = pixels.copy(), pixels.copy()
+    red[10:], green[:10] = 0, 0
+    blue = np.zeros_like(red)
+    stacked = np.stack([red, green, blue], axis=3)
+    return task.load(write_npz(folder / "data.npz", X=stacked, y=labels), options)
 
 
 def _trained_a_little(task, options, size):

@@ -1,0 +1,124 @@
+"""`agent data check`: what can be used, what is left out and why, in words and as JSON."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from catalogue_bench import write_npz, write_png
+from typer.testing import CliRunner
+
+from edgeveil.agent.cli.app import app
+from edgeveil.agent.cli.data import examine
+from edgeveil.agent.cli.doctor import diagnose
+from edgeveil.agent.home.data import DataShelf
+from edgeveil.agent.home.policy import DataPolicy, Policy
+from edgeveil.shared.base.errors import ConfigError, DataError
+from edgeveil.shared.data.schema import infer
+
+
+@pytest.fixture
+def photos(tmp_path):
+    root = tmp_path / "photos"
+    for at in range(3):
+        write_png(root / "cat" / f"{at}.png", np.full((9, 9, 3), at, np.uint8))
+    write_png(root / "dog" / "a.png", np.zeros((9, 9, 3), np.uint8))
+    (root / "cat" / "broken.jpg").write_text("no picture")
+    for at in range(8):
+        (root / "dog" / f"{at}.heic").touch()
+    write_png(root / "dog" / "more" / "b.png", np.zeros((9, 9), np.uint8))
+    return root
+
+
+def run(home, *arguments):
+    return CliRunner().invoke(app, ["data", "check", "--home", str(home), *arguments])
+
+
+def test_everything_is_counted_by_class_and_by_reason(photos, tmp_path):
+    found = json.loads(run(tmp_path / "home", "--data", str(photos), "--json").stdout)
+    assert (found["kind"], found["height"], found["width"], found["channels"]) == (
+        "images",
+        28,
+        28,
+        3,
+    )
+    assert found["classes"] == {"cat": 3, "dog": 1}
+    assert (found["usable"], found["left_out"]) == (4, 10)
+    counts = {entry["reason"]: entry["count"] for entry in found["reasons"]}
+    assert counts == {
+        "damaged or no picture": 1,
+        "another kind of file": 8,
+        "in a folder inside a class folder": 1,
+    }
+    heic = next(entry for entry in found["reasons"] if "another kind" in entry["reason"])
+    assert len(heic["first"]) == 5
+    assert heic["first"][0].startswith("dog/0.heic: not one of .png, ")
+    assert not (tmp_path / "home").exists()
+
+
+def test_the_table_tells_the_same(photos, tmp_path):
+    result = run(tmp_path / "home", "--data", str(photos))
+    assert result.exit_code == 0, result.output
+    for text in (
+        "images, 28×28, in colours",
+        "cat/broken.jpg: not a picture",
+        "dog/more: a folder, with 1",
+    ):
+        assert text in result.output
+
+
+def test_what_the_check_counts_is_what_a_start_would_read(photos, tmp_path):
+    found, said = examine(tmp_path / "home", photos), []
+    DataShelf(photos, said.append, infer(photos)).fill()
+    (sentence,) = said
+    assert f"{found['usable']} records usable as images; {found['left_out']} left out" in sentence
+
+
+def test_a_policy_that_says_what_the_records_are_is_what_they_are_checked_against(photos, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    policy = Policy(data=DataPolicy(height=8, width=12, labels=("cat", "cow")))
+    (home / "policy.toml").write_text(policy.to_toml())
+    (home / "agent.toml").write_text(f'data = "{photos}"\n')
+    found = examine(home, None)
+    assert found["pinned"]
+    assert (found["height"], found["width"], found["channels"]) == (8, 12, 1)
+    assert found["classes"] == {"cat": 3, "cow": 0}
+    reasons = {entry["reason"]: entry for entry in found["reasons"]}
+    assert reasons["no class of the task"]["count"] == 1
+    assert "'dog' is not a class" in reasons["no class of the task"]["first"][0]
+
+
+@pytest.mark.parametrize(("value", "advice"), [(255, "divide X by 255"), (np.nan, "not finite")])
+def test_an_archive_of_which_nothing_can_be_used_ends_with_65_and_the_remedy(
+    value, advice, tmp_path
+):
+    path = write_npz(tmp_path / "a.npz", X=np.full((4, 8, 8), value, np.float32), y=np.arange(4))
+    result = run(tmp_path / "home", "--data", str(path))
+    assert isinstance(result.exception, DataError)
+    assert result.exception.exit_code == 65
+    assert advice in str(result.exception)
+    assert "Left out" in result.output
+
+
+def test_names_of_files_cannot_act_on_the_terminal(tmp_path):
+    root = tmp_path / "photos"
+    write_png(root / "cat" / "a.png", np.zeros((9, 9), np.uint8))
+    (root / "cat" / "\x1b[31m\u202egnp.txt").touch()
+    (root / "cat" / os.fsdecode(b"\xff\n.txt")).touch()
+    for arguments in ([], ["--json"]):
+        result = run(tmp_path / "home", "--data", str(root), *arguments)
+        assert result.exit_code == 0, result.exception
+        assert not {"\x1b", "\u202e", "\udcff"} & set(result.output)
+
+
+def test_without_a_folder_it_says_how_to_name_one(tmp_path):
+    result = run(tmp_path / "home")
+    assert isinstance(result.exception, ConfigError)
+    assert "--data PATH" in str(result.exception)
+
+
+def test_the_doctor_says_that_something_is_left_out(photos, tmp_path):
+    findings = diagnose(tmp_path / "home", token=None, data=photos, dataset=None)
+    (found,) = [each for each in findings if each.check == "data"]
+    assert "5 records, 9 files left out (agent data check)" in found.text
