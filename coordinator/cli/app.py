@@ -13,6 +13,7 @@ from edgeveil.coordinator.cli.care import app as care_app
 from edgeveil.coordinator.cli.export import app as export_app
 from edgeveil.coordinator.cli.look import app as look_app
 from edgeveil.coordinator.cli.look import print_report
+from edgeveil.coordinator.cli.plans import app as plans_app
 from edgeveil.coordinator.cli.roster import FederationOption, PassphraseFile, new_passphrase
 from edgeveil.coordinator.cli.roster import app as roster_app
 from edgeveil.shared.terminal import console
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(roster_app, name="roster")
 app.add_typer(agents_app, name="agents")
+app.add_typer(plans_app, name="plan")
 app.add_typer(look_app)
 app.add_typer(export_app)
 app.add_typer(care_app)
@@ -166,7 +168,7 @@ def run_plan(
     how = "queued" if submitted["new"] else "continues"
     console.stderr.print(Text.assemble("run ", (submitted["run"], "bold"), f" {how}"))
     for notice in submitted["warnings"]:
-        console.stderr.print(Text.assemble(("warning:", "yellow"), f" {notice}"))
+        console.warn(notice)
     if detach:
         if as_json:
             console.print_json(submitted)

@@ -89,8 +89,7 @@ def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False)
     """
     from rich.console import Console
 
-    from edgeveil.coordinator.cli.display import Display
-    from edgeveil.coordinator.cli.follow import tail
+    from edgeveil.coordinator.cli.follow import Display, tail
     from edgeveil.shared.terminal.console import stderr
 
     path = home / "runs" / str(submitted["run"]) / "events.jsonl"

@@ -98,6 +98,10 @@ def home_of(role: str, given: Path | None) -> Path:
     return user_state_path("edgeveil") / role
 
 
+def warn(notice: str) -> None:
+    stderr.print(Text.assemble(("warning:", "yellow"), f" {notice}"))
+
+
 def print_json(value: Any) -> None:
     sys.stdout.write(readable(value, indent=2) + "\n")
 
