@@ -37,6 +37,10 @@ app.add_typer(care_app)
 console.version_option(app)
 ROLE = "coordinator"
 
+AgainOption = Annotated[
+    bool, Option("--again", help="Train by the plan also when that was done before.")
+]
+
 
 def main() -> NoReturn:
     console.run(app, ROLE)
@@ -128,6 +132,7 @@ def invite(
 def serve(
     home: console.HomeOption = None,
     plan: Annotated[Path | None, Option("--plan", help="Queue this plan at once.")] = None,
+    again: AgainOption = False,
     plain_http: Annotated[
         bool,
         Option(
@@ -144,13 +149,16 @@ def serve(
     """
     from edgeveil.coordinator.serving.serve import serve as serve_forever
 
-    serve_forever(console.home_of(ROLE, home), plan, plain_http=plain_http, quiet=quiet)
+    serve_forever(
+        console.home_of(ROLE, home), plan, again=again, plain_http=plain_http, quiet=quiet
+    )
 
 
 @app.command("run")
 def run_plan(
     plan: Annotated[Path, Argument(help="A plan file, see deploy/samples.")],
     home: console.HomeOption = None,
+    again: AgainOption = False,
     as_json: console.JsonOption = False,
     detach: Annotated[bool, Option("--detach", help="Queue it and return.")] = False,
     quiet: Annotated[
@@ -159,12 +167,17 @@ def run_plan(
 ) -> None:
     """Queue a plan at the running coordinator and follow it; the same plan continues where it stopped.
 
+    A plan that was carried out before is not again, unless --again asks for it: its report is shown.
+
     Example: coordinator run plan.toml
     """
     from edgeveil.coordinator.cli.operator import follow_run, submit_plan
 
     folder = console.home_of(ROLE, home)
-    submitted = submit_plan(folder, plan)
+    submitted = submit_plan(folder, plan, again=again)
+    if submitted["taken"] == "finished":
+        _print_finished(folder, submitted, as_json=as_json, whole=not detach)
+        return
     how = "queued" if submitted["new"] else "continues"
     console.stderr.print(Text.assemble("run ", (submitted["run"], "bold"), f" {how}"))
     for notice in submitted["warnings"]:
@@ -224,6 +237,17 @@ def doctor(
     from edgeveil.shared.doctor.checks import show
 
     show(diagnose(console.home_of(ROLE, home), plan), json=as_json)
+
+
+def _print_finished(folder: Path, submitted: dict[str, Any], *, as_json: bool, whole: bool) -> None:
+    """What came of a plan that was carried out before."""
+    from edgeveil.coordinator.reports.reading import read_report
+
+    console.stderr.print(f"{submitted['ended']}; train once more with --again")
+    if whole:
+        print_report(read_report(folder, submitted["run"]), as_json=as_json)
+    elif as_json:
+        console.print_json(submitted)
 
 
 def _last_run(last: dict[str, Any]) -> str:

@@ -62,8 +62,8 @@ def import_signed(home: Path, signed: bytes) -> int:
         return membership.import_into(store, config, signed)
 
 
-def submit_plan(home: Path, path: Path) -> dict[str, Any]:
-    """Queue a plan at the running coordinator: {run, new, rounds}.
+def submit_plan(home: Path, path: Path, *, again: bool = False) -> dict[str, Any]:
+    """Queue a plan at the running coordinator: {run, taken, rounds}; `again`: also one that has finished.
 
     Raises:
         TransportError: no coordinator serves this home.
@@ -72,7 +72,7 @@ def submit_plan(home: Path, path: Path) -> dict[str, Any]:
     plan = load_plan(path)
     if plan.evaluation.data is not None:
         probe(plan.evaluation.data)
-    answer = call(home, "submit", plan=plan.model_dump(mode="json"))
+    answer = call(home, "submit", plan=plan.model_dump(mode="json"), again=again)
     if answer is None:
         raise TransportError(
             f"no coordinator is serving {home}; start it with: coordinator serve --home {home}"

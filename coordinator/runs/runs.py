@@ -6,6 +6,7 @@ held-out evaluation.
 
 import hashlib
 import json
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -34,19 +35,32 @@ def find_task(plan: Plan) -> TaskSpec:
         raise ConfigError(f"plan: task.id: {error.message}") from error
 
 
-def submit(store: Store, plan: Plan) -> tuple[Run, bool]:
-    """Queue a plan. The same plan continues its latest unfinished run; True when it is a new one."""
+class Taken(StrEnum):
+    """What became of a plan that was handed in."""
+
+    NEW = "new"
+    CONTINUES = "continues"
+    FINISHED = "finished"  # it was carried out before, and is not again unless told
+
+
+def submit(store: Store, plan: Plan, *, again: bool = False) -> tuple[Run, Taken]:
+    """Queue a plan. The same plan continues its unfinished run; one that has finished stays so unless `again`.
+
+    So whoever hands a plan in at every start has it carried out once.
+    """
     task = registry.load(find_task(plan))  # imports torch once; a wrong option is told at once
     task.parse_options(plan.task.options)
     judged_by(plan)
     _check_budget(plan)
     text = plan.model_dump_json()
     plan_hash = hashlib.sha256(text.encode()).hexdigest()
-    for run in reversed(store.runs()):
-        if run.state in UNFINISHED and _same(run, plan, plan_hash):
-            store.set_run_state(run.run_id, RunState.QUEUED)
-            return store.run(run.run_id), False
-    return store.create_run(text, plan_hash), True
+    run = next((run for run in reversed(store.runs()) if _same(run, plan, plan_hash)), None)
+    if run is not None and run.state is RunState.FINISHED and not again:
+        return run, Taken.FINISHED
+    if run is not None and run.state in UNFINISHED:
+        store.set_run_state(run.run_id, RunState.QUEUED)
+        return store.run(run.run_id), Taken.CONTINUES
+    return store.create_run(text, plan_hash), Taken.NEW
 
 
 def _same(run: Run, plan: Plan, plan_hash: str) -> bool:
