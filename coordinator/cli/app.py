@@ -227,6 +227,9 @@ def doctor(
     plan: Annotated[
         Path | None, Option("--plan", help="Also hold this plan against the machine.")
     ] = None,
+    plain_http: Annotated[
+        bool, Option("--plain-http", help="As it is served with that flag, behind a TLS proxy.")
+    ] = False,
     as_json: console.JsonOption = False,
 ) -> None:
     """Check this machine: packages, memory, disk, keys, database, roster, certificate, port, clock.
@@ -236,7 +239,8 @@ def doctor(
     from edgeveil.coordinator.cli.doctor import diagnose
     from edgeveil.shared.doctor.checks import show
 
-    show(diagnose(console.home_of(ROLE, home), plan), json=as_json)
+    found = diagnose(console.home_of(ROLE, home), plan, plain_http=plain_http)
+    show(found, json=as_json)
 
 
 def _print_finished(folder: Path, submitted: dict[str, Any], *, as_json: bool, whole: bool) -> None:

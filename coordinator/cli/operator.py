@@ -8,14 +8,13 @@ from typing import Any
 
 from edgeveil.coordinator.federation import membership
 from edgeveil.coordinator.plan.config import load_config
-from edgeveil.coordinator.plan.plan import load_plan
+from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.coordinator.reports.reading import read_report
 from edgeveil.coordinator.serving.admin_client import call
 from edgeveil.coordinator.serving.status import status_of
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import Busy, ConfigError, RunFailed, RunLost, TransportError
 from edgeveil.shared.base.files import exclusive_lock
-from edgeveil.shared.data.probe import probe
 from edgeveil.shared.events.log import Event, EventLog
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -71,7 +70,9 @@ def submit_plan(home: Path, path: Path, *, again: bool = False) -> dict[str, Any
     load_config(home)
     plan = load_plan(path)
     if plan.evaluation.data is not None:
-        probe(plan.evaluation.data)
+        from edgeveil.coordinator.runs.runs import rehearse
+
+        rehearse(plan)
     answer = call(home, "submit", plan=plan.model_dump(mode="json"), again=again)
     if answer is None:
         raise TransportError(

@@ -45,6 +45,11 @@ class Evaluator:
             raise DataError(f"{path}: cannot evaluate on this: {why}")
         self._records = records
 
+    @property
+    def size(self) -> int:
+        """How many records it holds."""
+        return len(self._records)
+
     def evaluate(self, vector: Vector) -> dict[str, float]:
         """The task's metrics, the mean loss, and the number of examples."""
         return dict(self.examine(vector).metrics)

@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from edgeveil.coordinator.learning import judgement
-from edgeveil.coordinator.plan.derived import secagg_params, training_plan
 from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.plan.plan_file import budget_fault
 from edgeveil.coordinator.records.records import Run, RunState
 from edgeveil.coordinator.runs import checkpoint, learner, run_files
 from edgeveil.coordinator.runs.open_run import Evaluate, OpenRun
@@ -75,10 +75,26 @@ def _same(run: Run, plan: Plan, plan_hash: str) -> bool:
 
 def _check_budget(plan: Plan) -> None:
     """Refuse a plan no budget can pay for before anybody is asked."""
-    try:
-        secagg_params(plan, training_plan(plan), parameters=1)
-    except ValueError as error:
-        raise ConfigError(f"plan: training: {error}") from error
+    if fault := budget_fault(plan):
+        raise ConfigError(f"plan: {fault}")
+
+
+def rehearse(plan: Plan) -> int:
+    """Do what a run does before its first round, and leave no trace; how many held-out records there are.
+
+    Raises:
+        ConfigError: the task, its options or the metric are unknown here, or no budget pays for it.
+        DataError: the evaluation data cannot be used.
+    """
+    from edgeveil.coordinator.runs.evaluation import Evaluator  # noqa: PLC0415 - torch
+
+    task = registry.load(find_task(plan))
+    options = task.parse_options(plan.task.options)
+    judged_by(plan)
+    _check_budget(plan)
+    if plan.evaluation.data is None:
+        return 0
+    return Evaluator(task, options, plan.evaluation.data, quiet=True).size
 
 
 def open_run(

@@ -23,7 +23,8 @@ from edgeveil.coordinator.flower_runtime.child_process import raise_file_limit
 from edgeveil.coordinator.flower_runtime.runtime import FlowerRuntime
 from edgeveil.coordinator.gateway.server import Gateway
 from edgeveil.coordinator.plan.config import CoordinatorConfig, identity_path, load_config
-from edgeveil.coordinator.plan.plan import Plan, load_plan
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.coordinator.rounds.attempt_runner import Surroundings
 from edgeveil.coordinator.runs.open_run import Progress
 from edgeveil.coordinator.runs.runs import Taken, submit

@@ -11,7 +11,7 @@ from edgeveil.agent.home.policy import Policy
 from edgeveil.coordinator.cli.app import app
 from edgeveil.coordinator.plan import first
 from edgeveil.coordinator.plan.derived import training_plan
-from edgeveil.coordinator.plan.plan import load_plan
+from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.shared.base.errors import ConfigError, DataError
 from edgeveil.shared.privacy.filter import cap, choose_order
 from edgeveil.shared.privacy.rdp import rdp_step

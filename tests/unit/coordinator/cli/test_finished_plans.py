@@ -8,7 +8,7 @@ from desk_bench import desk
 from look_bench import fill, initialised, run
 
 from edgeveil.coordinator.plan.config import load_config
-from edgeveil.coordinator.plan.plan import load_plan
+from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.coordinator.records.records import RunState
 from edgeveil.coordinator.runs.runs import submit
 from edgeveil.coordinator.serving.serve import Coordinator
