@@ -171,13 +171,15 @@ def run_plan(
 
     Example: coordinator run plan.toml
     """
-    from edgeveil.coordinator.cli.operator import follow_run, submit_plan
+    from edgeveil.coordinator.cli.operator import follow_run, refuse_quarantined, submit_plan
 
     folder = console.home_of(ROLE, home)
     submitted = submit_plan(folder, plan, again=again)
     if submitted["taken"] == "finished":
         _print_finished(folder, submitted, as_json=as_json, whole=not detach)
         return
+    if submitted["taken"] == "quarantined":
+        refuse_quarantined(submitted)
     how = "queued" if submitted["new"] else "continues"
     console.stderr.print(Text.assemble("run ", (submitted["run"], "bold"), f" {how}"))
     for notice in submitted["warnings"]:

@@ -2,18 +2,19 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from edgeveil.coordinator.federation import membership
 from edgeveil.coordinator.plan.config import load_config
 from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.coordinator.reports.reading import read_report
-from edgeveil.coordinator.serving.admin_client import call
+from edgeveil.coordinator.serving.admin_client import call, kind_of
 from edgeveil.coordinator.serving.status import status_of
 from edgeveil.coordinator.store.store import Store
-from edgeveil.shared.base.errors import Busy, ConfigError, RunFailed, RunLost, TransportError
+from edgeveil.shared.base.errors import Busy, ConfigError, EdgeveilError, RunFailed, TransportError
+from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.base.files import exclusive_lock
 from edgeveil.shared.events.log import Event, EventLog
 
@@ -81,12 +82,20 @@ def submit_plan(home: Path, path: Path, *, again: bool = False) -> dict[str, Any
     return answer
 
 
+def refuse_quarantined(submitted: Mapping[str, Any]) -> NoReturn:
+    """Raises an error with the exit code of what failed."""
+    raise kind_of(int(submitted["code"]))(
+        f"run {submitted['run']} of this plan is quarantined: {submitted['ended']}; once the cause is "
+        "mended, continue it with --again, or start a changed plan"
+    )
+
+
 def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Any]:
     """Show the run's progress on stderr, unless `quiet`, until it ends; its report.
 
     Raises:
-        RunFailed: the run ended without its last round; it can be continued.
-        RunLost: agents have been further than the database; it cannot.
+        RunFailed: the run ended without its last round; the same command continues it.
+        EdgeveilError: it ended for a reason that does not pass by itself, with that reason's exit code.
     """
     from rich.console import Console
 
@@ -114,10 +123,19 @@ def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False)
         display.close()
     report = read_report(home, str(submitted["run"]))
     if ended != Event.RUN_FINISH:
-        reason = report["reason"] or "the coordinator stopped"
-        kind = RunLost if report["state"] == "lost" else RunFailed
-        raise kind(f"run {submitted['run']} did not finish: {reason}")
+        reason = report["reason"] or "the coordinator stopped; its runs continue at the next start"
+        raise _failure(home, report)(f"run {submitted['run']} did not finish: {reason}")
     return report
+
+
+def _failure(home: Path, report: Mapping[str, Any]) -> Callable[[str], EdgeveilError]:
+    """The kind of error as which a run ended: whether the same command works later, and if not, why."""
+    if not report["reason"]:
+        return RunFailed
+    with Store.open(home, read_only=True) as store:
+        failure = store.failure(str(report["run"]))
+    temporary = failure is None or failure.code == ExitCode.TEMPORARY
+    return RunFailed if temporary or failure is None else kind_of(failure.code)
 
 
 def read_status(home: Path) -> dict[str, Any]:

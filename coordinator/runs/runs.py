@@ -41,12 +41,13 @@ class Taken(StrEnum):
     NEW = "new"
     CONTINUES = "continues"
     FINISHED = "finished"  # it was carried out before, and is not again unless told
+    QUARANTINED = "quarantined"  # it failed for good, and is not continued unless told
 
 
 def submit(store: Store, plan: Plan, *, again: bool = False) -> tuple[Run, Taken]:
     """Queue a plan. The same plan continues its unfinished run; one that has finished stays so unless `again`.
 
-    So whoever hands a plan in at every start has it carried out once.
+    So whoever hands a plan in at every start has it carried out once. A quarantined run goes on with `again`.
     """
     task = registry.load(find_task(plan))  # imports torch once; a wrong option is told at once
     task.parse_options(plan.task.options)
@@ -57,7 +58,11 @@ def submit(store: Store, plan: Plan, *, again: bool = False) -> tuple[Run, Taken
     run = next((run for run in reversed(store.runs()) if _same(run, plan, plan_hash)), None)
     if run is not None and run.state is RunState.FINISHED and not again:
         return run, Taken.FINISHED
-    if run is not None and run.state in UNFINISHED:
+    if run is not None and run.state is RunState.QUARANTINED:
+        if not again:
+            return run, Taken.QUARANTINED
+        store.forgive(run.run_id)
+    if run is not None and run.state in {*UNFINISHED, RunState.QUARANTINED}:
         store.set_run_state(run.run_id, RunState.QUEUED)
         return store.run(run.run_id), Taken.CONTINUES
     return store.create_run(text, plan_hash), Taken.NEW

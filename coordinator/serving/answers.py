@@ -28,9 +28,16 @@ def take_plan(home: Path, store: Store, events: EventLog, asked: dict[str, Any])
         "taken": taken,
         "rounds": plan.rounds.count,
         "log_size": seen,
-        "ended": how_it_ended(store, home, run) if taken is Taken.FINISHED else "",
+        "ended": how_it_ended(store, home, run) if taken is Taken.FINISHED else run.reason,
+        "code": code_of(store, run),
         "warnings": [*plan.notices, *too_few(store, plan)],
     }
+
+
+def code_of(store: Store, run: Run) -> int:
+    """The exit code of its last failure; 0 when it never failed."""
+    failure = store.failure(run.run_id)
+    return 0 if failure is None else failure.code
 
 
 def too_few(store: Store, plan: Plan) -> list[str]:

@@ -151,6 +151,13 @@ class Coordinator:
             ended = handlers.how_it_ended(self.store, self.home, run)
             say(f"{ended}; serving on without it, --again trains once more")
             return
+        if taken is Taken.QUARANTINED:
+            say(
+                f"run {run.run_id} of this plan is quarantined: {run.reason}; serving on without it, "
+                "--again continues it once the cause is mended",
+                level="error",
+            )
+            return
         for notice in (*plan.notices, *handlers.too_few(self.store, plan)):
             say(f"warning: {notice}", level="warning")
 
