@@ -13,6 +13,7 @@ from edgeveil.coordinator.cli.care import app as care_app
 from edgeveil.coordinator.cli.export import app as export_app
 from edgeveil.coordinator.cli.look import app as look_app
 from edgeveil.coordinator.cli.look import print_report
+from edgeveil.coordinator.cli.plans import app as plans_app
 from edgeveil.coordinator.cli.roster import FederationOption, PassphraseFile, new_passphrase
 from edgeveil.coordinator.cli.roster import app as roster_app
 from edgeveil.shared.terminal import console
@@ -29,11 +30,16 @@ app = typer.Typer(
 )
 app.add_typer(roster_app, name="roster")
 app.add_typer(agents_app, name="agents")
+app.add_typer(plans_app, name="plan")
 app.add_typer(look_app)
 app.add_typer(export_app)
 app.add_typer(care_app)
 console.version_option(app)
 ROLE = "coordinator"
+
+AgainOption = Annotated[
+    bool, Option("--again", help="Train by the plan also when that was done before.")
+]
 
 
 def main() -> NoReturn:
@@ -126,6 +132,7 @@ def invite(
 def serve(
     home: console.HomeOption = None,
     plan: Annotated[Path | None, Option("--plan", help="Queue this plan at once.")] = None,
+    again: AgainOption = False,
     plain_http: Annotated[
         bool,
         Option(
@@ -142,13 +149,16 @@ def serve(
     """
     from edgeveil.coordinator.serving.serve import serve as serve_forever
 
-    serve_forever(console.home_of(ROLE, home), plan, plain_http=plain_http, quiet=quiet)
+    serve_forever(
+        console.home_of(ROLE, home), plan, again=again, plain_http=plain_http, quiet=quiet
+    )
 
 
 @app.command("run")
 def run_plan(
     plan: Annotated[Path, Argument(help="A plan file, see deploy/samples.")],
     home: console.HomeOption = None,
+    again: AgainOption = False,
     as_json: console.JsonOption = False,
     detach: Annotated[bool, Option("--detach", help="Queue it and return.")] = False,
     quiet: Annotated[
@@ -157,16 +167,23 @@ def run_plan(
 ) -> None:
     """Queue a plan at the running coordinator and follow it; the same plan continues where it stopped.
 
+    A plan that was carried out before is not again, unless --again asks for it: its report is shown.
+
     Example: coordinator run plan.toml
     """
-    from edgeveil.coordinator.cli.operator import follow_run, submit_plan
+    from edgeveil.coordinator.cli.operator import follow_run, refuse_quarantined, submit_plan
 
     folder = console.home_of(ROLE, home)
-    submitted = submit_plan(folder, plan)
+    submitted = submit_plan(folder, plan, again=again)
+    if submitted["taken"] == "finished":
+        _print_finished(folder, submitted, as_json=as_json, whole=not detach)
+        return
+    if submitted["taken"] == "quarantined":
+        refuse_quarantined(submitted)
     how = "queued" if submitted["new"] else "continues"
     console.stderr.print(Text.assemble("run ", (submitted["run"], "bold"), f" {how}"))
     for notice in submitted["warnings"]:
-        console.stderr.print(Text.assemble(("warning:", "yellow"), f" {notice}"))
+        console.warn(notice)
     if detach:
         if as_json:
             console.print_json(submitted)
@@ -212,6 +229,9 @@ def doctor(
     plan: Annotated[
         Path | None, Option("--plan", help="Also hold this plan against the machine.")
     ] = None,
+    plain_http: Annotated[
+        bool, Option("--plain-http", help="As it is served with that flag, behind a TLS proxy.")
+    ] = False,
     as_json: console.JsonOption = False,
 ) -> None:
     """Check this machine: packages, memory, disk, keys, database, roster, certificate, port, clock.
@@ -221,7 +241,19 @@ def doctor(
     from edgeveil.coordinator.cli.doctor import diagnose
     from edgeveil.shared.doctor.checks import show
 
-    show(diagnose(console.home_of(ROLE, home), plan), json=as_json)
+    found = diagnose(console.home_of(ROLE, home), plan, plain_http=plain_http)
+    show(found, json=as_json)
+
+
+def _print_finished(folder: Path, submitted: dict[str, Any], *, as_json: bool, whole: bool) -> None:
+    """What came of a plan that was carried out before."""
+    from edgeveil.coordinator.reports.reading import read_report
+
+    console.stderr.print(f"{submitted['ended']}; train once more with --again")
+    if whole:
+        print_report(read_report(folder, submitted["run"]), as_json=as_json)
+    elif as_json:
+        console.print_json(submitted)
 
 
 def _last_run(last: dict[str, Any]) -> str:

@@ -8,21 +8,27 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeveil.coordinator.federation import tls
 from edgeveil.coordinator.federation.certificates import expiry as certificate_end
 from edgeveil.coordinator.federation.roster_files import FEDERATION_KEY, is_due, is_encrypted
-from edgeveil.coordinator.federation.tls import authority_path, rehearse, tls_folder
-from edgeveil.coordinator.plan.config import CoordinatorConfig, identity_path, load_config
-from edgeveil.coordinator.plan.measured import judged_by
-from edgeveil.coordinator.plan.plan import load_plan
+from edgeveil.coordinator.federation.tls import authority_path, tls_folder
+from edgeveil.coordinator.plan.config import (
+    CoordinatorConfig,
+    check_loopback,
+    identity_path,
+    load_config,
+)
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.plan.plan_file import load_plan
+from edgeveil.coordinator.runs.runs import find_task, rehearse
 from edgeveil.coordinator.serving.admin_client import call
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import EdgeveilError
 from edgeveil.shared.base.files import read_file, read_secret
-from edgeveil.shared.data.probe import probe
 from edgeveil.shared.doctor import checks as doctor
 from edgeveil.shared.doctor.checks import MIB, Finding, examine, green, red, yellow
 from edgeveil.shared.doctor.network import route
-from edgeveil.shared.tasks.registry import find, load
+from edgeveil.shared.tasks.registry import load
 from edgeveil.shared.vector.model_vector import count
 from edgeveil.shared.wire.certificates import refused
 from edgeveil.shared.wire.identity import Identity
@@ -35,8 +41,11 @@ NEEDED = ("sqlalchemy", "alembic", "flwr", "starlette", "uvicorn", "torch", "saf
 OPEN_SIGN = "coordinator roster sign (or export, sign where the key is, import)"
 
 
-def diagnose(home: Path, plan: Path | None) -> list[Finding]:
-    """Everything there is to say about this coordinator, and about a plan if one is given."""
+def diagnose(home: Path, plan: Path | None, *, plain_http: bool = False) -> list[Finding]:
+    """Everything there is to say about this coordinator, and about a plan if one is given.
+
+    `plain_http`: as it is served with --plain-http, TLS being a proxy's business.
+    """
     findings = examine(
         [
             ("packages", "reinstall edgeveil", lambda: doctor.installation(NEEDED, "serve")),
@@ -54,6 +63,7 @@ def diagnose(home: Path, plan: Path | None) -> list[Finding]:
     except EdgeveilError as error:
         fix = "coordinator init --url https://HOST:8443, or correct coordinator.toml"
         return [*findings, red("configuration", error.message, fix)]
+    fix = "put a TLS proxy in front" if plain_http else "coordinator serve renews its own"
     return findings + examine(
         [
             ("permissions", "chmod -R go= HOME", lambda: doctor.private_folder(home)),
@@ -62,7 +72,7 @@ def diagnose(home: Path, plan: Path | None) -> list[Finding]:
             ("database", "restore it from a backup", lambda: _database(home)),
             ("clock", "set the clock", lambda: _clock(home)),
             ("roster", OPEN_SIGN, lambda: _roster(home)),
-            ("tls", "coordinator serve renews its own", lambda: _certificate(home, config)),
+            ("tls", fix, lambda: _plain(config) if plain_http else _certificate(home, config)),
             ("port", "start coordinator serve", lambda: _reach(home, config)),
         ]
     )
@@ -88,26 +98,33 @@ def _plan(path: Path | None) -> Iterator[Finding]:
     if path is None:
         return
     plan = load_plan(path)
-    spec = find(plan.task.id, plan.task.version)
-    judged_by(plan)
-    if plan.evaluation.data is not None:
-        probe(plan.evaluation.data)
-    yield green("plan", f"{path}: {plan.rounds.count} rounds of {spec.id} {spec.version}")
+    tested = rehearse(plan)
+    what = f"{plan.rounds.count} rounds of {plan.task.id} {plan.task.version}"
+    on = f", tested on {tested} held-out records" if tested else ""
+    yield green("plan", f"{path}: {what}{on}")
     for notice in plan.notices:
         yield yellow("plan", notice, "docs/configuration.md explains [secagg] and [rounds]")
 
 
 def _memory(plan: Path | None) -> Finding:
-    if plan is None:
+    found = None if plan is None else _readable(plan)
+    if found is None:
         return doctor.memory(BASE_MEMORY, "serving, without a model (give --plan FILE)")
-    found = load_plan(plan)
-    task = load(find(found.task.id, found.task.version))
+    task = load(find_task(found))
     options = task.parse_options(found.task.options)
     values = count(task.tensors(options))
     # Model, sum and mean in 4 to 8 bytes each, and every reply that may lie in the edge store.
     model = values * (24 + 5 * found.cohort_max)
     what = f"{found.task.id} with {values:,} parameters and up to {found.cohort_max} agents"
     return doctor.memory(BASE_MEMORY + TORCH_MEMORY + model, what)
+
+
+def _readable(path: Path) -> Plan | None:
+    """None for a plan with mistakes, of which another finding tells."""
+    try:
+        return load_plan(path)
+    except EdgeveilError:
+        return None
 
 
 def _keys(home: Path, config: CoordinatorConfig) -> Finding:
@@ -175,11 +192,16 @@ def _roster(home: Path) -> Iterator[Finding]:
         yield yellow("roster", "somebody joined or was revoked since it was signed", OPEN_SIGN)
 
 
+def _plain(config: CoordinatorConfig) -> Finding:
+    check_loopback(config.address[0])
+    return green("tls", f"a proxy's business: {config.listen} is for this machine alone")
+
+
 def _certificate(home: Path, config: CoordinatorConfig) -> Iterator[Finding]:
     chain = config.certificate or tls_folder(home) / "server.pem"
     key = config.certificate_key or tls_folder(home) / "server.key"
     try:
-        rehearse(chain, key.resolve(), authority_path(home, config), config.host)
+        tls.rehearse(chain, key.resolve(), authority_path(home, config), config.host)
     except ssl.SSLError as error:
         fix = "restart coordinator serve, which makes a new one for the names in `url` and `hosts`"
         if config.certificate:

@@ -218,7 +218,7 @@ def print_report(found: dict[str, Any], *, as_json: bool) -> None:
     from edgeveil.shared.tasks.registry import scoring
 
     if as_json:
-        sys.stdout.writelines(pieces(found))
+        console.write_json(pieces(found))
         return
     rows = [RoundRecord.from_json(row) for row in found["rounds"][-SHOWN:]]
     known = {found["run"]: scoring(found["task"].partition(" ")[0])}

@@ -2,20 +2,20 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from edgeveil.coordinator.federation import membership
 from edgeveil.coordinator.plan.config import load_config
-from edgeveil.coordinator.plan.plan import load_plan
+from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.coordinator.reports.reading import read_report
-from edgeveil.coordinator.serving.admin_client import call
+from edgeveil.coordinator.serving.admin_client import call, kind_of
 from edgeveil.coordinator.serving.status import status_of
 from edgeveil.coordinator.store.store import Store
-from edgeveil.shared.base.errors import Busy, ConfigError, RunFailed, RunLost, TransportError
+from edgeveil.shared.base.errors import Busy, ConfigError, EdgeveilError, RunFailed, TransportError
+from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.base.files import exclusive_lock
-from edgeveil.shared.data.probe import probe
 from edgeveil.shared.events.log import Event, EventLog
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -62,8 +62,8 @@ def import_signed(home: Path, signed: bytes) -> int:
         return membership.import_into(store, config, signed)
 
 
-def submit_plan(home: Path, path: Path) -> dict[str, Any]:
-    """Queue a plan at the running coordinator: {run, new, rounds}.
+def submit_plan(home: Path, path: Path, *, again: bool = False) -> dict[str, Any]:
+    """Queue a plan at the running coordinator: {run, taken, rounds}; `again`: also one that has finished.
 
     Raises:
         TransportError: no coordinator serves this home.
@@ -71,8 +71,10 @@ def submit_plan(home: Path, path: Path) -> dict[str, Any]:
     load_config(home)
     plan = load_plan(path)
     if plan.evaluation.data is not None:
-        probe(plan.evaluation.data)
-    answer = call(home, "submit", plan=plan.model_dump(mode="json"))
+        from edgeveil.coordinator.runs.runs import rehearse
+
+        rehearse(plan)
+    answer = call(home, "submit", plan=plan.model_dump(mode="json"), again=again)
     if answer is None:
         raise TransportError(
             f"no coordinator is serving {home}; start it with: coordinator serve --home {home}"
@@ -80,17 +82,24 @@ def submit_plan(home: Path, path: Path) -> dict[str, Any]:
     return answer
 
 
+def refuse_quarantined(submitted: Mapping[str, Any]) -> NoReturn:
+    """Raises an error with the exit code of what failed."""
+    raise kind_of(int(submitted["code"]))(
+        f"run {submitted['run']} of this plan is quarantined: {submitted['ended']}; once the cause is "
+        "mended, continue it with --again, or start a changed plan"
+    )
+
+
 def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Any]:
     """Show the run's progress on stderr, unless `quiet`, until it ends; its report.
 
     Raises:
-        RunFailed: the run ended without its last round; it can be continued.
-        RunLost: agents have been further than the database; it cannot.
+        RunFailed: the run ended without its last round; the same command continues it.
+        EdgeveilError: it ended for a reason that does not pass by itself, with that reason's exit code.
     """
     from rich.console import Console
 
-    from edgeveil.coordinator.cli.display import Display
-    from edgeveil.coordinator.cli.follow import tail
+    from edgeveil.coordinator.cli.follow import Display, tail
     from edgeveil.shared.terminal.console import stderr
 
     path = home / "runs" / str(submitted["run"]) / "events.jsonl"
@@ -114,10 +123,19 @@ def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False)
         display.close()
     report = read_report(home, str(submitted["run"]))
     if ended != Event.RUN_FINISH:
-        reason = report["reason"] or "the coordinator stopped"
-        kind = RunLost if report["state"] == "lost" else RunFailed
-        raise kind(f"run {submitted['run']} did not finish: {reason}")
+        reason = report["reason"] or "the coordinator stopped; its runs continue at the next start"
+        raise _failure(home, report)(f"run {submitted['run']} did not finish: {reason}")
     return report
+
+
+def _failure(home: Path, report: Mapping[str, Any]) -> Callable[[str], EdgeveilError]:
+    """The kind of error as which a run ended: whether the same command works later, and if not, why."""
+    if not report["reason"]:
+        return RunFailed
+    with Store.open(home, read_only=True) as store:
+        failure = store.failure(str(report["run"]))
+    temporary = failure is None or failure.code == ExitCode.TEMPORARY
+    return RunFailed if temporary or failure is None else kind_of(failure.code)
 
 
 def read_status(home: Path) -> dict[str, Any]:

@@ -86,3 +86,16 @@ def load_config(home: Path) -> CoordinatorConfig:
 
 def identity_path(home: Path) -> Path:
     return home / "identity.key"
+
+
+def check_loopback(host: str) -> None:
+    """Raise ConfigError: a proxy's TLS does not protect what listens elsewhere without."""
+    try:
+        loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False  # a name may resolve to anything
+    if not loopback:
+        raise ConfigError(
+            f"plain HTTP is served on a loopback address only, not on {host}: "
+            'set listen = "127.0.0.1:PORT" in coordinator.toml and put a TLS proxy in front'
+        )

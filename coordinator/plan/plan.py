@@ -1,6 +1,5 @@
-"""plan.toml: what is trained, by how many, for how long, and what may be spent on it."""
+"""What is trained, by how many, for how long, and what may be spent on it; coordinator.plan.plan_file reads it."""
 
-from pathlib import Path
 from typing import Any, Self
 
 from pydantic import model_validator
@@ -16,8 +15,7 @@ from edgeveil.coordinator.plan.sections import (
     TrainingSection,
     Weights,
 )
-from edgeveil.shared.base.config import Settings, read_toml, validate
-from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.config import Settings
 from edgeveil.shared.secagg.agreement.sharding import shard_size
 from edgeveil.shared.secagg.client.policy import small_cohort_notices
 from edgeveil.shared.secagg.primitives.errors import Infeasible
@@ -145,16 +143,3 @@ class Plan(Settings):
                 f"a cohort of {least} with c_min = {self.secagg.c_min} has no parameters and aborts",
             )
         return found
-
-
-def load_plan(path: Path) -> Plan:
-    """A plan file with its evaluation data resolved against the file's own folder."""
-    values = read_toml(path)
-    plan = validate(values, Plan, source=str(path))
-    if plan.evaluation.data is None:
-        return plan
-    data = (path.parent / plan.evaluation.data).resolve()
-    if not data.exists():
-        raise ConfigError(f"{path}: evaluation.data: {data} does not exist")
-    evaluation = plan.evaluation.model_copy(update={"data": data})
-    return plan.model_copy(update={"evaluation": evaluation})

@@ -21,6 +21,7 @@ class RunState(StrEnum):
     FINISHED = "finished"
     STOPPED = "stopped"  # by the operator; may be resumed
     FAILED = "failed"
+    QUARANTINED = "quarantined"  # failed twice at one place, or for good; continued only when told
     LOST = "lost"  # agents have been further than this database, which was restored; never resumed
 
 
@@ -34,6 +35,16 @@ class Run:
     created: float
     state: RunState
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How a run failed last: `place` is "start" or "round N", `code` the exit code, `times` in a row there."""
+
+    place: str
+    reason: str
+    code: int
+    times: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from edgeveil.coordinator.learning import judgement
 from edgeveil.coordinator.machine.machine import Abort
+from edgeveil.coordinator.rounds import pacing
 from edgeveil.coordinator.rounds.attempt_runner import Stopped, Surroundings
 from edgeveil.coordinator.rounds.round_facts import why_agents_left
 from edgeveil.coordinator.rounds.run_memory import RunMemory
@@ -10,9 +11,24 @@ from edgeveil.coordinator.rounds.training_round import TrainingRounds
 from edgeveil.coordinator.runs.learner import Learned
 from edgeveil.coordinator.runs.open_run import OpenRun, Progress
 from edgeveil.coordinator.store.store import Store
-from edgeveil.shared.base.errors import RunFailed
+from edgeveil.shared.base.errors import RefusalCode, RunClosed, RunFailed, RunRefused
 from edgeveil.shared.secagg.agreement.result import Result
 from edgeveil.shared.wire.identity import Signer
+
+DIVERGED = frozenset({RefusalCode.MODEL_INVALID, RefusalCode.UPDATE_NON_FINITE})
+# Of the codes that last, those that time alone can mend.
+PASSING = frozenset({RefusalCode.POLICY_WHEN})
+CHANGE = "change the plan or the devices (`coordinator doctor --plan`, `agent doctor`, `agent policy show`)"
+REMEDY = {
+    RefusalCode.TASK_UNKNOWN: "install the same edgeveil on both sides; `agent doctor` compares them",
+    RefusalCode.VERSION: "install the same edgeveil on both sides; `agent doctor` compares them",
+    RefusalCode.BUDGET_EXHAUSTED: "`agent budget` shows what is left; only an owner can allow more",
+    RefusalCode.BUDGET_WOULD_EXCEED: "`agent budget plan --ledger` shows what still fits; lower training.epsilon",
+    RefusalCode.POLICY_SIGMA: "lower training.epsilon or rounds.count; `agent budget` shows what is left",
+    RefusalCode.POLICY_TASK: "task.options name other labels or another shape than the devices' [data]: "
+    "`agent policy show`, `coordinator plan new`",
+    RefusalCode.POLICY_SIZE: "widen secagg.n_ref_min and n_ref_max; `coordinator agents` shows what devices declare",
+}  # fmt: skip
 
 
 class Driver:
@@ -47,8 +63,11 @@ class Driver:
 
         Raises:
             Stopped: the operator asked for it; the run continues at the next start.
-            RunFailed: a round aborted as often as the plan allows, agents have uploaded in vain more
-                often than it has spare rounds, or they hold a newer roster.
+            RunFailed: a round aborted as often as the plan allows.
+            RunRefused: so, for a reason that does not pass by itself.
+            RunClosed: the model has diverged, or agents have uploaded in vain more often than the plan has
+                spare rounds.
+            RunBehind: agents hold a newer roster.
             RunLost: agents have been at later rounds than this database knows.
             TransportError: the transport is gone.
         """
@@ -76,15 +95,27 @@ class Driver:
         while (abort := self.attempt(number)) is not None:
             failures += 1
             self._memory.refuse_an_old_database()
+            why = f"{abort.reason} ({abort.detail}){why_agents_left(self._memory.records[-1])}"
+            if abort.reason in DIVERGED:
+                raise RunClosed(_diverged(number, why))
             self._memory.refuse_to_overcharge()
             if failures == allowed:
-                raise RunFailed(
-                    f"round {number} aborted {allowed} times in a row, last with {abort.reason} "
-                    f"({abort.detail}){why_agents_left(self._memory.records[-1])}"
-                )
+                said = f"round {number} aborted {allowed} times in a row, last with {why}"
+                if abort.reason in pacing.LASTING - PASSING:
+                    raise RunRefused(f"{said}: {REMEDY.get(RefusalCode(abort.reason), CHANGE)}")
+                raise RunFailed(said)
             self._pause(min(2.0**failures, 30.0))
 
     def _pause(self, seconds: float) -> None:
         self._around.housekeeping()
         if self._around.stop.wait(seconds):
             raise Stopped
+
+
+def _diverged(number: int, why: str) -> str:
+    """Another attempt would charge every device the full price for the same end."""
+    return (
+        f"round {number} came to no usable model, with {why}: training diverges, so it is not tried again. "
+        "Lower training.learning_rate (or server.learning_rate), training.clip_norm or training.steps, or "
+        "set training.proximal, and start the changed plan with `coordinator run PLAN`"
+    )

@@ -12,7 +12,7 @@ from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.rounds import pacing
 from edgeveil.coordinator.rounds.complaints import Complaints
 from edgeveil.coordinator.rounds.rollback import Restored
-from edgeveil.shared.base.errors import RunFailed, RunLost
+from edgeveil.shared.base.errors import RunBehind, RunClosed, RunLost
 
 
 class RunMemory:
@@ -57,7 +57,7 @@ class RunMemory:
         """Nobody pays for more rounds than the plan was sized for, whoever makes attempts fail.
 
         Raises:
-            RunFailed: more attempts were paid in vain than the plan has spare rounds.
+            RunClosed: more attempts were paid in vain than the plan has spare rounds.
         """
         if self._in_vain <= self._spare:
             return
@@ -67,7 +67,7 @@ class RunMemory:
             if liars
             else "nobody is proved to have lied; the reasons are in the round records"
         )
-        raise RunFailed(
+        raise RunClosed(
             f"{self._in_vain} attempts of {self._run_id} came to nothing after agents had uploaded, and "
             f"the plan has {self._spare} spare (rounds.spare): one more could charge them beyond the "
             f"plan's epsilon, so this run is closed. {who}. Then start a run from another plan"
@@ -78,9 +78,9 @@ class RunMemory:
 
         Raises:
             RunLost: agents have been at later rounds.
-            RunFailed: they hold a newer roster.
+            RunBehind: they hold a newer roster.
         """
         if lost := self._restored.run_is_lost(self._run_id):
             raise RunLost(lost)
         if old := self._restored.roster_is_old():
-            raise RunFailed(old)
+            raise RunBehind(old)

@@ -55,6 +55,11 @@ class Evaluator:
             )
         self._records = records
 
+    @property
+    def size(self) -> int:
+        """How many records it holds."""
+        return len(self._records)
+
     def evaluate(self, vector: Vector) -> dict[str, float]:
         """The task's metrics, the mean loss, and the number of examples."""
         return dict(self.examine(vector).metrics)

@@ -6,14 +6,15 @@ held-out evaluation.
 
 import hashlib
 import json
+from enum import StrEnum
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from edgeveil.coordinator.learning import judgement
-from edgeveil.coordinator.plan.derived import secagg_params, training_plan
 from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.plan.plan_file import budget_fault
 from edgeveil.coordinator.records.records import Run, RunState
 from edgeveil.coordinator.runs import checkpoint, learner, run_files
 from edgeveil.coordinator.runs.open_run import Evaluate, OpenRun
@@ -34,19 +35,37 @@ def find_task(plan: Plan) -> TaskSpec:
         raise ConfigError(f"plan: task.id: {error.message}") from error
 
 
-def submit(store: Store, plan: Plan) -> tuple[Run, bool]:
-    """Queue a plan. The same plan continues its latest unfinished run; True when it is a new one."""
+class Taken(StrEnum):
+    """What became of a plan that was handed in."""
+
+    NEW = "new"
+    CONTINUES = "continues"
+    FINISHED = "finished"  # it was carried out before, and is not again unless told
+    QUARANTINED = "quarantined"  # it failed for good, and is not continued unless told
+
+
+def submit(store: Store, plan: Plan, *, again: bool = False) -> tuple[Run, Taken]:
+    """Queue a plan. The same plan continues its unfinished run; one that has finished stays so unless `again`.
+
+    So whoever hands a plan in at every start has it carried out once. A quarantined run goes on with `again`.
+    """
     task = registry.load(find_task(plan))  # imports torch once; a wrong option is told at once
     task.parse_options(plan.task.options)
     judged_by(plan)
     _check_budget(plan)
     text = plan.model_dump_json()
     plan_hash = hashlib.sha256(text.encode()).hexdigest()
-    for run in reversed(store.runs()):
-        if run.state in UNFINISHED and _same(run, plan, plan_hash):
-            store.set_run_state(run.run_id, RunState.QUEUED)
-            return store.run(run.run_id), False
-    return store.create_run(text, plan_hash), True
+    run = next((run for run in reversed(store.runs()) if _same(run, plan, plan_hash)), None)
+    if run is not None and run.state is RunState.FINISHED and not again:
+        return run, Taken.FINISHED
+    if run is not None and run.state is RunState.QUARANTINED:
+        if not again:
+            return run, Taken.QUARANTINED
+        store.forgive(run.run_id)
+    if run is not None and run.state in {*UNFINISHED, RunState.QUARANTINED}:
+        store.set_run_state(run.run_id, RunState.QUEUED)
+        return store.run(run.run_id), Taken.CONTINUES
+    return store.create_run(text, plan_hash), Taken.NEW
 
 
 def _same(run: Run, plan: Plan, plan_hash: str) -> bool:
@@ -61,10 +80,26 @@ def _same(run: Run, plan: Plan, plan_hash: str) -> bool:
 
 def _check_budget(plan: Plan) -> None:
     """Refuse a plan no budget can pay for before anybody is asked."""
-    try:
-        secagg_params(plan, training_plan(plan), parameters=1)
-    except ValueError as error:
-        raise ConfigError(f"plan: training: {error}") from error
+    if fault := budget_fault(plan):
+        raise ConfigError(f"plan: {fault}")
+
+
+def rehearse(plan: Plan) -> int:
+    """Do what a run does before its first round, and leave no trace; how many held-out records there are.
+
+    Raises:
+        ConfigError: the task, its options or the metric are unknown here, or no budget pays for it.
+        DataError: the evaluation data cannot be used.
+    """
+    from edgeveil.coordinator.runs.evaluation import Evaluator  # noqa: PLC0415 - torch
+
+    task = registry.load(find_task(plan))
+    options = task.parse_options(plan.task.options)
+    judged_by(plan)
+    _check_budget(plan)
+    if plan.evaluation.data is None:
+        return 0
+    return Evaluator(task, options, plan.evaluation.data, quiet=True).size
 
 
 def open_run(

@@ -1,5 +1,6 @@
 """How the other commands reach a running `coordinator serve`: HTTP over the Unix socket in its home."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,18 @@ _KINDS: dict[int, type[errors.EdgeveilError]] = {
     exit_codes.ExitCode.USAGE: errors.ConfigError,
     exit_codes.ExitCode.DAMAGED: errors.StateDamaged,
     exit_codes.ExitCode.TEMPORARY: errors.Busy,
+    exit_codes.ExitCode.UNAVAILABLE: errors.TransportError,
     exit_codes.ExitCode.NOT_PERMITTED: errors.EnrollmentError,
 }
+
+
+def kind_of(code: int) -> Callable[[str], errors.EdgeveilError]:
+    """What makes an error with this exit code, ours for whatever is no other's."""
+    return _KINDS.get(code, _ours)
+
+
+def _ours(message: str) -> errors.EdgeveilError:
+    return errors.ProtocolError(errors.RefusalCode.INTERNAL, message, blame=errors.Blame.SELF)
 
 
 def call(home: Path, name: str, **arguments: Any) -> dict[str, Any] | None:
@@ -40,5 +51,5 @@ def call(home: Path, name: str, **arguments: Any) -> dict[str, Any] | None:
     values: dict[str, Any] = answer.json()
     if answer.status_code == httpx.codes.OK:
         return values
-    kind = _KINDS.get(int(values.get("exit_code", exit_codes.ExitCode.BUG)), errors.RunFailed)
-    raise kind(str(values.get("error", "the coordinator refused")))
+    code = int(values.get("exit_code", exit_codes.ExitCode.BUG))
+    raise kind_of(code)(str(values.get("error", "the coordinator refused")))

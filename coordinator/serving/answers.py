@@ -7,7 +7,7 @@ from edgeveil.coordinator.federation.membership import tokens_of
 from edgeveil.coordinator.plan.config import CoordinatorConfig
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import Run
-from edgeveil.coordinator.runs.runs import submit
+from edgeveil.coordinator.runs.runs import Taken, submit
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.config import validate
 from edgeveil.shared.events.log import Event, EventLog
@@ -18,16 +18,57 @@ from edgeveil.shared.tasks.registry import installed_tasks
 def take_plan(home: Path, store: Store, events: EventLog, asked: dict[str, Any]) -> dict[str, Any]:
     """Queue a plan; `log_size` is where the caller begins to follow the run's events."""
     plan = validate(asked["plan"], Plan, source="plan")
-    run, new = submit(store, plan)
+    run, taken = submit(store, plan, again=bool(asked.get("again")))
     seen = size(home / "runs" / run.run_id / "events.jsonl")
-    events.emit(Event.RUN_CREATE if new else Event.RUN_RESUME, run=run.run_id)
+    if taken in {Taken.NEW, Taken.CONTINUES}:
+        events.emit(Event.RUN_CREATE if taken is Taken.NEW else Event.RUN_RESUME, run=run.run_id)
     return {
         "run": run.run_id,
-        "new": new,
+        "new": taken is Taken.NEW,
+        "taken": taken,
         "rounds": plan.rounds.count,
         "log_size": seen,
-        "warnings": list(plan.notices),
+        "ended": how_it_ended(store, home, run) if taken is Taken.FINISHED else run.reason,
+        "code": code_of(store, run),
+        "warnings": [*plan.notices, *too_few(store, plan)],
     }
+
+
+def code_of(store: Store, run: Run) -> int:
+    """The exit code of its last failure; 0 when it never failed."""
+    failure = store.failure(run.run_id)
+    return 0 if failure is None else failure.code
+
+
+def too_few(store: Store, plan: Plan) -> list[str]:
+    """What to say before round 1 where a plan wants more agents than there are."""
+    joined, rounds = len(store.agents()), plan.rounds
+    if joined >= rounds.goal:
+        return []
+    then = (
+        f"no round begins before {rounds.minimum} are connected (rounds.minimum)"
+        if joined < rounds.minimum
+        else "every round waits a moment for more and then goes on without"
+    )
+    said = (
+        f"the plan wants {rounds.goal} agents in a round (rounds.goal), {joined} have joined: {then}; "
+        "coordinator invite NAME… adds agents, coordinator plan new --agents N fits the plan to them"
+    )
+    return [said]
+
+
+def how_it_ended(store: Store, home: Path, run: Run) -> str:
+    """The sentence for a plan that was carried out before: which run, what came out, where it lies."""
+    last = store.last_committed(run.run_id)
+    if last is None:
+        return f"this plan was carried out before, as {run.run_id}"
+    model = home / "runs" / run.run_id / f"round-{last.round:04d}.safetensors"
+    shown = ", ".join(f"{name} {value:.4g}" for name, value in last.metrics.items())
+    result = f" ({shown})" if shown else ""
+    return (
+        f"this plan was carried out before, as {run.run_id}, which ended with round {last.round}"
+        f"{result}: {model}"
+    )
 
 
 def make_invites(

@@ -4,20 +4,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgeveil.coordinator.records.records import Run, RunState
+from edgeveil.coordinator.records.records import Failure, Run, RunState
 from edgeveil.coordinator.reports.summary import build
 from edgeveil.coordinator.rounds.attempt_runner import Stopped, Surroundings
 from edgeveil.coordinator.rounds.driver import Driver
 from edgeveil.coordinator.runs.open_run import Progress
 from edgeveil.coordinator.runs.runs import open_run
 from edgeveil.coordinator.store.store import Store
-from edgeveil.shared.base import errors, files, json_text
+from edgeveil.shared.base import errors, exit_codes, files, json_text
 from edgeveil.shared.events.log import Event, EventLine, EventLog, Level
 from edgeveil.shared.privacy.ledger.heads import SignedHead
 from edgeveil.shared.terminal.telling import say
 from edgeveil.shared.wire.identity import Signer
 
 WAITING = (RunState.QUEUED, RunState.RUNNING, RunState.STOPPED)
+START = "start"  # where a run failed that has not come to a round
 INFO: Level = "info"
 ERROR: Level = "error"
 
@@ -52,12 +53,17 @@ class Execution:
                 state, event, level = RunState.FINISHED, Event.RUN_FINISH, INFO
             except Stopped:
                 level = INFO
-            except errors.TransportError:
+            except (errors.TransportError, OSError):
                 raise
             except errors.EdgeveilError as error:
-                state = RunState.LOST if isinstance(error, errors.RunLost) else RunState.FAILED
-                event, reason = Event.RUN_FAIL, str(error)
-                say(f"run {run.run_id} failed: {error}", level="error")
+                state, reason = self._failed(run.run_id, error, error.exit_code)
+                event = Event.RUN_FAIL
+            except Exception as error:
+                what = f"{type(error).__name__}: {error}"
+                state, reason = self._failed(run.run_id, error, exit_codes.ExitCode.BUG, what)
+                event = Event.RUN_FAIL
+                if state is not RunState.QUARANTINED:
+                    raise
             finally:
                 self.store.set_run_state(run.run_id, state, reason)
                 self._save_report(run.run_id, folder)
@@ -65,9 +71,35 @@ class Execution:
                 progress = self.progress
                 progress.run, progress.round, progress.stage = None, None, "idle"
 
+    def _failed(
+        self, run_id: str, error: Exception, code: exit_codes.ExitCode, what: str = ""
+    ) -> tuple[RunState, str]:
+        """The state that this leaves the run in, and why.
+
+        What failed twice at one place, and is not said to pass, is not tried at every start for ever.
+        """
+        reason = what or str(error)
+        number = self.progress.round
+        place = START if number is None else f"round {number}"
+        noted = self.store.note_failure(run_id, Failure(place, reason, code))
+        passes = code == exit_codes.ExitCode.TEMPORARY or isinstance(error, errors.RunBehind)
+        if isinstance(error, errors.RunLost):
+            state = RunState.LOST
+        elif isinstance(error, errors.RunClosed) or (noted.times > 1 and not passes):
+            state = RunState.QUARANTINED
+        else:
+            state = RunState.STOPPED if code == exit_codes.ExitCode.BUG else RunState.FAILED
+        say(f"run {run_id} failed: {reason}", level="error")
+        if state is RunState.QUARANTINED:
+            say(f"run {run_id} is quarantined and not continued at the next start", level="error")
+        return state, reason
+
     def _drive(self, run: Run, events: EventLog) -> str:
         """Why the run ended before its last round, or ""."""
         opened, learned, first = open_run(self.store, self.home, run, quiet=self.quiet)
+        failure = self.store.failure(run.run_id)
+        if failure is not None and failure.place == START:
+            self.store.forgive(run.run_id)
         events.emit(
             Event.RUN_START if first == 1 else Event.RUN_RESUME, run=run.run_id, round=first
         )

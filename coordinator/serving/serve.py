@@ -23,10 +23,11 @@ from edgeveil.coordinator.flower_runtime.child_process import raise_file_limit
 from edgeveil.coordinator.flower_runtime.runtime import FlowerRuntime
 from edgeveil.coordinator.gateway.server import Gateway
 from edgeveil.coordinator.plan.config import CoordinatorConfig, identity_path, load_config
-from edgeveil.coordinator.plan.plan import load_plan
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.coordinator.rounds.attempt_runner import Surroundings
 from edgeveil.coordinator.runs.open_run import Progress
-from edgeveil.coordinator.runs.runs import submit
+from edgeveil.coordinator.runs.runs import Taken, submit
 from edgeveil.coordinator.serving import admin, admin_client, execution, roster_keeper, signer
 from edgeveil.coordinator.serving import answers as handlers
 from edgeveil.coordinator.serving.status import status_of
@@ -43,10 +44,18 @@ IDLE_S = 0.5
 REVIVAL_S, MOST_REVIVALS = 60.0, 3  # SuperLinks that may die within so many seconds
 
 
-def serve(home: Path, plan: Path | None, *, plain_http: bool = False, quiet: bool = False) -> None:
+def serve(
+    home: Path,
+    plan: Path | None,
+    *,
+    again: bool = False,
+    plain_http: bool = False,
+    quiet: bool = False,
+) -> None:
     """Run until SIGINT or SIGTERM; raises what makes it impossible to start or go on.
 
-    `plain_http`: a proxy on this machine does TLS; refused unless the address is loopback.
+    `again`: train by `plan` also when that was carried out before. `plain_http`: a proxy on this machine
+    does TLS; refused unless the address is loopback.
     """
     config = load_config(home)
     queued = load_plan(plan) if plan is not None else None
@@ -55,9 +64,7 @@ def serve(home: Path, plan: Path | None, *, plain_http: bool = False, quiet: boo
         try:
             coordinator.start(plain_http=plain_http)
             if queued is not None:
-                submit(coordinator.store, queued)
-                for notice in queued.notices:
-                    say(f"warning: {notice}", level="warning")
+                coordinator.take(queued, again=again)
             coordinator.work()
         finally:
             coordinator.stop()
@@ -136,6 +143,23 @@ class Coordinator:
                 "one-machine mode: a signer process admits whoever joins with a token; whoever takes "
                 "this machine over can admit members of their own (docs/threat-model.md)"
             )
+
+    def take(self, plan: Plan, *, again: bool) -> None:
+        """Queue the plan that the process was started with, unless it was carried out before."""
+        run, taken = submit(self.store, plan, again=again)
+        if taken is Taken.FINISHED:
+            ended = handlers.how_it_ended(self.store, self.home, run)
+            say(f"{ended}; serving on without it, --again trains once more")
+            return
+        if taken is Taken.QUARANTINED:
+            say(
+                f"run {run.run_id} of this plan is quarantined: {run.reason}; serving on without it, "
+                "--again continues it once the cause is mended",
+                level="error",
+            )
+            return
+        for notice in (*plan.notices, *handlers.too_few(self.store, plan)):
+            say(f"warning: {notice}", level="warning")
 
     def stop(self) -> None:
         """Public listener first, then the Flower run and its process, then our own files."""

@@ -129,7 +129,7 @@ class Tables:
         with self._database.reading() as connection:
             return connection.execute(query).all()
 
-    def _write(self, statement: sa.Insert | sa.Update) -> None:
+    def _write(self, statement: sa.Insert | sa.Update | sa.Delete) -> None:
         with self._database.writing() as connection:
             connection.execute(statement)
 

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
-from edgeveil.coordinator.store import agents, rounds, sums
+from edgeveil.coordinator.store import agents, failures, rounds, sums
 from edgeveil.coordinator.store.database import open_database
 from edgeveil.shared.base.clock import Clock, SystemClock
 
 FILE = "state.db"
 
 
-class Store(agents.AgentTables, rounds.RoundTables, sums.SumTables):
+class Store(agents.AgentTables, rounds.RoundTables, sums.SumTables, failures.FailureTables):
     """Thread-safe; every method is one transaction that is on the disk when it returns."""
 
     @classmethod

@@ -5,13 +5,15 @@ Unknown keys, NaN and infinite numbers are mistakes. All mistakes of a file are 
 
 import math
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import as_text
+from edgeveil.shared.base.names import meant
 
 MAX_FILE = 1 << 20  # bytes
 
@@ -51,18 +53,35 @@ def validate(values: dict[str, Any], model: type[Model], *, source: str) -> Mode
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [describe(item, source) for item in error.errors()]
-        raise ConfigError("\n".join(lines)) from error
+        raise ConfigError("\n".join(mistakes(error, model, source))) from error
 
 
-def describe(item: Any, source: str) -> str:
+def mistakes(error: ValidationError, model: type[BaseModel], source: str) -> list[str]:
+    """One line per mistake, each with what may have been meant where a key is unknown."""
+    return [describe(item, source, _keys(model, item["loc"][:-1])) for item in error.errors()]
+
+
+def _keys(model: type[BaseModel], where: Iterable[object]) -> list[str]:
+    """The keys of the section at `where`; none where that is no section of its own."""
+    for name in where:
+        field = model.model_fields.get(str(name))
+        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+        found = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        if not found:
+            return []
+        model = found[0]
+    return list(model.model_fields)
+
+
+def describe(item: Any, source: str, known: Iterable[str] = ()) -> str:
     """One pydantic error as `file: key: rule (got value)`."""
     # Where several types are allowed, pydantic puts its name of the type tried between the keys.
     keys = [str(part) for part in item["loc"] if "[" not in str(part)]
     key = ".".join(keys) or "(whole file)"
     key = key if key.isprintable() else repr(key)  # a key can be quoted text of any kind
     if item["type"] == "extra_forbidden":
-        return f"{source}: {key}: unknown key; check the spelling or remove it"
+        near = meant(keys[-1], known) if keys else ""
+        return f"{source}: {key}: unknown key{near or '; check the spelling or remove it'}"
     if item["type"] == "missing":
         return f"{source}: {key}: required key is missing"
     rule = item["msg"].removeprefix("Value error, ").replace("tuple", "list")

@@ -8,7 +8,10 @@ EdgeveilError                 abstract; carries its exit code
 ├── Busy                      75  another process holds the state folder, or try again later
 │   └── StorageFailed         75  the disk took something not (full, quota): free space, then go on
 ├── RunFailed                 75  a round aborted as often as the plan allows; it can be continued
-│   └── RunLost               65  agents have taken it further than the database; start a new one
+│   ├── RunLost               65  agents have taken it further than the database; start a new one
+│   ├── RunBehind             65  agents hold a newer roster than the database; import it first
+│   ├── RunRefused            77  devices refuse the plan for a reason that lasts
+│   └── RunClosed             2   its plan leads nowhere: diverged, or more repeated than it can pay for
 ├── EnrollmentError           77  not enrolled, token refused, revoked, superseded
 ├── PolicyRefusal             77  the device's policy says no; carries a RefusalCode
 │   └── BudgetExhausted       77  the privacy budget is spent
@@ -128,6 +131,18 @@ class RunFailed(EdgeveilError):
 
 class RunLost(RunFailed):
     exit_code = ExitCode.DAMAGED
+
+
+class RunBehind(RunFailed):
+    exit_code = ExitCode.DAMAGED
+
+
+class RunRefused(RunFailed):
+    exit_code = ExitCode.NOT_PERMITTED
+
+
+class RunClosed(RunFailed):
+    exit_code = ExitCode.USAGE
 
 
 class EnrollmentError(EdgeveilError):

@@ -1,10 +1,18 @@
 """The one allow-list for every name that reaches a path, a log line or a terminal."""
 
+import difflib
 import re
+from collections.abc import Iterable
 
 from edgeveil.shared.base.errors import ConfigError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+def meant(word: str, known: Iterable[str]) -> str:
+    """`; did you mean "…"?` where one of the known words is near, else ""."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f'; did you mean "{near[0]}"?' if near else ""
 
 
 def check_name(value: str, what: str) -> str:

@@ -27,6 +27,7 @@ from edgeveil.shared.base.installed import software
 from edgeveil.shared.base.json_text import readable
 from edgeveil.shared.pages.text import harmless
 from edgeveil.shared.terminal.door import Cells, Door
+from edgeveil.shared.terminal.encoding import fit_json, fit_streams
 
 stdout = Door()
 stderr = Door(stderr=True)
@@ -98,15 +99,25 @@ def home_of(role: str, given: Path | None) -> Path:
     return user_state_path("edgeveil") / role
 
 
+def warn(notice: str) -> None:
+    stderr.print(Text.assemble(("warning:", "yellow"), f" {notice}"))
+
+
 def print_json(value: Any) -> None:
-    sys.stdout.write(readable(value, indent=2) + "\n")
+    write_json([readable(value, indent=2), "\n"])
+
+
+def write_json(parts: Iterable[str]) -> None:
+    """Pieces of JSON as they come, to stdout."""
+    for part in parts:
+        sys.stdout.write(fit_json(part, sys.stdout))
 
 
 def print_json_lines(values: Iterable[Any]) -> None:
     """A JSON list with one value a line, written as they come: a long one takes no memory."""
     before = "[\n"
     for value in values:
-        sys.stdout.write(before + readable(value))
+        write_json([before, readable(value)])
         before = ",\n"
     sys.stdout.write("[]\n" if before == "[\n" else "\n]\n")
 
@@ -157,6 +168,7 @@ def without(made: Table, names: Collection[str]) -> Table:
 def run(app: Callable[..., Any], role: str) -> NoReturn:
     """Run a typer app as a process: every error becomes a sentence and an exit code."""
     os.umask(0o077)
+    fit_streams()
     try:
         arm_from_environment()
         app()

@@ -14,6 +14,7 @@ from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.events.tail import as_text
 from edgeveil.shared.pages.text import plain
 from edgeveil.shared.terminal.console import stderr
+from edgeveil.shared.terminal.encoding import fit_json
 
 MOST_SAID = 2000  # characters of one sentence
 ROUTINE = ("agent.select", "agent.reply", "stage.start")  # too many to read along
@@ -37,7 +38,7 @@ def show_event(line: EventLine) -> None:
 
 
 def _write_line(values: dict[str, Any]) -> None:
-    text = readable(values, tight=True)
+    text = fit_json(readable(values, tight=True), sys.stderr)
     with contextlib.suppress(OSError):  # nobody reads it any more; the work goes on
         sys.stderr.write(text + "\n")
         sys.stderr.flush()

@@ -14,7 +14,8 @@ from edgeveil.agent.home.policy import Policy
 from edgeveil.coordinator.cli import app as coordinator_cli
 from edgeveil.coordinator.plan.config import CoordinatorConfig
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
-from edgeveil.coordinator.plan.plan import Plan, load_plan
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.shared.base.config import load
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.base.exit_codes import ExitCode

@@ -71,6 +71,11 @@ def not_a_number_in_the_sum(world, monkeypatch):
     return "MODEL_INVALID", ""
 
 
+EXITS = {
+    "MODEL_INVALID": ExitCode.USAGE,  # the plan has to change
+    "UPDATE_NON_FINITE": ExitCode.USAGE,
+    "VERSION": ExitCode.NOT_PERMITTED,  # the devices have to
+}
 FAULTS = (
     nobody_trains,
     another_model,
@@ -85,7 +90,7 @@ def test_nothing_aggregated_is_said_in_log_metric_and_exit_code(world, monkeypat
     reason, dropped = fault(world, monkeypatch)
     with pytest.raises(RunFailed, match=f"{reason}[^$]*{dropped}") as caught:
         world.work()
-    assert caught.value.exit_code is ExitCode.TEMPORARY
+    assert caught.value.exit_code is EXITS.get(reason, ExitCode.TEMPORARY)
     (record,) = world.store.rounds()
     assert (record.outcome, record.reason, record.survived) == ("aborted", reason, ())
     lines = list(read_events(world.driver.run.folder / "events.jsonl"))

@@ -163,8 +163,9 @@ def test_a_second_process_on_the_same_state_is_told_so(machine, first_run):
 
 def test_a_full_budget_is_refused_and_the_run_says_why(machine, first_run):
     found = machine.train(machine.plan("greedy.toml", count=50, epsilon=8.0), check=False)
-    assert found.returncode == 75
+    assert found.returncode == 77, "the same command does not work later"
     assert "last with POLICY_SIGMA" in found.stderr
+    assert "lower training.epsilon" in found.stderr
     reasons = set(machine.rounds()[-1]["dropped_reasons"].values())
     assert reasons == {"refused:POLICY_SIGMA"}
     assert "refused (POLICY_SIGMA)" in machine.log("agent-1")

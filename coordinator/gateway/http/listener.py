@@ -2,7 +2,6 @@
 
 import asyncio
 import functools
-import ipaddress
 import json
 import resource
 import socket
@@ -25,8 +24,8 @@ from edgeveil.coordinator.gateway.http.meter import WRITE_BUFFER, Meter, Tls, pa
 from edgeveil.coordinator.gateway.http.share import Share
 from edgeveil.coordinator.gateway.http.web import CONNECTION
 from edgeveil.coordinator.gateway.vocabulary import GatewaySettings, Reason, Rejected
+from edgeveil.coordinator.plan.config import check_loopback
 from edgeveil.shared.base.clock import SystemClock
-from edgeveil.shared.base.errors import ConfigError
 
 _TLS_SHUTDOWN_S = 2.0
 _STALL_S = 30.0  # for the client to take what is written, some 256 KiB
@@ -204,7 +203,7 @@ class HttpServer:
             OSError, ssl.SSLError: the address cannot be bound; a bad certificate.
         """
         if files is None:
-            _check_loopback(host)
+            check_loopback(host)
             self._lobby.most_per_agent = None
         else:
             self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -339,15 +338,3 @@ class _Porch:
         self._all -= 1
         if self._here[address] <= 0:
             del self._here[address]
-
-
-def _check_loopback(host: str) -> None:
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False  # a name may resolve to anything
-    if not loopback:
-        raise ConfigError(
-            f"plain HTTP is served on a loopback address only, not on {host}: "
-            'set listen = "127.0.0.1:PORT" in coordinator.toml and put a TLS proxy in front'
-        )

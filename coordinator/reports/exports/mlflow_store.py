@@ -36,6 +36,7 @@ STATUS = {
     RunState.FINISHED: "FINISHED",
     RunState.STOPPED: "KILLED",
     RunState.FAILED: "FAILED",
+    RunState.QUARANTINED: "FAILED",
     RunState.LOST: "FAILED",
 }
 

@@ -12,7 +12,7 @@ from thin_bench import thin_plan
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord, RunState
 from edgeveil.coordinator.rounds.rollback import Restored
-from edgeveil.coordinator.runs.runs import submit
+from edgeveil.coordinator.runs.runs import Taken, submit
 from edgeveil.coordinator.serving.backup import back_up, read_backup, restore
 from edgeveil.coordinator.store import migrations
 from edgeveil.coordinator.store.schema import HEAD
@@ -107,13 +107,13 @@ def test_an_old_backup_is_noticed_at_the_first_round_and_said(world, tmp_path):
 
 def test_a_lost_run_is_closed_and_the_same_plan_starts_a_new_one(world):
     plan = thin_plan(4, task__options={"variant": "fixed"})
-    run, new = submit(world.store, plan)
-    assert new
+    run, taken = submit(world.store, plan)
+    assert taken is Taken.NEW
     world.store.set_run_state(run.run_id, RunState.FAILED)
-    assert submit(world.store, plan) == (world.store.run(run.run_id), False)
+    assert submit(world.store, plan) == (world.store.run(run.run_id), Taken.CONTINUES)
     world.store.set_run_state(run.run_id, RunState.LOST)
-    again, new = submit(world.store, plan)
-    assert new
+    again, taken = submit(world.store, plan)
+    assert taken is Taken.NEW
     assert again.run_id != run.run_id
 
 

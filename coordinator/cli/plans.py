@@ -1,0 +1,99 @@
+"""`coordinator plan`: a first plan from what is public."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Option
+
+from edgeveil.shared.terminal import console
+
+if TYPE_CHECKING:
+    from edgeveil.coordinator.plan.first import FirstPlan
+
+app = typer.Typer(help="Write a first plan.", no_args_is_help=True)
+
+
+@app.callback()
+def plan() -> None:
+    """Write a first plan."""
+
+
+@app.command()
+def new(
+    agents: Annotated[int, Option("--agents", metavar="N", help="How many devices will join.")],
+    labels_from: Annotated[
+        Path | None,
+        Option("--labels-from", metavar="DIR", help="A folder of CLASS folders, or an .npz file."),
+    ] = None,
+    labels: Annotated[
+        str | None, Option("--labels", metavar="A,B,…", help="The classes themselves, in order.")
+    ] = None,
+    records: Annotated[
+        int | None,
+        Option(
+            "--records", metavar="R", min=1, help="Records of one device, about. [default: 1000]"
+        ),
+    ] = None,
+    epsilon: Annotated[
+        float | None,
+        Option("--epsilon", metavar="E", help="Budget of each device for this run. [default: 2]"),
+    ] = None,
+    channels: Annotated[
+        int | None,
+        Option(
+            "--channels",
+            metavar="1|3",
+            min=1,
+            max=3,
+            help="Grey or in colours. [default: as --labels-from, else 1]",
+        ),
+    ] = None,
+    test: Annotated[
+        Path | None,
+        Option("--test", metavar="DATA", help="Held-out data on this machine, no device's."),
+    ] = None,
+    output: Annotated[
+        Path, Option("--output", "-o", metavar="FILE", help="Where to write it.")
+    ] = Path("plan.toml"),
+    force: Annotated[bool, Option("--force", help="Replace the file if it is there.")] = False,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Write a commented plan for so many devices, and say what it costs each of them.
+
+    Example: coordinator plan new --labels cat,dog --agents 5 -o plan.toml
+    """
+    from edgeveil.coordinator.plan.first_text import write_first_plan
+
+    made = write_first_plan(
+        output,
+        labels_from=labels_from,
+        labels=labels,
+        channels=channels,
+        test=test,
+        agents=agents,
+        records=records,
+        epsilon=epsilon,
+        force=force,
+    )
+    if as_json:
+        console.print_json({"file": str(output), **made.as_json()})
+        return
+    _say(made, output)
+
+
+def _say(made: "FirstPlan", output: Path) -> None:
+    plan, cost = made.plan, made.cost
+    console.stdout.print(
+        f"Wrote {output}: {plan.rounds.count} rounds of {plan.task.id} with "
+        f"{len(made.wanted.labels)} classes, {plan.rounds.goal} devices wanted in each"
+    )
+    console.stdout.print(
+        f"It costs each device ε {cost.epsilon:.3g}, or up to {plan.training.epsilon:g} with repeated "
+        f"rounds; a budget of ε {cost.budget:g}, a device's default, holds {cost.runs} such runs"
+    )
+    if cost.runs < 1:
+        console.warn("devices with the default budget refuse this plan; choose a smaller --epsilon")
+    for notice in plan.notices:
+        console.warn(notice)
+    console.stderr.print(f"Next: coordinator doctor --plan {output}, then coordinator run {output}")

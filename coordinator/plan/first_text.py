@@ -1,0 +1,130 @@
+"""The file of a first plan: commented, checked as any other before it is written."""
+
+import json
+from pathlib import Path
+
+from edgeveil.coordinator.plan.first import EPSILON, RECORDS, Cost, FirstPlan, Wanted, first_plan
+from edgeveil.coordinator.plan.sections import SecaggSection
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.files import write_file
+from edgeveil.shared.data.probe import probe
+from edgeveil.shared.data.schema import PHOTO, infer
+from edgeveil.shared.tasks import registry
+
+
+def write_first_plan(
+    target: Path,
+    *,
+    labels_from: Path | None,
+    labels: str | None,
+    channels: int | None,
+    test: Path | None,
+    agents: int,
+    records: int | None,
+    epsilon: float | None,
+    force: bool,
+) -> FirstPlan:
+    """Write `target` and say what is in it. Imports torch, for the task has the last word.
+
+    Raises:
+        ConfigError: the file is there and not `force`, or what is asked for makes no plan.
+        DataError: a named folder cannot be read as data.
+    """
+    if target.exists() and not force:
+        raise ConfigError(
+            f"{target}: this file is there already; --force replaces it, -o names another"
+        )
+    named, (height, width, found) = _classes(labels_from, labels)
+    wanted = Wanted(
+        named,
+        (height, width, found if channels is None else channels),
+        agents,
+        RECORDS if records is None else records,
+        EPSILON if epsilon is None else epsilon,
+        None if test is None else test.expanduser().resolve(),
+    )
+    if wanted.test is not None:
+        probe(wanted.test)
+    made = first_plan(wanted)
+    task = registry.load(registry.find(made.plan.task.id, made.plan.task.version))
+    task.parse_options(made.plan.task.options)
+    hint = None if labels_from is None else labels_from.expanduser().resolve()
+    write_file(target, text(made, hint).encode())
+    return made
+
+
+def _classes(
+    folder: Path | None, labels: str | None
+) -> tuple[tuple[str, ...], tuple[int, int, int]]:
+    """The class names, and height, width and channels, of a folder or as given."""
+    if (folder is None) == (labels is None):
+        raise ConfigError("give the classes: --labels-from DIR or --labels A,B,… (one of the two)")
+    if folder is None:
+        return tuple(name.strip() for name in (labels or "").split(",")), (*PHOTO, 1)
+    if not folder.is_dir():  # class folders may still be empty
+        probe(folder)
+    found = infer(folder)
+    height, width, channels = found.shape
+    return found.labels, (height, width, channels)
+
+
+def text(made: FirstPlan, hint: Path | None = None) -> str:
+    """The commented plan.toml; `hint`: a folder that might serve as held-out data."""
+    plan, wanted, cost = made.plan, made.wanted, made.cost
+    training, rounds, secagg = plan.training, plan.rounds, plan.secagg
+    options = ", ".join(f"{key} = {_toml(value)}" for key, value in plan.task.options.items())
+    most = (
+        ""
+        if secagg.n_ref_max == SecaggSection().n_ref_max
+        else (
+            f"\n[secagg]\nn_ref_max = {secagg.n_ref_max}  # the largest size a device may declare\n"
+        )
+    )
+    return f"""\
+# Written by `coordinator plan new` for {wanted.agents} devices with about {wanted.records} records each, from these
+# public figures alone. Check it with: coordinator doctor --plan FILE; start it with: coordinator run FILE.
+# It costs each device ε {cost.epsilon:.3g} if no round is repeated, at most {training.epsilon:g}; {_fits(cost)}
+# docs/configuration.md has every key.
+
+[task]
+id = {_toml(plan.task.id)}  # a linear model on fixed image features, which suits few devices
+# The class names, in order, are also the names of the class folders on the devices. Height, width and channels
+# (1 grey, 3 colours; 1 if not named) are what their policy.toml says ([data]), taken from the data when they join.
+options = {{ {options} }}
+
+[training]
+steps = {training.steps}  # optimiser steps of one device in one round
+sample_rate = {training.sample_rate:g}  # every record in every step
+clip_norm = {training.clip_norm:g}  # L2 bound of one record's gradient
+learning_rate = {training.learning_rate:g}  # follows from noise, devices and records; make it anew when these change
+epsilon = {training.epsilon:g}  # the most this run may cost a device, repeated rounds included
+delta = {training.delta:g}
+
+[rounds]
+count = {rounds.count}  # rounds to complete
+goal = {rounds.goal}  # devices wanted in a round
+minimum = {rounds.minimum}  # fewer make a round abort
+spare = {rounds.spare}  # rounds that may be repeated within epsilon
+{most}
+[evaluation]
+# Data that no device holds, on the coordinator's disk; without them nobody knows how good the model is.
+{_evaluation(wanted.test, hint)}
+"""
+
+
+def _fits(cost: Cost) -> str:
+    if cost.runs < 1:
+        return f"a budget of ε {cost.budget:g}, a device's default, is too small for it."
+    runs = "one such run" if cost.runs == 1 else f"{cost.runs} such runs"
+    return f"a budget of ε {cost.budget:g},\n# a device's default, holds {runs}."
+
+
+def _evaluation(test: Path | None, hint: Path | None) -> str:
+    if test is not None:
+        return f"data = {_toml(str(test))}"
+    return f"# data = {_toml(str(hint or 'test.npz'))}"
+
+
+def _toml(value: str | int | bool) -> str:
+    """A string in JSON's spelling is one of TOML; lone surrogates have none in either."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

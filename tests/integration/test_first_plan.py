@@ -1,0 +1,159 @@
+"""A first plan, from the command to a round that devices with a default policy have taken part in."""
+
+import json
+
+import numpy as np
+import pytest
+from fakes_federation import DIGITS, Federation
+from look_bench import initialised, run
+from typer.testing import CliRunner
+
+from edgeveil.agent.home.policy import DataPolicy, Policy
+from edgeveil.agent.ledger.budget import read_budget
+from edgeveil.coordinator.cli.app import app
+from edgeveil.coordinator.plan import first
+from edgeveil.coordinator.plan.derived import training_plan
+from edgeveil.coordinator.plan.plan_file import load_plan
+from edgeveil.shared.base.errors import ConfigError, DataError
+from edgeveil.shared.data.schema import infer
+from edgeveil.shared.privacy.filter import cap, choose_order
+from edgeveil.shared.privacy.rdp import rdp_step
+
+
+def new(folder, *arguments, **options):
+    target = folder / "plan.toml"
+    found = CliRunner().invoke(
+        app, ["plan", "new", "-o", str(target), *map(str, arguments)], **options
+    )
+    if found.exception is not None and not isinstance(found.exception, SystemExit):
+        raise found.exception
+    assert found.exit_code == 0, found.output
+    return target, found
+
+
+def test_devices_with_a_default_policy_accept_the_plan_that_was_written_for_their_folders(tmp_path):
+    federation = Federation(tmp_path, 4, policy=Policy(), data=DIGITS)
+    target, found = new(
+        tmp_path, "--labels-from", federation.pieces[0], "--agents", 4, "--records", 60,
+        "--test", federation.test, "--json",
+    )  # fmt: skip
+    told = json.loads(found.stdout)
+    assert (told["goal"], told["labels"]) == (4, [str(digit) for digit in range(10)])
+    driver, first_round = federation.driver(load_plan(target))
+    assert driver.attempt(first_round) is None, federation.store.rounds()[-1].dropped_reasons
+    (record,) = federation.store.rounds()
+    assert len(record.survived) == 4
+    assert record.metrics["examples"] == 200
+    federation.close()
+
+
+def test_devices_with_records_in_colours_accept_the_plan_that_was_written_from_such_records(
+    tmp_path,
+):
+    pieces = [tmp_path / f"piece-{number}.npz" for number in range(5)]
+    rng = np.random.default_rng(1)
+    for piece in pieces:
+        classes = rng.integers(0, 3, 60)
+        pictures = (
+            rng.integers(0, 100, (60, 16, 16, 3))
+            + 150 * np.eye(3, dtype=int)[classes][:, None, None]
+        )
+        np.savez(piece, X=pictures.astype(np.uint8), y=classes)
+    policy = Policy(data=DataPolicy.of(infer(pieces[0])))
+    federation = Federation(tmp_path, 4, policy=policy, pieces=pieces)
+    target, found = new(
+        tmp_path, "--labels-from", pieces[0], "--agents", 4, "--test", pieces[4], "--json"
+    )
+    assert json.loads(found.stdout)["shape"] == [16, 16, 3]
+    driver, first_round = federation.driver(load_plan(target))
+    assert driver.attempt(first_round) is None, federation.store.rounds()[-1].dropped_reasons
+    grey, _ = new(tmp_path, "--labels-from", pieces[0], "--channels", 1, "--agents", 4, "--force")
+    refused, first_round = federation.driver(load_plan(grey))
+    assert "POLICY_TASK" in str(refused.attempt(first_round))
+    assert all(read_budget(home.path).rounds == 1 for home in federation.homes)
+    federation.close()
+
+
+def test_the_written_plan_passes_the_doctor(tmp_path):
+    home = initialised(tmp_path)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    target, found = new(tmp_path, "--labels-from", tmp_path / "photos", "--agents", 5)
+    assert "ε 1.9" in found.stdout
+    assert "holds 12 such runs" in found.stdout
+    said = run(home, "doctor", "--plan", target, "--json", check=False)
+    assert not [
+        each for each in json.loads(said.stdout)["findings"]
+        if each["check"] in {"plan", "memory"} and each["level"] == "red"
+    ]  # fmt: skip
+    assert load_plan(target).task.options["labels"] == "cat,dog"
+
+
+@pytest.mark.parametrize("agents", [3, 4, 5, 9, 10, 11, 37, 400, 5000])
+def test_no_plan_wants_more_devices_than_there_are(agents):
+    for records in (1, 60, 20_000):
+        made = first.first_plan(first.Wanted(("a", "b"), (28, 28, 1), agents, records))
+        rounds = made.plan.rounds
+        assert 3 <= rounds.minimum <= rounds.goal <= agents
+        assert made.plan.secagg.feasible(rounds.minimum)
+
+
+def test_a_plan_spends_by_default_at_most_a_quarter_of_the_budget_of_a_default_policy():
+    policy = Policy()
+    assert (policy.epsilon_max, policy.delta) == (first.BUDGET, first.DELTA)
+    made = first.first_plan(first.Wanted(("a", "b"), (28, 28, 1), 5))
+    assert made.plan.training.epsilon * 4 <= policy.epsilon_max
+    order = choose_order(policy.epsilon_max, policy.delta)
+    asked = training_plan(made.plan)
+    steps = asked.steps * (made.plan.rounds.count + made.plan.rounds.spare)
+    spent = steps * rdp_step(asked.noise_multiplier, asked.sample_rate, order)
+    assert spent * 4 <= cap(policy.epsilon_max, policy.delta, order)
+    assert made.cost.runs >= 4
+    assert policy.clip_norm.least <= asked.clip_norm <= policy.clip_norm.most
+    assert policy.learning_rate.least <= asked.learning_rate <= policy.learning_rate.most
+
+
+def test_more_noise_or_fewer_records_make_a_smaller_learning_rate():
+    def rate(**changes):
+        values = {"labels": ("a", "b"), "shape": (28, 28, 1), "agents": 5, "records": 500} | changes
+        return first.first_plan(first.Wanted(**values)).plan.training.learning_rate
+
+    assert rate(epsilon=1.0) < rate() < rate(epsilon=8.0)
+    assert rate(records=50) < rate() < rate(records=5000)
+    assert rate(agents=3) < rate() < rate(agents=50)
+
+
+def test_a_file_that_is_there_is_replaced_only_when_told(tmp_path):
+    target, _ = new(tmp_path, "--labels", "cat, dog", "--agents", 3)
+    before = target.read_text()
+    with pytest.raises(ConfigError, match="--force"):
+        new(tmp_path, "--labels", "a,b", "--agents", 3)
+    assert target.read_text() == before
+    new(tmp_path, "--labels", "a,b", "--agents", 3, "--force")
+    assert load_plan(target).task.options["labels"] == "a,b"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        (["--labels", "a,b", "--agents", "2"], ConfigError, "hides nobody"),
+        (["--labels", "a", "--agents", "3"], ConfigError, "two classes"),
+        (["--labels", "a,a", "--agents", "3"], ConfigError, "named twice"),
+        (["--labels", "a,b", "--agents", "3", "--epsilon", "0"], ConfigError, "training.epsilon"),
+        (["--labels", "a,b", "--agents", "3", "--epsilon", "nan"], ConfigError, "training.epsilon"),
+        (["--labels", "a,b", "--agents", "3", "--epsilon", "0.001"], ConfigError, "epsilon"),
+        (["--agents", "3"], ConfigError, "--labels-from DIR"),
+        (["--labels-from", "nowhere", "--agents", "3"], DataError, "nowhere"),
+    ],
+)
+def test_what_makes_no_plan_is_said_in_a_sentence_and_nothing_is_written(
+    tmp_path, arguments, error, said
+):
+    with pytest.raises(error, match=said):
+        new(tmp_path, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_beyond_a_default_budget_is_warned_of(tmp_path):
+    _, found = new(tmp_path, "--labels", "a,b", "--agents", 3, "--epsilon", 12)
+    assert "devices with the default budget refuse this plan" in found.stderr
