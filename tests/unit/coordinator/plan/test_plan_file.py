@@ -23,7 +23,7 @@ count = 5
 goal = 5
 """
 LABEL_SPACE = '[task]\nid = "feature-head"\noptions = { classes = 2, labels = "cat, dog" }\n'
-UNKNOWN_OPTION = '[task]\nid = "image-classification"\noptions = { height = 32, channels = 3 }\n'
+UNKNOWN_OPTION = '[task]\nid = "image-classification"\noptions = { height = 32, colours = 3 }\n'
 ALL_AT_ONCE = """
 [task]
 id = "feature-head"
@@ -84,7 +84,7 @@ def test_a_task_that_is_not_installed_is_told_from_one_that_is_nearly_called_so(
 
 @pytest.mark.parametrize(
     ("task", "words"),
-    [(LABEL_SPACE, 'write "cat,dog"'), (UNKNOWN_OPTION, "task.options.channels: unknown key")],
+    [(LABEL_SPACE, 'write "cat,dog"'), (UNKNOWN_OPTION, "task.options.colours: unknown key")],
 )
 def test_the_doctor_and_run_refuse_the_same_options_with_the_same_words(
     home, tmp_path, task, words
@@ -106,7 +106,7 @@ def test_the_doctor_and_run_refuse_the_same_options_with_the_same_words(
 def test_the_doctor_and_run_load_the_held_out_data_as_the_run_will(home, tmp_path):
     path = tmp_path / "plan.toml"
     path.write_text('[task]\nid = "feature-head"\n' + REST + '[evaluation]\ndata = "test.npz"\n')
-    np.savez(tmp_path / "test.npz", X=np.zeros((4, 28, 28), np.uint8), y=np.array([0, 1, 2, 11]))
+    np.savez(tmp_path / "test.npz", X=np.zeros((4, 28, 28), np.uint8), y=np.array([10, 11, 12, 13]))
     doctor = run(home, "doctor", "--plan", path, check=False)
     assert doctor.returncode == ExitCode.UNAVAILABLE
     assert "label outside 0 to 9" in " ".join(doctor.stdout.split())
@@ -114,8 +114,8 @@ def test_the_doctor_and_run_load_the_held_out_data_as_the_run_will(home, tmp_pat
         refused = run(home, "run", path, "--detach", check=False)
         assert made.store.runs() == []
     assert refused.returncode == ExitCode.DAMAGED
-    np.savez(tmp_path / "test.npz", X=np.zeros((4, 28, 28), np.uint8), y=np.array([0, 1, 2, 9]))
-    assert any("tested on 4 held-out records" in found.text for found in diagnose(home, path))
+    np.savez(tmp_path / "test.npz", X=np.zeros((4, 28, 28), np.uint8), y=np.array([0, 1, 2, 11]))
+    assert any("tested on 3 held-out records" in found.text for found in diagnose(home, path))
 
 
 def test_a_plan_that_begins_with_a_byte_order_mark_is_read(tmp_path):

@@ -12,7 +12,7 @@ from edgeveil.agent.ledger.budget_plan import start_from
 from edgeveil.agent.reports.report import KIND
 from edgeveil.agent.reports.verify import read_report
 from edgeveil.agent.rounds.run import read_token
-from edgeveil.coordinator.plan.plan import load_plan
+from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.shared.base.config import read_toml
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import read_text
