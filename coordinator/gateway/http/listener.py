@@ -12,6 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
+import h11
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -35,6 +36,21 @@ _NO_FILES_S = 0.1  # until the next try when this process has too many files ope
 _FILES_FOR_NEWCOMERS = 0.5  # of those this process may open
 
 
+class _Answers(h11.Connection):
+    """Keeps the head of an answer until its body is there: one TLS record and one system call for both."""
+
+    _kept: tuple[bytes, ...] = ()
+
+    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
+        parts = super().send_with_data_passthrough(event)
+        if isinstance(event, h11.Response):
+            self._kept = tuple(parts or ())
+            return []
+        if parts is not None:
+            parts, self._kept = [*self._kept, *parts], ()
+        return parts
+
+
 class PatientProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 behind Framing, with a deadline for the head of every request.
 
@@ -51,7 +67,7 @@ class PatientProtocol(H11Protocol):
         refused: Callable[[int], None],
     ) -> None:
         super().__init__(config, state, {CONNECTION: self})
-        self.app = self._paid_for
+        self.conn = _Answers(h11.SERVER, 2 * MOST_HEAD_BYTES)
         self.meter = meter
         self._lobby = lobby
         self._header_deadline_s = header_deadline_s
@@ -83,7 +99,9 @@ class PatientProtocol(H11Protocol):
             return
         if begins:
             self._disarm()
-            self.meter.asked()
+            if self.meter.stranger:
+                self.meter.asked()
+            self.app = self._paid_for if self.meter.stranger else self.config.loaded_app
         super().data_received(allowed)
 
     def on_response_complete(self) -> None:
@@ -184,7 +202,6 @@ class HttpServer:
             server_header=False,
             date_header=False,
             timeout_keep_alive=settings.keep_alive_s,
-            h11_max_incomplete_event_size=2 * MOST_HEAD_BYTES,
         )
         self._config.load()
         self._tls: ssl.SSLContext | None = None

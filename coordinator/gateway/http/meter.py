@@ -1,8 +1,8 @@
 """Between the socket and TLS: small reads, and a price for each of them.
 
 A read of a stranger's connection is paid from the strangers' share, and waits while that is used up.
-A read of an agent's connection is made smaller when it cost more than two milliseconds, whatever was in
-it, so that one turn of the loop does a bounded amount of work for every connection.
+Reads of an agent's connection are made smaller when they cost more than two milliseconds, whatever was in
+them, so that one turn of the loop does a bounded amount of work for every connection.
 """
 
 import asyncio
@@ -15,17 +15,21 @@ from typing import Any
 
 from edgeveil.coordinator.gateway.http.share import Share
 
-MOST_READ = 128 << 10
 LEAST_READ = 4 << 10  # what strangers get: a handshake and a request's head fit
-LONG_S, SHORT_S = 0.002, 0.0007  # of one read
+SMALL_READ, FIRST_READ, MOST_READ = 8 << 10, 128 << 10, 256 << 10  # agents': least, first, most
+LONG_S, SHORT_S = 0.002, 0.001  # of one read
 ACCEPT_S = 0.0005  # what a connection costs before it says anything
 WRITE_BUFFER = 256 << 10
 
 
 class Tls(SSLProtocol):
-    """asyncio's, which would read 256 KiB at once and keep as much for every connection."""
+    """asyncio's, which would keep 256 KiB for every connection: its buffer grows with what is read at once."""
 
-    max_size = MOST_READ
+    max_size = LEAST_READ
+
+    def get_buffer(self, n: int) -> memoryview:
+        self.max_size = max(self.max_size, n)  # type: ignore[misc] # asyncio reads it from the instance
+        return super().get_buffer(n)[:n]
 
 
 @types.coroutine
@@ -53,6 +57,7 @@ class _Valve:
     """The transport as the layers above see it: their pauses and the meter's do not undo each other."""
 
     def __init__(self, transport: Any, change: Callable[[bool], None]) -> None:
+        self.write = transport.write
         self._transport = transport
         self._change = change
 
@@ -93,10 +98,15 @@ class Meter(asyncio.BufferedProtocol):
         self._lost = lost
         self._silence_s = silence_s
         self._above: Any = None
-        self._stranger = True
-        self._size = LEAST_READ
+        self._tls: Tls | None = None  # above, if it is TLS
+        self.stranger = True
+        # Of an agent's reads. What was learned of them outlives a request that is a stranger's.
+        self._size = FIRST_READ
+        self._suspect = (
+            False  # one took long; of the next we ask how much of that is the processor's
+        )
         self._buffer = bytearray(LEAST_READ)
-        self._held: bytes | None = None
+        self._held = 0  # bytes that were read and wait in the buffer
         self._held_at = 0.0
         self.waited_s = 0.0  # of what was read last, for its share
         self._advance = self._worked = 0.0  # of the request under way
@@ -109,25 +119,27 @@ class Meter(asyncio.BufferedProtocol):
         self._pay(ACCEPT_S)
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's; it never hints
-        if len(self._buffer) < self._size:
-            self._buffer = bytearray(self._size)
-        return memoryview(self._buffer)[: self._size]
+        size = LEAST_READ if self.stranger else self._size
+        if self._tls is not None:
+            return self._tls.get_buffer(size)
+        if len(self._buffer) < size:
+            self._buffer = bytearray(size)
+        return memoryview(self._buffer)[:size]
 
     def buffer_updated(self, nbytes: int) -> None:
-        data = memoryview(self._buffer)[:nbytes]
-        if self._stranger and not self._share.enough():
-            self._held, self._held_at = bytes(data), self.loop.time()
+        if self.stranger and not self._share.enough():
+            self._held, self._held_at = nbytes, self.loop.time()
             self._flow()
             self._share.wait(self)
         else:
             self.waited_s = 0.0
-            self._take(data)
+            self._take(nbytes)
 
     def go(self) -> None:
-        data, self._held = self._held, None
-        if data is not None and not self.transport.is_closing():
+        nbytes, self._held = self._held, 0
+        if nbytes and not self.transport.is_closing():
             self.waited_s = self.loop.time() - self._held_at
-            self._take(memoryview(data))
+            self._take(nbytes)
             self._flow()
 
     def asked(self) -> None:
@@ -142,7 +154,7 @@ class Meter(asyncio.BufferedProtocol):
 
     def done(self) -> None:
         """It is answered."""
-        if self._stranger:
+        if self.stranger:
             self._share.learn(self._worked)
             self._pay(self._worked - self._advance)
 
@@ -156,20 +168,19 @@ class Meter(asyncio.BufferedProtocol):
 
     def claim(self) -> None:
         """A request on it showed an agent's key. Idempotent."""
-        if self._stranger:
+        if self.stranger:
             self._share.charge(self.address, -self.cost_s)
             self.cost_s = 0.0
-            self._stranger = False
-            self._size = MOST_READ
-            if self._held is not None:
+            self.stranger = False
+            if self._held:
                 self.loop.call_soon(self.go)
 
     def disown(self) -> None:
-        """It is a stranger's again. Idempotent."""
-        if not self._stranger:
-            self._stranger = True
-            self._size = LEAST_READ
-            self._advance = 0.0
+        """It is a stranger's again, and so is the request under way. Idempotent."""
+        if not self.stranger:
+            self.stranger = True
+            self._advance = self._share.request_s
+            self._pay(self._advance)
 
     def admit(self) -> None:
         """A request on it passed every check."""
@@ -188,31 +199,45 @@ class Meter(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.arrived()
-        self._held = None
+        self._held = 0
         self._lost(self)
         if self._above is not None:
             self._above.connection_lost(exc)
 
-    def _take(self, data: memoryview) -> None:
-        began = time.thread_time()
+    def _take(self, nbytes: int) -> None:
+        if not self.stranger and nbytes <= LEAST_READ:
+            self._deliver(nbytes)  # costs little, whatever it is
+            return
+        # The time is never less than the processor time, and reading it is no system call.
+        clock = time.thread_time if self.stranger or self._suspect else time.monotonic
+        began = clock()
+        self._deliver(nbytes)
+        spent = clock() - began
+        if self.stranger:
+            self._pay(spent)
+        elif spent > LONG_S:
+            if self._suspect:
+                self._size = max(SMALL_READ, int(self._size * LONG_S / spent))
+            self._suspect = True
+        elif nbytes == self._size:
+            self._suspect = False
+            if spent < SHORT_S:
+                self._size = min(MOST_READ, self._size * 2)
+
+    def _deliver(self, nbytes: int) -> None:
         if self._above is None:
             self._above = self._layers(self)
             self._above.connection_made(_Valve(self.transport, self._pause_above))
-        if isinstance(self._above, SSLProtocol):
-            self._above.get_buffer(len(data))[: len(data)] = data
-            self._above.buffer_updated(len(data))
+            if isinstance(self._above, Tls):
+                self._tls = self._above
+                self._tls.get_buffer(nbytes)[:] = self._buffer[:nbytes]
+        if self._tls is not None:
+            self._tls.buffer_updated(nbytes)
         else:
-            self._above.data_received(bytes(data))
-        spent = time.thread_time() - began
-        if self._stranger:
-            self._pay(spent)
-        elif spent > LONG_S:
-            self._size = max(LEAST_READ, self._size // 2)
-        elif spent < SHORT_S:
-            self._size = min(MOST_READ, self._size * 2)
+            self._above.data_received(bytes(memoryview(self._buffer)[:nbytes]))
 
     def _pay(self, seconds: float) -> None:
-        if self._stranger:
+        if self.stranger:
             self.cost_s += seconds
             self._share.charge(self.address, seconds)
 
@@ -221,7 +246,7 @@ class Meter(asyncio.BufferedProtocol):
         self._flow()
 
     def _flow(self) -> None:
-        if self._paused_above or self._held is not None:
+        if self._paused_above or self._held:
             self.transport.pause_reading()
         else:
             self.transport.resume_reading()
