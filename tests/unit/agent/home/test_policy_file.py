@@ -116,7 +116,7 @@ def test_a_mistake_is_told_like_in_every_other_file(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     told = str(caught.value)
-    assert "policy.toml: sigma_mn: unknown key; did you mean "sigma_min"?" in told
+    assert 'policy.toml: sigma_mn: unknown key; did you mean "sigma_min"?' in told
     assert "policy.toml: tasks: input should be 'installed' (got 'instaled')" in told
     assert "policy.toml: epsilon_max: input should be a valid number (got '8')" in told
     assert "[" not in told.replace("[0-9a-f]", "")
