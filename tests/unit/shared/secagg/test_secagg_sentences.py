@@ -262,6 +262,10 @@ PROTOCOL = [
         Refused, "NOT_MEMBER", "the roster does not hold this agent with its key", None,
     ),
     (
+        lambda: Settings.of(CTX, params(5), SETUP.members, identities(5)[0], bytes, 0),
+        Refused, "POLICY_VECTOR", "a vector of weight 0 counts for nothing", None,
+    ),
+    (
         lambda: ServerSetup(CTX, params(5), {}),
         Aborted, "POLICY_SECAGG", "0 agents asked, the parameters allow 3 to 5", None,
     ),
