@@ -6,8 +6,9 @@
 Two gateways serve one agent's signed requests over TLS on loopback, with the same routes and without a
 SuperLink: one behind the gate (coordinator/gateway/http), one behind uvicorn's protocol on asyncio's own
 listener. They take turns of some 50 milliseconds, so that what else the machine does meets both, and are
-started anew for each run, since two processes of one kind may differ by a third in what a large body costs.
-Of each run the median of its turns counts, of the runs the median. The requests are made before a turn.
+started anew for each run. Of each run the median of its turns counts, of the runs the median. The requests are
+made before a turn. The allocator keeps what it has, as it does once a large block was freed: otherwise the
+order of the kinds decides whether each large body gets fresh pages, which is half of what it costs.
 """
 
 import argparse
@@ -37,6 +38,7 @@ from edgeveil.shared.wire import condition  # noqa: E402
 from edgeveil.shared.wire.identity import Identity  # noqa: E402
 
 SERVER = ROOT / "tests/benches/gateway_bench.py"
+KEEPING = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "268435456"}  # glibc's
 KINDS = {  # requests of a turn; what one is
     "small": (25, "a signed request of 50 bytes"),
     "plan": (25, "a pull of 3 kB"),
@@ -90,7 +92,7 @@ class Server:
     def __init__(self, role: str, agent: Agent) -> None:
         self.process = subprocess.Popen(
             [sys.executable, str(SERVER), role],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | KEEPING, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         port = int(self.ask(agent.told()))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

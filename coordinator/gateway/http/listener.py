@@ -37,18 +37,19 @@ _FILES_FOR_NEWCOMERS = 0.5  # of those this process may open
 
 
 class _Answers(h11.Connection):
-    """Keeps the head of an answer until its body is there: one TLS record and one system call for both."""
+    """What h11 sends, with fewer copies, and an answer's head in one TLS record with what follows it."""
 
-    _kept: tuple[bytes, ...] = ()
+    _head: tuple[bytes, ...] = ()
 
-    def send_with_data_passthrough(self, event: h11.Event) -> list[bytes] | None:
-        parts = super().send_with_data_passthrough(event)
+    def send(self, event: Any) -> Any:
+        parts = self.send_with_data_passthrough(event)
         if isinstance(event, h11.Response):
-            self._kept = tuple(parts or ())
-            return []
-        if parts is not None:
-            parts, self._kept = [*self._kept, *parts], ()
-        return parts
+            self._head = tuple(parts or ())
+            return b""
+        if parts is None:
+            return None
+        parts, self._head = [*self._head, *parts], ()
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 class PatientProtocol(H11Protocol):

@@ -1,6 +1,7 @@
 """Bodies and answers within bounds, of one request each. Nothing here knows Flower or agents."""
 
 import asyncio
+import io
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,8 @@ from starlette.types import Receive, Scope, Send
 from edgeveil.coordinator.gateway.vocabulary import Reason, Rejected
 
 _SLOWEST_BYTES_PER_S = 8 << 10
-_SLICE_BYTES = 256 << 10  # of an answer, given to a connection at once
+# Of an answer, given to a connection at once: with what TLS adds it stays below WRITE_BUFFER.
+_SLICE_BYTES = 240 << 10
 CONNECTION = "edgeveil.connection"
 _PATH = re.compile(rb"[a-z0-9/-]{1,64}")
 
@@ -38,16 +40,16 @@ class Body:
             ClientGone: the connection closed.
         """
         self.announced(cap)
-        parts = bytearray()
+        parts = io.BytesIO()  # whose value is no copy
         loop = asyncio.get_running_loop()
         end = loop.time() + deadline_s
         try:
             while not self.complete:
-                async with asyncio.timeout_at(end + len(parts) / _SLOWEST_BYTES_PER_S):
+                async with asyncio.timeout_at(end + parts.tell() / _SLOWEST_BYTES_PER_S):
                     await self._next(parts, cap)
         except TimeoutError as error:
             raise Rejected(Reason.SLOW) from error
-        return bytes(parts)
+        return parts.getvalue()
 
     async def gone(self) -> None:
         """Returns when the client closes the connection; call it after the body was read."""
@@ -66,13 +68,13 @@ class Body:
             raise Rejected(Reason.OVERSIZE)
         return size
 
-    async def _next(self, parts: bytearray, cap: int) -> None:
+    async def _next(self, parts: io.BytesIO, cap: int) -> None:
         message = await self._receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
-        parts += message.get("body", b"")
+        parts.write(message.get("body", b""))
         self.complete = not message.get("more_body", False)
-        if len(parts) > cap:
+        if parts.tell() > cap:
             raise Rejected(Reason.OVERSIZE)
 
 
@@ -104,8 +106,7 @@ async def send_pieces(
     await send({"type": "http.response.start", "status": status, "headers": headers})
     slices = list(_slices(pieces))
     for number, piece in enumerate(slices, 1):
-        body = bytes(piece)
-        await send({"type": "http.response.body", "body": body, "more_body": number < len(slices)})
+        await send({"type": "http.response.body", "body": piece, "more_body": number < len(slices)})
 
 
 def _slices(pieces: tuple[bytes, ...]) -> Iterator[bytes | memoryview]:
