@@ -150,7 +150,7 @@ def test_data_that_no_task_could_read_is_refused_before_anything_is_sent(
         (("count = 1", "count = 1\ngoal = 2"), "rounds", "below minimum"),
         (("count = 1", 'count = "many"'), "rounds.count", "integer"),
         (('id = "feature-head"', 'id = "../../etc"'), "task.id", "pattern"),
-        (('id = "feature-head"', 'id = "magic"'), "task.id", "not installed"),
+        (('id = "feature-head"', 'id = "magic"'), "task.id", "no task 'magic' is installed"),
         (
             ("count = 1", "count = 1\n[evaluation]\ndata = 'nowhere.npz'"),
             "evaluation.data",
