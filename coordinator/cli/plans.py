@@ -90,7 +90,8 @@ def _say(made: "FirstPlan", output: Path) -> None:
     )
     console.stdout.print(
         f"It costs each device ε {cost.epsilon:.3g}, or up to {plan.training.epsilon:g} with repeated "
-        f"rounds; a budget of ε {cost.budget:g}, a device's default, holds {cost.runs} such runs"
+        f"rounds; a budget of ε {cost.budget:g}, a device's default, holds {cost.runs} such runs "
+        "(several together cost less than their sum)"
     )
     if cost.runs < 1:
         console.warn("devices with the default budget refuse this plan; choose a smaller --epsilon")

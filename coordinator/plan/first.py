@@ -2,7 +2,8 @@
 
 Nothing here looks at a record. The learning rate follows from the noise: after T full-batch steps the
 noise in a weight of the mean model has a standard deviation of rate · clip · σ · √T / (n · √N), and
-features of length 1 are learned best where that is about REACH, at any budget and size that was tried.
+features of length 1 were learned best where that was about REACH: found on grey digits (MNIST), with 3 and 4
+devices at ε 1, 2 and 8; colours and other pictures were not tried.
 """
 
 import math
