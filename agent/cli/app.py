@@ -8,6 +8,8 @@ from rich.text import Text
 from typer import Argument, Option
 
 from edgeveil.agent.cli import privacy as privacy_cli
+from edgeveil.agent.home.advice import advised
+from edgeveil.shared.base.errors import PolicyRefusal
 from edgeveil.shared.terminal import console
 from edgeveil.shared.terminal.telling import say
 
@@ -43,7 +45,15 @@ DatasetOption = Annotated[
 
 
 def main() -> NoReturn:
-    console.run(app, ROLE)
+    console.run(advised_app, ROLE)
+
+
+def advised_app() -> None:
+    """The commands, with what helps after each refusal's sentence."""
+    try:
+        app()
+    except PolicyRefusal as error:
+        raise type(error)(error.code, advised(error.code, error)) from error
 
 
 @app.command()

@@ -116,7 +116,12 @@ def _ledger(path: Path, dataset: str | None) -> Finding:
         f"{found.share_spent:.0%} of the budget"
     )
     if found.share_spent >= 0.99:
-        return red("ledger", text, "no round is possible any more; this is what the budget is for")
+        return red(
+            "ledger",
+            text,
+            "no round is possible any more, which is what the budget is for; to count anew: agent budget reset; "
+            "to allow more: agent policy set epsilon_max=E --yes",
+        )
     if found.share_spent >= 0.9:
         return yellow("ledger", text, "few rounds are left: agent budget")
     if remarks:

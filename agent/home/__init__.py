@@ -1,3 +1,13 @@
 """What belongs to the owner: the home folder, keys, policy, data, refusals and notices."""
 
-__all__ = ["config", "data", "home", "notices", "policy", "policy_changes", "refusals", "size"]
+__all__ = [
+    "advice",
+    "config",
+    "data",
+    "home",
+    "notices",
+    "policy",
+    "policy_changes",
+    "refusals",
+    "size",
+]

@@ -31,6 +31,7 @@ Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 AgentId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 GradientMode = Literal["hooks", "ghost", "single"]
 Prg = Literal["aes-256-ctr", "chacha20"]
+MOST_EPSILON = 50
 PRG_CODES: dict[Prg, int] = {"aes-256-ctr": 1, "chacha20": 2}
 
 
@@ -128,7 +129,7 @@ class DataPolicy(Settings):
 class Policy(Settings):
     """Immutable once read; every bound is inclusive."""
 
-    epsilon_max: Annotated[Real, Field(gt=0, le=50)] = 8.0
+    epsilon_max: Annotated[Real, Field(gt=0, le=MOST_EPSILON)] = 8.0
     delta: Annotated[Real, Field(gt=0, lt=0.1)] = 1e-5
     unit: Literal["record"] = "record"
     n_ref: Annotated[Whole, Field(ge=1)] | None = None

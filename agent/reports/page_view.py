@@ -6,11 +6,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from edgeveil.agent.home.advice import ADVICE
 from edgeveil.agent.home.home import Pinned
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.refusals import read_refusals
 from edgeveil.agent.ledger.budget import Budget, budget_of, find_ledger, unspent
 from edgeveil.agent.reports.words import Words
+from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.events.log import Event, EventLine
 from edgeveil.shared.events.search import newest
 from edgeveil.shared.pages.charts import DASHES, Line, line_chart, line_key, meter
@@ -143,10 +145,11 @@ def _refusals(own: Own, words: Words) -> str:
     if not own.refusals:
         return section("refusals", words("refusals"), "", words("none_refused"))
     rows = [
-        [code, entry["count"], utc(entry["time"]), entry["last"]]
+        [code, entry["count"], utc(entry["time"]), entry["last"], ADVICE[RefusalCode(code)].command]
         for code, entry in sorted(own.refusals.items())
     ]
-    html = table(words.headings("code", ">count", "time", "latest"), rows, label=words("refusals"))
+    headings = words.headings("code", ">count", "time", "latest", "helps")
+    html = table(headings, rows, label=words("refusals"))
     return section("refusals", words("refusals"), html, words("refusals_note"))
 
 

@@ -9,6 +9,7 @@ import errno
 import logging
 from dataclasses import dataclass
 
+from edgeveil.agent.home.advice import advised
 from edgeveil.agent.home.notices import consent, small_cohort
 from edgeveil.agent.home.refusals import RefusalCounts
 from edgeveil.agent.home.size import settle_size
@@ -207,8 +208,9 @@ class Session:
         where = f"{request.stage} of {request.attempt}"
         self._refusals.note(code, where=where, now=device.clock.wall())
         device.note(Event.REPLY_REFUSE, request.attempt, stage=request.stage, reason=code.value)
-        log.warning("refused %s of %s: %s: %s", request.stage, request.attempt, code, cause)
-        device.on_status(f"round {request.attempt.round}: refused ({code}): {cause}")
+        told = advised(code, cause)
+        log.warning("refused %s of %s: %s: %s", request.stage, request.attempt, code, told)
+        device.on_status(f"round {request.attempt.round}: refused ({code}): {told}")
         about = self._about(request, code, cause)
         return make_refusal(device.signer, device.pinned.agent_id, request, code, about)
 

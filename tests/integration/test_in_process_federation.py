@@ -179,7 +179,10 @@ def test_a_full_budget_refuses_and_says_so_to_its_owner(tmp_path):
             federation.train(plan_for(4, rounds__count=1))
         reasons = set(federation.store.rounds()[0].dropped_reasons.values())
         assert reasons <= {"refused:BUDGET_WOULD_EXCEED", "refused:BUDGET_EXHAUSTED"}
-        assert any("refused (BUDGET_" in status for status in federation.statuses)
+        told = [status for status in federation.statuses if "refused (BUDGET_" in status]
+        assert told
+        assert all("still fits" in status and "agent budget reset" in status for status in told)
+        assert all(status.endswith("agent policy set epsilon_max=E --yes") for status in told)
         assert read_budget(federation.homes[0].path).epsilon_spent == 0
     finally:
         federation.close()
