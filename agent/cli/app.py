@@ -1,5 +1,6 @@
 """The `agent` command: parse, call one function, print. Heavy imports live inside commands."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -72,7 +73,13 @@ def join(
     from edgeveil.agent.rounds.run import join_device, read_token
 
     joined = join_device(
-        console.home_of(ROLE, home), read_token(token), data=data, policy=policy, dataset=dataset
+        console.home_of(ROLE, home),
+        read_token(token),
+        data=data,
+        policy=policy,
+        dataset=dataset,
+        on_status=say,
+        agree=_ask,
     )
     if as_json:
         console.print_json(
@@ -125,7 +132,18 @@ def run_agent(
         on_status=(lambda _sentence: None) if quiet else say,
         page=page_listen if page else None,
         quiet=quiet,
+        agree=(lambda _question: None) if quiet else _ask,
     )
+
+
+def _ask(question: str) -> None:
+    """At a terminal, what is declared for good is the owner's word; elsewhere it is taken as told."""
+    if sys.stdin.isatty() and not typer.confirm(question, default=True, err=True):
+        console.stderr.print(
+            "Nothing was declared or sent. Mend names and files, or declare them yourself, and start again: "
+            'agent policy set data.height=28 data.width=28 data.labels=\'["NAME", "NAME"]\''
+        )
+        raise typer.Abort
 
 
 @app.command()

@@ -13,6 +13,7 @@ from edgeveil.agent.home.config import settle
 from edgeveil.agent.home.data import check_folder
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.usable import last_look
 from edgeveil.agent.joining.authority import fetch_authority
 from edgeveil.agent.ledger.budget import known_datasets, look_around, read_budget
 from edgeveil.agent.rounds.condition import LEAST_S, Conditions, Load
@@ -71,7 +72,16 @@ def diagnose(
 def _data(path: Path, data: Path | None, dataset: str | None) -> Finding:
     config = settle(path, data, dataset)
     check_folder(config.data)
-    return green("data", f"{config.data}: {count_records(config.data)} records")
+    text = f"{config.data}: {count_records(config.data)} records"
+    look = last_look(path, config.dataset)
+    if look is None:
+        return green("data", text)
+    if look.refused:
+        return red("data", f"at the last start: {look.refused}", "agent run, once that is mended")
+    text = f"{text}; at the last start {look.usable} of {look.found} were usable"
+    if look.usable < look.found:
+        return yellow("data", text, "nothing, if that is meant; which ones: agent data check")
+    return green("data", text)
 
 
 def _keys(home: AgentHome) -> Finding:

@@ -10,4 +10,5 @@ __all__ = [
     "policy_changes",
     "refusals",
     "size",
+    "usable",
 ]

@@ -4,6 +4,9 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
+from edgeveil.agent.home.usable import Summary
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.images import MAX_VALUES, Images
 from edgeveil.shared.data.probe import count_records, probe
@@ -35,6 +38,7 @@ class DataShelf:
         self._on_status = on_status
         self._schema = schema
         self._read: Images | None = None
+        self._summary: Summary | None = None
         self._count: int | None = None
         self._key: tuple[str, str, Options] | None = None
         self._records: Records | None = None
@@ -54,8 +58,17 @@ class DataShelf:
                 f"{self.path}: {count} records take {wanted} values in memory, at most {MAX_VALUES}; "
                 "choose a smaller height and width in policy.toml, or fewer records"
             )
-        self._read = schema.read(self.path)
-        self._tell(len(self._read.targets), self._read.skipped, f"as {schema.kind}")
+        read = self._read = schema.read(self.path)
+        counts = np.bincount(read.targets, minlength=len(schema.labels)).tolist()
+        self._summary = Summary(schema, tuple(counts), count, "".join(read.skipped[:1]))
+        self._on_status(f"data: {self._summary.sentence}")
+
+    def summary(self) -> Summary:
+        """What fill() found under the owner's schema, which there must be; raises DataError as it does."""
+        self.fill()
+        if self._summary is None:
+            raise DataError(f"{self.path}: not declared what these records are; run: agent run")
+        return self._summary
 
     def count(self) -> int:
         """Raw records on the disk at the first call, whatever a task can use of them."""
@@ -73,13 +86,13 @@ class DataShelf:
             self.fill()
             if self._schema is None or self._read is None:
                 records = task.load(self.path, options)
-                self._tell(len(records), records.skipped, f"for {task.spec.id}")
+                self._tell(len(records), records.skipped, task.spec.id)
             else:
                 records = task.prepare(self._read, self._schema.labels, options)
             self._key, self._records = key, records
         return self._records
 
-    def _tell(self, usable: int, skipped: tuple[str, ...], what: str) -> None:
+    def _tell(self, usable: int, skipped: tuple[str, ...], task: str) -> None:
         if skipped:
             left = f"{len(skipped)} left out, the first because: {skipped[0]}"
-            self._on_status(f"data: {usable} records usable {what}; {left}")
+            self._on_status(f"data: {usable} records usable for {task}; {left}")

@@ -114,6 +114,7 @@ class DataPolicy(Settings):
     width: Side
     channels: Literal[1] = 1
     labels: tuple[Label, ...] = Field(min_length=1, max_length=MOST_LABELS)
+    usable_min: Annotated[Real, Field(ge=0, le=1)] = 0.5  # share of the records found
 
     def as_schema(self) -> Schema:
         return Schema(self.kind, (self.height, self.width, self.channels), self.labels)

@@ -77,6 +77,8 @@ class Session:
         self._noted = ""  # the run whose small cohorts the owner has been told about
         for notice in consent(device.policy.secagg.allow_two):
             device.tell(notice)
+        if device.policy.data is not None:  # before the ledger: a count of nothing is not charged
+            device.shelf.summary().check(device.policy.data.usable_min, device.shelf.path)
         self._ledger = self._own_ledger()
 
     def close(self) -> None:
