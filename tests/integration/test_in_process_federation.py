@@ -13,7 +13,7 @@ from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.rounds.upload import vector_lanes
 from edgeveil.coordinator.runs import checkpoint
-from edgeveil.shared.base.errors import RunFailed
+from edgeveil.shared.base.errors import DataError, RunFailed
 from edgeveil.shared.vector.model_vector import count
 from edgeveil.shared.wire.messages import Stage
 
@@ -287,7 +287,7 @@ def test_no_answer_depends_on_which_labels_the_device_has(tmp_path, epsilon):
     assert replies[0] == replies[1]
 
 
-def test_a_device_none_of_whose_records_fit_still_takes_part_with_noise(federation):
+def test_records_that_are_spoilt_during_a_run_decide_nothing_before_the_next_start(federation):
     for piece in federation.pieces[:1]:
         with np.load(piece) as kept:
             pixels, labels = kept["X"], kept["y"]
@@ -295,7 +295,8 @@ def test_a_device_none_of_whose_records_fit_still_takes_part_with_noise(federati
     federation.train(plan_for(4, rounds__count=1))
     record = federation.store.rounds()[0]
     assert len(record.survived) == 4
-    assert any("0 records usable" in status for status in federation.statuses)
+    with pytest.raises(DataError, match="0 of 60 records are usable"):
+        federation.restart("agent-1")
 
 
 def test_waiting_names_what_is_waited_for(federation):

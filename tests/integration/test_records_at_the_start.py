@@ -184,6 +184,14 @@ def test_a_device_without_usable_records_does_not_join_and_says_so_everywhere(
     assert "not ready" not in CliRunner().invoke(app, ["budget", "--home", str(device.home)]).stderr
 
 
+def test_the_process_of_such_a_device_ends_with_65_before_it_joins(bench, tmp_path):
+    device = Joining(bench, tmp_path, save(tmp_path / "data.npz", nan))
+    device.arguments[:2] = ["run", "--join", device.arguments[1]]
+    assert "0 of 40 records are usable" in device.at_a_terminal(b"y\n", ends=65)
+    assert bench.store.agents() == []
+    assert "0 of 40 records are usable" in (device.home / "agent.log").read_text()
+
+
 def test_the_owner_decides_with_how_few_usable_records_a_device_takes_part(bench, tmp_path):
     def half(path):
         return np.concatenate([nan(path)[:21], unscaled(path)[21:] / 255])
