@@ -1,5 +1,6 @@
 """The `agent` command: parse, call one function, print. Heavy imports live inside commands."""
 
+import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -9,6 +10,8 @@ from typer import Argument, Option
 
 from edgeveil.agent.cli import data as data_cli
 from edgeveil.agent.cli import privacy as privacy_cli
+from edgeveil.agent.home.advice import advised
+from edgeveil.shared.base.errors import PolicyRefusal
 from edgeveil.shared.terminal import console
 from edgeveil.shared.terminal.telling import say
 
@@ -45,7 +48,15 @@ DatasetOption = Annotated[
 
 
 def main() -> NoReturn:
-    console.run(app, ROLE)
+    console.run(advised_app, ROLE)
+
+
+def advised_app() -> None:
+    """The commands, with what helps after each refusal's sentence."""
+    try:
+        app()
+    except PolicyRefusal as error:
+        raise type(error)(error.code, advised(error.code, error)) from error
 
 
 @app.command()
@@ -64,7 +75,13 @@ def join(
     from edgeveil.agent.rounds.run import join_device, read_token
 
     joined = join_device(
-        console.home_of(ROLE, home), read_token(token), data=data, policy=policy, dataset=dataset
+        console.home_of(ROLE, home),
+        read_token(token),
+        data=data,
+        policy=policy,
+        dataset=dataset,
+        on_status=say,
+        agree=_ask,
     )
     if as_json:
         console.print_json(
@@ -117,7 +134,18 @@ def run_agent(
         on_status=(lambda _sentence: None) if quiet else say,
         page=page_listen if page else None,
         quiet=quiet,
+        agree=(lambda _question: None) if quiet else _ask,
     )
+
+
+def _ask(question: str) -> None:
+    """At a terminal, what is declared for good is the owner's word; elsewhere it is taken as told."""
+    if sys.stdin.isatty() and not typer.confirm(question, default=True, err=True):
+        console.stderr.print(
+            "Nothing was declared or sent. Mend names and files, or declare them yourself, and start again: "
+            'agent policy set data.height=28 data.width=28 data.labels=\'["NAME", "NAME"]\''
+        )
+        raise typer.Abort
 
 
 @app.command()

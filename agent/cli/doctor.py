@@ -13,6 +13,7 @@ from edgeveil.agent.home.config import settle
 from edgeveil.agent.home.data import check_folder
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.usable import last_look
 from edgeveil.agent.joining.authority import fetch_authority
 from edgeveil.agent.ledger.budget import known_datasets, look_around, read_budget
 from edgeveil.agent.rounds.condition import LEAST_S, Conditions, Load
@@ -73,7 +74,16 @@ def _data(path: Path, data: Path | None, dataset: str | None) -> Finding:
     check_folder(config.data)
     left = count_left_out(config.data)
     beside = f", {left} files left out (agent data check)" if left else ""
-    return green("data", f"{config.data}: {count_records(config.data)} records{beside}")
+    text = f"{config.data}: {count_records(config.data)} records{beside}"
+    look = last_look(path, config.dataset)
+    if look is None:
+        return green("data", text)
+    if look.refused:
+        return red("data", f"at the last start: {look.refused}", "agent run, once that is mended")
+    text = f"{text}; at the last start {look.usable} of {look.found} were usable"
+    if look.usable < look.found:
+        return yellow("data", text, "nothing, if that is meant; which ones: agent data check")
+    return green("data", text)
 
 
 def _keys(home: AgentHome) -> Finding:
@@ -118,7 +128,12 @@ def _ledger(path: Path, dataset: str | None) -> Finding:
         f"{found.share_spent:.0%} of the budget"
     )
     if found.share_spent >= 0.99:
-        return red("ledger", text, "no round is possible any more; this is what the budget is for")
+        return red(
+            "ledger",
+            text,
+            "no round is possible any more, which is what the budget is for; to count anew: agent budget reset; "
+            "to allow more: agent policy set epsilon_max=E --yes",
+        )
     if found.share_spent >= 0.9:
         return yellow("ledger", text, "few rounds are left: agent budget")
     if remarks:

@@ -43,6 +43,7 @@ def budget(
     if context.invoked_subcommand is not None:
         return
     folder = console.home_of(ROLE, home)
+    _say_whether_ready(folder, dataset)
     if html is None and not as_json:
         _print_budget(folder, dataset)
         return
@@ -59,6 +60,16 @@ def budget(
     if as_json:
         console.print_json(report)
     keep_hash(folder, report)
+
+
+def _say_whether_ready(folder: Path, dataset: str | None) -> None:
+    """Loud, whatever else is printed: a device that did not start spends nothing, and nobody else says so."""
+    from edgeveil.agent.home.config import known_dataset
+    from edgeveil.agent.home.usable import last_look
+
+    look = last_look(folder, dataset or known_dataset(folder))
+    if look is not None and look.refused:
+        console.stderr.print(Text(f"not ready: {look.refused}", style="bold red"))
 
 
 def _print_budget(folder: Path, dataset: str | None) -> None:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import httpx
 
 from edgeveil.shared.base.errors import EnrollmentError, TransportError
-from edgeveil.shared.wire.certificates import find_refusal, why_refused
+from edgeveil.shared.wire.certificates import find_refusal, not_yet_valid, why_refused
 
 _FIRST_S = 0.1
 _MOST_S = 2.0
@@ -73,9 +73,7 @@ class Caller:
             except httpx.HTTPStatusError as error:
                 wait_s = self._judge(error.response, pause_s)
             except httpx.TransportError as error:
-                self._check_certificate(error)
-                self.say(f"no connection to {self.where}; trying again")
-                wait_s = pause_s
+                wait_s = self._judge_failure(error, pause_s)
             if time.monotonic() + wait_s > deadline:
                 raise Dropped("its time ran out")
             self.pause(wait_s)
@@ -114,12 +112,21 @@ class Caller:
             )
         raise Dropped(f"the coordinator answered {status} {code}".rstrip())
 
-    def _check_certificate(self, error: BaseException) -> None:
+    def _judge_failure(self, error: BaseException, pause_s: float) -> float:
+        """Seconds to wait before the next try; raises TransportError for a certificate that stays wrong.
+
+        A board without a clock of its own starts years ago, until the network has told it the time.
+        """
         refusal = find_refusal(error)
-        if refusal is not None:
-            raise TransportError(
-                f"{self.where}: its certificate does not verify: {why_refused(refusal)}"
-            ) from error
+        if refusal is None:
+            self.say(f"no connection to {self.where}; trying again")
+            return pause_s
+        why = f"{self.where}: its certificate does not verify: {why_refused(refusal)}"
+        if not not_yet_valid(refusal):
+            raise TransportError(why) from error
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        self.say(f"{why}: it says {now} (trying again every {_CLOCK_S:.0f} s)")
+        return _CLOCK_S
 
 
 def _code(response: httpx.Response) -> tuple[str, float | None]:

@@ -1,6 +1,7 @@
 """What belongs to the owner: the home folder, keys, policy, data, log, refusals and notices."""
 
 __all__ = [
+    "advice",
     "config",
     "data",
     "home",
@@ -10,4 +11,5 @@ __all__ = [
     "policy_changes",
     "refusals",
     "size",
+    "usable",
 ]

@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
+from edgeveil.agent.home.usable import Summary
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.images import MAX_VALUES, Images
-from edgeveil.shared.data.left_out import total
 from edgeveil.shared.data.probe import count_records, probe
 from edgeveil.shared.data.schema import Schema
 from edgeveil.shared.tasks.records import Records
@@ -36,6 +38,7 @@ class DataShelf:
         self._on_status = on_status
         self._schema = schema
         self._read: Images | None = None
+        self._summary: Summary | None = None
         self._count: int | None = None
         self._key: tuple[str, str, Options] | None = None
         self._records: Records | None = None
@@ -55,9 +58,17 @@ class DataShelf:
                 f"{self.path}: {count} records take {wanted} values in memory, at most {MAX_VALUES}; "
                 "choose a smaller height and width in policy.toml, or fewer records"
             )
-        self._read = schema.read(self.path)
-        left = total(self._read.left)
-        self._tell(len(self._read.targets), left, self._read.skipped, f"as {schema.kind}")
+        read = self._read = schema.read(self.path)
+        counts = np.bincount(read.targets, minlength=len(schema.labels)).tolist()
+        self._summary = Summary(schema, tuple(counts), read.left, read.advice)
+        self._on_status(f"data: {self._summary.sentence}")
+
+    def summary(self) -> Summary:
+        """What fill() found under the owner's schema, which there must be; raises DataError as it does."""
+        self.fill()
+        if self._summary is None:
+            raise DataError(f"{self.path}: not declared what these records are; run: agent run")
+        return self._summary
 
     def count(self) -> int:
         """Raw records on the disk at the first call, whatever a task can use of them."""
@@ -75,16 +86,15 @@ class DataShelf:
             self.fill()
             if self._schema is None or self._read is None:
                 records = task.load(self.path, options)
-                left = len(records.skipped)
-                self._tell(len(records), left, records.skipped, f"for {task.spec.id}")
+                self._tell(len(records), records.skipped, task.spec.id)
             else:
                 records = task.prepare(self._read, self._schema.labels, options)
             self._key, self._records = key, records
         return self._records
 
-    def _tell(self, usable: int, left: int, skipped: tuple[str, ...], what: str) -> None:
+    def _tell(self, usable: int, skipped: tuple[str, ...], task: str) -> None:
         if skipped:
-            first = f"{left} left out, the first because: {skipped[0]}"
+            left = f"{len(skipped)} left out, the first because: {skipped[0]}"
             self._on_status(
-                f"data: {usable} records usable {what}; {first} (agent data check: all)"
+                f"data: {usable} records usable for {task}; {left} (agent data check: all)"
             )

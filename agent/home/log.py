@@ -23,12 +23,15 @@ FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def log_to(path: Path, clock: Clock) -> None:
-    """Send everything that this package logs to `path`; raises OSError."""
+    """Send everything that this package logs to `path`, and to no such file any more; raises OSError."""
     logging.raiseExceptions = False  # a full disk must not print a traceback of the logger's own
     handler = _OwnFile(path, maxBytes=FILE_BYTES, backupCount=KEPT, encoding="utf-8")
     handler.setFormatter(PlainLines("%(asctime)s %(levelname)s %(message)s"))
     handler.addFilter(SomeOfEachKind(clock))
     logger = logging.getLogger("edgeveil")
+    for other in [each for each in logger.handlers if isinstance(each, _OwnFile)]:
+        logger.removeHandler(other)
+        other.close()
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False

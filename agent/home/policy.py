@@ -33,6 +33,7 @@ Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 AgentId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 GradientMode = Literal["hooks", "ghost", "single"]
 Prg = Literal["aes-256-ctr", "chacha20"]
+MOST_EPSILON = 50
 PRG_CODES: dict[Prg, int] = {"aes-256-ctr": 1, "chacha20": 2}
 
 
@@ -115,6 +116,7 @@ class DataPolicy(Settings):
     width: Side
     channels: Literal[1, 3] = 1
     labels: tuple[Label, ...] = Field(min_length=1, max_length=MOST_LABELS)
+    usable_min: Annotated[Real, Field(ge=0, le=1)] = 0.5  # share of the records found
 
     @field_validator("labels")
     @classmethod
@@ -136,7 +138,7 @@ class DataPolicy(Settings):
 class Policy(Settings):
     """Immutable once read; every bound is inclusive."""
 
-    epsilon_max: Annotated[Real, Field(gt=0, le=50)] = 8.0
+    epsilon_max: Annotated[Real, Field(gt=0, le=MOST_EPSILON)] = 8.0
     delta: Annotated[Real, Field(gt=0, lt=0.1)] = 1e-5
     unit: Literal["record"] = "record"
     n_ref: Annotated[Whole, Field(ge=1)] | None = None

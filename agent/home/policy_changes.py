@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from edgeveil.agent.home.policy import Policy, Range, SecaggPolicy, TaskRule, WhenPolicy
+from edgeveil.agent.home.policy import DataPolicy, Policy, Range, SecaggPolicy, TaskRule, WhenPolicy
 
 CEILINGS = ("epsilon_max", "delta", "q_max", "steps_max", "rounds_max")
 SECAGG_FLOORS = ("n_min", "gamma_ppm", "c_min", "sigma")
@@ -24,8 +24,8 @@ def loosened(old: Policy, new: Policy) -> tuple[str, ...]:
         found.append("tasks")
     if not _same_or_within(new.coordinators, old.coordinators):
         found.append("coordinators")
-    if old.data is not None and new.data != old.data:
-        found.append("data")  # what is read, and what its absence would tell
+    if old.data is not None:
+        found += _data(old.data, new.data)
     if new.tell_budget and not old.tell_budget:
         found.append("tell_budget")
     found += _secagg(old.secagg, new.secagg)
@@ -58,6 +58,13 @@ def _same_or_within(new: str | Collection[str], old: str | Collection[str]) -> b
     if isinstance(new, str) or isinstance(old, str):
         return new == old
     return set(new) <= set(old)
+
+
+def _data(old: DataPolicy, new: DataPolicy | None) -> list[str]:
+    """What is read, and what its absence would tell; and with how few usable records this device takes part."""
+    if new is None or new.model_copy(update={"usable_min": old.usable_min}) != old:
+        return ["data"]
+    return ["data.usable_min"] if new.usable_min < old.usable_min else []
 
 
 def _secagg(old: SecaggPolicy, new: SecaggPolicy) -> list[str]:

@@ -59,7 +59,8 @@ load_max = {when[load_max]}
 tell = {when[tell]}    # true: the coordinator is told these three as yes or no, and asks others meanwhile
 
 # What your records are. Written when the device first starts, from what is in the folder, and fixed from
-# then on: no offer decides how they are read, and one for anything else is refused.
+# then on: no offer decides how they are read, and one for anything else is refused. With a smaller share of
+# usable records than usable_min this device does not start: agent run ends and says why.
 {data}
 """
 
@@ -83,7 +84,7 @@ def render(fields: Mapping[str, Any]) -> str:
     )
     data = fields["data"]
     values["data"] = (
-        '# [data]\n# height = 28\n# width = 28\n# channels = 1\n# labels = ["0", "1"]'
+        '# [data]\n# height = 28\n# width = 28\n# channels = 1\n# labels = ["0", "1"]\n# usable_min = 0.5'
         if data is None
         else "\n".join(["[data]", *(f"{name} = {_toml(value)}" for name, value in data.items())])
     )

@@ -43,7 +43,7 @@ def check_dataset(root: Path, dataset_id: str, records: Iterable[bytes]) -> None
             raise PolicyRefusal(
                 RefusalCode.DATASET_CHANGED,
                 f"these records are already covered by the ledger of dataset {path.parent.name!r}; "
-                "use that name, one dataset has one budget",
+                f"one dataset has one budget; use that name: agent run --dataset {path.parent.name}",
             )
     folder = private_directory(root / dataset_id)
     write_atomic(folder / SAMPLE, json.dumps(sample).encode("ascii"))

@@ -5,12 +5,14 @@ is that of docs/design.md, "Privacy"; each refusal names one code and public num
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 
-from edgeveil.agent.home.policy import Policy, TaskRule
+from edgeveil.agent.home.policy import MOST_EPSILON, Policy, TaskRule
 from edgeveil.shared.base.errors import BudgetExhausted, PolicyRefusal, RefusalCode
+from edgeveil.shared.privacy.filter import ROUND_UP
 from edgeveil.shared.privacy.ledger.state import LedgerState, Phase
-from edgeveil.shared.privacy.rdp import HIGHEST_SIGMA, Segment
+from edgeveil.shared.privacy.rdp import HIGHEST_SIGMA, Segment, to_epsilon
 from edgeveil.shared.wire.messages import Attempt
 from edgeveil.shared.wire.plan import TrainingPlan
 
@@ -190,18 +192,34 @@ def _check_budget(question: Question, state: LedgerState, *, rounds: int, free: 
         f"at noise_multiplier {sigma} and sample_rate {q} the ledger admits {left} more steps "
         f"(epsilon {state.epsilon_enforced:.4g} of {state.epsilon_max:.4g} spent)"
     )
+    if left >= rounds * steps:
+        return
+    room = _room(question, state, rounds)
     if not free and left < 1:
-        raise BudgetExhausted(RefusalCode.BUDGET_EXHAUSTED, f"{numbers}; the budget is spent")
+        raise BudgetExhausted(
+            RefusalCode.BUDGET_EXHAUSTED, f"{numbers}; the budget is spent; {room}"
+        )
     if not free and left < steps:
         raise BudgetExhausted(
-            RefusalCode.BUDGET_WOULD_EXCEED, f"{numbers}; the round asks for {steps}"
+            RefusalCode.BUDGET_WOULD_EXCEED, f"{numbers}; the round asks for {steps}; {room}"
         )
-    if left < rounds * steps:
-        raise PolicyRefusal(
-            RefusalCode.POLICY_SIGMA,
-            f"{numbers}; the {rounds} rounds to come ask for {rounds * steps}: the plan needs "
-            "more noise or fewer rounds",
-        )
+    raise PolicyRefusal(
+        RefusalCode.POLICY_SIGMA,
+        f"{numbers}; the {rounds} rounds to come ask for {rounds * steps}; {room}",
+    )
+
+
+def _room(question: Question, state: LedgerState, rounds: int) -> str:
+    """What still fits, and the least budget that would hold the rest of the plan, for the owner."""
+    sigma, q, steps = question.segment
+    whole = state.steps_left(sigma, q) // steps
+    rest = max(0.0, state.epsilon_max - state.epsilon_enforced)
+    fits = f"ε {rest:.2g} still fits: {whole} rounds of {steps} steps at noise_multiplier {sigma}"
+    spent = state.rdp_spent + rounds * steps * state.rdp_step(sigma, q)
+    wanted = to_epsilon(spent, state.alpha, state.delta) * ROUND_UP
+    if not wanted <= MOST_EPSILON:
+        return f"{fits}; no budget up to {MOST_EPSILON} holds the {rounds} to come"
+    return f"{fits}; epsilon_max={math.ceil(wanted * 10) / 10:g} would hold the {rounds} to come"
 
 
 def _outside(

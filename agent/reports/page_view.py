@@ -6,11 +6,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from edgeveil.agent.home.advice import ADVICE
 from edgeveil.agent.home.home import Pinned
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.refusals import read_refusals
+from edgeveil.agent.home.usable import LastLook, last_look
 from edgeveil.agent.ledger.budget import Budget, budget_of, find_ledger, unspent
 from edgeveil.agent.reports.words import Words
+from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.events.log import Event, EventLine
 from edgeveil.shared.events.search import newest
 from edgeveil.shared.pages.charts import DASHES, Line, line_chart, line_key, meter
@@ -34,6 +37,7 @@ class Own:
     reserves: Sequence[Mapping[str, Any]]
     journal: Sequence[EventLine]
     refusals: Mapping[str, Mapping[str, Any]]
+    look: LastLook | None  # at the records, by the newest start
 
 
 def own_state(path: Path, dataset: str) -> Own:
@@ -52,15 +56,28 @@ def own_state(path: Path, dataset: str) -> Own:
         reserves=reserves,
         journal=newest(path / JOURNAL, REMEMBERED),
         refusals=read_refusals(path),
+        look=last_look(path, name),
     )
 
 
 def page(own: Own, language: Language) -> str:
     words = Words(language)
     title = words("title", name=own.pinned.name)
-    parts = (_budget, _model, _trained, _sent, _refusals, _identity)
+    parts = (_records, _budget, _model, _trained, _sent, _refusals, _identity)
     head = f"<small>Edgeveil</small><h1>{escape(title)}</h1><p>{escape(words('intro'))}</p>"
     return live_document(words, title, head, "".join(part(own, words) for part in parts))
+
+
+def _records(own: Own, words: Words) -> str:
+    look = own.look
+    if look is None:
+        return ""
+    values: dict[str, object] = {
+        words("usable"): words("usable_value", usable=look.usable, found=look.found),
+        words("usable_min"): f"{look.usable_min:.0%}",
+    }
+    note = words("not_ready", why=look.refused) if look.refused else words("usable_note")
+    return section("records", words("records"), facts(values), note)
 
 
 def _budget(own: Own, words: Words) -> str:
@@ -143,10 +160,11 @@ def _refusals(own: Own, words: Words) -> str:
     if not own.refusals:
         return section("refusals", words("refusals"), "", words("none_refused"))
     rows = [
-        [code, entry["count"], utc(entry["time"]), entry["last"]]
+        [code, entry["count"], utc(entry["time"]), entry["last"], ADVICE[RefusalCode(code)].command]
         for code, entry in sorted(own.refusals.items())
     ]
-    html = table(words.headings("code", ">count", "time", "latest"), rows, label=words("refusals"))
+    headings = words.headings("code", ">count", "time", "latest", "helps")
+    html = table(headings, rows, label=words("refusals"))
     return section("refusals", words("refusals"), html, words("refusals_note"))
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from edgeveil.agent.home.advice import ADVICE
+from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.privacy.report import chart, sections, words
 from edgeveil.shared.privacy.report.page import Page, Section, Sheet, Tile
 
@@ -185,11 +187,14 @@ def _integrity(report: Report) -> Section:
 
 
 def _refusals(refusals: Report) -> Section:
-    rows = [(code, str(r["count"]), r["last"]) for code, r in sorted(refusals.items())]
+    rows = [
+        (code, str(r["count"]), r["last"], ADVICE[RefusalCode(code)].command)
+        for code, r in sorted(refusals.items())
+    ]
     intro = (
         "How often this device said no, and to what last." if rows else "This device never refused."
     )
-    return Section("Refusals", intro, sheet=Sheet(("code", ">times", "last"), rows))
+    return Section("Refusals", intro, sheet=Sheet(("code", ">times", "last", "what helps"), rows))
 
 
 def _after_rounds(report: Report) -> Section:

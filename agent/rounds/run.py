@@ -10,7 +10,7 @@ import importlib.util
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -18,25 +18,31 @@ from edgeveil.agent.home.config import AgentConfig, save, settle
 from edgeveil.agent.home.data import DataShelf, check_folder
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.log import FILE, log_to
-from edgeveil.agent.home.policy import DataPolicy, Policy
+from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.joining.enrollment import JoinState, join, wait_until_member
 from edgeveil.agent.ledger.fingerprint import check_dataset
 from edgeveil.agent.reports.own_metrics import OwnMetrics
 from edgeveil.agent.reports.page_view import JOURNAL
 from edgeveil.agent.rounds.condition import Conditions
 from edgeveil.agent.rounds.device import Device
+from edgeveil.agent.rounds.start import (
+    Agree,
+    Status,
+    accept,
+    check_ready,
+    declare_data,
+    install_policy,
+)
 from edgeveil.agent.rounds.warm_up import WarmSession
 from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.base.files import as_text, write_atomic
+from edgeveil.shared.base.files import as_text
 from edgeveil.shared.data.probe import raw_records
-from edgeveil.shared.data.schema import infer
 from edgeveil.shared.events.log import EventLog
 from edgeveil.shared.terminal.argv import hide_argument
 from edgeveil.shared.terminal.progress import progress
 from edgeveil.shared.wire.tokens import Token
 
-Status = Callable[[str], None]
 NEEDED = ("torch", "opacus", "flwr", "PIL")
 BYTE_ORDER_MARK = "\ufeff"  # some shells put one before what they pipe
 RENEW_S = 1.0  # before a session follows one that ended, so that no gateway can make us spin
@@ -58,49 +64,28 @@ def read_token(text: str) -> Token:
     return Token.decode(text)
 
 
-def install_policy(home: AgentHome, given: Path | None) -> Policy:
-    """The owner's policy.toml; made from `given` or the defaults when there is none yet."""
-    if given is not None:
-        policy = Policy.load(given)
-        write_atomic(home.policy_path, policy.to_toml().encode())
-    elif not home.policy_path.exists():
-        write_atomic(home.policy_path, Policy.default().to_toml().encode())
-    return Policy.load(home.policy_path)
-
-
-def pin_data(home: AgentHome, policy: Policy, data: Path, on_status: Status) -> Policy:
-    """The policy with what the records are; where it does not say so yet, as the folder is now, for good.
-
-    Raises:
-        DataError: nothing that a task could read.
-    """
-    if policy.data is not None:
-        return policy
-    made = policy.model_copy(update={"data": DataPolicy.of(infer(data))})
-    write_atomic(home.policy_path, made.to_toml().encode())
-    on_status(f"policy.toml: data is fixed as {made.data}")
-    return Policy.load(home.policy_path)
-
-
-def _filled(data: Path, policy: Policy, on_status: Status) -> DataShelf:
-    """Read before this device connects, so that no answer's time depends on the records."""
-    shelf = DataShelf(data, on_status, None if policy.data is None else policy.data.as_schema())
-    shelf.fill()
-    return shelf
-
-
 def join_device(
-    path: Path, token: Token, *, data: Path | None, policy: Path | None, dataset: str | None
+    path: Path,
+    token: Token,
+    *,
+    data: Path | None,
+    policy: Path | None,
+    dataset: str | None,
+    on_status: Status = lambda _sentence: None,
+    agree: Agree = accept,
 ) -> JoinState:
-    """Check everything local first, then join; nothing is sent before the device is ready."""
+    """Check everything local first, then join; nothing is sent before the device is ready.
+
+    `agree` asks the owner whether what is declared of the records is right, and raises after a no.
+    """
     _check_given(data, policy)
     home = AgentHome(path)
     with home.lock():
+        log_to(path / FILE, SystemClock())
         own_policy = install_policy(home, policy)
         if data is not None:
             config = settle(path, data, dataset)
-            pin_data(home, own_policy, config.data, lambda _sentence: None)
-            save(path, config)
+            _ready(home, own_policy, config, on_status, agree)
         return join(home, token)
 
 
@@ -115,8 +100,9 @@ def run_device(
     on_status: Status,
     page: str | None = None,
     quiet: bool = False,
+    agree: Agree = accept,
 ) -> None:
-    """Answer rounds until SIGINT or SIGTERM.
+    """Answer rounds until SIGINT or SIGTERM; `agree` as in join_device().
 
     Raises:
         EnrollmentError: not enrolled, revoked, or another process runs with this identity.
@@ -129,10 +115,16 @@ def run_device(
     home = AgentHome(path)
     stop = _stop_on_signals()
     with home.lock():
-        own_policy, config = _settle(
-            home, token, data=data, policy=policy, dataset=dataset, on_status=on_status
-        )
         log_to(path / FILE, SystemClock())
+        own_policy, config, shelf = _settle(
+            home,
+            token,
+            data=data,
+            policy=policy,
+            dataset=dataset,
+            on_status=on_status,
+            agree=agree,
+        )
         _become_member(home, stop, on_status)
         if not stop.is_set():
             metrics, conditions = OwnMetrics(), Conditions(own_policy.when)
@@ -143,7 +135,7 @@ def run_device(
                     signer=home.identity(),
                     policy=own_policy,
                     dataset_id=config.dataset,
-                    shelf=_filled(config.data, own_policy, on_status),
+                    shelf=shelf,
                     clock=SystemClock(),
                     on_status=on_status,
                     accept_looser=accept_policy,
@@ -178,19 +170,33 @@ def _settle(
     policy: Path | None,
     dataset: str | None,
     on_status: Status,
-) -> tuple[Policy, AgentConfig]:
-    """Policy and data of this device, checked and kept; then it joins, if it has a token."""
+    agree: Agree,
+) -> tuple[Policy, AgentConfig, DataShelf]:
+    """Policy and data of this device, checked and kept; then it joins, if it has a token.
+
+    The records are read before this device connects, so that no answer's time depends on them.
+    """
     if token is None and home.join_token() is None:
         home.pinned()
     own_policy = install_policy(home, policy)
     config = settle(home.path, data, dataset)
     check_folder(config.data)
     check_dataset(home.ledger_folder, config.dataset, raw_records(config.data))
-    own_policy = pin_data(home, own_policy, config.data, on_status)
-    save(home.path, config)
+    own_policy, shelf = _ready(home, own_policy, config, on_status, agree)
     if token is not None:
         join(home, token)
-    return own_policy, config
+    return own_policy, config, shelf
+
+
+def _ready(
+    home: AgentHome, policy: Policy, config: AgentConfig, on_status: Status, agree: Agree
+) -> tuple[Policy, DataShelf]:
+    """What the records are, declared and kept; raises DataError if too few of them are usable."""
+    policy, shelf = declare_data(home, policy, config.data, on_status, agree)
+    save(home.path, config)
+    if policy.data is not None:
+        check_ready(home, config, shelf, policy.data)
+    return policy, shelf
 
 
 def _become_member(home: AgentHome, stop: threading.Event, on_status: Status) -> None:

@@ -9,6 +9,7 @@ import errno
 import logging
 from dataclasses import dataclass
 
+from edgeveil.agent.home.advice import advised
 from edgeveil.agent.home.notices import consent, small_cohort
 from edgeveil.agent.home.refusals import RefusalCounts
 from edgeveil.agent.home.size import settle_size
@@ -76,6 +77,8 @@ class Session:
         self._noted = ""  # the run whose small cohorts the owner has been told about
         for notice in consent(device.policy.secagg.allow_two):
             device.tell(notice)
+        if device.policy.data is not None:  # before the ledger: a count of nothing is not charged
+            device.shelf.summary().check(device.policy.data.usable_min, device.shelf.path)
         self._ledger = self._own_ledger()
 
     def close(self) -> None:
@@ -207,15 +210,16 @@ class Session:
         where = f"{request.stage} of {request.attempt}"
         self._refusals.note(code, where=where, now=device.clock.wall())
         device.note(Event.REPLY_REFUSE, request.attempt, stage=request.stage, reason=code.value)
+        told = advised(code, cause)
         log.warning(
             "refused %s of %s: %s: %s",
             request.stage,
             request.attempt,
             code,
-            cause,
+            told,
             extra={"kind": code.value},
         )
-        device.on_status(f"round {request.attempt.round}: refused ({code}): {cause}")
+        device.on_status(f"round {request.attempt.round}: refused ({code}): {told}")
         about = self._about(request, code, cause)
         return make_refusal(device.signer, device.pinned.agent_id, request, code, about)
 

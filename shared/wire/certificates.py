@@ -55,6 +55,11 @@ def refused(error: ssl.SSLError) -> tuple[str, str]:
     )
 
 
+def not_yet_valid(error: ssl.SSLCertVerificationError) -> bool:
+    """Whether waiting may mend it: by this machine's clock the certificate begins later."""
+    return error.verify_code == _NOT_YET_VALID
+
+
 def find_refusal(error: BaseException) -> ssl.SSLCertVerificationError | None:
     """The certificate error underneath a client library's exception."""
     cause: BaseException | None = error

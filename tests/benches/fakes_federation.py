@@ -28,6 +28,7 @@ from edgeveil.coordinator.runs.open_run import Progress
 from edgeveil.coordinator.runs.runs import open_run, submit
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.clock import SystemClock
+from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.base.files import private_directory
 from edgeveil.shared.events.log import EventLog
 from edgeveil.shared.wire.identity import Identity
@@ -151,10 +152,13 @@ class Federation:
             if changes := dict(own).get(home.pinned().name):
                 self.policies[home] = self.policy.model_copy(update=changes)
         self._sign_roster()
-        self.sessions = {
-            home.pinned().agent_id: self.session(home, number)
-            for number, home in enumerate(self.homes)
-        }
+        self.sessions = {}
+        self.unready = {}  # name → why that device did not start
+        for number, home in enumerate(self.homes):
+            try:
+                self.sessions[home.pinned().agent_id] = self.session(home, number)
+            except DataError as error:
+                self.unready[home.pinned().name] = str(error)
         self.wire = MemoryWire(self.sessions)
         self.events = EventLog(self.folder / "events.jsonl")
 

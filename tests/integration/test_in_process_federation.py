@@ -13,7 +13,7 @@ from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.rounds.upload import vector_lanes
 from edgeveil.coordinator.runs import checkpoint
-from edgeveil.shared.base.errors import RunFailed
+from edgeveil.shared.base.errors import DataError, RunFailed
 from edgeveil.shared.vector.model_vector import count
 from edgeveil.shared.wire.messages import Stage
 
@@ -179,7 +179,10 @@ def test_a_full_budget_refuses_and_says_so_to_its_owner(tmp_path):
             federation.train(plan_for(4, rounds__count=1))
         reasons = set(federation.store.rounds()[0].dropped_reasons.values())
         assert reasons <= {"refused:BUDGET_WOULD_EXCEED", "refused:BUDGET_EXHAUSTED"}
-        assert any("refused (BUDGET_" in status for status in federation.statuses)
+        told = [status for status in federation.statuses if "refused (BUDGET_" in status]
+        assert told
+        assert all("still fits" in status and "agent budget reset" in status for status in told)
+        assert all(status.endswith("agent policy set epsilon_max=E --yes") for status in told)
         assert read_budget(federation.homes[0].path).epsilon_spent == 0
     finally:
         federation.close()
@@ -284,7 +287,7 @@ def test_no_answer_depends_on_which_labels_the_device_has(tmp_path, epsilon):
     assert replies[0] == replies[1]
 
 
-def test_a_device_none_of_whose_records_fit_still_takes_part_with_noise(federation):
+def test_records_that_are_spoilt_during_a_run_decide_nothing_before_the_next_start(federation):
     for piece in federation.pieces[:1]:
         with np.load(piece) as kept:
             pixels, labels = kept["X"], kept["y"]
@@ -292,7 +295,8 @@ def test_a_device_none_of_whose_records_fit_still_takes_part_with_noise(federati
     federation.train(plan_for(4, rounds__count=1))
     record = federation.store.rounds()[0]
     assert len(record.survived) == 4
-    assert any("0 records usable" in status for status in federation.statuses)
+    with pytest.raises(DataError, match="0 of 60 records are usable"):
+        federation.restart("agent-1")
 
 
 def test_waiting_names_what_is_waited_for(federation):

@@ -152,7 +152,8 @@ def test_an_agent_of_an_older_release_refuses_in_one_sentence_and_rests(federati
     assert first.survived == second.selected == ("agent-2", "agent-3", "agent-4")
     assert federation.statuses.count(
         "round 1: refused (VERSION): the plan asks for 'control_variates', which this agent's "
-        "release does not know; update this agent"
+        "release does not know; update this agent; install the same release of edgeveil on both "
+        "sides and compare: agent doctor"
     ) == 1  # fmt: skip
     assert read_budget(home.path).rounds == 0
     assert not (folder_of(home) / VARIATE_FILE).exists()

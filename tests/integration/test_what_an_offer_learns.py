@@ -15,7 +15,7 @@ from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.policy_changes import loosened
-from edgeveil.agent.rounds.run import pin_data
+from edgeveil.agent.rounds.start import declare_data
 from edgeveil.coordinator.rounds.driver import RunFailed
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.schema import Schema, infer
@@ -106,7 +106,7 @@ def test_a_device_trains_from_what_it_read_at_its_start(federation):
 
 def test_a_device_that_lacks_a_class_trains_under_the_plan_s_indices(tmp_path):
     """Labels of its own order: the same records under both namings give the same model inputs."""
-    few = DIGITS.model_copy(update={"labels": ("7", "1")})
+    few = DIGITS.model_copy(update={"labels": ("7", "1"), "usable_min": 0.1})
     federation = Federation(tmp_path, data=few)
     federation.train(plan_for(4, rounds__count=1))
     assert len(federation.store.rounds()[0].survived) == 4
@@ -166,7 +166,7 @@ def test_a_device_with_photos_in_colours_trains_in_colours(tmp_path):
         )
     home = AgentHome(tmp_path / "home")
     home.policy_path.write_text(POLICY.to_toml())
-    policy = pin_data(home, POLICY, tmp_path / "photos", lambda _sentence: None)
+    policy, _ = declare_data(home, POLICY, tmp_path / "photos", lambda _sentence: None)
     assert policy.data.channels == 3
     schema = policy.data.as_schema()
     task = registry.load(registry.newest("image-classification"))
@@ -187,13 +187,16 @@ def test_the_schema_is_pinned_at_the_first_start_and_never_follows_the_folder(tm
     home, data, said = AgentHome(tmp_path / "home"), tmp_path / "photos", []
     write(data, "cat", 10)
     home.policy_path.write_text(POLICY.to_toml())
-    first = pin_data(home, Policy.load(home.policy_path), data, said.append)
+    first, _ = declare_data(home, Policy.load(home.policy_path), data, said.append)
     assert first.data.labels == ("cat",)
-    assert "fixed" in said[0]
+    assert said[0] == "data: 1 usable images, 1 classes (cat 1), 28×28 grey"
+    assert "fixed" in said[1]
     write(data, "dog", 20)
-    again = pin_data(home, Policy.load(home.policy_path), data, said.append)
+    again, _ = declare_data(home, Policy.load(home.policy_path), data, said.append)
     assert again == first
-    assert len(said) == 1
+    assert len(said) == 3
+    assert "1 left out, the first because" in said[2]
+    assert "'dog' is not a class" in said[2]
     shutil.rmtree(data)
     assert Policy.from_json(again.to_json()) == again
 

@@ -71,7 +71,8 @@ def test_what_the_check_counts_is_what_a_start_would_read(photos, tmp_path):
     found, said = examine(tmp_path / "home", photos), []
     DataShelf(photos, said.append, infer(photos)).fill()
     (sentence,) = said
-    assert f"{found['usable']} records usable as images; {found['left_out']} left out" in sentence
+    assert f"data: {found['usable']} usable images" in sentence
+    assert f"{found['left_out']} left out" in sentence
 
 
 def test_a_policy_that_says_what_the_records_are_is_what_they_are_checked_against(photos, tmp_path):

@@ -1,5 +1,6 @@
 """The device's decision on a proposal: one code per rule, in order, from public numbers only."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ from edgeveil.agent.home.size import Size, settle_size
 from edgeveil.agent.ledger.guard import precheck
 from edgeveil.shared.base.errors import BudgetExhausted, ConfigError, PolicyRefusal, RefusalCode
 from edgeveil.shared.privacy.counting import charged
+from edgeveil.shared.privacy.filter import cap
 from edgeveil.shared.privacy.rdp import rdp_total
 
 
@@ -30,6 +32,25 @@ def refusal(proposal, store, policy=None, pinned=bench.COORDINATOR):
     with pytest.raises(PolicyRefusal) as caught:
         precheck(proposal, policy or Policy(), store.state, pinned=pinned)
     return caught.value.code
+
+
+def test_a_refusal_for_the_budget_says_what_still_fits_and_which_budget_would_do(device, store):
+    asked = bench.question(rounds=10, steps=20)
+    with pytest.raises(PolicyRefusal, match=r"ε 8 still fits: 2 rounds of 20 steps") as caught:
+        precheck(asked, Policy(), store.state, pinned=bench.COORDINATOR)
+    found = float(re.search(r"epsilon_max=([0-9.]+)", str(caught.value))[1])
+    for wanted, enough in ((found, True), (found - 0.1, False)):
+        limits = replace(
+            store.state.limits, epsilon_max=wanted, cap=cap(wanted, 1e-5, store.state.alpha)
+        )
+        state = replace(store.state, limits=limits)
+        assert (state.steps_left(4.43, 1.0) >= 200) == enough
+
+
+def test_no_budget_is_named_for_a_plan_that_none_would_hold(store):
+    asked = bench.question(noise_multiplier=0.5, steps=100, rounds=10)
+    with pytest.raises(PolicyRefusal, match="no budget up to 50 holds the 10 to come"):
+        precheck(asked, Policy(), store.state, pinned=bench.COORDINATOR)
 
 
 def test_an_acceptable_proposal_is_admitted_and_changes_nothing(device, store):

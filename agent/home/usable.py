@@ -1,0 +1,139 @@
+"""What a look at the owner's records found, and whether it is enough for this device to take part.
+
+Decided once at each start, from the usable share alone, and never while a run goes on. Counts and names stay
+on the device; that it takes part or not is seen (docs/threat-model.md, "What it does not protect against").
+"""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.base.files import write_atomic
+from edgeveil.shared.data.left_out import LeftOut, Reason, total
+from edgeveil.shared.data.schema import Schema
+
+FILE = "data.json"
+NAMED = 20  # classes in one sentence
+NO_RECORD = (Reason.KIND, Reason.HIDDEN)
+SHORT = 3  # letters; names up to here differ by one letter because they are short
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """`counts`: usable records per label of the schema; `left`, `advice`: what its reader says of the others."""
+
+    schema: Schema
+    counts: tuple[int, ...]
+    left: tuple[LeftOut, ...] = ()
+    advice: str = ""
+
+    @property
+    def usable(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def found(self) -> int:
+        """Usable or meant to be; a file of another kind may lie beside every record and be none."""
+        return self.usable + total(each for each in self.left if each.reason not in NO_RECORD)
+
+    @property
+    def why(self) -> str:
+        """Of what was left out first."""
+        return self.advice or (self.left[0].sentence if self.left else "")
+
+    @property
+    def sentence(self) -> str:
+        height, width, channels = self.schema.shape
+        told = [
+            f"{label} {count}"
+            for label, count in zip(self.schema.labels[:NAMED], self.counts, strict=False)
+        ]
+        if len(self.counts) > NAMED:
+            told.append(f"and {len(self.counts) - NAMED} more")
+        text = (
+            f"{self.usable} usable {self.schema.kind}, {len(self.counts)} classes "
+            f"({', '.join(told)}), {height}×{width} {'grey' if channels == 1 else 'in colours'}"
+        )
+        if not self.why:
+            return text
+        return f"{text}; {total(self.left)} left out, the first because: {self.why}"
+
+    def check(self, least: float, where: Path) -> None:
+        """Raise DataError if nothing is usable, or a share below `least`."""
+        if self.usable and self.usable >= least * self.found:
+            return
+        raise DataError(
+            f"{where}: {self.usable} of {self.found} records are usable under [data] of policy.toml, and "
+            f"{least:.0%} must be (usable_min), at least one: this device does not take part. The first "
+            f"is left out because: {self.why or 'there is none'}. Mend the files (agent data check), or what "
+            "they are declared as (agent policy set data.labels='[\"NAME\"]' --yes), or accept fewer "
+            "(agent policy set data.usable_min=S --yes); then: agent run"
+        )
+
+
+def doubts(summary: Summary) -> Iterator[str]:
+    """What in these labels looks mistyped, a sentence each, before they are declared."""
+    labels = summary.schema.labels
+    few = [label for label, count in zip(labels, summary.counts, strict=True) if count < 2]
+    if few and len(few) < len(labels):
+        yield f"one record or none in class {_listed(few)}: a mistyped name?"
+    pairs = [f"{one!r} and {other!r}" for one, other in _alike(labels)]
+    if pairs:
+        shown = "; ".join(pairs[:NAMED])
+        yield f"classes whose names differ in case only or by one letter, one mistyped? {shown}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
+    return ", ".join([*map(repr, names[:NAMED]), *more])
+
+
+def _alike(labels: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs that one replaced, added or missing letter tells apart, or case; figures count as meant."""
+    groups: dict[str, dict[str, None]] = defaultdict(dict)
+    for label in labels:
+        low = label.casefold()
+        groups[low][label] = None
+        for at in range(len(low) + 1):
+            if len(low) > SHORT and at < len(low) and not low[at].isdigit():
+                groups[f"{low[:at]}\0{low[at + 1 :]}"][label] = None
+            if len(low) >= SHORT:
+                groups[f"{low[:at]}\0{low[at:]}"][label] = None
+    pairs: dict[tuple[str, str], None] = {}
+    for members in groups.values():
+        first, *others = members
+        pairs |= {(min(first, other), max(first, other)): None for other in others}
+    return list(pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class LastLook:
+    """What the newest start found; `refused` is the sentence with which it ended, or empty."""
+
+    dataset: str
+    usable: int
+    found: int
+    usable_min: float
+    refused: str
+
+    def note(self, home: Path) -> None:
+        write_atomic(home / FILE, json.dumps(asdict(self), sort_keys=True).encode("ascii"))
+
+
+def last_look(home: Path, dataset: str) -> LastLook | None:
+    """None before the first start of this data set, or if the file is not readable."""
+    try:
+        values = json.loads((home / FILE).read_bytes())
+        found = LastLook(
+            str(values["dataset"]),
+            int(values["usable"]),
+            int(values["found"]),
+            float(values["usable_min"]),
+            str(values["refused"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if found.dataset == dataset else None
