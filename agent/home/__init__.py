@@ -1,3 +1,13 @@
-"""What belongs to the owner: the home folder, keys, policy, data, refusals and notices."""
+"""What belongs to the owner: the home folder, keys, policy, data, refusals, answers and notices."""
 
-__all__ = ["config", "data", "home", "notices", "policy", "policy_changes", "refusals", "size"]
+__all__ = [
+    "config",
+    "data",
+    "home",
+    "notices",
+    "policy",
+    "policy_changes",
+    "preflights",
+    "refusals",
+    "size",
+]

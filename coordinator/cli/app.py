@@ -15,6 +15,7 @@ from edgeveil.coordinator.cli.look import app as look_app
 from edgeveil.coordinator.cli.look import print_report
 from edgeveil.coordinator.cli.roster import FederationOption, PassphraseFile, new_passphrase
 from edgeveil.coordinator.cli.roster import app as roster_app
+from edgeveil.shared.base.errors import RunFailed
 from edgeveil.shared.terminal import console
 
 if TYPE_CHECKING:
@@ -151,6 +152,10 @@ def run_plan(
     home: console.HomeOption = None,
     as_json: console.JsonOption = False,
     detach: Annotated[bool, Option("--detach", help="Queue it and return.")] = False,
+    check: Annotated[
+        bool,
+        Option("--check", help="Ask the connected agents who would take part, and begin nothing."),
+    ] = False,
     quiet: Annotated[
         bool, Option("--quiet", "-q", help="Leave progress out of standard error.")
     ] = False,
@@ -159,9 +164,12 @@ def run_plan(
 
     Example: coordinator run plan.toml
     """
-    from edgeveil.coordinator.cli.operator import follow_run, submit_plan
+    from edgeveil.coordinator.cli.operator import check_plan, follow_run, submit_plan
 
     folder = console.home_of(ROLE, home)
+    if check:
+        _print_check(check_plan(folder, plan), as_json=as_json)
+        return
     submitted = submit_plan(folder, plan)
     how = "queued" if submitted["new"] else "continues"
     console.stderr.print(Text.assemble("run ", (submitted["run"], "bold"), f" {how}"))
@@ -222,6 +230,26 @@ def doctor(
     from edgeveil.shared.doctor.checks import show
 
     show(diagnose(console.home_of(ROLE, home), plan), json=as_json)
+
+
+def _print_check(found: dict[str, Any], *, as_json: bool) -> None:
+    """Raises RunFailed, after the answers, when too few would take part."""
+    if as_json:
+        console.print_json(found)
+    elif found["agents"]:
+        made = console.table("Agents", "name", "would take part", "why not", "what to do")
+        for agent in found["agents"]:
+            made.add_row(
+                agent["agent"],
+                "yes" if agent["would"] else "no",
+                Text(agent["why"]),
+                Text(agent["fix"]),
+            )
+        console.stdout.print(made)
+    if not found["enough"]:
+        raise RunFailed(found["sentence"])
+    if not as_json:
+        console.stderr.print(found["sentence"])
 
 
 def _last_run(last: dict[str, Any]) -> str:

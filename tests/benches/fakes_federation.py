@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from public_data_bench import mnist_5000, stratified_order
 from store_bench import add_agent
+from thin_bench import Unasked
 
 from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.home import AgentHome, Pinned
@@ -31,7 +32,7 @@ from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.files import private_directory
 from edgeveil.shared.events.log import EventLog
 from edgeveil.shared.wire.identity import Identity
-from edgeveil.shared.wire.messages import Stage
+from edgeveil.shared.wire.messages import Asking, Stage
 from edgeveil.shared.wire.roster import Roster, SignedRoster, agent_id, federation_id
 
 POLICY = Policy(n_ref=60, secagg=SecaggPolicy(n_min=3, c_min=0))
@@ -121,6 +122,8 @@ class MemoryWire:
 
     def _is_silent(self, agent, stage):
         order = list(Stage)
+        if isinstance(stage, Asking):
+            return False
         return agent in self.silent and order.index(stage) >= order.index(self.silent[agent])
 
 
@@ -198,7 +201,8 @@ class Federation:
         self.sessions[agent].close()
         self.sessions[agent] = self.session(self.homes[number], number)
 
-    def driver(self, plan):
+    def driver(self, plan, *, ask=True):
+        """Without `ask` the first thing that agents hear is an offer."""
         run, _ = submit(self.store, plan)
         self.store.set_run_state(run.run_id, RunState.RUNNING)
         opened, model, first = open_run(self.store, self.home, run)
@@ -219,10 +223,12 @@ class Federation:
             around=around,
             progress=Progress(),
         )
+        if not ask:
+            driver._sums._selection._willing = Unasked()
         return driver, first
 
-    def train(self, plan):
-        driver, first = self.driver(plan)
+    def train(self, plan, *, ask=True):
+        driver, first = self.driver(plan, ask=ask)
         driver.drive(first)
         return driver
 
