@@ -201,12 +201,9 @@ class Federation:
         self.sessions[agent].close()
         self.sessions[agent] = self.session(self.homes[number], number)
 
-    def driver(self, plan, *, ask=True):
-        """Without `ask` the first thing that agents hear is an offer."""
-        run, _ = submit(self.store, plan)
-        self.store.set_run_state(run.run_id, RunState.RUNNING)
-        opened, model, first = open_run(self.store, self.home, run)
-        around = Surroundings(
+    def hands(self):
+        """What a run and a check reach this federation with."""
+        return Surroundings(
             transport=self.wire,
             events=self.events,
             clock=SystemClock(),
@@ -215,12 +212,18 @@ class Federation:
             note_head=lambda agent, head: self.store.set_ledger_head(agent, head.encode()),
             housekeeping=lambda: None,
         )
+
+    def driver(self, plan, *, ask=True):
+        """Without `ask` the first thing that agents hear is an offer."""
+        run, _ = submit(self.store, plan)
+        self.store.set_run_state(run.run_id, RunState.RUNNING)
+        opened, model, first = open_run(self.store, self.home, run)
         driver = Driver(
             opened,
             model,
             store=self.store,
             signer=self.coordinator,
-            around=around,
+            around=self.hands(),
             progress=Progress(),
         )
         if not ask:

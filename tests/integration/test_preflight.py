@@ -1,6 +1,5 @@
 """Asked before anybody trains: what a refusal costs the others, and what asking can and cannot do to a device."""
 
-import threading
 from dataclasses import replace
 
 import pytest
@@ -9,10 +8,9 @@ from fakes_federation import POLICY, Federation, plan_for
 
 from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.coordinator.machine.transport import Presence
-from edgeveil.coordinator.rounds.attempt_runner import Stopped, Surroundings
+from edgeveil.coordinator.rounds.attempt_runner import Stopped
 from edgeveil.coordinator.rounds.preflight.check import RUN, check
 from edgeveil.coordinator.rounds.preflight.question import WholePlan
-from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode, RunFailed
 from edgeveil.shared.base.failpoints import Crash, Failpoint, install
 from edgeveil.shared.tasks import registry
@@ -89,22 +87,10 @@ def sizes(federation):
     return {p.relative_to(home): p.stat().st_size for p in home.rglob("*") if p.is_file()}
 
 
-def around(federation):
-    return Surroundings(
-        transport=federation.wire,
-        events=federation.events,
-        clock=SystemClock(),
-        stop=threading.Event(),
-        names=federation.names,
-        note_head=lambda _agent, _head: None,
-        housekeeping=lambda: None,
-    )
-
-
 def checked(federation, plan):
     task = registry.load(registry.find(plan.task.id, plan.task.version))
     store, signer = federation.store, federation.coordinator
-    return check(plan, task, BEFORE, store=store, signer=signer, around=around(federation))
+    return check(plan, task, BEFORE, store=store, signer=signer, around=federation.hands())
 
 
 def test_one_that_refuses_costs_the_others_nothing(divided):
