@@ -61,7 +61,7 @@ def answer(pieces: list[Path], changes: dict[str, object]) -> float:
             session._device.shelf.fill()  # noqa: SLF001 - what `agent run` does before it connects
         federation.wire.silent = dict.fromkeys(federation.sessions, Stage.ROUND)
         with contextlib.suppress(RunFailed):
-            federation.train(plan_for(3, rounds__count=1, rounds__attempts=1, **changes))
+            federation.train(plan_for(3, rounds__count=1, rounds__attempts=1, **changes), ask=False)
         agent, request = federation.wire.requests[0]
         started = time.perf_counter()
         reply = federation.sessions[agent].handle(request)

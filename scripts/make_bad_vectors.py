@@ -19,6 +19,7 @@ from typing import Any
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.privacy.ledger.heads import SignedHead, ToldBudget
 from edgeveil.shared.secagg.agreement import messages
 from edgeveil.shared.secagg.primitives.canonical import canon, f64, list_bytes, u8, u16, u32, u64
@@ -29,6 +30,8 @@ from edgeveil.shared.wire.messages import (
     PROTOCOL,
     VERSIONS,
     MaskedAccept,
+    PreflightAnswer,
+    PreflightQuestion,
     RoundAccept,
     RoundOffer,
     Tensor,
@@ -42,6 +45,8 @@ SINCE_2 = frozenset(
         "shares_bad_ciphertexts",
         "round-offer_bad_encodings",
         "round-accept_bad_encodings",
+        "preflight_bad_encodings",
+        "preflight-answer_bad_encodings",
     }
 )
 N_MAX = 4
@@ -365,6 +370,54 @@ def _head(dataset: int, digest: int, signature: int) -> tuple[bytes, ...]:
     return bytes(dataset), u64(7), bytes(digest), bytes(signature)
 
 
+def questions() -> tuple[bytes, list[Case]]:
+    question = PreflightQuestion(
+        task_id="task",
+        task_version="1.0.0",
+        code_hash=fill("code", 32),
+        params=b"params",
+        plan_json=b"{}",
+        roster_body=b"roster",
+        roster_signature=SIGNATURE,
+        ledger_echo=b"",
+        nonce=fill("nonce", 16),
+    )
+    good = question.encode()
+    newer = replace(VERSIONS, oldest=PROTOCOL + 1, newest=PROTOCOL + 1)
+    return good, [
+        *framing(good),
+        ("a nonce of 15 bytes", replace(question, nonce=bytes(15)).encode()),
+        ("no nonce", replace(question, nonce=b"").encode()),
+        ("a code hash of 33 bytes", replace(question, code_hash=bytes(33)).encode()),
+        ("a task that is not ASCII", good.replace(b"task", b"t\xe4sk", 1)),
+        ("versions without a common one", replace(question, versions=newer).encode()),
+        ("versions out of order", good.replace(VERSIONS.encode(), u16(3) + u16(2), 1)),
+        ("versions of six bytes", app("preflight", bytes(6), *[b""] * 9)),
+        ("an offer", good.replace(b"/preflight", b"/round-off", 1)),
+    ]
+
+
+def answers() -> tuple[bytes, list[Case]]:
+    asked, version = fill("question", 32), u16(PROTOCOL)
+    good = PreflightAnswer(asked, RefusalCode.POLICY_SIZE, u32(20)).encode()
+
+    def answer(*fields: bytes) -> bytes:
+        return app("preflight-answer", *fields)
+
+    return good, [
+        *framing(good),
+        ("a code outside the list", answer(version, asked, b"MAYBE", b"")),
+        ("a code in small letters", answer(version, asked, b"internal", b"")),
+        ("a code that is not ASCII", answer(version, asked, b"\xff", b"")),
+        ("yes, with words", answer(version, asked, b"", u32(20))),
+        ("more than the code allows", answer(version, asked, b"POLICY_SIGMA", u32(20))),
+        ("a size of eight bytes", answer(version, asked, b"POLICY_SIZE", u64(20))),
+        ("a hash of 31 bytes", answer(version, asked[1:], b"", b"")),
+        ("a newer version than was offered", answer(u16(PROTOCOL + 1), asked, b"", b"")),
+        ("a version of four bytes", answer(u32(PROTOCOL), asked, b"", b"")),
+    ]
+
+
 def files() -> dict[str, dict[str, Any]]:
     """File name → content; the bytes of each case in hex."""
     found: dict[str, dict[str, Any]] = {}
@@ -389,6 +442,10 @@ def files() -> dict[str, dict[str, Any]]:
         ("an older version than was offered", older),
     ]
     found["round-accept_bad_encodings"] = _file("the application's round accept", good, cases)
+    good, cases = questions()
+    found["preflight_bad_encodings"] = _file("a preflight's question", good, cases)
+    good, cases = answers()
+    found["preflight-answer_bad_encodings"] = _file("a preflight's answer", good, cases)
     good = MaskedAccept(b"m3-reply", b"head").encode()
     found["masked-accept_bad_encodings"] = _file(
         "the application's masked accept", good, [*framing(good)]

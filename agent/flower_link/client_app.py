@@ -15,7 +15,7 @@ from flwr.clientapp import ClientApp
 
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode
 from edgeveil.shared.flower.codec import decode_request, encode_reply
-from edgeveil.shared.wire.messages import Reply, Request, Stage
+from edgeveil.shared.wire.messages import Asking, Reply, Request, Stage
 
 AGENT_FAILED = 100  # outside Flower's own codes, which end at 10
 
@@ -39,7 +39,7 @@ def build(handle: Callable[[Request], Reply]) -> ClientApp:
             return Message(Error(AGENT_FAILED), reply_to=message)
 
     register = {"train": app.train, "evaluate": app.evaluate, "query": app.query}
-    for stage in Stage:
+    for stage in (*Asking, *Stage):
         category, action = stage.split(".")
         register[category](action)(answer)
     return app

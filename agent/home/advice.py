@@ -139,6 +139,10 @@ ADVICE: dict[Code, Advice] = {
         "nothing, if that is meant: it trains when the rule holds; to change it (or when.battery_min, when.idle)",
         "agent policy set when.charging=false --yes",
     ),
+    Code.PREFLIGHT_LATER: Advice(
+        "more plans were asked about than it answers in an hour; what this device agrees to",
+        "agent policy show",
+    ),
     Code.MODEL_NOT_INDEPENDENT: Advice(
         "records of this task would not be protected one by one; allow other tasks only",
         'agent policy set tasks=\'[{id="ID",version="V"}]\'',

@@ -20,7 +20,7 @@ from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.tasks.spec import Options, Task, TaskSpec
 from edgeveil.shared.terminal.progress import Step, progress
 from edgeveil.shared.wire.identity import Identity
-from edgeveil.shared.wire.messages import Attempt, Stage, Tensor
+from edgeveil.shared.wire.messages import Attempt, Kind, Tensor
 from edgeveil.shared.wire.plan import TrainingPlan
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Device:
         event: Event,
         attempt: Attempt,
         *,
-        stage: Stage,
+        stage: Kind,
         reason: str = "",
         size: int = 0,
         dur_ms: int | None = None,

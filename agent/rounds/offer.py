@@ -1,9 +1,12 @@
 """Judging one round offer before anything is charged: signatures, roster, model, plan, policy.
 
+A preflight's question is an offer without a model, and what it holds is judged by the same code.
+
 Order follows docs/protocol.md, "M1 round". Everything in the offer is hostile until it passed here;
 what comes out is what this device itself recomputed.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -21,22 +24,37 @@ from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.spec import Options, Task, TaskSpec
 from edgeveil.shared.vector.model_vector import check_vector, model_hash
 from edgeveil.shared.wire.identity import verify
-from edgeveil.shared.wire.messages import VERSIONS, Request, RoundOffer, Tensor
+from edgeveil.shared.wire.messages import (
+    VERSIONS,
+    Attempt,
+    PreflightQuestion,
+    Request,
+    RoundOffer,
+    Tensor,
+)
 from edgeveil.shared.wire.plan import TrainingPlan
 from edgeveil.shared.wire.roster import Roster
 
+Asked = RoundOffer | PreflightQuestion
+
 
 @dataclass(frozen=True)
-class CheckedOffer:
-    """An offer whose every part was verified or recomputed here. `model` is float32 (d,)."""
+class CheckedPlan:
+    """What an offer and a preflight's question have in common, verified or recomputed here."""
 
     question: Question
     task: Task
     options: Options
+    params: Params
+
+
+@dataclass(frozen=True)
+class CheckedOffer(CheckedPlan):
+    """An offer whose every part was verified or recomputed here. `model` is float32 (d,)."""
+
     tensors: tuple[Tensor, ...]
     model: NDArray[np.float32] = field(repr=False)
     variate: NDArray[np.float32] | None = field(repr=False)  # like the model, if the plan has one
-    params: Params
     roster: Roster
     ctx: bytes
     ledger_echo: bytes
@@ -62,15 +80,24 @@ def check_offer(
     received = _Received(request, RoundOffer.decode(request.body))
     offer = received.offer
     roster = home.accept_roster(offer.roster_body, offer.roster_signature, now=now)
-    params, plan = received.parameters(policy)
-    task = load_task(spec := received.task())
-    options = received.options(task, plan)
+    params, plan = _parameters(offer, policy)
+    task = load_task(spec := installed_task(offer))
+    options = _options(task, plan)
     model, variate = received.vectors(task.tensors(options), params, plan)
     hashed = model_hash(model, offer.tensors, variate)
     return CheckedOffer(
         ctx=received.context(pinned.coordinator_public, spec, hashed, roster),
-        question=received.question(
-            pinned.coordinator_public, spec, hashed, plan, dataset_id, params.weight_max
+        question=Question(
+            coordinator_id=pinned.coordinator_public,
+            task_id=spec.id,
+            task_version=spec.version,
+            task_hash=spec.task_hash(),
+            model_hash=hashed,
+            plan=plan,
+            plan_json=offer.plan_json,
+            attempt=request.attempt,
+            dataset_id=dataset_id,
+            weight_max=params.weight_max,
         ),
         task=task,
         options=options,
@@ -84,42 +111,89 @@ def check_offer(
     )
 
 
+def check_plan(
+    asked: PreflightQuestion,
+    attempt: Attempt,
+    *,
+    pinned: Pinned,
+    policy: Policy,
+    dataset_id: str,
+    model_hash: bytes,
+    load_task: Callable[[TaskSpec], Task] = registry.load,
+) -> CheckedPlan:
+    """Judge a plan that no model comes with yet; changes nothing.
+
+    `model_hash` is that of the update which may be masked again, if there is one.
+
+    Raises:
+        As check_offer().
+    """
+    params, plan = _parameters(asked, policy)
+    task = load_task(spec := installed_task(asked))
+    options = _options(task, plan)
+    _check_vector_layout(params, sum(math.prod(each.shape) for each in task.tensors(options)))
+    return CheckedPlan(
+        question=Question(
+            coordinator_id=pinned.coordinator_public,
+            task_id=spec.id,
+            task_version=spec.version,
+            task_hash=spec.task_hash(),
+            model_hash=model_hash,
+            plan=plan,
+            plan_json=asked.plan_json,
+            attempt=attempt,
+            dataset_id=dataset_id,
+            weight_max=params.weight_max,
+        ),
+        task=task,
+        options=options,
+        params=params,
+    )
+
+
+def installed_task(asked: Asked) -> TaskSpec:
+    """The installed task of that id, version and hash; never code from the network.
+
+    Raises:
+        ProtocolError: TASK_UNKNOWN.
+    """
+    spec = registry.find(asked.task_id, asked.task_version)
+    if spec.code_hash() != asked.code_hash:
+        raise ProtocolError(
+            RefusalCode.TASK_UNKNOWN,
+            f"task {spec.id} {spec.version} is installed here with other code than the "
+            "coordinator's; install the same edgeveil version on both",
+        )
+    return spec
+
+
+def _parameters(asked: Asked, policy: Policy) -> tuple[Params, TrainingPlan]:
+    try:
+        params = Params.decode(asked.params)
+    except Malformed as error:
+        raise ProtocolError(
+            RefusalCode.MALFORMED, f"secure-aggregation parameters: {error}"
+        ) from error
+    policy.client_policy().check(params)
+    params.check_overflow()
+    return params, TrainingPlan.from_json(asked.plan_json)
+
+
+def _options(task: Task, plan: TrainingPlan) -> Options:
+    try:
+        return task.parse_options(plan.options)
+    except ConfigError as error:
+        raise ProtocolError(
+            RefusalCode.TASK_UNKNOWN, f"task options: {error}", blame=Blame.PEER
+        ) from error
+
+
 @dataclass(frozen=True)
 class _Received:
     """An offer as it came; each method judges one part of it, with what the earlier ones made."""
 
     request: Request
     offer: RoundOffer
-
-    def parameters(self, policy: Policy) -> tuple[Params, TrainingPlan]:
-        try:
-            params = Params.decode(self.offer.params)
-        except Malformed as error:
-            raise ProtocolError(
-                RefusalCode.MALFORMED, f"secure-aggregation parameters: {error}"
-            ) from error
-        policy.client_policy().check(params)
-        params.check_overflow()
-        return params, TrainingPlan.from_json(self.offer.plan_json)
-
-    def task(self) -> TaskSpec:
-        """The installed task of that id, version and hash; never code from the network."""
-        spec = registry.find(self.offer.task_id, self.offer.task_version)
-        if spec.code_hash() != self.offer.code_hash:
-            raise ProtocolError(
-                RefusalCode.TASK_UNKNOWN,
-                f"task {spec.id} {spec.version} is installed here with other code than the "
-                "coordinator's; install the same edgeveil version on both",
-            )
-        return spec
-
-    def options(self, task: Task, plan: TrainingPlan) -> Options:
-        try:
-            return task.parse_options(plan.options)
-        except ConfigError as error:
-            raise ProtocolError(
-                RefusalCode.TASK_UNKNOWN, f"task options: {error}", blame=Blame.PEER
-            ) from error
 
     def vectors(
         self, own: tuple[Tensor, ...], params: Params, plan: TrainingPlan
@@ -166,29 +240,6 @@ class _Received:
             who="the coordinator over this attempt's context",
         )
         return ctx
-
-    def question(  # noqa: PLR0917 - what was judged, in the order of a question's fields
-        self,
-        coordinator: bytes,
-        spec: TaskSpec,
-        model: bytes,
-        plan: TrainingPlan,
-        dataset: str,
-        weight_max: int,
-    ) -> Question:
-        """What the ledger is asked to admit."""
-        return Question(
-            coordinator_id=coordinator,
-            task_id=spec.id,
-            task_version=spec.version,
-            task_hash=spec.task_hash(),
-            model_hash=model,
-            plan=plan,
-            plan_json=self.offer.plan_json,
-            attempt=self.request.attempt,
-            dataset_id=dataset,
-            weight_max=weight_max,
-        )
 
 
 def _check_within_reach(variate: NDArray[np.float32], params: Params) -> None:

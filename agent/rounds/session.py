@@ -5,7 +5,6 @@ disk before the reply that depends on it leaves. Whatever fails, the coordinator
 closed list and the owner a sentence in the agent's own log.
 """
 
-import errno
 import logging
 from dataclasses import dataclass
 
@@ -17,25 +16,18 @@ from edgeveil.agent.ledger.reading import LEDGER
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.ledger.witnesses import check_nothing_lost
 from edgeveil.agent.rounds.device import Device
+from edgeveil.agent.rounds.faults import about_standing, code_of, is_ours
 from edgeveil.agent.rounds.offer import CheckedOffer, check_offer
+from edgeveil.agent.rounds.preflight.answering import Preflights
 from edgeveil.agent.rounds.work import Training, Work
-from edgeveil.shared.base.errors import (
-    Busy,
-    DataError,
-    EdgeveilError,
-    PolicyRefusal,
-    ProtocolError,
-    RefusalCode,
-    StateDamaged,
-    StorageFailed,
-)
+from edgeveil.shared.base.errors import ProtocolError, RefusalCode
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
 from edgeveil.shared.events.log import Event
 from edgeveil.shared.secagg.client.session import ClientSession
-from edgeveil.shared.secagg.primitives.canonical import u32, u64
+from edgeveil.shared.secagg.primitives.canonical import u32
 from edgeveil.shared.secagg.primitives.errors import SecaggError
 from edgeveil.shared.wire.messages import (
-    VERSIONS,
+    Asking,
     Attempt,
     MaskedAccept,
     Reply,
@@ -47,7 +39,6 @@ from edgeveil.shared.wire.messages import (
     make_reply,
 )
 
-DISK_FAULTS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 LIFETIME_S = 900.0  # from the advert on: bounds how long a coordinator can go on choosing cohorts
 
 log = logging.getLogger("edgeveil.agent")
@@ -80,6 +71,7 @@ class Session:
         if device.policy.data is not None:  # before the ledger: a count of nothing is not charged
             device.shelf.summary().check(device.policy.data.usable_min, device.shelf.path)
         self._ledger = self._own_ledger()
+        self._preflights = Preflights(device, self._work, self._ledger, self._refusals)
 
     def close(self) -> None:
         self._erase()
@@ -92,23 +84,14 @@ class Session:
             check_request(request, device.pinned.coordinator_public, device.pinned.agent_id)
         except ProtocolError as error:
             return self._refuse(request, error.code, error)
-        code: RefusalCode
-        cause: Exception
         try:
             return self._answer(request)
-        except (PolicyRefusal, ProtocolError) as error:
-            code, cause = error.code, error
-        except SecaggError as error:
-            code, cause = RefusalCode(error.code), error
-        except EdgeveilError as error:
-            code, cause = _local_fault(error), error
         except Exception as error:
-            disk = isinstance(error, OSError) and error.errno in DISK_FAULTS
-            code, cause = RefusalCode.STORAGE_FAILED if disk else RefusalCode.INTERNAL, error
-            log.exception("%s of %s failed", request.stage, request.attempt)
-        if self._open is not None and self._open.attempt == request.attempt:
-            self._erase()
-        return self._refuse(request, code, cause)
+            if not is_ours(error):
+                log.exception("%s of %s failed", request.stage, request.attempt)
+            if self._takes_part_in(request):
+                self._erase()
+            return self._refuse(request, code_of(error), error)
 
     def accepted(self, reply: Reply) -> None:
         """The gateway took our reply and its objects; after UNMASK the ledger closes the attempt."""
@@ -121,7 +104,18 @@ class Session:
             f"ε {state.epsilon_spent:.3f} of {state.epsilon_max:g} spent"
         )
 
+    def _takes_part_in(self, request: Request) -> bool:
+        """Whether a failure is one of the attempt at hand; a preflight is never part of one."""
+        here = self._open
+        return (
+            isinstance(request.stage, Stage)
+            and here is not None
+            and here.attempt == request.attempt
+        )
+
     def _answer(self, request: Request) -> Reply:
+        if request.stage is Asking.PREFLIGHT:
+            return self._preflights.reply(request)
         if request.stage is Stage.ROUND:
             return self._reply(request, self._take_part(request))
         current = self._open
@@ -207,6 +201,10 @@ class Session:
 
     def _refuse(self, request: Request, code: RefusalCode, cause: Exception) -> Reply:
         device = self._device
+        about = self._about(request, code, cause)
+        refusal = make_refusal(device.signer, device.pinned.agent_id, request, code, about)
+        if request.stage is Asking.PREFLIGHT:
+            return refusal  # whoever asks, however often, must not make a file grow
         where = f"{request.stage} of {request.attempt}"
         self._refusals.note(code, where=where, now=device.clock.wall())
         device.note(Event.REPLY_REFUSE, request.attempt, stage=request.stage, reason=code.value)
@@ -220,27 +218,15 @@ class Session:
             extra={"kind": code.value},
         )
         device.on_status(f"round {request.attempt.round}: refused ({code}): {told}")
-        about = self._about(request, code, cause)
-        return make_refusal(device.signer, device.pinned.agent_id, request, code, about)
+        return refusal
 
     def _about(self, request: Request, code: RefusalCode, cause: Exception) -> bytes:
         """What a refusal says beside its code (shared.wire.messages.REFUSAL_BYTES); mostly nothing."""
-        home = self._device.home
-        match code:
-            case RefusalCode.VERSION:
-                return VERSIONS.encode()
-            case RefusalCode.SHARE_AUTH if isinstance(cause, SecaggError):
-                return cause.agent or b""
-            case RefusalCode.ROUND_REPLAY:
-                last = home.last_attempt(request.attempt.run_id)
-                return b"" if last is None else last.position()
-            case RefusalCode.POLICY_SIZE:
-                return u32(self._ledger.state.n_ref)
-            case RefusalCode.ROSTER_STALE:
-                known = home.roster()
-                return b"" if known is None else u64(known.roster.epoch)
-            case _:
-                return b""
+        if code is RefusalCode.SHARE_AUTH and isinstance(cause, SecaggError):
+            return cause.agent or b""
+        if code is RefusalCode.POLICY_SIZE:
+            return u32(self._ledger.state.n_ref)
+        return about_standing(code, self._device.home, request.attempt.run_id)
 
     def _own_ledger(self) -> LedgerStore:
         """The ledger that is there; without one, a new one for the size the policy declares or a noisy count."""
@@ -279,16 +265,3 @@ class Session:
         if self._open is not None:
             self._open.secagg.erase()
         self._open = None
-
-
-def _local_fault(error: EdgeveilError) -> RefusalCode:
-    """The code for a fault of this device's own making."""
-    if isinstance(error, StorageFailed):
-        return RefusalCode.STORAGE_FAILED
-    if isinstance(error, Busy):
-        return RefusalCode.LEDGER_LOCKED
-    if isinstance(error, StateDamaged):
-        return RefusalCode.LEDGER_CORRUPT
-    if isinstance(error, DataError):
-        return RefusalCode.DATASET_UNKNOWN
-    return RefusalCode.INTERNAL

@@ -13,7 +13,7 @@ from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.ledger.guard import Reservation, precheck
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.rounds.device import Device
-from edgeveil.agent.rounds.offer import CheckedOffer
+from edgeveil.agent.rounds.offer import CheckedOffer, CheckedPlan
 from edgeveil.agent.rounds.upload import from_blob, saturated, to_blob, vector_lanes
 from edgeveil.agent.rounds.variates import Variates
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
@@ -29,8 +29,8 @@ class Work(Protocol):
     def ready(self) -> None:
         """Whether this device works at all now; raises PolicyRefusal, and what an import raises."""
 
-    def admit(self, offer: CheckedOffer, ledger: LedgerStore) -> Reservation:
-        """Everything that can be checked before anything is charged.
+    def admit(self, offer: CheckedPlan, ledger: LedgerStore) -> Reservation:
+        """Everything that can be checked before anything is charged; changes nothing.
 
         Raises:
             PolicyRefusal, BudgetExhausted: with the code of the first rule that failed.
@@ -54,7 +54,7 @@ class Training:
         self._device.may_train()
         self._device.trainer()
 
-    def admit(self, offer: CheckedOffer, ledger: LedgerStore) -> Reservation:
+    def admit(self, offer: CheckedPlan, ledger: LedgerStore) -> Reservation:
         device = self._device
         _check_schema(offer, device.policy)
         reservation = precheck(
@@ -123,7 +123,7 @@ class Training:
         return self._variates.bend(offer.question.attempt.run_id, offer.variate)
 
 
-def _check_schema(offer: CheckedOffer, policy: Policy) -> None:
+def _check_schema(offer: CheckedPlan, policy: Policy) -> None:
     """Raise PolicyRefusal(POLICY_TASK), the same for every misfit, from options and policy alone."""
     if policy.data is None:
         return

@@ -16,6 +16,7 @@ from edgeveil.coordinator.cli.look import print_report
 from edgeveil.coordinator.cli.plans import app as plans_app
 from edgeveil.coordinator.cli.roster import FederationOption, PassphraseFile, new_passphrase
 from edgeveil.coordinator.cli.roster import app as roster_app
+from edgeveil.shared.base.errors import RunFailed
 from edgeveil.shared.terminal import console
 
 if TYPE_CHECKING:
@@ -161,6 +162,10 @@ def run_plan(
     again: AgainOption = False,
     as_json: console.JsonOption = False,
     detach: Annotated[bool, Option("--detach", help="Queue it and return.")] = False,
+    check: Annotated[
+        bool,
+        Option("--check", help="Ask the connected agents who would take part, and begin nothing."),
+    ] = False,
     quiet: Annotated[
         bool, Option("--quiet", "-q", help="Leave progress out of standard error.")
     ] = False,
@@ -171,9 +176,17 @@ def run_plan(
 
     Example: coordinator run plan.toml
     """
-    from edgeveil.coordinator.cli.operator import follow_run, refuse_quarantined, submit_plan
+    from edgeveil.coordinator.cli.operator import (
+        check_plan,
+        follow_run,
+        refuse_quarantined,
+        submit_plan,
+    )
 
     folder = console.home_of(ROLE, home)
+    if check:
+        _print_check(check_plan(folder, plan), as_json=as_json)
+        return
     submitted = submit_plan(folder, plan, again=again)
     if submitted["taken"] == "finished":
         _print_finished(folder, submitted, as_json=as_json, whole=not detach)
@@ -254,6 +267,26 @@ def _print_finished(folder: Path, submitted: dict[str, Any], *, as_json: bool, w
         print_report(read_report(folder, submitted["run"]), as_json=as_json)
     elif as_json:
         console.print_json(submitted)
+
+
+def _print_check(found: dict[str, Any], *, as_json: bool) -> None:
+    """Raises RunFailed, after the answers, when too few would take part."""
+    if as_json:
+        console.print_json(found)
+    elif found["agents"]:
+        made = console.table("Agents", "name", "would take part", "why not", "what to do")
+        for agent in found["agents"]:
+            made.add_row(
+                agent["agent"],
+                "yes" if agent["would"] else "no",
+                Text(agent["why"]),
+                Text(agent["fix"]),
+            )
+        console.stdout.print(made)
+    if not found["enough"]:
+        raise RunFailed(found["sentence"])
+    if not as_json:
+        console.stderr.print(found["sentence"])
 
 
 def _last_run(last: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.base.files import exclusive_lock
 from edgeveil.shared.events.log import Event, EventLog
 
+CHECK_S = 180.0  # devices have a minute each, and large federations are asked in waves
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -68,13 +69,27 @@ def submit_plan(home: Path, path: Path, *, again: bool = False) -> dict[str, Any
     Raises:
         TransportError: no coordinator serves this home.
     """
+    return _tell_plan(home, path, "submit", again=again)
+
+
+def check_plan(home: Path, path: Path) -> dict[str, Any]:
+    """Who would take part in a run of a plan: what coordinator.rounds.preflight.check says.
+
+    Raises:
+        TransportError: no coordinator serves this home.
+        Busy: a run is under way.
+    """
+    return _tell_plan(home, path, "check", within_s=CHECK_S)
+
+
+def _tell_plan(home: Path, path: Path, name: str, **options: float) -> dict[str, Any]:
     load_config(home)
     plan = load_plan(path)
     if plan.evaluation.data is not None:
         from edgeveil.coordinator.runs.runs import rehearse
 
         rehearse(plan)
-    answer = call(home, "submit", plan=plan.model_dump(mode="json"), again=again)
+    answer = call(home, name, plan=plan.model_dump(mode="json"), **options)
     if answer is None:
         raise TransportError(
             f"no coordinator is serving {home}; start it with: coordinator serve --home {home}"

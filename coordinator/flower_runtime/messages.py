@@ -16,7 +16,7 @@ from flwr.supercore.inflatable import inflatable_object, inflatable_utils
 from edgeveil.coordinator.machine.transport import Lost
 from edgeveil.shared.flower.codec import decode_reply
 from edgeveil.shared.flower.objects import check_objects
-from edgeveil.shared.wire.messages import Attempt, Reply, Request, Stage
+from edgeveil.shared.wire.messages import Attempt, Kind, Reply, Request
 
 _SMALL = 64 << 10  # heads and records beside the bulk data
 _LOST = {3: Lost.FAILED, 4: Lost.UNAVAILABLE, 5: Lost.UNAVAILABLE}  # Flower's ErrorCode
@@ -52,7 +52,7 @@ def read_reply(
     header: ProtoMessage,
     contents: Mapping[str, bytes] | None,
     *,
-    stage: Stage,
+    stage: Kind,
     attempt: Attempt,
     most_bytes: int,
 ) -> Reply | Lost:

@@ -20,6 +20,7 @@ from edgeveil.shared.privacy.ledger.heads import SignedHead
 from edgeveil.shared.secagg.server.stages import Result
 from edgeveil.shared.wire.messages import (
     Attempt,
+    Kind,
     MaskedAccept,
     Reply,
     Request,
@@ -59,7 +60,7 @@ class Surroundings:
         attempt: Attempt,
         *,
         level: Level = "info",
-        stage: Stage | None = None,
+        stage: Kind | None = None,
         agent: str = "",
         reason: str = "",
         dur_ms: int | None = None,
@@ -177,32 +178,33 @@ class AttemptRunner:
         agent, reply = incoming.agent_id, incoming.reply
         if reply is None:
             return self.machine.lost([agent], self._now())
-        if reply.attempt != self.proposal.attempt or agent not in self.machine.waiting:
+        stage = reply.stage
+        if not isinstance(stage, Stage) or reply.attempt != self.proposal.attempt:
+            return []
+        if agent not in self.machine.waiting:
             return []
         try:
             check_reply(
                 reply, self.proposal.roster.roster.members[agent], agent, self._around.names[agent]
             )
             if reply.refusal is not None:
-                return self.machine.refused(
-                    agent, reply.stage, reply.refusal, self._now(), reply.body
-                )
+                return self.machine.refused(agent, stage, reply.refusal, self._now(), reply.body)
             body = self._open(agent, reply)
         except ProtocolError as error:
-            return self.machine.invalid(agent, reply.stage, error.code, self._now())
-        actions = self.machine.reply(agent, reply.stage, body, reply.bulk, self._now())
+            return self.machine.invalid(agent, stage, error.code, self._now())
+        actions = self.machine.reply(agent, stage, body, reply.bulk, self._now())
         if agent not in self.machine.dropped:
-            self._note_reply(agent, reply)
+            self._note_reply(agent, stage, reply)
         return actions
 
-    def _note_reply(self, agent: bytes, reply: Reply) -> None:
+    def _note_reply(self, agent: bytes, stage: Stage, reply: Reply) -> None:
         """How long the answer took to come and how large it was; both follow from public numbers."""
-        self._reached[agent] = reply.stage
-        waited = self._now() - self._started.get(reply.stage, self._now())
+        self._reached[agent] = stage
+        waited = self._now() - self._started.get(stage, self._now())
         self._around.tell(
             Event.AGENT_REPLY,
             self.proposal.attempt,
-            stage=reply.stage,
+            stage=stage,
             agent=self._around.names[agent],
             dur_ms=round(waited * 1000),
             size=len(reply.body) + len(reply.bulk or b""),

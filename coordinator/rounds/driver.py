@@ -4,6 +4,8 @@ from edgeveil.coordinator.learning import judgement
 from edgeveil.coordinator.machine.machine import Abort
 from edgeveil.coordinator.rounds import pacing
 from edgeveil.coordinator.rounds.attempt_runner import Stopped, Surroundings
+from edgeveil.coordinator.rounds.preflight.question import WholePlan
+from edgeveil.coordinator.rounds.preflight.willing import Willing
 from edgeveil.coordinator.rounds.round_facts import why_agents_left
 from edgeveil.coordinator.rounds.run_memory import RunMemory
 from edgeveil.coordinator.rounds.sums import Sums
@@ -46,8 +48,15 @@ class Driver:
         self._around = around
         self._progress = progress
         self._memory = memory = RunMemory(run.run_id, run.plan, store.rounds(run.run_id))
+        whole = WholePlan.of(run.plan, run.task, learned.model.size, signer)
         self._sums = Sums(
-            run.run_id, run.plan, store=store, around=around, memory=memory, pause=self._pause
+            run.run_id,
+            run.plan,
+            store=store,
+            around=around,
+            memory=memory,
+            willing=Willing(run.run_id, run.plan, whole, store=store, around=around),
+            pause=self._pause,
         )
         self._training = TrainingRounds(
             run, learned, store=store, signer=signer, around=around, memory=memory
@@ -63,7 +72,7 @@ class Driver:
 
         Raises:
             Stopped: the operator asked for it; the run continues at the next start.
-            RunFailed: a round aborted as often as the plan allows.
+            RunFailed: too few members would take part, or a round aborted as often as the plan allows.
             RunRefused: so, for a reason that does not pass by itself.
             RunClosed: the model has diverged, or agents have uploaded in vain more often than the plan has
                 spare rounds.

@@ -44,3 +44,27 @@ def ineligible(
         elif lacking:
             found[agent] = ",".join(WORDS[flag] for flag in lacking)
     return found
+
+
+def present_and_kept_out(
+    members: Iterable[bytes],
+    presence: Mapping[bytes, Presence],
+    names: Mapping[bytes, str],
+    *,
+    excluded: Collection[str],
+    required: tuple[Flag, ...],
+    sizes: Mapping[str, int],
+    wanted: range,
+) -> tuple[list[bytes], dict[bytes, str]]:
+    """Members that are connected and may be asked, and the connected ones that may not, with the reason."""
+    present = [agent for agent in members if agent in presence and presence[agent].connected]
+    kept_out = ineligible(
+        present,
+        presence,
+        names,
+        excluded=excluded,
+        required=required,
+        sizes=sizes,
+        wanted=wanted,
+    )
+    return [agent for agent in present if agent not in kept_out], kept_out

@@ -6,7 +6,8 @@ from edgeveil.coordinator.plan import cohort
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.rounds import pacing
 from edgeveil.coordinator.rounds.attempt_runner import Surroundings
-from edgeveil.coordinator.rounds.eligibility import RESTING, ineligible
+from edgeveil.coordinator.rounds.eligibility import RESTING, present_and_kept_out
+from edgeveil.coordinator.rounds.preflight.willing import Willing
 from edgeveil.coordinator.rounds.run_memory import RunMemory
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.events.log import Event
@@ -29,6 +30,7 @@ class Selection:
         store: Store,
         around: Surroundings,
         memory: RunMemory,
+        willing: Willing,
         pause: Callable[[float], None],
     ) -> None:
         self._run_id = run_id
@@ -36,17 +38,21 @@ class Selection:
         self._store = store
         self._around = around
         self._memory = memory
+        self._willing = willing
         self._pause = pause
         self._sizes = store.declared_sizes()
         self.not_asked: dict[str, str] = {}
 
     def select(self, number: int) -> tuple[bytes, ...]:
-        """For round `number`: wait for the minimum, a little longer for the goal, then draw."""
+        """For round `number`: wait for the minimum, a little longer for the goal, then draw.
+
+        In the first round only those count that said they would take part in the whole plan.
+        """
         rounds = self._plan.rounds
         settled: float | None = None
         announced = -1
         while True:
-            connected = self._eligible()
+            connected = self._willing_among(number, self._eligible())
             now = self._around.clock.monotonic()
             if len(connected) >= rounds.minimum and settled is None:
                 settled = now + SETTLE_S
@@ -76,9 +82,8 @@ class Selection:
         signed = self._store.roster()
         members = {} if signed is None else signed.roster.members
         presence, names = self._around.transport.presence(), self._around.names
-        present = [agent for agent in members if agent in presence and presence[agent].connected]
-        kept_out = ineligible(
-            present,
+        eligible, kept_out = present_and_kept_out(
+            members,
             presence,
             names,
             excluded=self._memory.excluded,
@@ -87,7 +92,12 @@ class Selection:
             wanted=self._plan.sizes,
         )
         self.not_asked = {names[agent]: reason for agent, reason in kept_out.items()}
-        return [agent for agent in present if agent not in kept_out]
+        return eligible
+
+    def _willing_among(self, number: int, connected: list[bytes]) -> list[bytes]:
+        unwilling = self._willing.unwilling(number, connected)
+        self.not_asked |= {self._around.names[agent]: why for agent, why in unwilling.items()}
+        return [agent for agent in connected if agent not in unwilling]
 
     def _announce(self, number: int, connected: int) -> None:
         """For the minimum, or, once that is there, a moment for the goal."""

@@ -16,6 +16,7 @@ from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.rounds import pacing, round_facts
 from edgeveil.coordinator.rounds.attempt_runner import AttemptRunner, Surroundings
+from edgeveil.coordinator.rounds.preflight.willing import Willing
 from edgeveil.coordinator.rounds.proposal import Proposal
 from edgeveil.coordinator.rounds.run_memory import RunMemory
 from edgeveil.coordinator.rounds.selection import Selection
@@ -60,6 +61,7 @@ class Sums:
         store: Store,
         around: Surroundings,
         memory: RunMemory,
+        willing: Willing,
         pause: Callable[[float], None],
     ) -> None:
         self._run_id = run_id
@@ -68,13 +70,20 @@ class Sums:
         self._around = around
         self._memory = memory
         self._selection = Selection(
-            run_id, plan, store=store, around=around, memory=memory, pause=pause
+            run_id,
+            plan,
+            store=store,
+            around=around,
+            memory=memory,
+            willing=willing,
+            pause=pause,
         )
 
     def collect(self, number: int, propose: Propose) -> Summed:
         """One attempt, for round `number`; waits until enough agents are there.
 
         Raises:
+            RunFailed: too few would take part in the plan at all; nobody has trained.
             Stopped: the operator asked for it; nothing was revealed.
             EnrollmentError: no roster is in force.
             TransportError: the transport is gone.

@@ -27,8 +27,10 @@ def _ours(message: str) -> errors.EdgeveilError:
     return errors.ProtocolError(errors.RefusalCode.INTERNAL, message, blame=errors.Blame.SELF)
 
 
-def call(home: Path, name: str, **arguments: Any) -> dict[str, Any] | None:
-    """Ask the running coordinator of `home`; None when none runs.
+def call(
+    home: Path, name: str, *, within_s: float = 30.0, **arguments: Any
+) -> dict[str, Any] | None:
+    """Ask the running coordinator of `home`; None when none runs. It has `within_s` seconds to answer.
 
     Raises:
         EdgeveilError: the coordinator's own answer, as the kind its exit code names.
@@ -40,7 +42,7 @@ def call(home: Path, name: str, **arguments: Any) -> dict[str, Any] | None:
     try:
         with files.short_socket_path(path) as address:
             transport = httpx.HTTPTransport(uds=address)
-            with httpx.Client(transport=transport, timeout=30.0, trust_env=False) as client:
+            with httpx.Client(transport=transport, timeout=within_s, trust_env=False) as client:
                 answer = client.post(f"http://coordinator/{name}", json=arguments)
     except httpx.ConnectError:
         return None  # the socket of a process that was killed

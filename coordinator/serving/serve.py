@@ -28,7 +28,14 @@ from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.coordinator.rounds.attempt_runner import Surroundings
 from edgeveil.coordinator.runs.open_run import Progress
 from edgeveil.coordinator.runs.runs import Taken, submit
-from edgeveil.coordinator.serving import admin, admin_client, execution, roster_keeper, signer
+from edgeveil.coordinator.serving import (
+    admin,
+    admin_client,
+    execution,
+    plan_checks,
+    roster_keeper,
+    signer,
+)
 from edgeveil.coordinator.serving import answers as handlers
 from edgeveil.coordinator.serving.status import status_of
 from edgeveil.coordinator.store.store import Store
@@ -107,6 +114,7 @@ class Coordinator:
             surroundings=self._surroundings,
             quiet=quiet,
         )
+        self._checks = plan_checks.PlanChecks(self.store, identity, self.progress)
         self._revivals: list[float] = []
         self._admin: admin.AdminServer | None = None
         self._certificates = CertificateKeeper(
@@ -185,6 +193,7 @@ class Coordinator:
 
     def _work_once(self) -> None:
         self.housekeeping()
+        self._checks.answer(self._surroundings(self.events))
         run = self._execution.next_run()
         if run is not None:
             self._execution.execute(run)
@@ -244,6 +253,7 @@ class Coordinator:
         return {
             "status": lambda _: self._status(),
             "submit": self._submit,
+            "check": lambda asked: self._checks.ask(asked, self._wake_up),
             "invite": lambda asked: handlers.make_invites(
                 self.home, self.store, self.config, self.events, asked
             ),
@@ -302,6 +312,7 @@ class Coordinator:
 
     def _stop_admin(self) -> None:
         self.halt.set()
+        self._checks.close()
         self.roster.close()
         if self._signer is not None:
             self._signer.stop()

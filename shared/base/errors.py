@@ -81,6 +81,7 @@ class RefusalCode(StrEnum):
     POLICY_COHORT = "POLICY_COHORT"
     POLICY_SIZE = "POLICY_SIZE"  # the declared size is not one the plan is for
     POLICY_WHEN = "POLICY_WHEN"  # the owner's rule on power and load says not now
+    PREFLIGHT_LATER = "PREFLIGHT_LATER"  # too many plans were asked about in this hour; ask later
     MODEL_NOT_INDEPENDENT = "MODEL_NOT_INDEPENDENT"
     SELF_TEST_FAILED = "SELF_TEST_FAILED"
     INTERNAL = "INTERNAL"  # the agent failed by its own fault; details stay in its own log

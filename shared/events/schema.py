@@ -36,7 +36,7 @@ def schema() -> dict[str, Any]:
             "run": code | {"description": "id of the run"},
             "round": count | {"description": "counts from 1"},
             "attempt": count | {"description": "tries of this round, from 1"},
-            "stage": code | {"description": "round, share, masked, agree, unmask"},
+            "stage": code | {"description": "preflight, round, share, masked, agree, unmask"},
             "agent": code | {"description": "name of the device, never its address"},
             "dur_ms": {"type": "integer", "minimum": 0, "description": "milliseconds"},
             "reason": code | {"description": "a code of a closed list"},

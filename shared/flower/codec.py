@@ -18,7 +18,16 @@ from edgeveil.shared.base.errors import ProtocolError, RefusalCode
 from edgeveil.shared.base.names import NAME
 from edgeveil.shared.secagg.primitives.canonical import Malformed, uint
 from edgeveil.shared.wire.canonical import parse
-from edgeveil.shared.wire.messages import MAX_BODY, Attempt, Reply, Request, Stage, refusal_fits
+from edgeveil.shared.wire.messages import (
+    MAX_BODY,
+    Asking,
+    Attempt,
+    Kind,
+    Reply,
+    Request,
+    Stage,
+    refusal_fits,
+)
 
 CONFIG: Final = "secagg"
 MODEL: Final = "model"
@@ -133,9 +142,10 @@ def _bulk(record: object, name: str) -> bytes:
     return array.data
 
 
-def _stage(value: bytes) -> Stage:
+def _stage(value: bytes) -> Kind:
     try:
-        return Stage(value.decode("ascii"))
+        name = value.decode("ascii")
+        return Asking(name) if name in set(Asking) else Stage(name)
     except ValueError as error:
         raise _malformed("an unknown stage") from error
 

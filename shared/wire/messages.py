@@ -1,7 +1,8 @@
 """The application protocol, version 2: what coordinator and agent say, free of any transport.
 
 A Request goes from the coordinator to one agent, a Reply comes back. `body` is the canonical
-encoding of the stage's own message (RoundOffer here, the others in shared.secagg.agreement.messages);
+encoding of the stage's own message (RoundOffer and PreflightQuestion here, the others in
+shared.secagg.agreement.messages);
 `bulk` carries the model down (ROUND) or the masked vector up (MASKED) as raw little-endian bytes.
 Both directions are signed, since Flower's node id alone proves nothing (docs/threat-model.md).
 """
@@ -37,6 +38,8 @@ REFUSAL_BYTES = {
     RefusalCode.POLICY_SIZE: 4,  # u32 n_ref of the agent
     RefusalCode.ROSTER_STALE: 8,  # u64 epoch of the roster the agent holds
 }
+NONCE_BYTES = 16
+HASH_BYTES = 32
 
 
 class Stage(StrEnum):
@@ -47,6 +50,15 @@ class Stage(StrEnum):
     MASKED = "query.masked"
     AGREE = "query.agree"
     UNMASK = "query.unmask"
+
+
+class Asking(StrEnum):
+    """What is asked outside the exchanges of an attempt; the value is Flower's message type."""
+
+    PREFLIGHT = "query.preflight"
+
+
+Kind = Stage | Asking
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,7 +82,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    stage: Stage
+    stage: Kind
     attempt: Attempt
     body: bytes
     signature: bytes  # the coordinator's, over request_bytes()
@@ -79,7 +91,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    stage: Stage
+    stage: Kind
     attempt: Attempt
     body: bytes  # in a refusal empty, or what REFUSAL_BYTES allows
     refusal: RefusalCode | None
@@ -87,7 +99,7 @@ class Reply:
     bulk: bytes | memoryview | None = field(default=None, repr=False)
 
 
-def request_bytes(agent_id: bytes, stage: Stage, attempt: Attempt, body: bytes) -> bytes:
+def request_bytes(agent_id: bytes, stage: Kind, attempt: Attempt, body: bytes) -> bytes:
     """What the coordinator signs; the model itself is bound by the offer's context signature."""
     return canon(
         "request", agent_id, stage.encode("ascii"), attempt.encode(), hashlib.sha256(body).digest()
@@ -95,7 +107,7 @@ def request_bytes(agent_id: bytes, stage: Stage, attempt: Attempt, body: bytes) 
 
 
 def reply_bytes(
-    agent_id: bytes, stage: Stage, attempt: Attempt, body: bytes, refusal: RefusalCode | None
+    agent_id: bytes, stage: Kind, attempt: Attempt, body: bytes, refusal: RefusalCode | None
 ) -> bytes:
     """What the agent signs; the masked vector itself is bound by the signature inside `body`."""
     code = b"" if refusal is None else refusal.encode("ascii")
@@ -112,7 +124,7 @@ def reply_bytes(
 def make_request(  # noqa: PLR0917 - the parts of a request in the order of its encoding
     signer: Signer,
     agent_id: bytes,
-    stage: Stage,
+    stage: Kind,
     attempt: Attempt,
     body: bytes,
     bulk: bytes | memoryview | None = None,
@@ -304,3 +316,109 @@ class MaskedAccept:
             return cls(*parse("masked-accept", data, 2))
         except Malformed as error:
             raise ProtocolError(RefusalCode.MALFORMED, f"masked accept: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightQuestion:
+    """Coordinator → agent: would you accept this whole plan? Answered before anybody trains.
+
+    An offer without model, tensors and deadline; `nonce` makes each question another one, so that an
+    old answer never fits. The request's attempt names the run and the round it would begin with.
+    """
+
+    task_id: str
+    task_version: str
+    code_hash: bytes
+    params: bytes
+    plan_json: bytes
+    roster_body: bytes
+    roster_signature: bytes
+    ledger_echo: bytes
+    nonce: bytes
+    versions: Versions = VERSIONS
+
+    def encode(self) -> bytes:
+        return canon(
+            "preflight",
+            self.versions.encode(),
+            self.task_id.encode("ascii"),
+            self.task_version.encode("ascii"),
+            self.code_hash,
+            self.params,
+            self.plan_json,
+            self.roster_body,
+            self.roster_signature,
+            self.ledger_echo,
+            self.nonce,
+        )
+
+    @property
+    def plan_hash(self) -> bytes:
+        """Of everything that a run of this plan asks of an agent, 32 bytes; the same for every run."""
+        task = (self.task_id.encode("ascii"), self.task_version.encode("ascii"), self.code_hash)
+        return hashlib.sha256(canon("preflight-plan", *task, self.params, self.plan_json)).digest()
+
+    @classmethod
+    def decode(cls, data: bytes) -> "PreflightQuestion":
+        """Parse; raises ProtocolError(MALFORMED), or (VERSION) when no version is common."""
+        try:
+            versions = Versions.decode(first("preflight", data))
+            VERSIONS.agree(versions)
+            fields = parse("preflight", data, 10)
+            question = cls(
+                task_id=fields[1].decode("ascii"),
+                task_version=fields[2].decode("ascii"),
+                code_hash=fields[3],
+                params=fields[4],
+                plan_json=fields[5],
+                roster_body=fields[6],
+                roster_signature=fields[7],
+                ledger_echo=fields[8],
+                nonce=fields[9],
+                versions=versions,
+            )
+        except (Malformed, UnicodeDecodeError) as error:
+            raise ProtocolError(RefusalCode.MALFORMED, f"preflight: {error}") from error
+        if len(question.nonce) != NONCE_BYTES or len(question.code_hash) != HASH_BYTES:
+            raise ProtocolError(
+                RefusalCode.MALFORMED, "preflight: a nonce or hash of another length"
+            )
+        return question
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightAnswer:
+    """The reply, agent → coordinator: yes (`code` None), or the code that an offer would be refused with.
+
+    `question` is the SHA-256 of the question's body; `about` as REFUSAL_BYTES allows. It promises
+    nothing: every offer is judged anew.
+    """
+
+    question: bytes
+    code: RefusalCode | None
+    about: bytes = b""
+    version: int = PROTOCOL
+
+    def encode(self) -> bytes:
+        code = b"" if self.code is None else self.code.encode("ascii")
+        return canon("preflight-answer", u16(self.version), self.question, code, self.about)
+
+    @classmethod
+    def decode(cls, data: bytes) -> "PreflightAnswer":
+        """Raises ProtocolError(MALFORMED), or (VERSION) for one that was not offered."""
+        try:
+            version, question, named, about = parse("preflight-answer", data, 4)
+            chosen = uint(version, 2)
+            code = RefusalCode(named.decode("ascii")) if named else None
+        except ValueError as error:  # Malformed, not ASCII, or outside the list
+            raise ProtocolError(RefusalCode.MALFORMED, f"preflight answer: {error}") from error
+        fits = not about if code is None else refusal_fits(code, about)
+        if len(question) != HASH_BYTES or not fits:
+            raise ProtocolError(
+                RefusalCode.MALFORMED, "preflight answer: a field of another length"
+            )
+        if chosen not in VERSIONS:
+            raise ProtocolError(
+                RefusalCode.VERSION, f"an agent chose protocol {chosen}, offered was {VERSIONS}"
+            )
+        return cls(question, code, about, chosen)

@@ -35,7 +35,7 @@ from edgeveil.shared.base.failpoints import Crash
 from edgeveil.shared.base.files import private_directory
 from edgeveil.shared.events.log import EventLog
 from edgeveil.shared.wire.identity import Identity
-from edgeveil.shared.wire.messages import Stage
+from edgeveil.shared.wire.messages import Asking, Stage
 from edgeveil.shared.wire.roster import Roster, SignedRoster, agent_id, federation_id
 
 
@@ -88,7 +88,8 @@ class Wire:
             time.sleep(min(timeout_s, 0.001))
             return []
         agent, request = self._queue.popleft()
-        if request.attempt != self._attempt:
+        asking = isinstance(request.stage, Asking)
+        if request.attempt != self._attempt or asking:
             self._attempt = request.attempt
             self.world.revive()
         world = self.world
@@ -96,7 +97,9 @@ class Wire:
         silent = world.scenario.silent(request.attempt)
         order = list(Stage)
         if world.sessions[agent] is None or (
-            number in silent and order.index(request.stage) >= order.index(silent[number])
+            not asking
+            and number in silent
+            and order.index(request.stage) >= order.index(silent[number])
         ):
             return [Incoming(agent, lost=Lost.UNAVAILABLE)]
         try:

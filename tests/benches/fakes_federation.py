@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from public_data_bench import mnist_5000, stratified_order
 from store_bench import add_agent
+from thin_bench import Unasked
 
 from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.home import AgentHome, Pinned
@@ -32,7 +33,7 @@ from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.base.files import private_directory
 from edgeveil.shared.events.log import EventLog
 from edgeveil.shared.wire.identity import Identity
-from edgeveil.shared.wire.messages import Stage
+from edgeveil.shared.wire.messages import Asking, Stage
 from edgeveil.shared.wire.roster import Roster, SignedRoster, agent_id, federation_id
 
 POLICY = Policy(n_ref=60, secagg=SecaggPolicy(n_min=3, c_min=0))
@@ -122,6 +123,8 @@ class MemoryWire:
 
     def _is_silent(self, agent, stage):
         order = list(Stage)
+        if isinstance(stage, Asking):
+            return False
         return agent in self.silent and order.index(stage) >= order.index(self.silent[agent])
 
 
@@ -202,11 +205,9 @@ class Federation:
         self.sessions[agent].close()
         self.sessions[agent] = self.session(self.homes[number], number)
 
-    def driver(self, plan):
-        run, _ = submit(self.store, plan)
-        self.store.set_run_state(run.run_id, RunState.RUNNING)
-        opened, model, first = open_run(self.store, self.home, run)
-        around = Surroundings(
+    def hands(self):
+        """What a run and a check reach this federation with."""
+        return Surroundings(
             transport=self.wire,
             events=self.events,
             clock=SystemClock(),
@@ -215,18 +216,26 @@ class Federation:
             note_head=lambda agent, head: self.store.set_ledger_head(agent, head.encode()),
             housekeeping=lambda: None,
         )
+
+    def driver(self, plan, *, ask=True):
+        """Without `ask` the first thing that agents hear is an offer."""
+        run, _ = submit(self.store, plan)
+        self.store.set_run_state(run.run_id, RunState.RUNNING)
+        opened, model, first = open_run(self.store, self.home, run)
         driver = Driver(
             opened,
             model,
             store=self.store,
             signer=self.coordinator,
-            around=around,
+            around=self.hands(),
             progress=Progress(),
         )
+        if not ask:
+            driver._sums._selection._willing = Unasked()
         return driver, first
 
-    def train(self, plan):
-        driver, first = self.driver(plan)
+    def train(self, plan, *, ask=True):
+        driver, first = self.driver(plan, ask=ask)
         driver.drive(first)
         return driver
 

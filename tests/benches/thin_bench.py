@@ -52,6 +52,13 @@ class ThinTrainer:
         return SimpleNamespace(update=update, steps=plan.steps, gradient_mode="hooks")
 
 
+class Unasked:
+    """In the place of a run's Willing: a coordinator that begins with an offer."""
+
+    def unwilling(self, _number, _connected):
+        return {}
+
+
 class ThinShelf:
     def count(self):
         return 100

@@ -24,7 +24,7 @@ from edgeveil.coordinator.gateway.vocabulary import GatewaySettings
 from edgeveil.coordinator.machine.transport import Incoming, Member
 from edgeveil.shared.wire.condition import Condition
 from edgeveil.shared.wire.identity import Identity
-from edgeveil.shared.wire.messages import Attempt, Reply, Request, Stage, make_reply, make_request
+from edgeveil.shared.wire.messages import Attempt, Kind, Reply, Request, make_reply, make_request
 from edgeveil.shared.wire.roster import agent_id
 
 RUN = "run-1"
@@ -190,7 +190,7 @@ class Bench:
         await_true(lambda: node.polls > 0, PATIENCE_S, "no poll is held")
 
     def requests(
-        self, stage: Stage, attempt: int = 1, body: bytes = b"hello", bulk: bytes | None = None
+        self, stage: Kind, attempt: int = 1, body: bytes = b"hello", bulk: bytes | None = None
     ) -> dict[bytes, Request]:
         return {
             agent.agent_id: make_request(

@@ -140,7 +140,7 @@ def test_a_device_whose_owner_says_not_now_declines_and_is_charged_nothing(world
         raise PolicyRefusal(RefusalCode.POLICY_WHEN, "only on outside power")
 
     world.may_train[home] = not_now
-    world.train(plan_for(4, rounds__count=1))
+    world.train(plan_for(4, rounds__count=1), ask=False)
     (record,) = world.store.rounds()
     assert record.dropped_reasons["agent-1"] == "refused:POLICY_WHEN"
     assert "agent-1" not in record.charged()

@@ -33,7 +33,7 @@ def test_a_device_outside_the_plan_s_sizes_is_refused_once_uncharged_and_then_no
         return sums[-1][1]
 
     monkeypatch.setattr(training_round, "mean_update", keep_sum)
-    world.train(plan_for(3, rounds__count=2, secagg__n_ref_max=500))
+    world.train(plan_for(3, rounds__count=2, secagg__n_ref_max=500), ask=False)
     first, second = world.store.rounds(world.store.last_run().run_id)
     assert first.dropped_reasons["agent-4"] == "refused:POLICY_SIZE:n-ref-1000"
     assert second.not_asked == {"agent-4": "size-1000-not-1-to-500"}
@@ -47,7 +47,7 @@ def test_a_device_outside_the_plan_s_sizes_is_refused_once_uncharged_and_then_no
 
 def test_the_operator_sees_what_each_device_declares_and_its_share(world):
     if not world.store.rounds():  # this test alone
-        world.train(plan_for(3, rounds__count=1, secagg__n_ref_max=500))
+        world.train(plan_for(3, rounds__count=1, secagg__n_ref_max=500), ask=False)
     assert {row["name"]: row["size"] for row in agents_of(world.store, {})} == DECLARED
     with stdout.capture() as shown:
         for table in round_tables([world.store.rounds()[-1]], []):

@@ -14,7 +14,7 @@ from edgeveil.coordinator.cli.app import app
 from edgeveil.coordinator.plan import first
 from edgeveil.coordinator.plan.derived import training_plan
 from edgeveil.coordinator.plan.plan_file import load_plan
-from edgeveil.shared.base.errors import ConfigError, DataError
+from edgeveil.shared.base.errors import ConfigError, DataError, RunFailed
 from edgeveil.shared.data.schema import infer
 from edgeveil.shared.privacy.filter import cap, choose_order
 from edgeveil.shared.privacy.rdp import rdp_step
@@ -69,7 +69,8 @@ def test_devices_with_records_in_colours_accept_the_plan_that_was_written_from_s
     assert driver.attempt(first_round) is None, federation.store.rounds()[-1].dropped_reasons
     grey, _ = new(tmp_path, "--labels-from", pieces[0], "--channels", 1, "--agents", 4, "--force")
     refused, first_round = federation.driver(load_plan(grey))
-    assert "POLICY_TASK" in str(refused.attempt(first_round))
+    with pytest.raises(RunFailed, match=r"nothing was begun: 0 of 4 agents .*POLICY_TASK"):
+        refused.attempt(first_round)
     assert all(read_budget(home.path).rounds == 1 for home in federation.homes)
     federation.close()
 

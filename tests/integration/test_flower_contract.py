@@ -19,7 +19,7 @@ from transport_bench import federation
 from edgeveil.coordinator.flower_runtime.run import connect, guarded
 from edgeveil.coordinator.flower_runtime.wire import FlowerCodec
 from edgeveil.shared.base.errors import TransportError
-from edgeveil.shared.wire.messages import Stage, check_reply, make_reply
+from edgeveil.shared.wire.messages import Asking, Stage, check_reply, make_reply
 
 FIELDS = {
     fleet_pb2.ActivateNodeRequest: {"public_key": 1, "heartbeat_interval": 2},
@@ -117,14 +117,14 @@ def turned(agent, number):
     return handle
 
 
-def test_five_exchanges_with_two_agents_through_the_real_superlink():
+def test_a_preflight_and_five_exchanges_with_two_agents_through_the_real_superlink():
     model, masked = os.urandom(12_000_000), os.urandom(4_000_000)
     bulk = {Stage.ROUND: model, Stage.MASKED: masked}
     with federation(2) as bench:
         # Different replies, as masked ones always are: SuperLink takes equal objects only once.
         for number, agent in enumerate(bench.agents):
             agent.handle = turned(agent, number + 1)
-        for stage in Stage:
+        for stage in (*Asking, *Stage):
             before = forwarded(bench)
             requests = bench.requests(
                 stage, body=b"body of " + stage.encode(), bulk=bulk.get(stage)
@@ -143,7 +143,7 @@ def test_five_exchanges_with_two_agents_through_the_real_superlink():
         assert 32_000_000 < down < 32_500_000
         assert bench.gateway.rejected() == {}
         for agent in bench.agents:
-            assert [reply.stage for reply in agent.accepted] == list(Stage)
+            assert [reply.stage for reply in agent.accepted] == [*Asking, *Stage]
             assert all(reply.bulk is None for reply in agent.accepted)
         bench.runtime.forget()
         assert bench.gateway.store.bytes_held == 0

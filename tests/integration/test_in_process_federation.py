@@ -176,7 +176,7 @@ def test_a_full_budget_refuses_and_says_so_to_its_owner(tmp_path):
     federation = Federation(tmp_path, policy=small)
     try:
         with pytest.raises(RunFailed):
-            federation.train(plan_for(4, rounds__count=1))
+            federation.train(plan_for(4, rounds__count=1), ask=False)
         reasons = set(federation.store.rounds()[0].dropped_reasons.values())
         assert reasons <= {"refused:BUDGET_WOULD_EXCEED", "refused:BUDGET_EXHAUSTED"}
         told = [status for status in federation.statuses if "refused (BUDGET_" in status]
@@ -242,7 +242,8 @@ def test_one_changed_byte_of_an_offer_is_refused_before_anything_is_charged(fede
     federation.wire.silent = dict.fromkeys(federation.sessions, Stage.ROUND)
     with pytest.raises(RunFailed):
         federation.train(plan_for(4, rounds__count=1, rounds__attempts=1))
-    agent, request = federation.wire.requests[0]
+    offers = [sent for sent in federation.wire.requests if sent[1].stage is Stage.ROUND]
+    agent, request = offers[0]
     session = federation.sessions[agent]
     for changed in (
         replace(request, body=request.body[:-1] + bytes([request.body[-1] ^ 1])),

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from crash_bench import Scenario, World
+from thin_bench import Unasked
 
 from edgeveil.agent.home import home as state
 from edgeveil.agent.home.home import AgentHome
@@ -104,6 +105,7 @@ FULL_DISKS = {
 @pytest.mark.parametrize("where", FULL_DISKS)
 def test_a_full_disk_is_told_as_such_and_the_next_attempt_goes_on(tmp_path, monkeypatch, where):
     world = Copied.make(tmp_path, Scenario(1, agents=4, rounds=1, quiet=True)).open()
+    world.driver._sums._selection._willing = Unasked()  # else nothing would be tried at all
     with monkeypatch.context() as disk:
         disk.setattr(*FULL_DISKS[where])
         assert world.driver.attempt(1) is not None

@@ -30,7 +30,7 @@ def trained(tmp_path_factory):
         home.policy_path.write_text(POLICY.to_toml())
     federation.train(plan_for(4, evaluation__data=str(federation.test)))
     with pytest.raises(RunFailed):
-        federation.train(plan_for(4, training__epsilon=50.0))
+        federation.train(plan_for(4, training__epsilon=50.0), ask=False)
     (federation.home / "coordinator.toml").write_text(
         f'url = "https://127.0.0.1:1"\nfederation_public = "{federation.federation.public.hex()}"\n'
     )

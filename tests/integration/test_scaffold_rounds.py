@@ -144,7 +144,7 @@ def test_an_agent_of_an_older_release_refuses_in_one_sentence_and_rests(federati
             return handle(request)
 
     monkeypatch.setattr(session, "handle", of_the_older_release)
-    driver, _ = federation.driver(plan(rounds__goal=3))
+    driver, _ = federation.driver(plan(rounds__goal=3), ask=False)
     driver._complete(1)
     driver._complete(2)
     first, second = federation.store.rounds(driver.run.run_id)

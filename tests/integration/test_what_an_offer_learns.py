@@ -55,7 +55,7 @@ def answers(federation, **changes):
     try:
         plan = plan_for(4, rounds__count=1, rounds__attempts=1, **changes)
         with contextlib.suppress(RunFailed):
-            federation.train(plan)
+            federation.train(plan, ask=False)
     finally:
         watched[0] = None
     found = [(reply.stage, reply.refusal) for _, _, reply in federation.wire.captured]

@@ -14,7 +14,7 @@ from edgeveil.shared.secagg.agreement.messages import (
     ShareReply,
     UnmaskReply,
 )
-from edgeveil.shared.wire.messages import MaskedAccept, RoundAccept, Stage
+from edgeveil.shared.wire.messages import Asking, MaskedAccept, PreflightAnswer, RoundAccept, Stage
 
 KEYS, SIGNATURE = 32, 64
 FIELDS = {
@@ -26,11 +26,14 @@ FIELDS = {
     MaskedReply: {"signature"},
     AgreeReply: {"signature"},
     UnmaskReply: {"shares", "signature"},
+    PreflightAnswer: {"question", "code", "about", "version"},
 }
 
 
 def opened(stage, body):
     """Each message in the body, decoded; every one must spell the very bytes it was read from."""
+    if stage is Asking.PREFLIGHT:
+        return [PreflightAnswer.decode(body)]
     if stage is Stage.ROUND:
         accept = RoundAccept.decode(body)
         return [accept, Advert.decode(accept.advert), SignedHead.decode(accept.ledger_head)]
@@ -54,7 +57,7 @@ def trained(tmp_path_factory):
 def test_nothing_but_protocol_fields_and_one_masked_vector_leaves(trained):
     federation, driver = trained
     replies = [reply for _, _, reply in federation.wire.captured]
-    assert len(replies) == 2 * 4 * len(Stage)
+    assert len(replies) == 4 + 2 * 4 * len(Stage)
     params = driver._training._params
     layout = [(segment.name, segment.count) for segment in params.segments]
     assert layout == [("weight", 1), ("params", sum(int(np.prod(t.shape)) for t in driver.run.tensors))]  # fmt: skip
@@ -78,7 +81,7 @@ def test_nothing_but_protocol_fields_and_one_masked_vector_leaves(trained):
 def test_their_sizes_follow_from_the_cohort_alone(trained):
     """So that no number hides in a length: the same for every agent, round after round."""
     federation, _ = trained
-    sizes = {stage: set() for stage in Stage}
+    sizes = {stage: set() for stage in (*Asking, *Stage)}
     for _, _, reply in federation.wire.captured:
         sizes[reply.stage].add((len(reply.body), len(reply.bulk or b"")))
     assert all(len(found) == 1 for found in sizes.values()), sizes

@@ -17,7 +17,13 @@ from edgeveil.shared.secagg.primitives.canonical import Malformed
 from edgeveil.shared.secagg.primitives.errors import Refused
 from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, Params, Segment
 from edgeveil.shared.secagg.primitives.sealing import unseal
-from edgeveil.shared.wire.messages import MaskedAccept, RoundAccept, RoundOffer
+from edgeveil.shared.wire.messages import (
+    MaskedAccept,
+    PreflightAnswer,
+    PreflightQuestion,
+    RoundAccept,
+    RoundOffer,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = {path.stem: json.loads(path.read_text()) for path in (ROOT / "tests/vectors").glob("v*/*_bad_*.json")}  # fmt: skip
@@ -59,6 +65,8 @@ def reader(name):
         "keys": (keys.check_public, keys.BadKey),
         "round-offer": (RoundOffer.decode, ProtocolError),
         "round-accept": (RoundAccept.decode, ProtocolError),
+        "preflight": (PreflightQuestion.decode, ProtocolError),
+        "preflight-answer": (PreflightAnswer.decode, ProtocolError),
         "masked-accept": (MaskedAccept.decode, ProtocolError),
         "ledger-head": (SignedHead.decode, ProtocolError),
         "ledger-head-told": (SignedHead.decode, ProtocolError),

@@ -27,7 +27,7 @@ from edgeveil.shared.flower.codec import (
 )
 from edgeveil.shared.flower.objects import check_objects
 from edgeveil.shared.wire.identity import Identity
-from edgeveil.shared.wire.messages import Attempt, Reply, Request, Stage
+from edgeveil.shared.wire.messages import Asking, Attempt, Reply, Request, Stage
 from edgeveil.shared.wire.request_signature import BadSignature, Session, check, sign
 
 ATTEMPT = Attempt("run-1", 3, 2)
@@ -39,7 +39,7 @@ def digest(content: bytes) -> str:
 
 
 @given(
-    stage=st.sampled_from(Stage),
+    stage=st.sampled_from([*Asking, *Stage]),
     body=st.binary(max_size=200),
     bulk=st.none() | st.binary(max_size=200),
     number=st.integers(1, 2**64 - 1),
