@@ -37,6 +37,7 @@ app.add_typer(export_app)
 app.add_typer(care_app)
 console.version_option(app)
 ROLE = "coordinator"
+TTL = "1h"  # of a token
 
 AgainOption = Annotated[
     bool, Option("--again", help="Train by the plan also when that was done before.")
@@ -75,15 +76,21 @@ def init(
             help="Keep the federation key here, unencrypted; `serve` has rosters signed by itself.",
         ),
     ] = False,
+    invited: Annotated[
+        str | None,
+        Option("--invite", metavar="A,B,…", help="Invite these devices at once, for an hour."),
+    ] = None,
     as_json: console.JsonOption = False,
 ) -> None:
     """Make keys, certificates, database and coordinator.toml.
 
-    Example: coordinator init --url https://fl.example.org:8443
+    Example: coordinator init --url https://fl.example.org:8443 --invite cam-1,cam-2,cam-3
     """
     from edgeveil.coordinator.cli.setup import initialise, wanted
+    from edgeveil.shared.base.names import check_name
 
     wanted(url, listen, tuple(host or ()))  # before a passphrase is asked for
+    names = [check_name(name.strip(), "--invite") for name in (invited or "").split(",") if name]
     folder = console.home_of(ROLE, home)
     keys = federation or folder.parent / "federation"
     fresh = not (folder / "coordinator.toml").exists()
@@ -98,7 +105,8 @@ def init(
         passphrase=passphrase,
         one_machine=one_machine,
     )
-    _print_initialised(made, as_json=as_json)
+    tokens = _tokens(folder, names) if names else {}
+    _print_initialised(made, tokens, as_json=as_json)
 
 
 @app.command()
@@ -107,7 +115,7 @@ def invite(
         list[str], Argument(metavar="NAME…", help="One name per device, a-z 0-9 and '-'.")
     ],
     home: console.HomeOption = None,
-    ttl: Annotated[str, Option(help="How long a token is valid: 30m, 1h, 2d.")] = "1h",
+    ttl: Annotated[str, Option(help="How long a token is valid: 30m, 1h, 2d.")] = TTL,
     hold: Annotated[
         bool, Option("--hold", help="Whoever joins waits for: coordinator agents approve NAME.")
     ] = False,
@@ -295,10 +303,17 @@ def _last_run(last: dict[str, Any]) -> str:
     return f"last run {last['run']}: {how}{reason}"
 
 
-def _print_initialised(made: "Initialised", *, as_json: bool) -> None:
+def _tokens(folder: Path, names: list[str]) -> dict[str, str]:
+    from edgeveil.coordinator.cli.operator import make_tokens, parse_ttl
+
+    return make_tokens(folder, names, parse_ttl(TTL))
+
+
+def _print_initialised(made: "Initialised", tokens: dict[str, str], *, as_json: bool) -> None:
     if as_json:
         keys = ("home", "federation", "url", "ca_sha256", "federation_fingerprint")
-        console.print_json({key: str(getattr(made, key)) for key in keys})
+        told: dict[str, Any] = {key: str(getattr(made, key)) for key in keys}
+        console.print_json(told | ({"tokens": tokens} if tokens else {}))
         return
     console.stdout.print(
         f"{'Initialised' if made.fresh else 'Already initialised:'} {made.home} for {made.url}"
@@ -318,4 +333,12 @@ def _print_initialised(made: "Initialised", *, as_json: bool) -> None:
             "Move that folder to another machine and keep it offline; whoever holds it\n"
             "decides who belongs to the federation.\n"
         )
-    console.stdout.print("Next: coordinator invite NAME…, then coordinator serve")
+    if not tokens:
+        console.stdout.print("Next: coordinator invite NAME…, then coordinator serve")
+        return
+    console.stdout.print(f"One token for each device, valid for {TTL} and once:")
+    for name, token in tokens.items():
+        console.stdout.print(f"{name} {token}")
+    console.stdout.print(
+        "Next: coordinator serve, and on each device: agent run --join TOKEN --data PATH"
+    )

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 from processes_bench import BIN, wait_until
@@ -63,8 +64,10 @@ class Machines:
         return shlex.split(command)
 
     def place(self, machine):
-        """Where a command is typed unless it says otherwise: in the clone."""
-        return ROOT
+        """Where a command is typed."""
+        folder = self.folder / machine
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def run(self, machine, command, stdin="", timeout=120, **placeholders):
         found = subprocess.run(
@@ -74,10 +77,10 @@ class Machines:
         assert found.returncode == 0, f"{command}: {found.stderr}"
         return found.stdout
 
-    def start(self, machine, command, cwd=None, **placeholders):
+    def start(self, machine, command, **placeholders):
         log = (self.folder / f"{machine}.log").open("wb")
         process = subprocess.Popen(
-            [*self.prefix(machine), *self.words(command, **placeholders)], cwd=cwd or self.place(machine), env=self.environment(machine),
+            [*self.prefix(machine), *self.words(command, **placeholders)], cwd=self.place(machine), env=self.environment(machine),
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
         self.started.append(process)
@@ -89,12 +92,33 @@ class Machines:
             process.wait(timeout=120)
 
 
-def start_devices(machines, names, tokens, pieces, command):
-    for name, token, data in zip(names, tokens, pieces, strict=False):
-        folder = machines.folder / name
-        (folder / "photos").mkdir(parents=True)
-        data.rename(folder / "photos" / "data.npz")
-        machines.start(name, command, cwd=folder, TOKEN=token)
+def deal_photos(machines, names, photos=30):
+    """Colour photos of three classes for the server and each device, where the README has them: ./photos."""
+    made = machines.folder / "made"
+    script = [
+        sys.executable,
+        str(ROOT / "scripts/make_photos.py"),
+        str(made),
+        "--devices",
+        str(len(names)),
+    ]
+    found = subprocess.run(
+        [*script, "--photos", str(photos), "--test", "30"], capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    for folder, machine in zip(sorted(made.iterdir()), [*names, "server"], strict=True):
+        (folder / "photos").rename(machines.place(machine) / "photos")
+
+
+def tokens_in(printed, names):
+    """What `init --invite` prints: NAME TOKEN, a line each."""
+    lines = dict(line.split(" ", 1) for line in printed.splitlines() if line.split(" ")[0] in names)
+    return [lines[name] for name in names]
+
+
+def start_devices(machines, names, tokens, command):
+    for name, token in zip(names, tokens, strict=True):
+        machines.start(name, command, TOKEN=token)
 
 
 def serving(machines, status):

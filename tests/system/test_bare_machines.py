@@ -13,12 +13,9 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
-from fakes_federation import write_digits
 from namespaces_bench import NAMES, Network, require_namespaces
-from PIL import Image
-from readme_bench import ROOT, Machines, commands
+from readme_bench import ROOT, Machines, commands, deal_photos, tokens_in
 
 pytestmark = [pytest.mark.system, pytest.mark.long, pytest.mark.timeout(3600)]
 SERVER, *DEVICES = NAMES
@@ -64,15 +61,6 @@ class BareMachines(Machines):
         return shown
 
 
-def write_pictures(source, folder):
-    """What the README asks for: CLASS/*.png."""
-    with np.load(source) as found:
-        for number, (pixels, label) in enumerate(zip(found["X"], found["y"], strict=True)):
-            target = folder / str(label) / f"{number}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.asarray(pixels, np.uint8).reshape(28, 28)).save(target)
-
-
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory):
     require_namespaces()
@@ -83,8 +71,7 @@ def machines(tmp_path_factory):
         built = BareMachines(folder, network)
         for name in NAMES:
             built.make(name)
-        for name, piece in zip(DEVICES, write_digits(folder, 3, 60), strict=False):
-            write_pictures(piece, built.place(name) / "photos")
+        deal_photos(built, DEVICES)
         try:
             yield built
         finally:
@@ -94,15 +81,15 @@ def machines(tmp_path_factory):
 
 
 def test_ten_commands_lead_from_bare_environments_to_the_first_aggregated_round(machines):
-    install, init, invite, serve, run_agent, *_ = commands("A server and three devices")
+    install, init, new, serve, run_agent, *_ = commands("A server and three devices")
     began = time.monotonic()
     for name in NAMES:
         assert not (machines.place(name) / ".venv/bin/agent").exists()
         machines.type(name, install, machines.run, timeout=1200)
         machines.installed.add(name)
     machines.prefix = machines.network.inside
-    machines.type(SERVER, init, machines.run)
-    tokens = machines.type(SERVER, invite, machines.run).split()
+    tokens = tokens_in(machines.type(SERVER, init, machines.run), DEVICES)
+    machines.type(SERVER, new, machines.run)
     machines.type(SERVER, serve, machines.start)
     await_line(machines, SERVER, "listening on")
     for name, token in zip(DEVICES, tokens, strict=True):

@@ -4,10 +4,17 @@ import subprocess
 import sys
 
 import pytest
-from fakes_federation import write_digits
 from namespaces_bench import NAMES, Network, require_namespaces
 from processes_bench import wait_until
-from readme_bench import Machines, await_rounds, commands, serving, start_devices
+from readme_bench import (
+    Machines,
+    await_rounds,
+    commands,
+    deal_photos,
+    serving,
+    start_devices,
+    tokens_in,
+)
 
 pytestmark = pytest.mark.system
 PORT = 8443
@@ -29,17 +36,19 @@ def network(tmp_path_factory):
 def trained(network, tmp_path_factory):
     """Five rounds, from `init` on, with nothing changed but that the installs are done."""
     folder = tmp_path_factory.mktemp("machines")
-    install, init, invite, serve, run_agent, *looks = commands("A server and three devices")
+    install, init, new, serve, run_agent, *looks = commands("A server and three devices")
     assert install.startswith("pip install")
     # Whatever the environment says, nobody is to be told that this runs.
     tempting = {"FLWR_TELEMETRY_ENABLED": "1", "HTTPS_PROXY": "http://198.51.100.7:3128"}
     machines = Machines(folder, prefix=network.inside, extra=tempting)
     try:
-        machines.run("server", init)
-        tokens = machines.run("server", invite).split()
+        devices = NAMES[1:]
+        deal_photos(machines, devices)
+        printed = machines.run("server", init)
+        machines.run("server", new)
         machines.start("server", serve)
         wait_until(lambda: serving(machines, looks[0]), 120, "serve")
-        start_devices(machines, NAMES[1:], tokens, write_digits(folder, 3, 60), run_agent)
+        start_devices(machines, devices, tokens_in(printed, devices), run_agent)
         await_rounds(machines, [1, 2, 3, 4, 5])
         shown = {look: machines.run("server", look) for look in looks if "coordinator" in look}
         for name in NAMES[1:]:
@@ -51,7 +60,7 @@ def trained(network, tmp_path_factory):
 
 
 def test_a_server_and_three_devices_train_as_the_readme_says(trained):
-    assert "5 of 5 committed" in trained["coordinator report"]
+    assert "of 20 committed" in trained["coordinator report"]
     for name in NAMES[1:]:
         assert "rounds charged" in trained[f"{name} budget"]
         assert "fl.example.org is 10.77.0.1" in trained[f"{name} doctor"]

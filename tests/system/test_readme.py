@@ -1,73 +1,106 @@
 """The README's commands, as printed, on one machine that plays a server and three devices."""
 
+import json
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes_federation import write_digits
 from ports_bench import free_port
 from processes_bench import BIN, wait_until
-from readme_bench import ROOT, Machines, await_rounds, commands, serving, start_devices, states
+from readme_bench import (
+    ROOT,
+    Machines,
+    await_rounds,
+    commands,
+    deal_photos,
+    serving,
+    start_devices,
+    states,
+    tokens_in,
+)
 
 pytestmark = pytest.mark.system
 
 
-def test_a_server_and_three_devices_follow_the_readme_literally(tmp_path):
-    """Ten commands with the four installs, which the environment of this test stands for."""
-    install, init, invite, serve, run_agent, *looks = commands("A server and three devices")
-    assert install.startswith("pip install")
-    assert 4 * len([install]) + len([init, invite, serve]) + 3 * len([run_agent]) == 10
-    status, agents, rounds, report, budget = looks
+NAMES = ["cam-1", "cam-2", "cam-3"]
+
+
+@contextmanager
+def federation(tmp_path, photos, title="A server and three devices"):
+    """Everything up to where the devices start; yields the machines, the tokens and how a device starts."""
+    init, new, serve, *_ = [line for line in commands(title) if line.startswith("coordinator")]
+    run_agent = next(line for line in commands("A server and three devices") if "--join" in line)
     machines = Machines(tmp_path, f"127.0.0.1:{free_port()}")
-    names = invite.split()[2:]
+    deal_photos(machines, NAMES, photos)
     try:
         # Only the address differs from a real server: the example listens on every interface.
-        machines.run("server", f"{init} --listen {machines.at}")
-        tokens = machines.run("server", invite).split()
-        assert len(tokens) == 3
+        tokens = tokens_in(machines.run("server", f"{init} --listen {machines.at}"), NAMES)
         assert all(len(token) <= 140 for token in tokens)
+        machines.run("server", new)
         machines.start("server", serve)
-        wait_until(lambda: serving(machines, status), 120, "serve")
-        start_devices(machines, names, tokens, write_digits(tmp_path, 3, 60), run_agent)
-        await_rounds(machines, [1, 2, 3, 4, 5])
-        assert "committed" in machines.run("server", rounds)
-        assert "5 of 5 committed" in machines.run("server", report)
-        assert "connected" in machines.run("server", status)
-        assert "connected" in machines.run("server", agents)
-        for name in names:
-            assert "rounds charged" in machines.run(name, budget)
+        wait_until(lambda: serving(machines, "coordinator status"), 120, "serve")
+        yield machines, tokens, run_agent
     finally:
         machines.stop()
+
+
+def test_a_server_and_three_devices_with_colour_photos_get_a_useful_model(tmp_path):
+    """Ten commands with the four installs, which the environment of this test stands for."""
+    install, init, new, serve, run_agent, *looks = commands("A server and three devices")
+    assert install.startswith("pip install")
+    assert 4 * len([install]) + len([init, new, serve]) + 3 * len([run_agent]) == 10
+    status, agents, rounds, report, budget = looks
+    with federation(tmp_path, photos=200) as (machines, tokens, run_agent):
+        start_devices(machines, NAMES, tokens, run_agent)
+        await_rounds(machines, list(range(1, 21)))
+        assert "committed" in machines.run("server", rounds)
+        assert "20 of 20 committed" in machines.run("server", report)
+        assert "connected" in machines.run("server", status)
+        assert "connected" in machines.run("server", agents)
+        told = json.loads(machines.run("server", f"{rounds} --json"))
+        assert max(row["metrics"]["accuracy"] for row in told) >= 0.9
+        for name in NAMES:
+            assert "rounds charged" in machines.run(name, budget)
+            assert "600 usable images, 3 classes" in (tmp_path / f"{name}.log").read_text()
+
+
+def test_a_device_whose_folders_are_called_otherwise_costs_nobody_anything(tmp_path):
+    with federation(tmp_path, photos=20) as (machines, tokens, run_agent):
+        photos = machines.place("cam-3") / "photos"
+        (photos / "bag").rename(photos / "purse")
+        start_devices(machines, NAMES, tokens, run_agent)
+        said = "cam-3 allows no such task or data (POLICY_TASK)"
+        wait_until(
+            lambda: said in (tmp_path / "server.log").read_text(),
+            200,
+            (tmp_path / "server.log").read_text,
+        )
+        for name in NAMES:
+            assert re.search(r"rounds charged +0\n", machines.run(name, "agent budget"))
 
 
 def test_the_key_stays_offline_when_the_readme_s_second_way_is_followed(tmp_path):
-    init, invite, serve, export, sign, take = commands("With the federation key offline")
-    _, _, _, _, run_agent, status, *_ = commands("A server and three devices")
-    machines = Machines(tmp_path, f"127.0.0.1:{free_port()}")
-    names = invite.split()[2:]
-    try:
-        machines.run("server", f"{init} --listen {machines.at}")
+    title = "With the federation key offline"
+    *_, export, sign, take = commands(title)
+    with federation(tmp_path, photos=20, title=title) as (machines, tokens, run_agent):
         key = tmp_path / "stick" / "federation"
         key.parent.mkdir(mode=0o700)
         (tmp_path / "server" / "federation").rename(key)
-        tokens = machines.run("server", invite).split()
-        machines.start("server", serve)
-        wait_until(lambda: serving(machines, status), 120, "serve")
-        start_devices(machines, names, tokens, write_digits(tmp_path, 3, 60), run_agent)
+        start_devices(machines, NAMES, tokens, run_agent)
         wait_until(
             lambda: states(machines) == ["pending"] * 3, 180, lambda: f"joins: {states(machines)}"
         )
-        roster = tmp_path / "roster.json"
-        machines.run("server", export.replace("roster.json", str(roster)))
-        sign = sign.replace("roster.json", str(roster)).replace("/media/key/federation", str(key))
-        machines.run("elsewhere", sign, stdin="y\n")
-        machines.run("server", take.replace("roster.json", str(roster)))
+        machines.run("server", export)
+        roster = machines.place("elsewhere") / "roster.json"
+        (machines.place("server") / "roster.json").rename(roster)
+        machines.run("elsewhere", sign.replace("/media/key/federation", str(key)), stdin="y\n")
+        roster.rename(machines.place("server") / "roster.json")
+        machines.run("server", take)
         await_rounds(machines, [1])
-    finally:
-        machines.stop()
 
 
 def test_the_two_commands_exist_and_the_looks_after_the_demo_are_commands(tmp_path):
