@@ -51,7 +51,7 @@ def diagnose(home: Path, plan: Path | None, *, plain_http: bool = False) -> list
             ("packages", "reinstall edgeveil", lambda: doctor.installation(NEEDED, "serve")),
             ("packages", 'pip install "edgeveil[serve]"', _superlink),
             ("cpu", "", doctor.processor),
-            ("plan", "correct the plan", lambda: _plan(plan)),
+            ("plan", "correct the plan", lambda: _plan(home, plan)),
             ("memory", "correct the plan", lambda: _memory(plan)),
             ("disk", "", lambda: doctor.disk(home, NEEDED_DISK)),
             ("files", "", _files),
@@ -93,15 +93,16 @@ def _files() -> Finding:
     return green("files", "enough files and connections may be open")
 
 
-def _plan(path: Path | None) -> Iterator[Finding]:
+def _plan(home: Path, path: Path | None) -> Iterator[Finding]:
     """What `coordinator run` would say about it: keys, task, test data; and what is risky about it."""
     if path is None:
         return
     plan = load_plan(path)
-    tested = rehearse(plan)
+    tested = rehearse(plan, home)
     what = f"{plan.rounds.count} rounds of {plan.task.id} {plan.task.version}"
     on = f", tested on {tested} held-out records" if tested else ""
-    yield green("plan", f"{path}: {what}{on}")
+    since = f", beginning with {plan.model.initial}" if plan.model.initial else ""
+    yield green("plan", f"{path}: {what}{since}{on}")
     for notice in plan.notices:
         yield yellow("plan", notice, "docs/configuration.md explains [secagg] and [rounds]")
 

@@ -67,5 +67,5 @@ def _to_mlflow(found: Any, uri: str, experiment: str, *, quiet: bool) -> dict[st
 
     made = list(points(found))
     with progress("MLflow", sum(len(p.values) for p in made), quiet=quiet) as step:
-        new = export(Target(uri, experiment), found.run, settings(found.plan), made, step)
+        new = export(Target(uri, experiment), found.run, settings(found), made, step)
     return {"where": uri, "experiment": experiment, "new": new}

@@ -2,12 +2,13 @@
 
 from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from edgeveil.coordinator.learning.robust import LEAST
 from edgeveil.coordinator.plan.cohort import PLANNED_RATE, needed
 from edgeveil.coordinator.plan.sections import (
     EvaluationSection,
+    ModelSection,
     RoundsSection,
     SecaggSection,
     ServerSection,
@@ -24,6 +25,7 @@ from edgeveil.shared.tasks.registry import newest
 
 class Plan(Settings):
     task: TaskSection
+    model: ModelSection = ModelSection()
     training: TrainingSection
     rounds: RoundsSection
     secagg: SecaggSection = SecaggSection()
@@ -46,6 +48,14 @@ class Plan(Settings):
         metric = {} if first is None else {"metric": first.name}
         filled = {"task": {"version": spec.version, **task}, "evaluation": {**metric, **evaluation}}
         return {**values, **filled}
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_asked(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A plan that names no initial model has the bytes, and the hash, of one before there was the key."""
+        values: dict[str, Any] = handler(self)
+        if self.model == ModelSection():
+            values.pop("model", None)
+        return values
 
     @model_validator(mode="after")
     def _scaffold_steps_are_plain(self) -> Self:

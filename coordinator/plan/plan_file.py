@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
 from edgeveil.coordinator.plan.plan import Plan
-from edgeveil.shared.base.config import describe, mistakes, read_toml
+from edgeveil.shared.base.config import Settings, describe, mistakes, read_toml
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.names import meant
 from edgeveil.shared.tasks import registry
@@ -16,7 +16,10 @@ from edgeveil.shared.tasks.spec import TaskSpec
 
 
 def load_plan(path: Path) -> Plan:
-    """A plan file with its evaluation data resolved against the file's own folder.
+    """A plan file with the files that it names resolved against its own folder.
+
+    Whether its initial model can be used is looked at when it is submitted (runs.initial): a run that
+    has begun needs that file no more.
 
     Imports torch where the plan has options of a task, which alone knows them.
 
@@ -38,10 +41,13 @@ def load_plan(path: Path) -> Plan:
         lines.append(f"{source}: {unaffordable}")
     if plan is None or lines:
         raise ConfigError("\n".join(lines))
-    if data is None:
-        return plan
-    evaluation = plan.evaluation.model_copy(update={"data": data})
-    return plan.model_copy(update={"evaluation": evaluation})
+    sections: dict[str, Settings] = {}
+    if data is not None:
+        sections["evaluation"] = plan.evaluation.model_copy(update={"data": data})
+    if plan.model.initial is not None and plan.model.of_run is None:
+        file = (path.parent / plan.model.initial).resolve()
+        sections["model"] = plan.model.model_copy(update={"initial": str(file)})
+    return plan.model_copy(update=sections)
 
 
 def budget_fault(plan: Plan) -> str:

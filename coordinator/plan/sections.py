@@ -1,7 +1,8 @@
 """The sections of a plan, each complete by itself (docs/configuration.md)."""
 
+import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -15,12 +16,36 @@ from edgeveil.shared.secagg.primitives.solver import Solution, solve
 from edgeveil.shared.wire.condition import Flag
 from edgeveil.shared.wire.plan import Option, TrainingKeys
 
+OF_RUN = re.compile(r"(run-[0-9]{8}-[0-9]{6}-[0-9a-f]{8})(?:@(best|last|[0-9]{1,7}))?")
+
 
 class TaskSection(Settings):
     id: str = Field(pattern=f"^{NAME.pattern}$")
     # A plan that names none means the installed one (Plan); "any" is what an unknown task is told with.
     version: str = Field(default="any", pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")
     options: dict[str, Option] = Field(default_factory=dict, max_length=32)
+
+
+class OfRun(NamedTuple):
+    """A model of a run of this coordinator: its best, its last, or the one after a round."""
+
+    run: str
+    which: str | int  # "best", "last", or a round
+
+
+class ModelSection(Settings):
+    """What a run begins with: the task's own model, or an earlier one, of a run or in a file."""
+
+    initial: str | None = Field(default=None, min_length=1, max_length=4096)
+
+    @property
+    def of_run(self) -> OfRun | None:
+        """The run that is named, if it is one; any other name is that of a file."""
+        found = OF_RUN.fullmatch(self.initial or "")
+        if found is None:
+            return None
+        which = found[2] or "best"
+        return OfRun(found[1], int(which) if which.isdecimal() else which)
 
 
 class TrainingSection(TrainingKeys):

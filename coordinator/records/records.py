@@ -3,10 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from pathlib import PurePath
 from typing import Any
 
 from edgeveil.shared.base.errors import RefusalCode
 
+NOT_COUNTED = (
+    "what the same devices were charged for an initial model stands in their own ledgers and counts "
+    "there against their budgets; the figures of this run hold nothing of it"
+)
 FIRST_STAGE, UPLOAD_STAGE = "round", "masked"
 
 
@@ -26,6 +31,29 @@ class RunState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class InitialModel:
+    """What a run begins with where that is not its task's own model. Hashes are SHA-256 in hex.
+
+    `named`: as its plan says it; `source_sha256`: of the file that was read; `sha256`: of the run's own
+    copy. `run` and `round`: after which round of which run it was saved; of a file of unknown origin
+    "" and None, and what a file tells of itself nobody checks.
+    """
+
+    named: str
+    source_sha256: str
+    sha256: str
+    run: str = ""
+    round: int | None = None
+
+    @property
+    def whose(self) -> str:
+        """In a sentence; of a path on the coordinator's disk only the last part."""
+        if not self.run:
+            return f"the file {PurePath(self.named).name}"
+        return f"round {self.round} of {self.run}"
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """`plan` is the operator's plan as text, `plan_hash` its SHA-256 in hex, `created` Unix seconds."""
 
@@ -35,6 +63,7 @@ class Run:
     created: float
     state: RunState
     reason: str = ""
+    initial: InitialModel | None = None  # None: the task's own
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 from edgeveil.coordinator.plan.derived import training_plan
 from edgeveil.coordinator.plan.plan import Plan
-from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run
+from edgeveil.coordinator.records.records import NOT_COUNTED, Outcome, RoundRecord, Run
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
 from edgeveil.shared.privacy.rdp import Segment, epsilon
 from edgeveil.shared.scores.metric import Scoring
@@ -18,6 +19,7 @@ from edgeveil.shared.scores.views import View
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.wire.plan import TrainingPlan
 
+PATHS = {("evaluation", "data"), ("model", "initial")}  # keys of a plan that name files here
 STAGES = ("round", "share", "masked", "agree", "unmask")
 
 
@@ -129,6 +131,20 @@ class RunFacts:
     @cached_property
     def _curve(self) -> dict[int, float]:
         return {0: 0.0}
+
+
+def initial_model(found: RunFacts) -> dict[str, Any] | None:
+    """Of a report: what the run began with where that was not its task's own model."""
+    initial = found.run.initial
+    if initial is None:
+        return None
+    return {
+        "run": initial.run or None,
+        "round": initial.round,
+        "file": None if found.plan.model.of_run else PurePath(initial.named).name,
+        "sha256": initial.source_sha256,
+        "note": NOT_COUNTED,
+    }
 
 
 def natural(name: str) -> tuple[str, int]:

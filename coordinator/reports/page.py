@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import PurePath
 
+from edgeveil.coordinator.records.records import InitialModel
 from edgeveil.coordinator.reports import charts
 from edgeveil.coordinator.reports.facts import STAGES, RunFacts, reasons_of
 from edgeveil.coordinator.reports.rows import attempts_table, plan_table, planned_facts
@@ -189,14 +191,24 @@ def _origin(found: RunFacts, words: Words) -> str:
         for record in found.records
         if "roster_epoch" in record.extra
     )
+    initial = found.run.initial
+    began = {} if initial is None else {words("initial_model"): _began(initial, words)}
     values: dict[str, object] = {
         words("run"): found.run.run_id,
         words("created"): utc(found.run.created),
+        **began,
         words("version_row"): "; ".join(seen) or "–",
         words("roster_epoch"): ", ".join(epochs) or "–",
         words("plan_hash"): found.run.plan_hash,
     }
     return facts(values)
+
+
+def _began(initial: InitialModel, words: Words) -> str:
+    key = "initial_of_run" if initial.run else "initial_of_file"
+    name = PurePath(initial.named).name
+    values = {"run": initial.run, "number": initial.round, "file": name}
+    return words(key, sha256=initial.source_sha256, **values)
 
 
 # In the order of the page; a new section is a function and an entry (docs/extending.md, "A report section").

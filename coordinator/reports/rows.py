@@ -3,7 +3,7 @@
 from pathlib import PurePath
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
-from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.reports.facts import PATHS, RunFacts
 from edgeveil.coordinator.reports.tables import headline_cell
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.shared.pages.markup import Raw, facts, folded, table
@@ -70,7 +70,7 @@ def plan_table(found: RunFacts) -> str:
         for key, value in part.items():
             if value is None:
                 continue
-            shown = PurePath(str(value)).name if (name, key) == ("evaluation", "data") else value
+            shown = PurePath(str(value)).name if (name, key) in PATHS else value
             lines.append(f"{key} = {escape(shown, 2000)}")
         blocks.append("<pre>" + "\n".join(lines) + "</pre>")
     return f'<div class="plan">{"".join(blocks)}</div>'

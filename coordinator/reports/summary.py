@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeveil.coordinator.records.records import RoundRecord, Run, Totals
-from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.reports.facts import RunFacts, initial_model
 
 SCHEMA = 1
 
@@ -43,6 +43,7 @@ def build(
             "n_min": plan.secagg.n_min,
             "smallest_sum": totals.smallest,
         },
+        "initial_model": initial_model(found),
         "rounds_committed": totals.committed,
         "rounds_planned": plan.rounds.count,
         "attempts_aborted": totals.aborted,

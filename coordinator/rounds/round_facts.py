@@ -7,6 +7,7 @@ from typing import Any
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.rounds.attempt_runner import AttemptRunner
 from edgeveil.coordinator.rounds.proposal import Proposal
+from edgeveil.coordinator.runs.initial import metadata_of
 from edgeveil.coordinator.runs.open_run import OpenRun
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.base.installed import installed
@@ -92,6 +93,7 @@ def of_checkpoint(run: OpenRun, number: int, result: Result) -> Mapping[str, str
         "task": f"{task.id} {task.version}",
         "task_hash": task.task_hash().hex(),
         "result_hash": result.result_hash.hex(),
+        **metadata_of(run.initial),
     }
 
 

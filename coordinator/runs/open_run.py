@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.coordinator.plan.plan import Plan
-from edgeveil.coordinator.records.records import Evaluation
+from edgeveil.coordinator.records.records import Evaluation, InitialModel
 from edgeveil.shared.tasks.spec import TaskSpec
 from edgeveil.shared.wire.messages import Tensor
 
@@ -28,6 +28,7 @@ class OpenRun:
     tensors: tuple[Tensor, ...]
     folder: Path
     evaluate: Evaluate | None
+    initial: InitialModel | None = None
 
 
 @dataclass

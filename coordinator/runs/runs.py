@@ -16,7 +16,7 @@ from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.plan_file import budget_fault
 from edgeveil.coordinator.records.records import Run, RunState
-from edgeveil.coordinator.runs import checkpoint, learner, run_files
+from edgeveil.coordinator.runs import checkpoint, initial, learner, run_files
 from edgeveil.coordinator.runs.open_run import Evaluate, OpenRun
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import ConfigError, ProtocolError
@@ -65,7 +65,23 @@ def submit(store: Store, plan: Plan, *, again: bool = False) -> tuple[Run, Taken
     if run is not None and run.state in {*UNFINISHED, RunState.QUARANTINED}:
         store.set_run_state(run.run_id, RunState.QUEUED)
         return store.run(run.run_id), Taken.CONTINUES
-    return store.create_run(text, plan_hash), Taken.NEW
+    return _create(store, plan, text, plan_hash), Taken.NEW
+
+
+def _create(store: Store, plan: Plan, text: str, plan_hash: str) -> Run:
+    """A new run, with the model that it begins with where the plan names one."""
+    spec = find_task(plan)
+    found = _initial_model(store, plan, spec)
+    if found is None:
+        return store.create_run(text, plan_hash)
+    run_id = store.new_run_id()
+    kept = initial.keep(store, run_id, plan, spec, found)
+    return store.create_run(text, plan_hash, run_id=run_id, initial=kept)
+
+
+def _initial_model(store: Store, plan: Plan, spec: TaskSpec) -> initial.Found | None:
+    task = registry.load(spec)
+    return initial.find(store, plan, spec, task.tensors(task.parse_options(plan.task.options)))
 
 
 def _same(run: Run, plan: Plan, plan_hash: str) -> bool:
@@ -84,11 +100,14 @@ def _check_budget(plan: Plan) -> None:
         raise ConfigError(f"plan: {fault}")
 
 
-def rehearse(plan: Plan) -> int:
+def rehearse(plan: Plan, home: Path | None = None) -> int:
     """Do what a run does before its first round, and leave no trace; how many held-out records there are.
 
+    The model it begins with is looked for in `home`; without one, submit() alone looks at it.
+
     Raises:
-        ConfigError: the task, its options or the metric are unknown here, or no budget pays for it.
+        ConfigError: the task, its options or the metric are unknown here, no budget pays for it, or it
+            cannot begin with the model it names.
         DataError: the evaluation data cannot be used.
     """
     from edgeveil.coordinator.runs.evaluation import Evaluator  # noqa: PLC0415 - torch
@@ -97,6 +116,9 @@ def rehearse(plan: Plan) -> int:
     options = task.parse_options(plan.task.options)
     judged_by(plan)
     _check_budget(plan)
+    if home is not None and plan.model.initial is not None:
+        with Store.open(home, read_only=True) as store:
+            _initial_model(store, plan, task.spec)
     if plan.evaluation.data is None:
         return 0
     return Evaluator(task, options, plan.evaluation.data, quiet=True).size
@@ -112,7 +134,7 @@ def open_run(
     Raises:
         ConfigError: the task or its options are unknown here.
         DataError: the evaluation data cannot be used.
-        StateDamaged: the last checkpoint is not the one that was committed.
+        StateDamaged: the last checkpoint, or the model it begins with, is not the one that was recorded.
     """
     from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model  # noqa: PLC0415 - torch
 
@@ -122,17 +144,19 @@ def open_run(
     options = task.parse_options(plan.task.options)
     folder = private_directory(home / "runs" / run.run_id)
     vector, tensors = initial_model(task, options)
-    learned = learner.Learned(vector)
     last = store.last_committed(run.run_id)
-    if last is None:
-        metadata = {"run": run.run_id, "round": "0", "task": f"{spec.id} {spec.version}"}
-        checkpoint.save(folder / "round-0000.safetensors", vector, tensors, metadata)
-    else:
+    if last is not None:
         learned = run_files.load(folder, last, tensors)
         scores = judgement.scored(store.rounds(run.run_id), judged_by(plan))
         run_files.link(folder, last.round, judgement.best(scores))
+    elif (earlier := initial.load(folder, run, plan, tensors)) is not None:
+        learned = learner.Learned(earlier)
+    else:
+        learned = learner.Learned(vector)
+        metadata = {"run": run.run_id, "round": "0", "task": f"{spec.id} {spec.version}"}
+        checkpoint.save(run_files.model_path(folder, 0), vector, tensors, metadata)
     evaluate: Evaluate | None = None
     if plan.evaluation.data is not None:
         evaluate = Evaluator(task, options, plan.evaluation.data, quiet=quiet).examine
-    opened = OpenRun(run.run_id, plan, spec, tensors, folder, evaluate)
+    opened = OpenRun(run.run_id, plan, spec, tensors, folder, evaluate, run.initial)
     return opened, learned, 1 if last is None else last.round + 1

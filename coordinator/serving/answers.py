@@ -7,6 +7,7 @@ from edgeveil.coordinator.federation.membership import tokens_of
 from edgeveil.coordinator.plan.config import CoordinatorConfig
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import Run
+from edgeveil.coordinator.runs.initial import notices
 from edgeveil.coordinator.runs.runs import Taken, submit
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.config import validate
@@ -30,7 +31,7 @@ def take_plan(home: Path, store: Store, events: EventLog, asked: dict[str, Any])
         "log_size": seen,
         "ended": how_it_ended(store, home, run) if taken is Taken.FINISHED else run.reason,
         "code": code_of(store, run),
-        "warnings": [*plan.notices, *too_few(store, plan)],
+        "warnings": [*plan.notices, *too_few(store, plan), *notices(store, run)],
     }
 
 

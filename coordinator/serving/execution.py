@@ -100,9 +100,9 @@ class Execution:
         failure = self.store.failure(run.run_id)
         if failure is not None and failure.place == START:
             self.store.forgive(run.run_id)
-        events.emit(
-            Event.RUN_START if first == 1 else Event.RUN_RESUME, run=run.run_id, round=first
-        )
+        kind = Event.RUN_START if first == 1 else Event.RUN_RESUME
+        parent, model = _parent(run)
+        events.emit(kind, run=run.run_id, round=first, parent=parent, model=model)
         driver = Driver(
             opened,
             learned,
@@ -116,6 +116,14 @@ class Execution:
     def _save_report(self, run_id: str, folder: Path) -> None:
         report = build(self.store.run(run_id), self.store.rounds(run_id), folder)
         files.write_atomic(folder / "report.json", "".join(json_text.pieces(report)).encode())
+
+
+def _parent(run: Run) -> tuple[str, str]:
+    """Whose model the run began with, and its hash, as an event names them."""
+    initial = run.initial
+    if initial is None:
+        return "", ""
+    return f"{initial.run}:{initial.round}" if initial.run else "file", initial.source_sha256
 
 
 def keep_newest_head(store: Store, agent: bytes, head: SignedHead) -> None:

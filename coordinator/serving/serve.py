@@ -26,6 +26,7 @@ from edgeveil.coordinator.plan.config import CoordinatorConfig, identity_path, l
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.coordinator.rounds.attempt_runner import Surroundings
+from edgeveil.coordinator.runs.initial import notices
 from edgeveil.coordinator.runs.open_run import Progress
 from edgeveil.coordinator.runs.runs import Taken, submit
 from edgeveil.coordinator.serving import (
@@ -166,7 +167,8 @@ class Coordinator:
                 level="error",
             )
             return
-        for notice in (*plan.notices, *handlers.too_few(self.store, plan)):
+        told = (*plan.notices, *handlers.too_few(self.store, plan), *notices(self.store, run))
+        for notice in told:
             say(f"warning: {notice}", level="warning")
 
     def stop(self) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,24 +14,44 @@ from pydantic_core import from_json
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
-from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run, RunState
+from edgeveil.coordinator.records.records import InitialModel, Outcome, RoundRecord, Run, RunState
 from edgeveil.coordinator.store import database, schema
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.terminal.progress import Step, counted, silent
 
 LOOKED_AT = 64  # attempts, for what devices declare of themselves
+INITIAL = "initial:"  # and the id of a run: a key of `meta`
 OPEN = "open"  # the outcome of an attempt that has begun and not ended
 
 
 class RoundTables(database.Tables):
     """Every method is one transaction that is on the disk when it returns."""
 
-    def create_run(self, plan: str, plan_hash: str) -> Run:
-        """A new run in state QUEUED under a fresh id such as run-20260131-120000-9f3c07d1."""
+    def new_run_id(self) -> str:
+        """A fresh id such as run-20260131-120000-9f3c07d1."""
+        stamp = datetime.fromtimestamp(self._clock.wall(), tz=UTC).strftime("%Y%m%d-%H%M%S")
+        return f"run-{stamp}-{os.urandom(4).hex()}"
+
+    def create_run(
+        self,
+        plan: str,
+        plan_hash: str,
+        *,
+        run_id: str | None = None,
+        initial: InitialModel | None = None,
+    ) -> Run:
+        """A new run in state QUEUED. The copy of its `initial` model is on the disk before."""
+        known = run_id or self.new_run_id()
         now = self._clock.wall()
-        stamp = datetime.fromtimestamp(now, tz=UTC).strftime("%Y%m%d-%H%M%S")
-        run = Run(f"run-{stamp}-{os.urandom(4).hex()}", plan, plan_hash, now, RunState.QUEUED)
-        self._write(sa.insert(schema.runs).values(database.as_row(run)))
+        run = Run(known, plan, plan_hash, now, RunState.QUEUED, initial=initial)
+        values = database.as_row(run)
+        del values["initial"]
+        with self._database.writing() as connection:
+            connection.execute(sa.insert(schema.runs).values(values))
+            if initial is not None:
+                text = json.dumps(asdict(initial))
+                row = {"key": f"{INITIAL}{known}", "value": text}
+                connection.execute(sa.insert(schema.meta).values(row))
         return run
 
     def set_run_state(self, run_id: str, state: RunState, reason: str = "") -> None:
@@ -41,19 +61,17 @@ class RoundTables(database.Tables):
 
     def run(self, run_id: str) -> Run:
         """Raises ConfigError if there is no such run."""
-        row = self._one(sa.select(schema.runs).where(schema.runs.c.run_id == run_id))
+        row = self._one(_runs().where(schema.runs.c.run_id == run_id))
         if row is None:
             raise ConfigError(f"no run {run_id!r} is known; see: coordinator rounds")
         return _run(row)
 
     def runs(self) -> list[Run]:
         """Every run, oldest first."""
-        return [
-            _run(row) for row in self._all(sa.select(schema.runs).order_by(schema.runs.c.number))
-        ]
+        return [_run(row) for row in self._all(_runs().order_by(schema.runs.c.number))]
 
     def last_run(self) -> Run | None:
-        row = self._one(sa.select(schema.runs).order_by(schema.runs.c.number.desc()).limit(1))
+        row = self._one(_runs().order_by(schema.runs.c.number.desc()).limit(1))
         return None if row is None else _run(row)
 
     def open_attempt(self, run_id: str, round_number: int) -> int:
@@ -239,5 +257,13 @@ def _count_charges(connection: sa.Connection, record: RoundRecord) -> None:
         connection.execute(statement, rows)
 
 
+def _runs() -> sa.Select[Any]:
+    """Every run, and beside it what is remembered of its initial model."""
+    runs, meta = schema.runs, schema.meta
+    mine = meta.c.key == sa.literal(INITIAL) + runs.c.run_id
+    return sa.select(runs, meta.c.value.label("initial")).outerjoin(meta, mine)
+
+
 def _run(row: sa.Row[Any]) -> Run:
-    return database.from_row(Run, row, state=RunState(row.state))
+    initial = None if row.initial is None else InitialModel(**json.loads(row.initial))
+    return database.from_row(Run, row, state=RunState(row.state), initial=initial)

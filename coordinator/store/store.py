@@ -37,6 +37,11 @@ class Store(agents.AgentTables, rounds.RoundTables, sums.SumTables, failures.Fai
         database = open_database(home / FILE, create=create, read_only=read_only)
         return cls(database, clock or SystemClock())
 
+    @property
+    def home(self) -> Path:
+        """The folder that holds the database, and the runs beside it."""
+        return self._database.path.parent
+
     def watch_commits(self, watch: Callable[[float], None]) -> None:
         """`watch` gets the seconds that each commit took to reach the disk."""
         self._database.watch_commits = watch

@@ -90,6 +90,8 @@ class EventLine:
     dur_ms: int | None = None
     reason: str = ""
     size: int = 0  # bytes that travelled, of a message whose length follows from public numbers
+    parent: str = ""  # RUN:ROUND, or "file": whose model a run begins with, if not with its task's
+    model: str = ""  # and that model's SHA-256, hex
 
     def as_json(self) -> dict[str, Any]:
         """The fields that apply, in the order of the log."""
@@ -131,11 +133,13 @@ class EventLog:
         dur_ms: int | None = None,
         reason: str = "",
         size: int = 0,
+        parent: str = "",
+        model: str = "",
         sync: bool = False,
     ) -> None:
         """Append one line; with `sync` it is on the disk before this returns.
 
-        `run`, `stage` and `agent` are names, `reason` is a code; anything else is written as
+        `run`, `stage` and `agent` are names, `reason`, `parent` and `model` codes; anything else is written as
         "unlisted", so that a log line can neither carry a payload nor bring down a round.
         """
         line = EventLine(
@@ -150,6 +154,8 @@ class EventLog:
             dur_ms=dur_ms,
             reason=_code(reason),
             size=size,
+            parent=_code(parent),
+            model=_code(model),
         )
         data = json.dumps(line.as_json(), separators=(",", ":")).encode("ascii") + b"\n"
         with self._lock:

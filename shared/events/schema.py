@@ -41,6 +41,8 @@ def schema() -> dict[str, Any]:
             "dur_ms": {"type": "integer", "minimum": 0, "description": "milliseconds"},
             "reason": code | {"description": "a code of a closed list"},
             "size": count | {"description": "bytes of a message; its length is public"},
+            "parent": code | {"description": "RUN:ROUND or file: where an initial model is from"},
+            "model": code | {"description": "SHA-256 of that model's file"},
         },
     }
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,9 @@ def test_the_top_level_holds_what_it_should_and_folders_stay_folders():
         assert not list((ROOT / folder).rglob("__init__.py"))
     assert not (ROOT / "benchmarks").exists()
     assert not (ROOT / "examples").exists()
+
+
+def test_the_files_of_tests_that_begin_first_exist_and_are_named_once():
+    named = runpy.run_path(str(ROOT / "tests/conftest.py"))["LONGEST_FIRST"]
+    assert len(set(named)) == len(named) > 10
+    assert set(named) <= {path.stem for path in (ROOT / "tests").rglob("test_*.py")}

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
-from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.reports.facts import PATHS, RunFacts, initial_model
 
 
 @dataclass(frozen=True)
@@ -49,13 +48,12 @@ def _values(
         yield f"stage/{stage}_seconds", seconds
 
 
-def settings(plan: Plan) -> dict[str, str]:
-    """The plan as names and texts; of a path on the coordinator's disk only the last part."""
+def settings(found: RunFacts) -> dict[str, str]:
+    """The plan and what the run began with as names and texts; of a path here only the last part."""
+    parts = found.plan.model_dump(mode="json") | {"initial_model": initial_model(found) or {}}
     return {
-        f"{part}.{key}": PurePath(str(value)).name
-        if (part, key) == ("evaluation", "data")
-        else str(value)
-        for part, values in plan.model_dump(mode="json").items()
+        f"{part}.{key}": PurePath(str(value)).name if (part, key) in PATHS else str(value)
+        for part, values in parts.items()
         for key, value in values.items()
         if value is not None
     }

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeveil.coordinator.records.records import RoundRecord
-from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.records.records import NOT_COUNTED, RoundRecord
+from edgeveil.coordinator.reports.facts import RunFacts, initial_model
 from edgeveil.coordinator.reports.privacy.guarantee import guarantee
 from edgeveil.coordinator.reports.reading import run_facts
 from edgeveil.shared.base.clock import Clock, utc_text
@@ -52,7 +52,7 @@ def build(found: RunFacts, clock: Clock) -> dict[str, Any]:
         "trust_model": _trust(found),
         "mechanism": _mechanism(found),
         "accounting": _accounting(found),
-        "not_covered": list(words.NOT_COVERED),
+        "not_covered": [*words.NOT_COVERED, *_before(found)],
         "agents": _agents(found, most),
         "refusals": refusals(found.records),
         "rounds": _rounds(found),
@@ -78,9 +78,19 @@ def _identity(found: RunFacts, now: str) -> dict[str, Any]:
         "task": {"id": task.id, "version": task.version, "hash": _task_hash(found)},
         "plan_sha256": found.run.plan_hash,
         "proposal_sha256": hashlib.sha256(found.proposal.to_json()).hexdigest(),
+        "initial_model": initial_model(found),
         "software": software(),
         "time": now,
     }
+
+
+def _before(found: RunFacts) -> list[str]:
+    """What had been spent before this run on the model it began with."""
+    initial = found.run.initial
+    if initial is None:
+        return []
+    said = NOT_COUNTED[0].upper() + NOT_COUNTED[1:]
+    return [f"What went before: the run began with the model of {initial.whose}. {said}."]
 
 
 def _task_hash(found: RunFacts) -> str | None:

@@ -137,3 +137,20 @@ def test_the_doctor_knows_how_a_coordinator_behind_a_proxy_is_served(tmp_path):
     config.write_text(config.read_text().replace("127.0.0.1:9", "0.0.0.0:9").replace("https://0.0.0.0", "https://127.0.0.1"))  # fmt: skip
     assert tls()["level"] == "red"
     assert "loopback address only" in tls()["text"]
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"),
+    [
+        ("models/start.safetensors", "{folder}/models/start.safetensors"),
+        ("run-20260131-120000-9f3c07d1", "run-20260131-120000-9f3c07d1"),
+        ("run-20260131-120000-9f3c07d1@last", "run-20260131-120000-9f3c07d1@last"),
+        ("run-20260131-120000-9f3c07d1@12", "run-20260131-120000-9f3c07d1@12"),
+        ("./run-20260131-120000-9f3c07d1", "{folder}/run-20260131-120000-9f3c07d1"),
+        ("run-20260131-120000-9f3c07d1@first", "{folder}/run-20260131-120000-9f3c07d1@first"),
+    ],
+)
+def test_an_initial_model_is_a_run_by_its_name_or_a_file_beside_the_plan(tmp_path, named, meant):
+    path = tmp_path / "plan.toml"
+    path.write_text(f'[task]\nid = "feature-head"\n[model]\ninitial = "{named}"\n{REST}')
+    assert load_plan(path).model.initial == meant.format(folder=tmp_path.resolve())

@@ -159,7 +159,7 @@ def test_no_agent_appears_in_what_leaves(home, database, tmp_path):
     paths = [path for path in (tmp_path / "b").rglob("*") if path.is_file()]
     for path in [*paths, database]:
         assert b"agent-" not in path.read_bytes(), path
-    assert settings(facts_of(3, 4).plan)["rounds.count"] == "3"
+    assert settings(facts_of(3, 4))["rounds.count"] == "3"
 
 
 @pytest.mark.parametrize(

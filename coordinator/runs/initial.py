@@ -1,0 +1,250 @@
+"""The model a run begins with where its plan names one: found, held against the plan, and kept as round 0.
+
+Looked at in full when the plan is submitted, before any device is asked, and copied into the run's
+folder then. Every start of the run reads that copy by its hash, whatever has become of the source.
+Devices learn of it as of any model: by the hash that the offer of round 1 binds (docs/protocol.md,
+"Context"); nothing is ever unpickled.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from edgeveil.coordinator.learning import judgement
+from edgeveil.coordinator.plan.measured import judged_by
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.records.records import (
+    NOT_COUNTED,
+    InitialModel,
+    Outcome,
+    RoundRecord,
+    Run,
+)
+from edgeveil.coordinator.runs import checkpoint, run_files
+from edgeveil.coordinator.store.store import Store
+from edgeveil.shared.base.errors import ConfigError, StateDamaged
+from edgeveil.shared.base.files import private_directory
+from edgeveil.shared.base.names import NAME
+from edgeveil.shared.tasks import registry
+from edgeveil.shared.tasks.spec import TaskSpec
+from edgeveil.shared.vector.model_vector import Vector
+from edgeveil.shared.wire.messages import Tensor
+
+FIRST = 0  # the round whose model a run begins with
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """An earlier model that fits its plan; `round` and `run` as in InitialModel."""
+
+    path: Path
+    model: checkpoint.Checkpoint
+    run: str
+    round: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where to read. `sha256`: what the file must hash to, "" where no record says."""
+
+    path: Path
+    sha256: str = ""
+    run: str = ""
+    round: int | None = None
+
+
+def find(store: Store, plan: Plan, spec: TaskSpec, tensors: tuple[Tensor, ...]) -> Found | None:
+    """The model that `plan` begins with; None where that is the task's own.
+
+    Raises:
+        ConfigError: there is none, or it does not fit; the sentence names the file and the first misfit.
+    """
+    if plan.model.initial is None:
+        return None
+    source = _source(store, plan)
+    try:
+        model = checkpoint.parse(_bytes(source))
+        _check_task(model.metadata, spec)
+        _check_tensors(model.tensors, tensors)
+        run, number = _told(model.metadata)
+        if source.run and (run, number) != (source.run, source.round):
+            raise ValueError(f"it is not the model of round {source.round} of {source.run}")
+    except ValueError as error:
+        raise _refused(f"{source.path}: {error}") from error
+    return Found(source.path, model, run, number)
+
+
+def keep(store: Store, run_id: str, plan: Plan, spec: TaskSpec, found: Found) -> InitialModel:
+    """Copy it into the folder of a run that is about to be created; on the disk when this returns."""
+    told = InitialModel(str(plan.model.initial), found.model.sha256, "", found.run, found.round)
+    path = run_files.model_path(private_directory(store.home / "runs" / run_id), FIRST)
+    metadata = {"run": run_id, "round": str(FIRST), "task": f"{spec.id} {spec.version}"}
+    sha256 = checkpoint.save(
+        path, found.model.vector, found.model.tensors, metadata | metadata_of(told)
+    )
+    return InitialModel(told.named, told.source_sha256, sha256, told.run, told.round)
+
+
+def load(folder: Path, run: Run, plan: Plan, tensors: tuple[Tensor, ...]) -> Vector | None:
+    """What keep() has copied; None where the run begins with its task's own model.
+
+    Raises:
+        StateDamaged: the copy is gone, changed or of another shape, or nothing is recorded of it.
+    """
+    if plan.model.initial is None:
+        return None
+    if run.initial is None:
+        raise StateDamaged(
+            f"{run.run_id}: its plan begins with {plan.model.initial}, and the database does not know "
+            "that model; restore a backup, or run the plan anew under another name of the file"
+        )
+    path = run_files.model_path(folder, FIRST)
+    saved = checkpoint.load(path, sha256=run.initial.sha256)
+    if saved.tensors != tensors:
+        raise StateDamaged(f"{path}: the model this run begins with belongs to another task")
+    return saved.vector
+
+
+def metadata_of(initial: InitialModel | None) -> dict[str, str]:
+    """What every checkpoint of the run says of it."""
+    if initial is None:
+        return {}
+    told = {"initial_sha256": initial.source_sha256}
+    if initial.run:
+        told |= {"initial_run": initial.run, "initial_round": str(initial.round)}
+    return told
+
+
+def notices(store: Store, run: Run) -> list[str]:
+    """What the operator should know of the model that this run begins with."""
+    initial = run.initial
+    if initial is None:
+        return []
+    which = f"the model of {initial.whose} (SHA-256 {initial.source_sha256})"
+    begun = f"{run.run_id} begins with {which}; {NOT_COUNTED}"
+    plan = Plan.model_validate_json(run.plan)
+    try:
+        now = hashlib.sha256(checkpoint.read(_source(store, plan).path)).hexdigest()
+    except (ConfigError, ValueError):
+        return [begun]  # the run has its own copy
+    if now == initial.source_sha256:
+        return [begun]
+    changed = (
+        f"{initial.named} is another model now (SHA-256 {now}); {run.run_id} keeps the one it was given "
+        f"({initial.source_sha256}). To begin with the new one, name it by a round or under another file name"
+    )
+    return [begun, changed]
+
+
+def _source(store: Store, plan: Plan) -> _Source:
+    of_run = plan.model.of_run
+    if of_run is None:
+        return _Source(Path(str(plan.model.initial)))
+    try:
+        run = store.run(of_run.run)
+    except ConfigError as error:
+        raise _refused(error.message) from error
+    _check_options(run, plan)
+    record = _record(store, run, of_run.which)
+    folder = store.home / "runs" / run.run_id
+    average = run_files.average_path(folder, record.round)
+    if average.exists():
+        return _Source(average, run=run.run_id, round=record.round)
+    path = run_files.model_path(folder, record.round)
+    return _Source(path, record.model_sha256, run.run_id, record.round)
+
+
+def _record(store: Store, run: Run, which: str | int) -> RoundRecord:
+    """Of the round whose model is meant: the last one also stands for the best where none was evaluated."""
+    last = store.last_committed(run.run_id)
+    if last is None:
+        raise _refused(f"{run.run_id} has no committed round, so it has no model yet")
+    if which == "last":
+        return last
+    if which == "best":
+        metric = judged_by(_plan_of(run))
+        top = judgement.best(judgement.scored(store.rounds(run.run_id), metric))
+        if top is None:
+            return last
+        number = top.number
+    else:
+        number = int(which)
+    for record in store.rounds(run.run_id, number=number):
+        if record.outcome is Outcome.COMMITTED:
+            return record
+    raise _refused(f"{run.run_id} has no committed round {number}; its last is {last.round}")
+
+
+def _check_options(run: Run, plan: Plan) -> None:
+    """The same task with the same options: outputs are classes by their place alone."""
+    before = _plan_of(run).task
+    if before.id != plan.task.id:
+        raise _refused(f"{run.run_id} is a run of {before.id}, this plan is one of {plan.task.id}")
+    spec = registry.newest(plan.task.id)
+    if spec is None:
+        return  # the task's own check says so
+    task = registry.load(spec)
+    try:
+        there = task.parse_options(before.options).model_dump()
+    except ConfigError as error:
+        raise _refused(f"{run.run_id}: {error.message}") from error
+    here = task.parse_options(plan.task.options).model_dump()
+    for name in here:
+        if here[name] != there.get(name):
+            raise _refused(
+                f"{run.run_id} has task.options.{name} = {there.get(name)!r}, this plan has {here[name]!r}"
+            )
+
+
+def _plan_of(run: Run) -> Plan:
+    try:
+        return Plan.model_validate_json(run.plan)
+    except ValidationError as error:
+        raise _refused(
+            f"the plan of {run.run_id} is of a release that is not known here"
+        ) from error
+
+
+def _bytes(source: _Source) -> bytes:
+    data = checkpoint.read(source.path)
+    found = hashlib.sha256(data).hexdigest()
+    if source.sha256 and found != source.sha256:
+        raise ValueError(f"it has SHA-256 {found}, the record of its round says {source.sha256}")
+    return data
+
+
+def _check_task(metadata: Mapping[str, str], spec: TaskSpec) -> None:
+    """A file that does not name its task is judged by its tensors alone."""
+    name = metadata.get("task", spec.id).partition(" ")[0]
+    if name != spec.id:
+        raise ValueError(f"it is a model of the task {name[:40]!r}, the plan's is {spec.id}")
+
+
+def _check_tensors(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> None:
+    shapes = {tensor.name: tensor.shape for tensor in found}
+    for tensor in wanted:
+        shape = shapes.pop(tensor.name, None)
+        if shape is None:
+            raise ValueError(f"it has no tensor {tensor.name}, which the plan's model has")
+        if shape != tensor.shape:
+            raise ValueError(f"tensor {tensor.name} is {shape}, in the plan's model {tensor.shape}")
+    for name in shapes:
+        raise ValueError(f"tensor {name[:80]!r} is no part of the plan's model")
+
+
+def _told(metadata: Mapping[str, str]) -> tuple[str, int | None]:
+    """(run, round) as a checkpoint names them, ("", None) unless it does so properly."""
+    run, number = metadata.get("run", ""), metadata.get("round", "")
+    if not NAME.fullmatch(run) or not (number.isdecimal() and len(number) <= 7):
+        return "", None
+    return run, int(number)
+
+
+def _refused(what: str) -> ConfigError:
+    return ConfigError(
+        f"plan: model.initial: {what}; name a run of the same task and options, a round of it (RUN@12), or "
+        "a checkpoint in safetensors, or leave the key out to begin with the task's own model"
+    )
