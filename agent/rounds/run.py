@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from edgeveil.agent.home.config import AgentConfig, save, settle
-from edgeveil.agent.home.data import DataShelf, check_folder
+from edgeveil.agent.home.data import DataShelf, InUse, check_folder
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.log import FILE, log_to
 from edgeveil.agent.home.policy import DataPolicy, Policy
@@ -82,11 +82,9 @@ def pin_data(home: AgentHome, policy: Policy, data: Path, on_status: Status) -> 
     return Policy.load(home.policy_path)
 
 
-def _filled(data: Path, policy: Policy, on_status: Status) -> DataShelf:
-    """Read before this device connects, so that no answer's time depends on the records."""
-    shelf = DataShelf(data, on_status, None if policy.data is None else policy.data.as_schema())
-    shelf.fill()
-    return shelf
+def _shelf(data: Path, policy: Policy, on_status: Status) -> DataShelf:
+    """To be filled before this device connects, so that no answer's time depends on the records."""
+    return DataShelf(data, on_status, None if policy.data is None else policy.data.as_schema())
 
 
 def join_device(
@@ -135,15 +133,23 @@ def run_device(
         log_to(path / FILE, SystemClock())
         _become_member(home, stop, on_status)
         if not stop.is_set():
-            metrics, conditions = OwnMetrics(), Conditions(own_policy.when)
-            with _owners_view(path, config.dataset, page, on_status, metrics) as journal:
+            metrics, conditions = (
+                OwnMetrics(),
+                Conditions(own_policy.when, paused=lambda: home.paused),
+            )
+            shelf = _shelf(config.data, own_policy, on_status)
+            view = _owners_view(
+                path, config.dataset, page, on_status, metrics=metrics, in_use=shelf.in_use
+            )
+            with view as journal:
+                shelf.fill()
                 device = Device(
                     home=home,
                     pinned=home.pinned(),
                     signer=home.identity(),
                     policy=own_policy,
                     dataset_id=config.dataset,
-                    shelf=_filled(config.data, own_policy, on_status),
+                    shelf=shelf,
                     clock=SystemClock(),
                     on_status=on_status,
                     accept_looser=accept_policy,
@@ -202,7 +208,13 @@ def _become_member(home: AgentHome, stop: threading.Event, on_status: Status) ->
 
 @contextlib.contextmanager
 def _owners_view(
-    path: Path, dataset: str, page: str | None, on_status: Status, metrics: OwnMetrics
+    path: Path,
+    dataset: str,
+    page: str | None,
+    on_status: Status,
+    *,
+    metrics: OwnMetrics,
+    in_use: Callable[[], InUse | None],
 ) -> Iterator[EventLog]:
     """The journal of this device and, when `page` names an address, the page that shows it."""
     if page is None:
@@ -211,7 +223,7 @@ def _owners_view(
         return
     from edgeveil.agent.reports.page import owners_page  # noqa: PLC0415 - a web server only when asked for
 
-    shown = owners_page(path, dataset, page, metrics)
+    shown = owners_page(path, dataset, page, metrics, in_use)
     with EventLog(path / JOURNAL, watch=lambda _: shown.ring()) as journal:
         shown.start()
         on_status(f"page {shown.url}")
