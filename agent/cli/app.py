@@ -171,3 +171,27 @@ def doctor(
     show(
         diagnose(console.home_of(ROLE, home), token=token, data=data, dataset=dataset), json=as_json
     )
+
+
+@app.command()
+def pause(home: console.HomeOption = None) -> None:
+    """Decline every round from now on, beside a running `agent run`; what has begun is finished.
+
+    Example: agent pause
+    """
+    from edgeveil.agent.ledger.budget import open_home
+
+    open_home(console.home_of(ROLE, home)).pause()
+    console.stderr.print("Paused; nothing is charged until: agent resume")
+
+
+@app.command()
+def resume(home: console.HomeOption = None) -> None:
+    """End a pause.
+
+    Example: agent resume
+    """
+    from edgeveil.agent.ledger.budget import open_home
+
+    open_home(console.home_of(ROLE, home)).resume()
+    console.stderr.print("This device takes part in rounds again")

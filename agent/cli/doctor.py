@@ -106,7 +106,7 @@ def _condition(home: AgentHome) -> Finding:
     rule = (Policy.load(home.policy_path) if home.policy_path.exists() else Policy()).when
     load = Load()
     time.sleep(LEAST_S)
-    conditions = Conditions(rule, load=load)
+    conditions = Conditions(rule, load=load, paused=lambda: home.paused)
     now = conditions.now()
     flags = {"on outside power": now.charging, "charged": now.battery, "idle": now.idle}
     words = {True: "yes", False: "no", None: "unknown"}
@@ -125,9 +125,9 @@ def _ledger(path: Path, dataset: str | None) -> Finding:
     remarks = look_around(path, dataset).remarks
     text = (
         f"{found.dataset}: ε {found.epsilon_spent:.3f} of {found.epsilon_limit:g} spent, "
-        f"{found.share_spent:.0%} of the budget"
+        f"{found.epsilon_share:.0%} of it"
     )
-    if found.share_spent >= 0.99:
+    if found.rounds_left == 0 or found.share_spent >= 0.99:
         return red(
             "ledger",
             text,

@@ -8,6 +8,7 @@ import typer
 from rich.text import Text
 from typer import Argument, Option
 
+from edgeveil.shared.pages.words import Language
 from edgeveil.shared.terminal import console
 
 ROLE = "agent"
@@ -34,6 +35,7 @@ def budget(
     html: Annotated[
         Path | None, Option("--html", metavar="FILE", help="Write the report as a page.")
     ] = None,
+    lang: Annotated[Language, Option(help="Language of the page.")] = "en",
     prv: PrvOption = True,
 ) -> None:
     """What this device's data has spent of its privacy budget, from the verified ledger.
@@ -55,7 +57,7 @@ def budget(
         from edgeveil.agent.reports.report_page import page
         from edgeveil.shared.base.files import write_file
 
-        write_file(html, page(report).encode())
+        write_file(html, page(report, lang).encode())
         console.stderr.print(f"Wrote {html}")
     if as_json:
         console.print_json(report)
@@ -77,12 +79,14 @@ def _print_budget(folder: Path, dataset: str | None) -> None:
 
     found = read_budget(folder, dataset)
     width = 20
-    filled = min(width, round(found.share_spent * width))
+    filled = min(width, round(found.epsilon_share * width))
     made = console.table(f"Privacy budget of {found.dataset}", "what", ">value")
     made.add_row("ε spent", f"{found.epsilon_spent:.4f}")
     made.add_row("ε limit", f"{found.epsilon_limit:g}")
     made.add_row("δ", f"{found.delta:g}")
-    made.add_row("budget used", f"{'█' * filled}{'░' * (width - filled)} {found.share_spent:.1%}")
+    made.add_row(
+        "budget used", f"{'█' * filled}{'░' * (width - filled)} {found.epsilon_share:.1%} of ε"
+    )
     made.add_row("unit", f"one {found.unit}, added or removed")
     made.add_row("rounds charged", str(found.rounds))
     if found.resets:

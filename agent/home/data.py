@@ -1,7 +1,8 @@
 """The owner's data folder: checked and read at start, never sent."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from edgeveil.agent.home.usable import Summary
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.images import MAX_VALUES, Images
+from edgeveil.shared.data.left_out import total
 from edgeveil.shared.data.probe import count_records, probe
 from edgeveil.shared.data.schema import Schema
 from edgeveil.shared.tasks.records import Records
@@ -20,6 +22,21 @@ def check_folder(path: Path) -> Path:
     found = path.expanduser().absolute()
     probe(found)
     return found
+
+
+@dataclass(frozen=True)
+class InUse:
+    """The records that this device trains on: `labels` → how many are usable; `left_out` of all there are."""
+
+    path: Path
+    kind: str
+    shape: tuple[int, ...]
+    labels: Mapping[str, int]
+    left_out: int
+
+    @property
+    def usable(self) -> int:
+        return sum(self.labels.values())
 
 
 class DataShelf:
@@ -69,6 +86,15 @@ class DataShelf:
         if self._summary is None:
             raise DataError(f"{self.path}: not declared what these records are; run: agent run")
         return self._summary
+
+    def in_use(self) -> "InUse | None":
+        """What was read, for the owner alone; None before that, and where a task reads for itself."""
+        read, schema = self._read, self._schema
+        if read is None or schema is None:
+            return None
+        counts = np.bincount(read.targets, minlength=len(schema.labels)).tolist()
+        labels = dict(zip(schema.labels, counts, strict=True))
+        return InUse(self.path, schema.kind, schema.shape, labels, total(read.left))
 
     def count(self) -> int:
         """Raw records on the disk at the first call, whatever a task can use of them."""

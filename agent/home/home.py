@@ -35,6 +35,7 @@ from edgeveil.shared.wire.messages import Attempt
 from edgeveil.shared.wire.roster import Roster, SignedRoster, agent_id, check_newer
 from edgeveil.shared.wire.tokens import Token
 
+PAUSED = "paused"  # the file that is there while the owner pauses this device
 MOST_RUNS = 10_000  # whose counters are kept; a run id has at most 40 characters
 MAX_STATE = 4 << 20  # bytes; a roster of 10,000 members has about 1 MB in hex
 
@@ -184,6 +185,21 @@ class AgentHome:
         if path.exists():
             path.unlink()
             fsync_directory(self.path)
+
+    # The owner's pause
+
+    @property
+    def paused(self) -> bool:
+        """Whether the owner lets this device train nothing for the time being; read before each offer."""
+        return (self.path / PAUSED).exists()
+
+    def pause(self) -> None:
+        """Works beside a running `agent run`; an attempt that has begun is not broken off."""
+        write_atomic(self.path / PAUSED, b"agent resume ends this pause\n")
+
+    def resume(self) -> None:
+        (self.path / PAUSED).unlink(missing_ok=True)
+        fsync_directory(self.path)
 
     # The roster
 

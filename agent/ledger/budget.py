@@ -38,7 +38,7 @@ class Budget:
     epsilon_enforced: float
     epsilon_limit: float
     delta: float
-    share_spent: float  # of the budget as the filter counts it, 0..1
+    share_spent: float  # of the Rényi divergence that the filter allows, 0..1; no share of ε
     rounds: int  # charged ever, resets or not
     resets: int
     n_ref: int | None
@@ -46,6 +46,11 @@ class Budget:
     ledger_head: str | None  # SHA-256 in hex; None before the first round
     rounds_left: int | None  # at the newest plan; None before the first round
     after_rounds: list[dict[str, Any]]  # run, round, attempt, epsilon_spent after each charge
+
+    @property
+    def epsilon_share(self) -> float:
+        """What is spent of the limit, ε of ε, 0..1; where nothing is allowed, all of it."""
+        return min(1.0, self.epsilon_spent / self.epsilon_limit) if self.epsilon_limit > 0 else 1.0
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

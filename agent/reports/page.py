@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeveil.agent.home.data import InUse
 from edgeveil.agent.reports.own_metrics import OwnMetrics
 from edgeveil.agent.reports.page_view import Own, own_state, page
 from edgeveil.shared.base.errors import ConfigError, EdgeveilError
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
 DEFAULT = "127.0.0.1:8481"
 
 
-def owners_page(home: Path, dataset: str, wanted: str, metrics: OwnMetrics) -> PageServer:
-    """The server of the page at `wanted`, host:port, bound and not yet started.
+def owners_page(
+    home: Path,
+    dataset: str,
+    wanted: str,
+    metrics: OwnMetrics,
+    in_use: Callable[[], InUse | None] = lambda: None,
+) -> PageServer:
+    """The server of the page at `wanted`, host:port, bound and not yet started; `in_use`: the records.
 
     The default address gives way to a free port; another that is taken, or is not on loopback,
     raises ConfigError.
@@ -37,7 +44,7 @@ def owners_page(home: Path, dataset: str, wanted: str, metrics: OwnMetrics) -> P
     def shown(make: "Callable[[Own, Request], Response]") -> "Callable[[Request], Response]":
         def answer(request: "Request") -> "Response":
             try:
-                own = own_state(home, dataset)
+                own = own_state(home, dataset, in_use())
             except EdgeveilError as error:
                 return plain_text(str(error), 503)
             return make(own, request)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeveil.agent.home.advice import ADVICE
+from edgeveil.agent.home.data import InUse
 from edgeveil.agent.home.home import Pinned
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.refusals import read_refusals
@@ -18,14 +19,16 @@ from edgeveil.shared.events.log import Event, EventLine
 from edgeveil.shared.events.search import newest
 from edgeveil.shared.pages.charts import DASHES, Line, line_chart, line_key, meter
 from edgeveil.shared.pages.document import live_document
-from edgeveil.shared.pages.markup import facts, figure, section, table
+from edgeveil.shared.pages.markup import Tile, facts, figure, folded, lead, section, table
 from edgeveil.shared.pages.text import escape, human_bytes, utc
 from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.ledger.records import Kind
+from edgeveil.shared.privacy.report import words as privacy_words
 
 JOURNAL = "events.jsonl"
 REMEMBERED = 2000  # lines of the journal
 SHOWN = 25  # rows of a table
+SHOWN_LABELS, OPEN_LABELS = 200, 12  # classes with the most records; more than so many are folded
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,11 @@ class Own:
     journal: Sequence[EventLine]
     refusals: Mapping[str, Mapping[str, Any]]
     look: LastLook | None  # at the records, by the newest start
+    in_use: InUse | None = None
+    paused: bool = False
 
 
-def own_state(path: Path, dataset: str) -> Own:
+def own_state(path: Path, dataset: str, in_use: InUse | None = None) -> Own:
     """Raises as agent.ledger.budget.read_budget."""
     home, name, found = find_ledger(path, dataset)
     reserves: list[Mapping[str, Any]] = []
@@ -57,45 +62,84 @@ def own_state(path: Path, dataset: str) -> Own:
         journal=newest(path / JOURNAL, REMEMBERED),
         refusals=read_refusals(path),
         look=last_look(path, name),
+        in_use=in_use,
+        paused=home.paused,
     )
 
 
 def page(own: Own, language: Language) -> str:
     words = Words(language)
     title = words("title", name=own.pinned.name)
-    parts = (_records, _budget, _model, _trained, _sent, _refusals, _identity)
+    parts = (_budget, _data, _model, _trained, _sent, _refusals, _identity)
     head = f"<small>Edgeveil</small><h1>{escape(title)}</h1><p>{escape(words('intro'))}</p>"
     return live_document(words, title, head, "".join(part(own, words) for part in parts))
 
 
-def _records(own: Own, words: Words) -> str:
-    look = own.look
-    if look is None:
-        return ""
-    values: dict[str, object] = {
-        words("usable"): words("usable_value", usable=look.usable, found=look.found),
-        words("usable_min"): f"{look.usable_min:.0%}",
-    }
-    note = words("not_ready", why=look.refused) if look.refused else words("usable_note")
-    return section("records", words("records"), facts(values), note)
-
-
 def _budget(own: Own, words: Words) -> str:
     budget = own.budget
-    share = f"{budget.share_spent:.1%}"
+    share = f"{budget.epsilon_share:.1%}"
+    limit, delta = f"{budget.epsilon_limit:g}", f"{budget.delta:g}"
+    left = "–" if budget.rounds_left is None else f"{budget.rounds_left:,}"
+    usable = "–" if own.in_use is None else f"{own.in_use.usable:,}"
+    skipped = "" if own.in_use is None else words("left_out_n", n=f"{own.in_use.left_out:,}")
+    tiles = [
+        Tile(words("spent"), f"{budget.epsilon_spent:.3g}", words("of_limit", limit=limit, delta=delta)),
+        Tile(words("rounds_left"), left, words("at_newest_plan")),
+        Tile(words("rounds"), f"{budget.rounds:,}", words("rounds_note")),
+        Tile(words("usable"), usable, skipped),
+    ]  # fmt: skip
+    bar = meter(budget.epsilon_share, words("meter", share=share))
+    pause = words("go_on") if own.paused else words("how_to_pause")
     values: dict[str, object] = {
-        words("spent"): f"{budget.epsilon_spent:.4f}",
-        words("limit"): f"{budget.epsilon_limit:g}",
-        words("delta"): f"{budget.delta:g}",
-        words("share"): share,
-        words("rounds"): budget.rounds,
-        words("left"): "–" if budget.rounds_left is None else budget.rounds_left,
         words("unit"): words("unit_value", unit=budget.unit),
+        words("resets"): budget.resets,
     }
     html = (
-        meter(budget.share_spent, words("meter", share=share)) + facts(values) + _curve(own, words)
+        lead(_sentence(own, words), tiles, below=bar, curve=_curve(own, words))
+        + facts(values)
+        + f'<p class="note">{escape(words("spent_note"))} {escape(pause)}</p>'
     )
-    return section("budget", words("privacy"), html, words("spent_note"))
+    return section("budget", words("privacy"), html)
+
+
+def _sentence(own: Own, words: Words) -> str:
+    budget = own.budget
+    if budget.rounds == 0:
+        said = words("nothing_yet")
+    else:
+        tier = privacy_words.tier(budget.epsilon_spent, privacy_words.Words(words.language))
+        said = words("headline", share=f"{budget.epsilon_share:.0%}", tier=tier)
+    if own.paused:
+        return f"{words('paused')} {said}"
+    return f"{said} {words('used_up')}" if budget.rounds_left == 0 else said
+
+
+def _data(own: Own, words: Words) -> str:
+    found, look = own.in_use, own.look
+    seen = "" if look is None else words("usable_value", usable=look.usable, found=look.found)
+    if look is not None and look.refused:
+        return section(
+            "data",
+            words("data"),
+            facts({words("usable"): seen}),
+            words("not_ready", why=look.refused),
+        )
+    if found is None:
+        return section("data", words("data"), "", words("not_read"))
+    values: dict[str, object] = {
+        words("folder"): found.path,
+        words("records_are"): f"{found.kind}, {' × '.join(map(str, found.shape))}",
+        words("usable"): f"{found.usable:,}",
+        words("left_out"): f"{found.left_out:,}",
+    } | ({} if look is None else {words("usable_min"): f"{look.usable_min:.0%}"})
+    shown = sorted(found.labels.items(), key=lambda item: -item[1])[:SHOWN_LABELS]
+    rows = [[label, f"{count:,}"] for label, count in shown]
+    labels = table(words.headings("label", ">usable"), rows, label=words("labels"))
+    known = len(found.labels)
+    whole = len(rows) == known
+    title = words("labels_n", n=known) if whole else words("labels_cut", n=known, shown=len(rows))
+    html = facts(values) + folded(title, labels, shown=len(rows) <= OPEN_LABELS)
+    return section("data", words("data"), html, words("data_note"))
 
 
 def _curve(own: Own, words: Words) -> str:
@@ -109,7 +153,7 @@ def _curve(own: Own, words: Words) -> str:
     label = f"{words('chart')}: {spent.ys[-1]:.3f}; {words('limit')} {limit:g}"
     lines = [spent, ceiling]
     drawn = line_chart(lines, label=label, across=words("charge"), low=0.0, high=limit)
-    return f'<div class="charts">{figure(words("chart"), drawn + line_key(lines))}</div>'
+    return figure(words("chart"), drawn + line_key(lines))
 
 
 def _model(own: Own, words: Words) -> str:

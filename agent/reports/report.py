@@ -18,12 +18,14 @@ from edgeveil.agent.ledger.budget import Budget, budget_of, find_ledger, unspent
 from edgeveil.agent.ledger.prv import EPS_ERROR, Prv
 from edgeveil.agent.ledger.reading import Verified
 from edgeveil.agent.reports.prv_cache import cached_prv
+from edgeveil.agent.reports.words import Words
 from edgeveil.shared.base.clock import Clock, utc_text
 from edgeveil.shared.base.files import write_atomic
 from edgeveil.shared.base.installed import software
 from edgeveil.shared.privacy.ledger.facts import Facts, SegmentFacts, collect, thinned
 from edgeveil.shared.privacy.rdp import Segment, epsilon
-from edgeveil.shared.privacy.report import sections, words
+from edgeveil.shared.privacy.report import sections
+from edgeveil.shared.privacy.report import words as privacy_words
 from edgeveil.shared.secagg.primitives.errors import Infeasible
 from edgeveil.shared.secagg.primitives.solver import COMPLETE_UP_TO, assumed_corrupt, solve
 from edgeveil.shared.wire.canonical import canon
@@ -31,6 +33,7 @@ from edgeveil.shared.wire.identity import Signer
 
 KIND = "edgeveil agent privacy report"
 PREVIOUS = "report.sha256"
+SAID = Words("en")
 
 
 def build(path: Path, dataset: str | None, clock: Clock, *, prv: bool = True) -> dict[str, Any]:
@@ -42,7 +45,7 @@ def build(path: Path, dataset: str | None, clock: Clock, *, prv: bool = True) ->
     home, name, found = find_ledger(path, dataset)
     policy = _policy(home, found)
     facts = collect(()) if found is None else collect(found.bodies_in_order())
-    numeric = Prv(None, "not asked for")
+    numeric = Prv(None, SAID("said_prv_not_asked"))
     if prv and found is not None:
         numeric = cached_prv(home.ledger_folder / name, found.state.history, found.state.delta)
     report = compose(home, name, found, policy, facts=facts, numeric=numeric, now=utc_text(clock))
@@ -65,7 +68,7 @@ def compose(
     budget = unspent(name, policy) if found is None else budget_of(name, found)
     ever = epsilon(facts.everything, budget.delta)[0]
     return {
-        "schema": words.SCHEMA,
+        "schema": privacy_words.SCHEMA,
         "kind": KIND,
         **budget.as_json(),
         "identity": _identity(home, name, facts, now),
@@ -145,9 +148,9 @@ def _guarantee(
         "cap": None if state is None else state.cap,
         "epsilon_prv": numeric.epsilon,
         "epsilon_prv_note": numeric.note,
-        "gaussian_mu": words.gaussian_mu(history),
+        "gaussian_mu": privacy_words.gaussian_mu(history),
         "delta": budget.delta,
-        "delta_why": "below one over n_ref, the declared number of records",
+        "delta_why": SAID("said_delta_why"),
         "epsilon_limit": budget.epsilon_limit,
         "epsilon_left": max(0.0, budget.epsilon_limit - budget.epsilon_enforced),
         "share_spent": budget.share_spent,
@@ -157,14 +160,14 @@ def _guarantee(
             {"round": p.number, "epsilon": p.epsilon_enforced, "share_spent": p.share_spent}
             for p in thinned(facts.points)
         ],
-        "in_words": words.meaning(ever, budget.delta),
+        "in_words": privacy_words.meaning(ever, budget.delta),
     }
 
 
 def _trust(policy: Policy) -> dict[str, Any]:
     block = policy.secagg
     return sections.trust_model(
-        " and when; the ε above holds even if it saw every update in clear",
+        privacy_words.SEEN_AND_WHEN,
         {"required": policy.secagg_required},
         n_min=block.n_min,
         threshold=_threshold(block),
@@ -185,20 +188,19 @@ def _threshold(block: SecaggPolicy) -> int | None:
 
 def _mechanism(budget: Budget, facts: Facts) -> dict[str, Any]:
     return {
-        "name": "Gaussian noise on the sum of clipped per-record gradients (DP-SGD)",
+        "name": SAID("said_mechanism"),
         "segments": [
             {**row, **_segment(facts.segments[row["noise_multiplier"], row["sample_rate"]])}
-            for row in words.segment_rows(facts.history, budget.delta)
+            for row in privacy_words.segment_rows(facts.history, budget.delta)
         ],
         "gradient_modes": dict(sorted(facts.gradient_modes.items())),
         "sampling": sorted(facts.samplings),
-        "sampling_self_test": "frequency and freshness, before the first training of each process",
+        "sampling_self_test": SAID("said_sampling_test"),
         "noise_generator": sorted(facts.generators),
-        "noise_self_test": "scale, centre and freshness, before the first training of each process",
-        "arithmetic": "noise drawn and added in float64, half the sum of four draws; clipping to "
-        "(1 - 0.0001) of the clip norm; a record that is not finite counts as zero",
-        "empty_draws": "add noise and count like any step; how many there were is not recorded",
-        "normaliser": "sample_rate times n_ref, never the number of records drawn",
+        "noise_self_test": SAID("said_noise_test"),
+        "arithmetic": SAID("said_arithmetic"),
+        "empty_draws": SAID("said_empty_draws"),
+        "normaliser": SAID("said_normaliser"),
     }
 
 
@@ -216,11 +218,11 @@ def _accounting(budget: Budget, facts: Facts, numeric: Prv) -> dict[str, Any]:
     if numeric.epsilon is not None and budget.epsilon_spent > 0:
         check = {
             "epsilon_prv": numeric.epsilon,
-            "rule": f"at most epsilon_spent + {EPS_ERROR:g}",
+            "rule": SAID("said_rule", error=f"{EPS_ERROR:g}"),
             "passed": numeric.epsilon <= budget.epsilon_spent + EPS_ERROR,
         }
     return sections.accounting(
-        "filter at one order, fixed when the ledger was opened; charged before training",
+        SAID("said_composition"),
         prv_eps_error=EPS_ERROR,
         cross_check=check,
         rounds_charged=facts.charged,
@@ -232,15 +234,11 @@ def _accounting(budget: Budget, facts: Facts, numeric: Prv) -> dict[str, Any]:
 
 
 def _not_covered(facts: Facts, ever: float) -> list[str]:
-    found = list(words.NOT_COVERED)
+    found = list(privacy_words.NOT_COVERED)
     if facts.resets:
         count = len(facts.resets)
-        often = "once" if count == 1 else f"{count} times"
-        found.insert(
-            0,
-            f"What was spent before the owner began to count anew ({often}). Since the ledger was "
-            f"opened it is ε {ever:.4g} in all, and that is what the records have been exposed to.",
-        )
+        often = SAID("said_once") if count == 1 else SAID("said_often", n=count)
+        found.insert(0, SAID("said_before_resets", often=often, ever=f"{ever:.4g}"))
     return found
 
 
@@ -254,7 +252,7 @@ def _integrity(found: Verified | None, facts: Facts) -> dict[str, Any]:
         "policy_changes": [{"time": at, "note": note} for at, note in facts.policy_changes],
         "resets": [{"time": at, "note": note} for at, note in facts.resets],
         "heads_confirmed_by_coordinators": facts.anchors,
-        "rollback": "noticed if the coordinator echoes the newest head honestly, and not otherwise",
+        "rollback": SAID("said_rollback"),
     }
 
 
@@ -264,7 +262,7 @@ def _utility(budget: Budget) -> dict[str, Any]:
         "metrics_charge": "none: nothing is sent, so nothing is charged",
         "scores": "no score of this device's data leaves it; the coordinator tests the model on data "
         "of its own",
-        "sentence": f"{words.tier(budget.epsilon_spent)}: epsilon {budget.epsilon_spent:.3g} of at most "
+        "sentence": f"{privacy_words.tier(budget.epsilon_spent)}: epsilon {budget.epsilon_spent:.3g} of at most "
         f"{budget.epsilon_limit:g} at delta {budget.delta:g}, per {budget.unit}",
     }
 

@@ -5,114 +5,134 @@ from dataclasses import replace
 from typing import Any
 
 from edgeveil.agent.home.advice import ADVICE
+from edgeveil.agent.reports.words import Words
 from edgeveil.shared.base.errors import RefusalCode
-from edgeveil.shared.privacy.report import chart, sections, words
-from edgeveil.shared.privacy.report.page import Page, Section, Sheet, Tile
+from edgeveil.shared.pages.markup import Tile
+from edgeveil.shared.pages.words import Language
+from edgeveil.shared.privacy.report import chart, sections
+from edgeveil.shared.privacy.report import words as privacy_words
+from edgeveil.shared.privacy.report.page import Page, Section, Sheet
 
 Report = Mapping[str, Any]
 
-PROTECTED = (
-    "The promise is about single records. Noise is added on this device before anything leaves it, "
-    "so that no answer depends noticeably on any one of them."
-)
 
-
-def page(report: Report) -> str:
+def page(report: Report, language: Language = "en") -> str:
     """HTML of a report made by agent.reports.report."""
-    guarantee = report["guarantee"]
-    spent, limit, used = report["epsilon_spent"], report["epsilon_limit"], report["share_spent"]
+    words, guarantee = Words(language), report["guarantee"]
+    spent, limit, identity = report["epsilon_spent"], report["epsilon_limit"], report["identity"]
+    used = share_of(report)
     return Page(
-        title=f"Privacy report of the data set “{report['dataset']}”",
-        subtitle=f"Agent {report['identity']['agent']} · {report['identity']['time']}",
-        headline=_headline(report),
-        paragraphs=_paragraphs(report),
+        language=language,
+        title=words("report_title", dataset=report["dataset"]),
+        subtitle=words("report_of", agent=identity["agent"], time=identity["time"]),
+        headline=_headline(report, words),
+        paragraphs=_paragraphs(report, words),
         used=used,
         tiles=(
-            Tile("ε spent", f"{spent:.3g}", f"of at most {limit:g}, at δ {report['delta']:g}"),
-            Tile("budget used", f"{used:.1%}", "charged before training, never given back"),
-            Tile("rounds charged", str(report["rounds"]), "over all tasks and coordinators"),
             Tile(
-                "rounds left", sections.figure(guarantee["rounds_left"], ","), "at the newest plan"
+                words("spent"),
+                f"{spent:.3g}",
+                words("of_limit", limit=f"{limit:g}", delta=f"{report['delta']:g}"),
+            ),
+            Tile(words("share"), f"{used:.1%}", words("share_note")),
+            Tile(words("rounds"), str(report["rounds"]), words("rounds_note")),
+            Tile(
+                words("rounds_left"),
+                sections.figure(guarantee["rounds_left"], ","),
+                words("at_newest_plan"),
             ),
         ),
-        curve=_curve(report) if guarantee["curve"] else None,
+        curve=_curve(report, words) if guarantee["curve"] else None,
         sections=(
-            sections.gaps(report["not_covered"]),
-            sections.protected(report["privacy_unit"], PROTECTED),
-            sections.who_sees_what(report["trust_model"], "required"),
+            sections.gaps(report["not_covered"], language, words.again),
+            sections.protected(report["privacy_unit"], language, words("promise")),
+            sections.who_sees_what(report["trust_model"], language, words("required")),
         ),
-        details=(
-            _guarantee(report),
-            _segments(report),
-            _mechanism(report["mechanism"]),
-            _accounting(report["accounting"]),
-            _integrity(report),
-            _refusals(report["integrity"].get("refusals", {})),
-            _after_rounds(report),
-            _identity(report["identity"]),
-        ),
+        details=tuple(part(report, words) for part in DETAILS),
         data=report,
     ).render()
 
 
-def _headline(report: Report) -> str:
+def share_of(report: Report) -> float:
+    """ε spent of the ε that is allowed, 0..1."""
+    spent, limit = report["epsilon_spent"], report["epsilon_limit"]
+    return min(1.0, float(spent / limit)) if limit > 0 else 1.0
+
+
+def _headline(report: Report, words: Words) -> str:
     if report["rounds"] == 0:
-        return "Nothing has been spent yet."
+        return words("nothing_yet")
+    share, guarantee = f"{share_of(report):.0%}", report["guarantee"]
+    everything = guarantee["epsilon_since_opening"]
     if report["integrity"]["resets"]:
-        total = report["guarantee"]["epsilon_since_opening"]
-        return (
-            f"{report['share_spent']:.0%} of the budget is used since the owner began to count anew; in "
-            f"all it is ε {total:.3g}. Protection: {words.tier(total)}."
-        )
-    share, tier = report["share_spent"], words.tier(report["epsilon_spent"])
-    tail = (
-        "It is used up: this device trains no more."
-        if report["guarantee"]["rounds_left"] == 0
-        else ""
-    )
-    return f"{share:.0%} of this data set's privacy budget is used; protection so far: {tier}. {tail}".strip()
+        tier = _tier(everything, words)
+        return words("headline_anew", share=share, total=f"{everything:.3g}", tier=tier)
+    said = words("headline", share=share, tier=_tier(report["epsilon_spent"], words))
+    return f"{said} {words('used_up')}" if guarantee["rounds_left"] == 0 else said
 
 
-def _paragraphs(report: Report) -> tuple[str, ...]:
+def _tier(value: float, words: Words) -> str:
+    return privacy_words.tier(value, privacy_words.Words(words.language))
+
+
+def _paragraphs(report: Report, words: Words) -> tuple[str, ...]:
+    meaning = privacy_words.Words(words.language).again(report["guarantee"]["in_words"])
     refused = sum(row["count"] for row in report["integrity"].get("refusals", {}).values())
     if not refused:
-        return (report["guarantee"]["in_words"],)
-    often = "once" if refused == 1 else f"{refused:,} times"
-    told = f"This device refused {often} to take part in a round; the reasons stand below."
-    return report["guarantee"]["in_words"], told
+        return (meaning,)
+    often = words("said_once") if refused == 1 else words("said_often", n=f"{refused:,}")
+    return meaning, words("refused_often", often=often)
 
 
-def _curve(report: Report) -> chart.Curve:
-    guarantee = report["guarantee"]
-    points = [(p["round"], 1 - p["share_spent"]) for p in guarantee["curve"]]
-    left = guarantee["rounds_left"]
+def _curve(report: Report, words: Words) -> chart.Curve:
+    left = report["guarantee"]["rounds_left"]
+    points = _points(report)
     end = None if left is None else points[-1][0] + left
-    caption = "Each round takes its share before training starts; nothing is ever given back."
-    curve = chart.Curve("Budget left after each round", caption, points, end)
+    curve = chart.Curve(words("curve"), words("curve_note"), points, end, words("charged_rounds"))
     if not left:
         return curve
-    rounds = f"the {left:,} {'round' if left == 1 else 'rounds'} left at the newest plan."
-    told = " The dashed line shows " if curve.ahead else " Not drawn: "
-    return replace(curve, caption=caption + told + rounds)
+    rounds = words("one_left") if left == 1 else words("many_left", n=f"{left:,}")
+    told = words("ahead_drawn", what=rounds) if curve.ahead else words("ahead_far", what=rounds)
+    return replace(curve, caption=f"{curve.caption} {told}")
 
 
-def _guarantee(report: Report) -> Section:
+def _points(report: Report) -> list[tuple[int, float]]:
+    """(charged round, share of ε left after it); the tighter figure where the report has it for every round."""
+    curve, after = report["guarantee"]["curve"], report["after_rounds"]
+    limit = report["epsilon_limit"] or 1.0
+    spent = [row["epsilon_spent"] for row in after]
+    if len(spent) != len(curve):
+        spent = [point["epsilon"] for point in curve]
+    return [(p["round"], max(0.0, 1 - one / limit)) for p, one in zip(curve, spent, strict=True)]
+
+
+def _guarantee(report: Report, words: Words) -> Section:
     g = report["guarantee"]
-    prv = g["epsilon_prv_note"] if g["epsilon_prv"] is None else f"{g['epsilon_prv']:.6g}"
+    prv = words("prv_missing", note=words.again(g["epsilon_prv_note"]))
+    left = f"{g['epsilon_left']:.6g}"
     return sections.listed(
-        "Guarantee",
-        ("ε spent", f"{g['epsilon_spent']:.6g} (best order {g['best_order'] or '–'})"),
-        ("ε as enforced", f"{g['epsilon_enforced']:.6g} (order α {g['alpha'] or '–'})"),
-        ("ε by PRV, not enforced", prv),
-        ("δ", f"{g['delta']:g}: {g['delta_why']}"),
-        ("µ (Gaussian privacy)", sections.figure(g["gaussian_mu"])),
-        ("Budget", f"{g['epsilon_limit']:g}, of which {g['epsilon_left']:.6g} is left"),
-        ("ε since the ledger was opened", f"{g['epsilon_since_opening']:.6g}, resets or not"),
-        ("Rényi divergence", f"{g['rdp_spent']:.9g} of {g['cap'] or 0:.9g} at order α"),
+        words("guarantee"),
+        (
+            words("spent"),
+            words("best_order", value=f"{g['epsilon_spent']:.6g}", order=g["best_order"] or "–"),
+        ),
+        (
+            words("enforced"),
+            words("at_order", value=f"{g['epsilon_enforced']:.6g}", order=g["alpha"] or "–"),
+        ),
+        (words("prv"), prv if g["epsilon_prv"] is None else f"{g['epsilon_prv']:.6g}"),
+        ("δ", f"{g['delta']:g}: {words.again(g['delta_why'])}"),
+        (words("mu"), sections.figure(g["gaussian_mu"])),
+        (words("budget_row"), words("budget_left", limit=f"{g['epsilon_limit']:g}", left=left)),
+        (words("since_opening"), words("resets_or_not", value=f"{g['epsilon_since_opening']:.6g}")),
+        (
+            words("divergence"),
+            words("divergence_of", spent=f"{g['rdp_spent']:.9g}", cap=f"{g['cap'] or 0:.9g}"),
+        ),
     )
 
 
-def _segments(report: Report) -> Section:
+def _segments(report: Report, words: Words) -> Section:
     rows = [
         (
             f"{s['noise_multiplier']:g}",
@@ -126,95 +146,116 @@ def _segments(report: Report) -> Section:
         )
         for s in report["mechanism"]["segments"]
     ]
-    columns = (
-        ">σ",
-        ">q",
-        ">steps",
-        ">rounds",
-        ">steps a round",
-        ">clip norm",
-        "optimiser",
-        ">ε alone",
+    named = words.headings(
+        ">steps", ">rounds", ">steps_a_round", ">clip_norm", "optimiser", ">alone"
     )
-    intro = "Rounds of equal noise and sampling, since the ledger was opened or reset. The last column does not add up."
-    return Section("Segments", intro, sheet=Sheet(columns, rows))
+    return Section(
+        words("segments"), words("segments_note"), sheet=Sheet([">σ", ">q", *named], rows)
+    )
 
 
-def _mechanism(m: Report) -> Section:
-    modes = ", ".join(f"{name} ({count} rounds)" for name, count in m["gradient_modes"].items())
+def _mechanism(report: Report, words: Words) -> Section:
+    m, again = report["mechanism"], words.again
+    modes = ", ".join(
+        words("mode_rounds", mode=name, n=count) for name, count in m["gradient_modes"].items()
+    )
+    tested = [again(m[key]) for key in ("sampling_self_test", "noise_self_test")]
     return sections.listed(
-        "Mechanism",
-        ("What", m["name"]),
-        ("Gradients", modes or "–"),
-        ("Sampling", f"{', '.join(m['sampling']) or '–'}; tested: {m['sampling_self_test']}"),
-        ("Noise", f"{', '.join(m['noise_generator']) or '–'}; tested: {m['noise_self_test']}"),
-        ("Arithmetic", m["arithmetic"]),
-        ("Empty draws", m["empty_draws"]),
-        ("Divided by", m["normaliser"]),
+        words("mechanism"),
+        (words("what"), again(m["name"])),
+        (words("gradients"), modes or "–"),
+        (
+            words("sampling"),
+            words("tested", what=", ".join(m["sampling"]) or "–", how=tested[0]),
+        ),
+        (
+            words("noise_row"),
+            words("tested", what=", ".join(m["noise_generator"]) or "–", how=tested[1]),
+        ),
+        (words("arithmetic"), again(m["arithmetic"])),
+        (words("empty_draws"), again(m["empty_draws"])),
+        (words("divided_by"), again(m["normaliser"])),
     )
 
 
-def _accounting(a: Report) -> Section:
+def _accounting(report: Report, words: Words) -> Section:
+    a = report["accounting"]
     check = a["cross_check"]
-    told = "not computed" if check is None else f"{check['epsilon_prv']:.6g}, {check['rule']}: "
+    told = words("not_computed")
     if check is not None:
-        told += "passed" if check["passed"] else "FAILED"
+        passed = words("passed") if check["passed"] else words("failed")
+        told = f"{check['epsilon_prv']:.6g}, {words.again(check['rule'])}: {passed}"
     return sections.accounted(
         a,
-        ("Cross-check (PRV)", told),
-        ("Rounds charged", str(a["rounds_charged"])),
-        ("… whose update was delivered", str(a["delivered"])),
-        ("… whose fate is unknown", str(a["fate_unknown"])),
-        ("… that never finished", str(a["never_finished"])),
-        ("Refunded", str(a["refunded"])),
+        words.language,
+        (words("composition"), words.again(a["composition"])),
+        (words("cross_check"), told),
+        (words("rounds"), str(a["rounds_charged"])),
+        (words("delivered"), str(a["delivered"])),
+        (words("fate_unknown"), str(a["fate_unknown"])),
+        (words("never_finished"), str(a["never_finished"])),
+        (words("refunded"), str(a["refunded"])),
     )
 
 
-def _integrity(report: Report) -> Section:
-    i = report["integrity"]
+def _integrity(report: Report, words: Words) -> Section:
+    i, none = report["integrity"], words("none")
     return sections.listed(
-        "Integrity",
-        ("Ledger", f"{i['ledger_records']} records"),
-        ("Head (SHA-256)", i["ledger_head"] or "–"),
-        ("Signature of the head", i["ledger_signature"] or "–"),
-        ("Policy changes", ", ".join(c["note"] for c in i["policy_changes"]) or "none"),
-        ("Counted anew (resets)", str(len(i["resets"]))),
-        ("Heads confirmed by coordinators", str(i["heads_confirmed_by_coordinators"])),
-        ("A restored ledger is", i["rollback"]),
-        ("Previous report (SHA-256)", i.get("previous_report_sha256") or "none"),
-        intro="agent verify checks this report and the ledger behind it.",
+        words("integrity"),
+        (words("ledger"), words("n_records", n=i["ledger_records"])),
+        (words("head_hash"), i["ledger_head"] or "–"),
+        (words("head_signature"), i["ledger_signature"] or "–"),
+        (words("policy_changes"), ", ".join(c["note"] for c in i["policy_changes"]) or none),
+        (words("resets"), str(len(i["resets"]))),
+        (words("confirmed"), str(i["heads_confirmed_by_coordinators"])),
+        (words("restored"), words.again(i["rollback"])),
+        (words("previous"), i.get("previous_report_sha256") or none),
+        intro=words("integrity_note"),
     )
 
 
-def _refusals(refusals: Report) -> Section:
+def _refusals(report: Report, words: Words) -> Section:
+    refusals = report["integrity"].get("refusals", {})
     rows = [
         (code, str(r["count"]), r["last"], ADVICE[RefusalCode(code)].command)
         for code, r in sorted(refusals.items())
     ]
-    intro = (
-        "How often this device said no, and to what last." if rows else "This device never refused."
-    )
-    return Section("Refusals", intro, sheet=Sheet(("code", ">times", "last", "what helps"), rows))
+    intro = words("refused_note") if rows else words("never_refused")
+    columns = words.headings("code", ">count", "latest", "helps")
+    return Section(words("refusals"), intro, sheet=Sheet(columns, rows))
 
 
-def _after_rounds(report: Report) -> Section:
+def _after_rounds(report: Report, words: Words) -> Section:
     rows = [
         (row["run"], str(row["round"]), str(row["attempt"]), f"{row['epsilon_spent']:.4f}")
         for row in report["after_rounds"][::-1]
     ]
-    sheet = Sheet(("run", ">round", ">attempt", ">ε after it"), rows)
-    return Section("ε after every round", "The newest 200 at most, newest first.", sheet=sheet)
+    columns = words.headings("run", ">round", ">attempt", ">epsilon_after")
+    return Section(words("after_rounds"), words("newest_first"), sheet=Sheet(columns, rows))
 
 
-def _identity(i: Report) -> Section:
+def _identity(report: Report, words: Words) -> Section:
+    i, none = report["identity"], words("none_yet")
     tasks = "; ".join(f"{t['id']} {t['version']} ({t['hash'][:16]}…)" for t in i["tasks"])
     return sections.listed(
-        "Identity",
-        ("Agent", str(i["agent"])),
-        ("Public key (Ed25519)", i["public_key"]),
-        ("Tasks", tasks or "none yet"),
-        ("Coordinators", ", ".join(i["coordinators"]) or "none yet"),
-        ("Runs", str(i["runs"])),
-        ("Software that trained", "; ".join(i["software"])),
-        ("Reported by", i["reported_by"]),
+        words("identity"),
+        (words("agent_id"), str(i["agent"])),
+        (words("public_key"), i["public_key"]),
+        (words("tasks"), tasks or none),
+        (words("coordinators"), ", ".join(i["coordinators"]) or none),
+        (words("runs"), str(i["runs"])),
+        (words("trained_by"), "; ".join(i["software"])),
+        (words("reported_by"), i["reported_by"]),
     )
+
+
+DETAILS = (
+    _guarantee,
+    _segments,
+    _mechanism,
+    _accounting,
+    _integrity,
+    _refusals,
+    _after_rounds,
+    _identity,
+)

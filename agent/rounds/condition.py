@@ -100,9 +100,15 @@ class Conditions:
     """The owner's rule over what is measured now."""
 
     def __init__(
-        self, rule: WhenPolicy, power: Power | None = None, load: Load | None = None
+        self,
+        rule: WhenPolicy,
+        power: Power | None = None,
+        load: Load | None = None,
+        *,
+        paused: Callable[[], bool] = lambda: False,
     ) -> None:
         self._rule = rule
+        self._paused = paused
         self._power = power or Power()
         self._load = load or Load()
 
@@ -120,7 +126,14 @@ class Conditions:
         return self.now() if self._rule.tell else None
 
     def check(self) -> None:
-        """Raise PolicyRefusal(POLICY_WHEN) unless the owner's rule allows training now."""
+        """Raise PolicyRefusal(POLICY_WHEN) while the owner pauses, or against the rule on power and load.
+
+        Both have one code: whoever asks learns that it is not now, and no more.
+        """
+        if self._paused():
+            raise PolicyRefusal(
+                RefusalCode.POLICY_WHEN, "this device's owner has paused it; agent resume ends that"
+            )
         reasons = list(self._against(self.now()))
         if reasons:
             raise PolicyRefusal(

@@ -10,12 +10,12 @@ import importlib.util
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 from edgeveil.agent.home.config import AgentConfig, save, settle
-from edgeveil.agent.home.data import DataShelf, check_folder
+from edgeveil.agent.home.data import DataShelf, InUse, check_folder
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.log import FILE, log_to
 from edgeveil.agent.home.policy import Policy
@@ -127,8 +127,14 @@ def run_device(
         )
         _become_member(home, stop, on_status)
         if not stop.is_set():
-            metrics, conditions = OwnMetrics(), Conditions(own_policy.when)
-            with _owners_view(path, config.dataset, page, on_status, metrics) as journal:
+            metrics, conditions = (
+                OwnMetrics(),
+                Conditions(own_policy.when, paused=lambda: home.paused),
+            )
+            view = _owners_view(
+                path, config.dataset, page, on_status, metrics=metrics, in_use=shelf.in_use
+            )
+            with view as journal:
                 device = Device(
                     home=home,
                     pinned=home.pinned(),
@@ -208,7 +214,13 @@ def _become_member(home: AgentHome, stop: threading.Event, on_status: Status) ->
 
 @contextlib.contextmanager
 def _owners_view(
-    path: Path, dataset: str, page: str | None, on_status: Status, metrics: OwnMetrics
+    path: Path,
+    dataset: str,
+    page: str | None,
+    on_status: Status,
+    *,
+    metrics: OwnMetrics,
+    in_use: Callable[[], InUse | None],
 ) -> Iterator[EventLog]:
     """The journal of this device and, when `page` names an address, the page that shows it."""
     if page is None:
@@ -217,7 +229,7 @@ def _owners_view(
         return
     from edgeveil.agent.reports.page import owners_page  # noqa: PLC0415 - a web server only when asked for
 
-    shown = owners_page(path, dataset, page, metrics)
+    shown = owners_page(path, dataset, page, metrics, in_use)
     with EventLog(path / JOURNAL, watch=lambda _: shown.ring()) as journal:
         shown.start()
         on_status(f"page {shown.url}")

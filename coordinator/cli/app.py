@@ -123,6 +123,8 @@ def invite(
 ) -> None:
     """Print one single-use token per device; hand each to its device over a trusted channel.
 
+    In a pipe several tokens come as NAME TOKEN, one a line; a single one comes bare.
+
     Example: coordinator invite cam-1 cam-2 cam-3 --ttl 1h
     """
     from edgeveil.coordinator.cli.operator import make_tokens, parse_ttl
@@ -131,9 +133,13 @@ def invite(
     if as_json:
         console.print_json([{"name": name, "token": token} for name, token in tokens.items()])
         return
+    terminal = console.stdout.is_terminal
     for name, token in tokens.items():
-        console.stderr.print(Text.assemble((name, "bold"), f" (valid for {ttl}, once):"), end=" ")
-        console.stdout.print(token)
+        if terminal:
+            said = Text.assemble((name, "bold"), f" (valid for {ttl}, once):")
+            console.stderr.print(said, end=" ")
+        named = not terminal and len(tokens) > 1
+        console.stdout.print(f"{name} {token}" if named else token)
     console.stderr.print("On each device: agent run --join TOKEN --data PATH")
 
 
@@ -210,7 +216,7 @@ def run_plan(
             console.print_json(submitted)
         return
     report = follow_run(folder, submitted, quiet=quiet)
-    print_report(report, as_json=as_json)
+    print_report(report, folder, as_json=as_json)
 
 
 @app.command()
@@ -233,6 +239,7 @@ def status(home: console.HomeOption = None, as_json: console.JsonOption = False)
     console.stdout.print(Text.assemble((found["url"], "bold"), f"  {running}"))
     if found["pid"] and found["run"]:
         console.stdout.print(f"run {found['run']}  round {found['round']}  {found['stage']}")
+        console.stdout.broken(Text(_waits(found["waits_for"])), indent=2)
     elif found["last_run"]:
         console.stdout.print(_last_run(found["last_run"]))
     if not found["agents"]:
@@ -242,6 +249,13 @@ def status(home: console.HomeOption = None, as_json: console.JsonOption = False)
     for agent in found["agents"]:
         made.add_row(agent["name"], agent["state"], ago(agent["last_seen"]))
     console.stdout.print(made)
+
+
+def _waits(found: dict[str, Any]) -> str:
+    from edgeveil.coordinator.reports.words import Words
+    from edgeveil.coordinator.watching.waiting import Waiting, sentence
+
+    return sentence(Waiting(**found), Words("en"))
 
 
 @app.command()
@@ -272,7 +286,7 @@ def _print_finished(folder: Path, submitted: dict[str, Any], *, as_json: bool, w
 
     console.stderr.print(f"{submitted['ended']}; train once more with --again")
     if whole:
-        print_report(read_report(folder, submitted["run"]), as_json=as_json)
+        print_report(read_report(folder, submitted["run"]), folder, as_json=as_json)
     elif as_json:
         console.print_json(submitted)
 

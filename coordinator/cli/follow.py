@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.text import Text
 
@@ -18,6 +17,7 @@ from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.events.log import Event, EventLine
 from edgeveil.shared.events.search import newest
 from edgeveil.shared.events.tail import Tail, size
+from edgeveil.shared.terminal.door import Door
 
 POLL_S = 0.1
 ENDS = (Event.RUN_FINISH, Event.RUN_FAIL, Event.RUN_STOP)
@@ -71,11 +71,15 @@ def follow_events(home: Path, run_id: str | None, *, last: int, go_on: bool) -> 
 
 
 class Display:
-    """Turns events into lines; keeps count of who is asked and who has answered."""
+    """Turns events into lines; keeps count of who is asked and who has answered.
 
-    def __init__(self, console: Console, rounds: int) -> None:
+    `outcome(round)` says what a committed round came to.
+    """
+
+    def __init__(self, console: Door, rounds: int, outcome: Callable[[int], str]) -> None:
         self._console = console
         self._rounds = rounds
+        self._outcome = outcome
         self._asked: set[str] = set()
         self._answered: set[str] = set()
         self._done = 0
@@ -107,7 +111,8 @@ class Display:
                 self._end(f"  {stage:<7} {agents} agents  {seconds:6.2f} s")
                 self._asked = set(self._answered)
             case Event.ROUND_COMMIT:
-                self._end(Text.assemble("  ", ("committed", "green"), f" in {seconds:.1f} s"))
+                came_to = f" in {seconds:.1f} s: {self._outcome(line.round)}"
+                self._end(Text.assemble("  ", ("committed", "green"), came_to))
             case Event.ROUND_ABORT:
                 self._end(Text.assemble("  ", ("aborted", "red"), f": {line.reason}"))
 
@@ -121,7 +126,7 @@ class Display:
 
     def _end(self, sentence: str | Text) -> None:
         self._wait_text(None)
-        self._console.print(sentence)
+        self._console.broken(Text.assemble(sentence), indent=4)
 
     def _progress(self, line: EventLine) -> None:
         awaited = ", ".join(sorted(self._asked - self._answered)) or "nobody"

@@ -172,7 +172,8 @@ def report(
     if html is None and _nothing_yet(folder, run_id, as_json=as_json):
         return
     if html is None:
-        print_report(read_report(folder, run_id, last=None if as_json else SHOWN), as_json=as_json)
+        whole = read_report(folder, run_id, last=None if as_json else SHOWN)
+        print_report(whole, folder, as_json=as_json)
         return
     found = write_page(folder, run_id, html, lang, quiet=as_json)
     if as_json:
@@ -185,6 +186,9 @@ def report(
 def top(
     home: console.HomeOption = None,
     once: Annotated[bool, Option("--once", help="Print one picture and end.")] = False,
+    everybody: Annotated[
+        bool, Option("--all", help="One by one, whoever is away and however many there are.")
+    ] = False,
     as_json: console.JsonOption = False,
 ) -> None:
     """The coordinator at a glance, twice a second: run, stage, agents, budget, throughput.
@@ -197,7 +201,8 @@ def top(
     if as_json:
         console.print_json(look(folder).as_json())
         return
-    watch(folder, console.stdout, once=once or not console.stdout.is_terminal)
+    alone = once or not console.stdout.is_terminal
+    watch(folder, console.stdout, once=alone, everybody=everybody)
 
 
 def _nothing_yet(folder: Path, run_id: str | None, *, as_json: bool) -> bool:
@@ -212,8 +217,9 @@ def _nothing_yet(folder: Path, run_id: str | None, *, as_json: bool) -> bool:
     return True
 
 
-def print_report(found: dict[str, Any], *, as_json: bool) -> None:
+def print_report(found: dict[str, Any], home: Path, *, as_json: bool) -> None:
     from edgeveil.coordinator.records.records import RoundRecord
+    from edgeveil.coordinator.reports.reading import both_models
     from edgeveil.coordinator.reports.tables import rounds_tables, summary_table
     from edgeveil.shared.tasks.registry import scoring
 
@@ -224,7 +230,7 @@ def print_report(found: dict[str, Any], *, as_json: bool) -> None:
     known = {found["run"]: scoring(found["task"].partition(" ")[0])}
     for made, metric in rounds_tables(rows, known):
         console.stdout.print(console.fit(made, console.stdout, *CAN_BE_MISSED, metric))
-    console.stdout.print(summary_table(found))
+    console.stdout.print(summary_table(found, both_models(home, found["run"])))
 
 
 @app.command()
@@ -235,6 +241,7 @@ def privacy(
     html: Annotated[
         Path | None, Option("--html", metavar="FILE", help="Write the report as a page.")
     ] = None,
+    lang: Annotated[Language, Option(help="Language of the page.")] = "en",
 ) -> None:
     """What a run can have cost its agents at most, who refused and why, and what is not covered.
 
@@ -251,7 +258,7 @@ def privacy(
         from edgeveil.coordinator.reports.privacy.page import page
         from edgeveil.shared.base.files import write_file
 
-        write_file(html, page(found).encode())
+        write_file(html, page(found, lang).encode())
         console.stderr.print(f"Wrote {html}")
     if as_json:
         console.print_json(found)

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,6 +18,7 @@ from edgeveil.shared.base.errors import Busy, ConfigError, EdgeveilError, RunFai
 from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.base.files import exclusive_lock
 from edgeveil.shared.events.log import Event, EventLog
+from edgeveil.shared.terminal.door import Door
 
 CHECK_S = 180.0  # devices have a minute each, and large federations are asked in waves
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -112,14 +114,13 @@ def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False)
         RunFailed: the run ended without its last round; the same command continues it.
         EdgeveilError: it ended for a reason that does not pass by itself, with that reason's exit code.
     """
-    from rich.console import Console
-
     from edgeveil.coordinator.cli.follow import Display, tail
     from edgeveil.shared.terminal.console import stderr
 
     path = home / "runs" / str(submitted["run"]) / "events.jsonl"
-    shown = Console(stderr=True, quiet=True) if quiet else stderr
-    display = Display(shown, int(submitted["rounds"]))
+    shown = Door(stderr=True, quiet=True) if quiet else stderr
+    outcome = partial(_outcome, home, str(submitted["run"]))
+    display = Display(shown, int(submitted["rounds"]), outcome)
     ended = ""
     ahead = read_status(home)["run"]
     if ahead not in (None, submitted["run"]):
@@ -141,6 +142,14 @@ def follow_run(home: Path, submitted: Mapping[str, Any], *, quiet: bool = False)
         reason = report["reason"] or "the coordinator stopped; its runs continue at the next start"
         raise _failure(home, report)(f"run {submitted['run']} did not finish: {reason}")
     return report
+
+
+def _outcome(home: Path, run_id: str, number: int) -> str:
+    """What a round came to."""
+    from edgeveil.coordinator.reports.standing import round_line
+
+    with Store.open(home, read_only=True) as store:
+        return round_line(store, store.run(run_id), number)
 
 
 def _failure(home: Path, report: Mapping[str, Any]) -> Callable[[str], EdgeveilError]:

@@ -14,13 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeveil.coordinator.cli.operator import read_status
-from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run, Totals
+from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run, RunState, Totals
 from edgeveil.coordinator.reports.facts import RunFacts, natural
+from edgeveil.coordinator.reports.standing import seconds_left
 from edgeveil.coordinator.reports.tables import SHOWN_STAGE, headline_cell
+from edgeveil.coordinator.reports.words import Words
 from edgeveil.coordinator.store.store import Store
-from edgeveil.coordinator.watching.live import ANSWERED, WAITING, Now
+from edgeveil.coordinator.watching.live import ANSWERED, AWAY, CONNECTED, WAITING, Now
+from edgeveil.coordinator.watching.waiting import Waiting, sentence
 from edgeveil.shared.events.tail import as_text
-from edgeveil.shared.pages.text import human_bytes
+from edgeveil.shared.pages.text import human_bytes, human_seconds
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
 from edgeveil.shared.scores.metric import MetricSpec
 from edgeveil.shared.terminal.console import table, without
@@ -50,6 +53,7 @@ class Picture:
     headline: MetricSpec | None = None
     rounds: int = 0
     limit: float = 0.0
+    left_s: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -87,25 +91,28 @@ def look(home: Path) -> Picture:
         headline=found.scoring.headline,
         rounds=found.plan.rounds.count,
         limit=found.plan.training.epsilon,
+        left_s=seconds_left(found.committed, found.plan.rounds.count - totals.committed),
     )
 
 
-def watch(home: Path, console: Console, *, once: bool) -> None:
-    """Draw until interrupted."""
+def watch(home: Path, console: Console, *, once: bool, everybody: bool = False) -> None:
+    """Draw until interrupted; `everybody`: those who are away one by one too."""
     if once:
-        console.print(draw(look(home), time.time(), console.width))
+        console.print(draw(look(home), time.time(), console.width, everybody=everybody))
         return
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(draw(look(home), time.time(), console.width), refresh=True)
+            seen = draw(look(home), time.time(), console.width, everybody=everybody)
+            live.update(seen, refresh=True)
             time.sleep(EVERY_S)
 
 
-def draw(picture: Picture, at: float, width: int) -> Group:
+def draw(picture: Picture, at: float, width: int, *, everybody: bool = False) -> Group:
     narrow = width < NARROW
     parts: list[Any] = [_head(picture), _progress(picture, at)]
     if picture.status["agents"]:
-        parts.append(_fitted(_agents(picture, at), ("seen s ago", "ε attested") if narrow else ()))
+        agents = _agents(picture, at, everybody=everybody)
+        parts.append(_fitted(agents, ("seen s ago", "ε attested") if narrow else ()))
     if picture.records:
         missed = ("try", picture.headline.name if picture.headline else "")
         parts.append(_fitted(_rounds(picture), missed if narrow else ()))
@@ -147,9 +154,11 @@ def _progress(picture: Picture, at: float) -> Table:
     if now.run == run.run_id and now.stage:
         stage = SHOWN_STAGE.get(now.stage, now.stage)
         said = f"round {now.round} attempt {now.attempt}: {stage}, {max(0.0, at - now.since):.0f} s"
-        if now.waits_for:
-            said = f"waiting for agents ({now.waits_for.replace('-', ' ')})"
         made.add_row("now", said, f"{now.answered} of {now.taking_part} answered")
+        waits = Waiting(**picture.status.get("waits_for", {}))
+        made.add_row("waits for", sentence(waits, Words("en")), "")
+    if picture.left_s is not None and run.state in {RunState.RUNNING, RunState.QUEUED}:
+        made.add_row("time left", f"about {human_seconds(picture.left_s)}", "")
     made.add_row("throughput", *_throughput(picture.records))
     if picture.charged:
         most = max(picture.charged.values())
@@ -168,26 +177,33 @@ def _throughput(records: Sequence[RoundRecord]) -> tuple[str, str]:
     return f"{per_hour:.0f} attempts an hour", f"{human_bytes(moved / seconds)}/s"
 
 
-def _agents(picture: Picture, at: float) -> Table:
+def _agents(picture: Picture, at: float, *, everybody: bool) -> Table:
+    """The active first; those who are away are counted, or at the end."""
     made = table(
         "Agents", "name", "state", ">seen s ago", "this attempt", ">ε charged", ">ε attested"
     )
-    agents = sorted(picture.status["agents"], key=lambda agent: natural(agent["name"]))
-    for agent in agents[:MOST_AGENTS]:
+    named = sorted(picture.status["agents"], key=lambda agent: natural(agent["name"]))
+    here = [agent for agent in named if agent["state"] not in AWAY]
+    here.sort(key=lambda agent: agent["state"] != CONNECTED)
+    away = [agent for agent in named if agent["state"] in AWAY]
+    agents = [*here, *away] if everybody else here
+    for agent in agents if everybody else agents[:MOST_AGENTS]:
         name, seen = agent["name"], agent["last_seen"]
         part = picture.now.parts.get(name, "–")
         style = {ANSWERED: "green", WAITING: "", "–": ""}.get(part, "yellow")
         spent = picture.charged.get(name)
         made.add_row(
             name,
-            Text(agent["state"], style="green" if agent["state"] == "connected" else "yellow"),
+            Text(agent["state"], style="green" if agent["state"] == CONNECTED else "yellow"),
             "never" if seen is None else f"{max(0.0, at - seen):.0f}",
             Text(part, style=style),
             "–" if spent is None else f"{spent:.2f}",
             _told(picture.told.get(name)),
         )
-    if len(agents) > MOST_AGENTS:
+    if len(agents) > MOST_AGENTS and not everybody:
         made.add_row(f"and {len(agents) - MOST_AGENTS} more", *[""] * 5)
+    if away and not everybody:
+        made.add_row(f"and {len(away)} away", "--all", *[""] * 4)
     return made
 
 

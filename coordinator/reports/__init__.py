@@ -11,6 +11,7 @@ __all__ = [
     "page",
     "privacy",
     "reading",
+    "standing",
     "summary",
     "tables",
     "words",

@@ -36,6 +36,18 @@ def quality_figures(found: RunFacts, words: Words) -> str:
     return made
 
 
+def judged_figure(found: RunFacts, metric: MetricSpec | None, words: Words) -> str:
+    """The curve of the metric that judges; empty when it was not measured."""
+    if metric is None:
+        return ""
+    lines = [
+        line for line in series([(metric.title, *found.metric(metric.name))], words) if line.xs
+    ]
+    if not lines:
+        return ""
+    return figure(said(metric.title, words.language), _quality_chart(metric, lines, words))
+
+
 def _quality_chart(metric: MetricSpec, lines: Sequence[Line], words: Words) -> str:
     share = metric.unit == "%"
     return line_chart(

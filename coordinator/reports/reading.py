@@ -19,6 +19,8 @@ from edgeveil.shared.scores.metric import Scoring
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.terminal.progress import progress
 
+MOST_HEADER = 1 << 20  # bytes
+
 if TYPE_CHECKING:
     from edgeveil.coordinator.reports.facts import RunFacts
 
@@ -35,6 +37,38 @@ def read_report(home: Path, run_id: str | None, *, last: int | None = None) -> d
             newest = store.last_committed(run.run_id)
             records = records if newest is None else [newest, *records]
         return build(run, records, folder, store.totals(run.run_id))
+
+
+def both_models(home: Path, run_id: str) -> dict[str, str]:
+    """The best model and the last: its figure, its round and its file; empty before the first.
+
+    Which round is the best stands inside best.safetensors, so that a long history need not be read.
+    """
+    from edgeveil.coordinator.reports.facts import RunFacts  # noqa: PLC0415
+    from edgeveil.coordinator.reports.standing import judging  # noqa: PLC0415
+
+    folder, found = home / "runs" / run_id, {}
+    with Store.open(home, read_only=True) as store:
+        metric = judging(RunFacts(store.run(run_id), ()))
+        last = store.last_committed(run_id)
+        number = _round_inside(folder / "best.safetensors")
+        best = store.rounds(run_id, number=number) if number is not None else []
+    for name, record in (("best", best[-1] if best else None), ("last", last)):
+        if record is not None:
+            value = None if metric is None else record.metrics.get(metric.name)
+            said = "" if metric is None else f"{metric.within} {metric.shown(value)}, "
+            found[f"{name} model"] = f"{said}round {record.round}: {folder / name}.safetensors"
+    return found
+
+
+def _round_inside(model: Path) -> int | None:
+    """The round in the metadata of a model's file; None where there is no such file."""
+    try:
+        with model.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            return int(json.loads(file.read(min(size, MOST_HEADER)))["__metadata__"]["round"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def find_rounds(

@@ -173,17 +173,19 @@ def _size_table(record: RoundRecord) -> Table:
     return made
 
 
-def summary_table(report: dict[str, Any]) -> Table:
+def summary_table(report: dict[str, Any], models: Mapping[str, str]) -> Table:
+    """`models`: name → what came out and in which file, the best first (reports.reading.both_models)."""
     made = table(f"Run {report['run']}", "what", "value")
     privacy, metrics = report["privacy"], report["metrics"]
     scoring = registry.scoring(report["task"].partition(" ")[0])
     reason = f" ({report['reason']})" if report["reason"] else ""
     rows = {
+        **models,
         "state": report["state"] + reason,
         "task": report["task"],
         "rounds": f"{report['rounds_committed']} of {report['rounds_planned']} committed, {report['attempts_aborted']} attempts aborted",
         **{
-            _test_title(m): m.shown(metrics[m.name]) if m.name in metrics else "not evaluated"
+            f"test {m.within}": m.shown(metrics[m.name]) if m.name in metrics else "not evaluated"
             for m in scoring.metrics
         },
         "planned budget": f"ε {privacy['epsilon_planned']:g} at δ {privacy['delta']:g} per agent and record",
@@ -191,18 +193,12 @@ def summary_table(report: dict[str, Any]) -> Table:
         "smallest sum": f"{report['secure_aggregation']['smallest_sum'] or 0} agents (never fewer than {report['secure_aggregation']['n_min']})",
         "traffic": f"{human_bytes(report['bytes_up'])} up, {human_bytes(report['bytes_down'])} down",
         "seconds": f"{report['seconds']:.1f}",
-        "model": report["model"] or "none yet",
+        **({} if models else {"model": "none yet"}),
         "model SHA-256": report["model_sha256"] or "–",
     }
     for key, value in rows.items():
         made.add_row(key, Text(plain(value, 1000)))
     return made
-
-
-def _test_title(metric: MetricSpec) -> str:
-    """As within a sentence; an abbreviation stays as it is."""
-    title = metric.title[0]
-    return f"test {title if title[:2].isupper() else title[:1].lower() + title[1:]}"
 
 
 def compare_table(first: dict[str, Any], second: dict[str, Any], *, whole: bool = True) -> Table:

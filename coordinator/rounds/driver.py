@@ -117,6 +117,7 @@ class Driver:
 
     def _pause(self, seconds: float) -> None:
         self._around.housekeeping()
+        self._progress.kept_out = self._sums.kept_out
         if self._around.stop.wait(seconds):
             raise Stopped
 

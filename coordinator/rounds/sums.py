@@ -5,7 +5,7 @@ so that a crash anywhere repeats at most one attempt, with fresh keys.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -104,6 +104,11 @@ class Sums:
         runner = AttemptRunner(proposal, machine, heads, around)
         outcome = runner.execute()
         return Summed(proposal, outcome, machine.results, self._facts(runner, started))
+
+    @property
+    def kept_out(self) -> Mapping[str, str]:
+        """Agents that are connected and were left out of the newest draw, by name, with the reason."""
+        return self._selection.not_asked
 
     def _facts(self, runner: AttemptRunner, started: float) -> RoundRecord:
         """What is known once the exchanges are over; suspects are excluded from now on."""

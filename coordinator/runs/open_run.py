@@ -1,6 +1,7 @@
 """A run that is being driven: what stays the same for all of its rounds, and where it stands."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -33,11 +34,15 @@ class OpenRun:
 
 @dataclass
 class Progress:
-    """Where the driver stands, for `coordinator status`."""
+    """Where the driver stands, for `coordinator status`.
+
+    `kept_out`: agents that are connected and may not be asked now, with the reason.
+    """
 
     run: str | None = None
     round: int | None = None
     stage: str = "idle"
+    kept_out: Mapping[str, str] = field(default_factory=dict)
 
     def stand(self, number: int, stage: str) -> None:
         self.round, self.stage = number, stage

@@ -87,9 +87,9 @@ class Coordinator:
         self.clock = SystemClock()
         self.halt = threading.Event()
         self.store = Store.open(home)
-        self.lookout = Lookout(home, config, self.store, quiet=quiet)
-        self.events = EventLog(home / "events.jsonl", watch=self.lookout.take)
         self.progress = Progress()
+        self.lookout = Lookout(home, config, self.store, self.progress, quiet=quiet)
+        self.events = EventLog(home / "events.jsonl", watch=self.lookout.take)
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         identity = Identity.load(identity_path(home))
         self.roster = roster_keeper.RosterKeeper(
@@ -282,6 +282,7 @@ class Coordinator:
             "port": self.gateway.port,
             "page": self.lookout.url,
             "live": self.lookout.live.now().as_json(),
+            "waits_for": self.lookout.waiting(found["agents"]).as_json(),
             "run": progress.run,
             "round": progress.round,
             "stage": progress.stage,

@@ -9,6 +9,8 @@ from edgeveil.shared.events.log import Event, EventLine
 
 RECENT = 200  # events that are remembered
 WAITING, ANSWERED = "waiting", "answered"
+CONNECTED = "connected"
+AWAY = ("offline", "revoked")  # states of agents that are shown last and folded
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,15 @@ from typing import Any
 from urllib.parse import quote
 
 from edgeveil.coordinator.records.records import Run
-from edgeveil.coordinator.reports.facts import STAGES, RunFacts, natural
-from edgeveil.coordinator.reports.page import attested, sections, state_word
+from edgeveil.coordinator.reports.facts import RunFacts, natural
+from edgeveil.coordinator.reports.page import attested, lead_of, sections, state_word
+from edgeveil.coordinator.reports.standing import standing
 from edgeveil.coordinator.reports.words import Words
-from edgeveil.coordinator.watching.live import ANSWERED, WAITING, Now
+from edgeveil.coordinator.watching.live import ANSWERED, AWAY, CONNECTED, WAITING, Now
+from edgeveil.coordinator.watching.waiting import Waiting, sentence
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.pages.document import live_document
-from edgeveil.shared.pages.markup import Raw, facts, section, table
+from edgeveil.shared.pages.markup import Raw, facts, folded, section, table
 from edgeveil.shared.pages.text import escape, utc
 from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
@@ -27,7 +29,8 @@ SHOWN_SECTIONS = ("quality", "participation", "privacy", "stages", "rounds")
 class View:
     """`agents` as in `coordinator status`; `found`: the run under way, else the last; `at`: now.
 
-    `told`: what agents attest of their budgets, by name.
+    `told`: what agents attest of their budgets, by name; `waits`: what the run under way waits for;
+    `charges`: rounds that the run of `found` has charged the device asked most often.
     """
 
     url: str
@@ -37,6 +40,8 @@ class View:
     runs: Sequence[Run]
     at: float
     told: Mapping[str, ToldBudget] = field(default_factory=dict)
+    waits: Waiting = field(default_factory=Waiting)
+    charges: int = 0
 
 
 def run_sections(found: RunFacts, words: Words) -> str:
@@ -59,44 +64,52 @@ def live_page(view: View, charts: str, language: Language) -> str:
 
 def _headline(view: View, words: Words) -> str:
     now = view.now
-    if not now.run:
-        return words("idle")
-    return f"{words('round')} {now.round} · {_doing(now, words)}"
-
-
-def _doing(now: Now, words: Words) -> str:
-    if now.waits_for:
-        return words("waiting_agents", have=now.waits_for.replace("-", " "))
-    if now.stage in STAGES:
-        return words(f"stage_{now.stage}")
-    return words(now.stage) if now.stage in {"committed", "aborted"} else now.stage or words("idle")
+    waits = sentence(view.waits, words)
+    return f"{words('round')} {now.round} · {waits}" if now.run else waits
 
 
 def _now(view: View, words: Words) -> str:
     now, found = view.now, view.found
-    values: dict[str, object] = {words("doing"): _doing(now, words)}
+    said = _headline(view, words)
+    said = said[:1].upper() + said[1:]
+    values: dict[str, object] = {}
+    begins = f'<p class="headline">{escape(said, 2000)}</p>'
     if found is not None:
+        begins = lead_of(found, standing(found, charges=view.charges), said, words)
         run = found.run
         values[words("run")] = run.run_id
         values[words("state")] = state_word(str(run.state), words)
         if run.reason:
             values[words("reason")] = run.reason
         done, count = len(found.committed), found.plan.rounds.count
-        standing = words("round_of", round=now.round if now.run else done, count=count)
-        values[words("round")] = standing
+        number = now.round if now.run else done
+        values[words("round")] = words("round_of", round=number, count=count)
     if now.parts:
         values[words("attempt")] = now.attempt
         values[words("answered")] = words("n_of_m", n=now.answered, m=now.taking_part)
-    return section("now", words("now"), facts(values), "" if found else words("no_runs"))
+    shown = begins + (facts(values) if values else "")
+    return section("now", words("now"), shown, "" if found else words("no_runs"))
 
 
 def _agents(view: View, words: Words) -> str:
     if not view.agents:
         return section("agents", words("agents"), "", words("no_agents"))
+    named = sorted(view.agents, key=lambda one: natural(str(one["name"])))
+    away = [agent for agent in named if agent["state"] in AWAY]
+    here = [agent for agent in named if agent not in away]
+    here.sort(key=lambda agent: agent["state"] != CONNECTED)  # the active first
+    html = _table(here, view, words) if here else ""
+    if away:
+        title = words("agents_away", n=len(away), all=len(named))
+        html += folded(title, _table(away, view, words), shown=False)
+    return section("agents", words("agents"), html)
+
+
+def _table(agents: Sequence[Mapping[str, Any]], view: View, words: Words) -> str:
     rows = []
-    for agent in sorted(view.agents, key=lambda one: natural(str(one["name"]))):
+    for agent in agents:
         state = str(agent["state"])
-        kind = "good" if state == "connected" else "warn"
+        kind = "good" if state == CONNECTED else "warn"
         shown = words(f"agent_{state}") if f"agent_{state}" in words else state
         rows.append(
             [
@@ -108,7 +121,7 @@ def _agents(view: View, words: Words) -> str:
             ]
         )
     headings = words.headings("agent", "state", "last_seen", "in_round", "attested")
-    return section("agents", words("agents"), table(headings, rows, label=words("agents")))
+    return table(headings, rows, label=words("agents"))
 
 
 def _part(part: str, words: Words) -> str:

@@ -12,6 +12,7 @@ from edgeveil.coordinator.reports.words import Words
 from edgeveil.coordinator.store.store import Store
 from edgeveil.coordinator.watching.live import Live
 from edgeveil.coordinator.watching.live_page import SHOWN_RUNS, View, live_page, run_sections
+from edgeveil.coordinator.watching.waiting import Waiting
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.pages.words import Language
 
@@ -26,6 +27,7 @@ class Pages:
     store: Store
     live: Live
     agents: Agents
+    waits: Callable[[Sequence[Mapping[str, Any]]], Waiting] = lambda _: Waiting()
 
     def __post_init__(self) -> None:
         self._history = history.History()
@@ -38,8 +40,20 @@ class Pages:
             runs = self.store.runs()
             found = self._facts(now.run, runs)
             told = self.store.told_budgets()
-            shown = runs[-SHOWN_RUNS:]
-            view = View(self.url, now, self.agents(), found, shown, time.time(), told)
+            agents, charges = self.agents(), 0
+            if found is not None:
+                charges = max(self.store.charges(found.run.run_id).values(), default=0)
+            view = View(
+                self.url,
+                now,
+                agents,
+                found,
+                runs[-SHOWN_RUNS:],
+                time.time(),
+                told,
+                waits=self.waits(agents),
+                charges=charges,
+            )
             return live_page(view, self._drawn(found, language), language)
 
     def run(self, run_id: str, language: Language) -> str | None:

@@ -4,10 +4,12 @@ Events come in as they are written. Nothing here can hold up a round: a page tha
 that fails.
 """
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgeveil.coordinator.federation.certificates import expiry
 from edgeveil.coordinator.federation.membership import agents_of
@@ -16,9 +18,13 @@ from edgeveil.coordinator.gateway.server import Gateway
 from edgeveil.coordinator.plan.config import CoordinatorConfig
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import RunState
+from edgeveil.coordinator.reports import standing
+from edgeveil.coordinator.runs.open_run import Progress
 from edgeveil.coordinator.store.store import Store
 from edgeveil.coordinator.watching import live, metrics, page_server, page_view
-from edgeveil.shared.events.log import EventLine
+from edgeveil.coordinator.watching import waiting as waits
+from edgeveil.shared.base.errors import EdgeveilError
+from edgeveil.shared.events.log import Event, EventLine
 from edgeveil.shared.pages.server import PageServer
 from edgeveil.shared.terminal.telling import show_event
 
@@ -32,6 +38,7 @@ class Lookout:
     home: Path
     config: CoordinatorConfig
     store: Store
+    progress: Progress
     quiet: bool
 
     def __post_init__(self) -> None:
@@ -54,7 +61,27 @@ class Lookout:
         if self._page is not None:
             self._page.ring()
         if not self.quiet:
-            show_event(line)
+            show_event(line, lambda: self._outcome(line))
+
+    def _outcome(self, line: EventLine) -> str:
+        """What a round that was just committed came to."""
+        if line.event != Event.ROUND_COMMIT:
+            return ""
+        with contextlib.suppress(EdgeveilError):  # it only watches
+            return standing.round_line(self.store, self.store.run(line.run), line.round)
+        return ""
+
+    def waiting(self, agents: Sequence[Mapping[str, Any]]) -> waits.Waiting:
+        """What the run under way waits for; `agents` as in `coordinator status`."""
+        progress = self.progress
+        newest = self.store.rounds(progress.run, last=1) if progress.run is not None else []
+        return waits.waiting(
+            self.live.now(),
+            agents,
+            newest[-1] if newest else None,
+            progress.kept_out,
+            opening=progress.stage == "opening",
+        )
 
     def start(
         self, gateway: Gateway, alive: Callable[[], bool], tls: tuple[Path, Path] | None
@@ -70,6 +97,7 @@ class Lookout:
             self.store,
             self.live,
             lambda: agents_of(self.store, gateway.presence()),
+            self.waiting,
         )
         self._page = page_server.dashboard(address, self.home, pages, self.metrics.render, tls)
         self._page.start()

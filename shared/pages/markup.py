@@ -1,8 +1,11 @@
 """The few pieces of HTML that pages are put together from. What comes in as text is escaped here."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from edgeveil.shared.pages.text import escape
+
+LONG_WORD = 20  # characters; a longer one would be cut in pieces in a narrow column
 
 
 def section(anchor: str, title: str, body: str, note: str = "") -> str:
@@ -14,12 +17,36 @@ def section(anchor: str, title: str, body: str, note: str = "") -> str:
     )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Tile:
+    """A figure that can be read from afar, what it is, and what must be known of it."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def lead(sentence: str, tiles: Sequence[Tile], *, below: str = "", curve: str = "") -> str:
+    """What a page begins with: one sentence, the figures, the curve. `below` the sentence and `curve` are HTML."""
+    shown = "".join(
+        f"<div><dt>{escape(tile.label)}</dt><dd>{escape(tile.value)}"
+        f"{f'<small>{escape(tile.note)}</small>' if tile.note else ''}</dd></div>"
+        for tile in tiles
+    )
+    figures = f'<dl class="tiles">{shown}</dl>' if tiles else ""
+    return (
+        f'<div class="lead"><div><p class="headline">{escape(sentence, 2000)}</p>{below}{figures}</div>'
+        f"{curve}</div>"
+    )
+
+
 def facts(values: Mapping[str, object]) -> str:
     """Name and value pairs."""
     rows = []
     for key, value in values.items():
         shown = escape(value, 2000)
-        wide = ' class="hash"' if len(shown) > 48 else ""
+        longest = max((len(word) for word in shown.split()), default=0)
+        wide = ' class="hash"' if len(shown) > 48 or longest > LONG_WORD else ""
         rows.append(f"<div{wide}><dt>{escape(key)}</dt><dd>{shown}</dd></div>")
     return f"<dl>{''.join(rows)}</dl>"
 

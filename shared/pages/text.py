@@ -47,6 +47,18 @@ def human_bytes(count: float) -> str:
     return f"{value:.1f} GB"
 
 
+def human_seconds(seconds: float) -> str:
+    """A length of time in the two largest units that matter, which are the same in every language."""
+    whole = max(1, round(seconds))
+    if whole < 90:
+        return f"{whole} s"
+    minutes = round(whole / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = round(minutes / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes < 600 else f"{hours} h"
+
+
 def short(value: float) -> str:
     """At most four significant digits, without an exponent where that is readable."""
     if value == 0:

@@ -5,13 +5,17 @@ name and its tag for HTML. A new language is one entry in Language and a transla
 English one; tests/unit/shared/pages/test_words.py compares the files with each other and with the code.
 """
 
+import re
+import string
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from typing import ClassVar, Literal, get_args
 
 Language = Literal["en", "zh"]
 LANGUAGES: tuple[Language, ...] = get_args(Language)
+SAID = "said_"
 
 
 class Words:
@@ -30,12 +34,41 @@ class Words:
         text = self._texts[key]
         return text.format(**values) if values else text
 
+    def again(self, sentence: str) -> str:
+        """A sentence that was made of this room's English words, in this language; any other as it is.
+
+        Reports are signed in English whatever the language of their page. The words of such sentences have
+        keys that begin with SAID; what fills their gaps may be such a sentence again.
+        """
+        if self.language == "en":
+            return sentence
+        for key, pattern in _patterns(self.room).items():
+            if match := pattern.fullmatch(sentence):
+                return self(
+                    key, **{gap: self.again(text) for gap, text in match.groupdict().items()}
+                )
+        return sentence
+
     def headings(self, *keys: str) -> list[str]:
         """Of a table; what begins with ">" stands above numbers."""
         return [key[: key.startswith(">")] + self(key.removeprefix(">")) for key in keys]
 
     def __contains__(self, key: str) -> bool:
         return key in self._texts
+
+
+@cache
+def _patterns(room: str) -> Mapping[str, re.Pattern[str]]:
+    """What fits each English sentence of a report, whatever fills its gaps; each gap is named once."""
+    found = {}
+    for key, text in _texts(room, "en").items():
+        if key.startswith(SAID):
+            parts = string.Formatter().parse(text)
+            made = "".join(
+                re.escape(t) + (f"(?P<{gap}>.*?)" if gap else "") for t, gap, _, _ in parts
+            )
+            found[key] = re.compile(made, re.DOTALL)
+    return found
 
 
 @cache

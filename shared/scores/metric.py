@@ -40,6 +40,18 @@ class MetricSpec:
             return f"{value:.1%}"
         return f"{value:.3f} {self.unit}".rstrip()
 
+    def changed(self, before: float, after: float, points: str) -> str:
+        """The difference of two values, with its sign; of shares in `points` of a hundred."""
+        if self.unit == "%":
+            return f"{100 * (after - before):+.1f} {points}"
+        return f"{after - before:+.3f} {self.unit}".rstrip()
+
+    @property
+    def within(self) -> str:
+        """Its English title within a sentence; an abbreviation stays as it is."""
+        title = self.title[0]
+        return title if title[:2].isupper() else title[:1].lower() + title[1:]
+
 
 @dataclass(frozen=True)
 class Scoring:

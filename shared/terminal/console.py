@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+import typer.core
 from rich import box
 from rich.console import Console
 from rich.measure import Measurement
@@ -28,6 +29,9 @@ from edgeveil.shared.base.json_text import readable
 from edgeveil.shared.pages.text import harmless
 from edgeveil.shared.terminal.door import Cells, Door
 from edgeveil.shared.terminal.encoding import fit_json, fit_streams
+
+# With rich there, typer escapes the brackets of its help for an HTML that nobody makes here.
+typer.core.HAS_RICH = False
 
 stdout = Door()
 stderr = Door(stderr=True)

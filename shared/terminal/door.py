@@ -5,9 +5,11 @@ else, so that no command has to remember it. Nothing is read as markup: colour i
 A line end inside a text is a character like these; only what was made to be several lines passes `lines`.
 """
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.table import Table
@@ -30,6 +32,18 @@ class Door(Console):
         """Several lines, exactly so many; nothing is added at the end."""
         super().print("\n".join(harmless(line) for line in text.split("\n")), end="")
 
+    def broken(self, text: Text, *, indent: int) -> None:
+        """One text, on a terminal in lines that end between words; all but the first stand `indent` columns in.
+
+        A word that is wider than the terminal, such as a path, stays whole: it can be copied.
+        """
+        whole = _one_line(text)
+        if not self.is_terminal:
+            super().print(whole)
+            return
+        for number, (start, end) in enumerate(_lines(whole.plain, self.width, indent)):
+            super().print(Text.assemble(" " * indent if number else "", whole[start:end]))
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterable[Segment]:
@@ -48,6 +62,19 @@ class Cells(Table):
     def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
         cleaned = (harmless(cell) if isinstance(cell, str) else cell for cell in cells)
         super().add_row(*cleaned, **options)
+
+
+def _lines(text: str, width: int, indent: int) -> Iterator[tuple[int, int]]:
+    """Where each line begins and ends; blanks between two lines are dropped."""
+    start = end = 0
+    room = width
+    for word in re.finditer(r"\S+", text):
+        if end > start and cell_len(text[start : word.end()]) > room:
+            yield start, end
+            start, room = word.start(), width - indent
+        end = word.end()
+    if end > start:
+        yield start, end
 
 
 def _one_line(value: Any) -> Any:

@@ -16,12 +16,14 @@ from edgeveil.coordinator.plan.config import CoordinatorConfig
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.plan_file import load_plan
+from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.config import load
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.events.log import Event
 from edgeveil.shared.privacy.filter import cap, choose_order, steps_left
 from edgeveil.shared.privacy.rdp import rdp_step
+from edgeveil.shared.secagg.client.policy import small_cohort_notices
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = sorted((ROOT / "deploy/samples").glob("*.toml"))
@@ -251,3 +253,23 @@ def test_the_licence_is_the_unmodified_text():
     assert text.lstrip().startswith("Apache License\n")
     assert "Copyright [yyyy] [name of copyright owner]" in text
     assert len(text.splitlines()) == 202
+
+
+@pytest.mark.parametrize("app", [coordinator_cli.app, agent_cli.app])
+def test_no_help_holds_a_backslash(app):
+    shown = {path: _help(app, path) for path, _ in commands(app)}
+    assert any("[required]" in text for text in shown.values())
+    assert [path for path, text in shown.items() if "\\" in text] == []
+
+
+def _help(app, path):
+    return typer.testing.CliRunner().invoke(app, [*path.split(), "--help"]).output
+
+
+def test_the_readme_says_of_losses_what_the_doctor_says():
+    (sentence,) = re.findall(r"Three agents tolerate[^.]*\.md", " ".join(read("README.md").split()))
+    notices = {n: " ".join(small_cohort_notices(n, SecaggSection().c_min)) for n in (3, 4, 5)}
+    assert "tolerates no loss: if one agent" in notices[3]
+    assert "tolerates no loss after its adverts; five do" in notices[4]
+    assert notices[5] == ""
+    assert sentence.startswith("Three agents tolerate no loss, four none after its advert, five do")

@@ -118,7 +118,7 @@ def test_the_command_prints_writes_and_agrees_with_its_page(trained, tmp_path):
     assert result.exit_code == 0, result.output
     printed, text = json.loads(result.stdout), page.read_text()
     assert read_data(text)["guarantee"] == printed["guarantee"]
-    assert "default-src 'none'" in text
+    assert "default-src &#x27;none&#x27;" in text
     assert "What is NOT covered" in text
     table = CliRunner().invoke(coordinator_cli.app, common)
     assert "not told by any agent" in table.stdout

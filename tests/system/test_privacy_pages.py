@@ -65,7 +65,7 @@ def test_one_sheet_of_paper_says_what_was_spent_what_it_means_and_what_is_not_co
     watched.page.emulate_media(media="print")
     watched.check_contrast()
     ends = watched.page.evaluate(
-        "['.lead', 'section.warn'].map((s) => document.querySelector(s).getBoundingClientRect().bottom)"
+        "['.lead', 'section.caution'].map((s) => document.querySelector(s).getBoundingClientRect().bottom)"
     )
     assert 0 < ends[0] < ends[1] <= PAPER
     watched.close()

@@ -6,6 +6,7 @@ from typing import Any
 
 from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.reports.privacy.words import Words
 from edgeveil.shared.privacy.filter import choose_order
 from edgeveil.shared.privacy.ledger.facts import MOST_POINTS
 from edgeveil.shared.privacy.rdp import epsilon, rdp_step, to_epsilon
@@ -13,10 +14,7 @@ from edgeveil.shared.privacy.report import words
 from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
 
 NEARLY = 0.8  # of its limit: a device near its budget
-ATTESTED_NOTE = (
-    "each device's own signed word, over all its runs, as of its newest answer; nobody else can check "
-    "it, and it is told only where the owner allows it (policy.toml: tell_budget)"
-)
+SAID = Words("en")
 
 
 def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
@@ -29,7 +27,7 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
     return {
         "epsilon_planned": training.epsilon,
         "delta": training.delta,
-        "delta_why": "the plan's; each agent insists on one below one over its own number of records",
+        "delta_why": SAID("said_delta_why"),
         "epsilon_at_most_by_agent": most,
         "epsilon_at_most": top,
         "epsilon_median": statistics.median(spent) if spent else 0.0,
@@ -45,10 +43,10 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
         "ledger that holds this run alone, under a limit of epsilon_planned",
         "epsilon_if_always_asked": asked,
         "epsilon_attested": _attested(found),
-        "epsilon_attested_note": ATTESTED_NOTE,
+        "epsilon_attested_note": SAID("said_attested_note"),
         "sums_only": _sums_only(found),
         "curve": _curve(found),
-        "in_words": words.meaning(top, training.delta, "a device sent in this run"),
+        "in_words": words.meaning(top, training.delta, run=True),
     }
 
 
@@ -108,9 +106,9 @@ def _sums_only(found: RunFacts) -> dict[str, Any]:
         value = words.sums_only(
             history, proposal.delta, honest=honest, steps_per_round=proposal.steps
         )
-    note = f"with {honest} honest agents in the smallest sum, equal noise and n_ref; not enforced"
+    note = SAID("said_sums_note", n=honest)
     if value is None:
-        note = "only defined for one local step per round"
+        note = SAID("said_sums_undefined")
     return {"epsilon": value, "note": note}
 
 

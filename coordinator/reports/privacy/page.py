@@ -3,206 +3,219 @@
 from collections.abc import Mapping
 from typing import Any
 
-from edgeveil.shared.privacy.report import chart, sections, words
-from edgeveil.shared.privacy.report.page import Page, Section, Sheet, Tile
+from edgeveil.coordinator.reports.privacy.words import Words
+from edgeveil.shared.pages.markup import Tile
+from edgeveil.shared.pages.words import Language
+from edgeveil.shared.privacy.report import chart, sections
+from edgeveil.shared.privacy.report import words as privacy_words
+from edgeveil.shared.privacy.report.page import Page, Section, Sheet
 
 Report = Mapping[str, Any]
 
 
-def page(report: Report) -> str:
+def page(report: Report, language: Language = "en") -> str:
     """HTML of a report made by coordinator.reports.privacy.report."""
-    guarantee, planned = report["guarantee"], report["guarantee"]["epsilon_planned"]
-    most = guarantee["epsilon_at_most"]
-    unit, trust = report["privacy_unit"], report["trust_model"]
+    words, guarantee, unit = Words(language), report["guarantee"], report["privacy_unit"]
+    most, planned = guarantee["epsilon_at_most"], f"{guarantee['epsilon_planned']:g}"
+    trust = report["trust_model"]
     return Page(
-        title="Privacy report of a training run",
+        language=language,
+        title=words("title"),
         subtitle=f"{report['run']} · {report['identity']['time']}",
-        headline=_headline(report),
-        paragraphs=(guarantee["in_words"],),
-        used=min(1.0, most / planned),
+        headline=_headline(report, words),
+        paragraphs=(privacy_words.Words(language).again(guarantee["in_words"]),),
+        used=min(1.0, most / guarantee["epsilon_planned"]),
         tiles=(
-            Tile("ε at most", f"{most:.3g}", f"planned {planned:g}, at δ {guarantee['delta']:g}"),
-            Tile("ε, median device", f"{guarantee['epsilon_median']:.3g}", "of this run alone"),
-            Tile("devices asked", str(report["agents"]["asked"]), "over all rounds"),
-            Tile("refusals", str(sum(report["refusals"].values())), "the devices decide"),
+            Tile(
+                words("at_most"),
+                f"{most:.3g}",
+                words("of_planned", planned=planned, delta=f"{guarantee['delta']:g}"),
+            ),
+            Tile(words("median"), f"{guarantee['epsilon_median']:.3g}", words("this_run")),
+            Tile(words("asked"), str(report["agents"]["asked"]), words("all_rounds")),
+            Tile(words("refusals"), str(sum(report["refusals"].values())), words("they_decide")),
         ),
-        curve=_curve(guarantee) if guarantee["curve"] else None,
+        curve=_curve(guarantee, words) if guarantee["curve"] else None,
         sections=(
-            sections.gaps(report["not_covered"]),
-            _limits(report),
-            sections.protected(unit, rows=(("Over all devices", unit["across_agents"]),)),
-            sections.who_sees_what(trust, trust["secure_aggregation"]["protocol"]),
+            sections.gaps(report["not_covered"], language, words.again),
+            _limits(report, words),
+            sections.protected(
+                unit, language, rows=((words("across"), words.again(unit["across_agents"])),)
+            ),
+            sections.who_sees_what(trust, language, trust["secure_aggregation"]["protocol"]),
         ),
-        details=(
-            _guarantee(guarantee),
-            _devices(report),
-            _refusals(report["refusals"]),
-            _mechanism(report["mechanism"]),
-            _accounting(report["accounting"]),
-            _rounds(report["rounds"]),
-            _identity(report["identity"]),
-            _utility(report["utility"]),
-        ),
+        details=tuple(part(report, words) for part in DETAILS),
         data=report,
+        calm=True,
     ).render()
 
 
-def _headline(report: Report) -> str:
+def _headline(report: Report, words: Words) -> str:
     guarantee = report["guarantee"]
     most, planned = guarantee["epsilon_at_most"], guarantee["epsilon_planned"]
     if most:
-        return (
-            f"This run has cost any one device at most ε {most:.3g} of the {planned:g} it planned for; "
-            f"protection: {words.tier(most)}."
-        )
-    if report["refusals"]:
-        return "Nothing has been spent: the devices refused what this run asked for."
-    return "Nothing has been spent yet."
+        tier = privacy_words.tier(most, privacy_words.Words(words.language))
+        return words("headline", most=f"{most:.3g}", planned=f"{planned:g}", tier=tier)
+    return words("all_refused") if report["refusals"] else words("nothing_yet")
 
 
-def _curve(guarantee: Report) -> chart.Curve:
+def _curve(guarantee: Report, words: Words) -> chart.Curve:
     planned = guarantee["epsilon_planned"]
     points = [(p["attempt"], 1 - p["epsilon_at_most"] / planned) for p in guarantee["curve"]]
-    return chart.Curve(
-        "Planned ε left after each attempt",
-        "For the device that was asked most often. Repeated attempts count as charged, although an "
-        "update that never left a device may be sent again at no cost.",
-        points,
-        across="attempts",
-    )
+    return chart.Curve(words("curve"), words("curve_note"), points, across=words("curve_across"))
 
 
-def _limits(report: Report) -> Section:
-    return Section(
-        "What this page can and cannot know",
-        "Each device keeps its own account over all runs and coordinators, and decides by it. The "
-        "figures here are the most that this one run can have charged. What a device has spent in all "
-        "stands beside them where its owner lets it be told; that is the device's signed word, which "
-        "this page cannot check. Owners see their own figure with: agent budget.",
-        rows=(("Enforced by", report["trust_model"]["enforced_by"]),),
-    )
+def _limits(report: Report, words: Words) -> Section:
+    enforced = words.again(report["trust_model"]["enforced_by"])
+    return Section(words("limits"), words("limits_note"), rows=((words("enforced_by"), enforced),))
 
 
-def _guarantee(g: Report) -> Section:
+def _guarantee(report: Report, words: Words) -> Section:
+    g = report["guarantee"]
     sums = g["sums_only"]
     shown = sections.figure(sums["epsilon"], ".4g")
+    planned, left = f"{g['epsilon_planned']:g}", f"{g['epsilon_left']:.6g}"
     return sections.listed(
-        "Guarantee",
-        ("ε planned", f"{g['epsilon_planned']:g}, spare rounds included"),
-        ("ε at most, any device", f"{g['epsilon_at_most']:.6g}"),
-        ("Left of the plan", f"{g['epsilon_left']:.6g}, for {g['rounds_left']:,} rounds to come"),
-        ("Best order, µ", f"{g['best_order'] or '–'}, {sections.figure(g['gaussian_mu'])}"),
-        ("ε if asked every time", f"{g['epsilon_if_always_asked']:.6g}"),
+        words("guarantee"),
+        (words("planned"), words("with_spare", planned=planned)),
+        (words("at_most_any"), f"{g['epsilon_at_most']:.6g}"),
+        (words("left"), words("left_rounds", left=left, n=f"{g['rounds_left']:,}")),
+        (words("order_and_mu"), f"{g['best_order'] or '–'}, {sections.figure(g['gaussian_mu'])}"),
+        (words("if_always"), f"{g['epsilon_if_always_asked']:.6g}"),
         (
-            "ε attested by devices",
-            f"{_attested(g['epsilon_attested'])}: {g['epsilon_attested_note']}",
+            words("attested"),
+            f"{_attested(g['epsilon_attested'], words)}: {words.again(g['epsilon_attested_note'])}",
         ),
-        ("δ", f"{g['delta']:g}: {g['delta_why']}"),
-        ("ε towards sums only", f"{shown}: {sums['note']}"),
+        ("δ", f"{g['delta']:g}: {words.again(g['delta_why'])}"),
+        (words("sums_only"), f"{shown}: {words.again(sums['note'])}"),
     )
 
 
-def _attested(told: Report) -> str:
+def _attested(told: Report, words: Words) -> str:
     if told["max"] is None:
-        return "no device tells it"
-    near = ", ".join(told["near_budget"]) or "none"
-    over = ", ".join(told["at_or_over_budget"]) or "none"
-    return (
-        f"at most {told['max']:.6g}, median {told['median']:.6g}; near the budget: {near}; at or over "
-        f"it: {over}; {told['agents_that_do_not_tell']} devices do not tell"
+        return words("nobody_tells")
+    return words(
+        "attested_sum",
+        most=f"{told['max']:.6g}",
+        median=f"{told['median']:.6g}",
+        near=", ".join(told["near_budget"]) or words("none"),
+        over=", ".join(told["at_or_over_budget"]) or words("none"),
+        silent=told["agents_that_do_not_tell"],
     )
 
 
-def _devices(report: Report) -> Section:
+def _devices(report: Report, words: Words) -> Section:
     refused = report["agents"]["refused_for_budget"]
     told = report["guarantee"]["epsilon_attested"]["by_agent"]
     rows = [
-        (name, f"{value:.4f}", *_told(told.get(name)), str(refused.get(name, 0)))
+        (name, f"{value:.4f}", *_told(told.get(name), words), str(refused.get(name, 0)))
         for name, value in report["guarantee"]["epsilon_at_most_by_agent"].items()
     ]
-    columns = (
-        "device",
-        ">ε of this run at most",
-        ">ε attested, all runs",
-        ">of its limit",
-        ">refused for its budget",
-    )
-    return Section("Devices", sheet=Sheet(columns, rows))
+    columns = words.headings("device", ">of_this_run", ">attested", ">of_its_limit", ">for_budget")
+    return Section(words("devices"), sheet=Sheet(columns, rows))
 
 
-def _told(budget: Report | None) -> tuple[str, str]:
+def _told(budget: Report | None, words: Words) -> tuple[str, str]:
     if budget is None:
-        return "not told", "–"
-    again = f", counted anew {budget['resets']} times" if budget["resets"] else ""
-    spent = f"{budget['epsilon']:.4f} at δ {budget['delta']:g}{again}"
-    return spent, f"{budget['epsilon_limit']:g}"
+        return words("not_told"), "–"
+    again = words("counted_anew", n=budget["resets"]) if budget["resets"] else ""
+    spent = words("spent_at", epsilon=f"{budget['epsilon']:.4f}", delta=f"{budget['delta']:g}")
+    return f"{spent}{again}", f"{budget['epsilon_limit']:g}"
 
 
-def _refusals(found: Report) -> Section:
-    rows = [(code, str(count)) for code, count in found.items()]
-    intro = "By code; the reasons stay on the devices." if rows else "Nobody refused."
-    return Section("Refusals", intro, sheet=Sheet(("code", ">times"), rows))
+def _refusals(report: Report, words: Words) -> Section:
+    rows = [(code, str(count)) for code, count in report["refusals"].items()]
+    intro = words("by_code") if rows else words("nobody_refused")
+    return Section(words("refusals"), intro, sheet=Sheet(words.headings("code", ">times"), rows))
 
 
-def _mechanism(m: Report) -> Section:
+def _mechanism(report: Report, words: Words) -> Section:
+    m, again = report["mechanism"], words.again
+    rounds, spare = m["rounds_planned"], m["spare_rounds"]
     return sections.listed(
-        "Mechanism",
-        ("What", m["name"]),
-        ("σ, q, steps a round", f"{m['noise_multiplier']:g}, {m['sample_rate']:g}, {m['steps_per_round']}"),
-        ("Clip norm", f"{m['clip_norm']:g}"),
-        ("Optimiser", f"{m['optimizer']}, learning rate {m['learning_rate']:g}"),
-        ("Rounds", f"{m['rounds_planned']} and {m['spare_rounds']} spare"),
-        ("Sampling", m["sampling"]),
-        ("Gradients", m["gradient_mode"]),
-        ("Noise", f"{m['noise_generator']}; {m['arithmetic']}"),
-        ("Empty draws", m["empty_draws"]),
+        words("mechanism"),
+        (words("what"), again(m["name"])),
+        (words("sigma_row"), f"{m['noise_multiplier']:g}, {m['sample_rate']:g}, {m['steps_per_round']}"),
+        (words("clip_norm"), f"{m['clip_norm']:g}"),
+        (words("optimiser"), words("with_rate", what=m["optimizer"], rate=f"{m['learning_rate']:g}")),
+        (words("rounds"), words("and_spare", n=rounds, spare=spare)),
+        (words("sampling"), again(m["sampling"])),
+        (words("gradients"), again(m["gradient_mode"])),
+        (words("noise"), f"{again(m['noise_generator'])}; {again(m['arithmetic'])}"),
+        (words("empty_draws"), again(m["empty_draws"])),
     )  # fmt: skip
 
 
-def _accounting(a: Report) -> Section:
-    fits = "within" if a["within_epsilon_planned"] else "ABOVE"
+def _accounting(report: Report, words: Words) -> Section:
+    a = report["accounting"]
+    fits = words("within") if a["within_epsilon_planned"] else words("above")
+    planned = f"{a['epsilon_of_plan_and_spare_rounds']:.6g}"
     return sections.accounted(
         a,
-        ("Plan and spare rounds", f"ε {a['epsilon_of_plan_and_spare_rounds']:.6g}, {fits} plan"),
-        ("Attempts", f"{a['attempts']}, of which {a['attempts_aborted']} aborted"),
-        ("Aborted attempts count", a["aborted_attempts_counted"]),
+        words.language,
+        (words("composition"), words.again(a["composition"])),
+        (words("plan_and_spare"), words("plan_fits", value=planned, fits=fits)),
+        (words("attempts"), words("of_which", n=a["attempts"], aborted=a["attempts_aborted"])),
+        (words("aborted_count"), words.again(a["aborted_attempts_counted"])),
     )
 
 
-def _rounds(rounds: list[Report]) -> Section:
+def _rounds(report: Report, words: Words) -> Section:
     rows = [
         (
             str(r["round"]),
             str(r["attempt"]),
-            r["outcome"] + (f" ({r['reason']})" if r["reason"] else ""),
+            words(f"outcome_{r['outcome']}") + (f" ({r['reason']})" if r["reason"] else ""),
             str(r["asked"]),
             str(r["in_the_sum"]),
             str(r["refused"]),
         )
-        for r in rounds
+        for r in report["rounds"]
     ]
-    columns = (">round", ">attempt", "outcome", ">asked", ">in the sum", ">refused")
-    return Section("Cohorts", sheet=Sheet(columns, rows))
+    columns = words.headings(
+        ">round", ">attempt", "outcome", ">asked_round", ">in_the_sum", ">refused"
+    )
+    return Section(words("cohorts"), sheet=Sheet(columns, rows))
 
 
-def _identity(i: Report) -> Section:
+def _identity(report: Report, words: Words) -> Section:
+    i = report["identity"]
+    task = i["task"]
     return sections.listed(
-        "Identity",
-        (
-            "Task",
-            f"{i['task']['id']} {i['task']['version']} ({i['task']['hash'] or 'hash not kept'})",
-        ),
-        ("Plan (SHA-256)", i["plan_sha256"]),
-        ("Proposal to the devices (SHA-256)", i["proposal_sha256"]),
-        ("Software", i["software"]),
+        words("identity"),
+        (words("task"), f"{task['id']} {task['version']} ({task['hash'] or words('not_kept')})"),
+        (words("plan"), i["plan_sha256"]),
+        (words("proposal"), i["proposal_sha256"]),
+        (words("software"), i["software"]),
     )
 
 
-def _utility(u: Report) -> Section:
+def _utility(report: Report, words: Words) -> Section:
+    u = report["utility"]
     scores = ", ".join(f"{name} {value:.4g}" for name, value in u["scores"].items())
+    where = words.again(u["scores_on"])
     return sections.listed(
-        "Utility beside privacy",
-        ("Scores", f"{scores or 'not evaluated'} (on {u['scores_on']})"),
-        ("Metrics of devices", u["metrics_mode"]),
-        ("In a sentence", u["sentence"]),
+        words("utility"),
+        (words("scores"), words("scores_on", what=scores or words("not_evaluated"), where=where)),
+        (words("device_metrics"), words.again(u["metrics_mode"])),
+        (words("sentence"), _again(u["sentence"], words)),
     )
+
+
+def _again(sentence: str, words: Words) -> str:
+    """The tier within it is a word of both sides."""
+    tier = sentence.partition(":")[0]
+    said = privacy_words.Words(words.language).again(tier)
+    return words.again(sentence).replace(tier, said, 1)
+
+
+DETAILS = (
+    _guarantee,
+    _devices,
+    _refusals,
+    _mechanism,
+    _accounting,
+    _rounds,
+    _identity,
+    _utility,
+)

@@ -15,6 +15,7 @@ from typing import Any
 from edgeveil.coordinator.records.records import NOT_COUNTED, RoundRecord
 from edgeveil.coordinator.reports.facts import RunFacts, initial_model
 from edgeveil.coordinator.reports.privacy.guarantee import guarantee
+from edgeveil.coordinator.reports.privacy.words import Words
 from edgeveil.coordinator.reports.reading import run_facts
 from edgeveil.shared.base.clock import Clock, utc_text
 from edgeveil.shared.base.errors import RefusalCode
@@ -25,10 +26,7 @@ from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
 
 KIND = "edgeveil coordinator privacy report"
 OVER_BUDGET = {RefusalCode.BUDGET_EXHAUSTED, RefusalCode.BUDGET_WOULD_EXCEED}
-ACROSS_AGENTS = (
-    "records of different agents are disjoint, so the federation has the largest of the agents' "
-    "figures, not their sum; a person on several devices counts on each"
-)
+SAID = Words("en")
 
 
 def read(home: Path, run_id: str | None, clock: Clock, *, quiet: bool = True) -> dict[str, Any]:
@@ -48,7 +46,7 @@ def build(found: RunFacts, clock: Clock) -> dict[str, Any]:
         "run": found.run.run_id,
         "identity": _identity(found, utc_text(clock)),
         "guarantee": guarantee(found, most),
-        "privacy_unit": sections.privacy_unit("record", across_agents=ACROSS_AGENTS),
+        "privacy_unit": sections.privacy_unit(words.RECORD, across_agents=SAID("said_across")),
         "trust_model": _trust(found),
         "mechanism": _mechanism(found),
         "accounting": _accounting(found),
@@ -102,13 +100,13 @@ def _task_hash(found: RunFacts) -> str | None:
 def _trust(found: RunFacts) -> dict[str, Any]:
     rules = found.plan.secagg
     return sections.trust_model(
-        ", when, and why somebody refuses (a code)",
+        words.SEEN_AND_WHY,
         {"protocol": "secagg-v1"},
         n_min=rules.n_min,
         threshold=rules.threshold(rules.n_min),
         colluders=assumed_corrupt(rules.n_min, rules.gamma_ppm, rules.c_min),
         sigma=rules.sigma,
-        enforced_by="every agent by its own policy and ledger; nothing here can raise its budget",
+        enforced_by=SAID("said_enforced_by"),
     )
 
 
@@ -118,7 +116,7 @@ def _mechanism(found: RunFacts) -> dict[str, Any]:
     if proposal.momentum:
         optimizer += f", momentum {proposal.momentum:g}"
     return {
-        "name": "Gaussian noise on the sum of clipped per-record gradients (DP-SGD), on each agent",
+        "name": SAID("said_mechanism"),
         "noise_multiplier": proposal.noise_multiplier,
         "sample_rate": proposal.sample_rate,
         "steps_per_round": proposal.steps,
@@ -128,11 +126,11 @@ def _mechanism(found: RunFacts) -> dict[str, Any]:
         "average": proposal.average,
         "rounds_planned": proposal.rounds,
         "spare_rounds": found.plan.rounds.spare,
-        "gradient_mode": "each agent's own choice",
-        "noise_generator": "each agent's own, tested before its first training",
-        "arithmetic": "noise drawn and added in float64 on the agent, before anything is rounded or masked",
-        "empty_draws": "add noise and count like any step; no agent tells how many there were",
-        "sampling": "full" if proposal.sample_rate == 1 else "poisson, by each agent",
+        "gradient_mode": SAID("said_own_choice"),
+        "noise_generator": SAID("said_own_generator"),
+        "arithmetic": SAID("said_arithmetic"),
+        "empty_draws": SAID("said_empty_draws"),
+        "sampling": SAID("said_full") if proposal.sample_rate == 1 else SAID("said_poisson"),
     }
 
 
@@ -141,13 +139,12 @@ def _accounting(found: RunFacts) -> dict[str, Any]:
     planned = found.segment(proposal.rounds + found.plan.rounds.spare)
     check = epsilon([planned], proposal.delta)[0]
     return sections.accounting(
-        "filter at one order on each agent, charged before training, never refunded",
+        SAID("said_composition"),
         epsilon_of_plan_and_spare_rounds=check,
         within_epsilon_planned=check <= found.plan.training.epsilon * (1 + 1e-9),
         attempts=len(found.records),
         attempts_aborted=len(found.records) - len(found.committed),
-        aborted_attempts_counted="as charged for everybody asked who did not refuse at the offer; "
-        "an update that was sealed and never sent is masked again free, so it may be less",
+        aborted_attempts_counted=SAID("said_aborted_count"),
     )
 
 
@@ -185,10 +182,14 @@ def _rounds(found: RunFacts) -> list[dict[str, Any]]:
 def _utility(found: RunFacts) -> dict[str, Any]:
     last = found.committed[-1] if found.committed else None
     return {
-        "metrics_mode": "none: no score of an agent's data leaves it",
+        "metrics_mode": SAID("said_no_scores"),
         "metrics_charge": "none: nothing is sent, so nothing is charged",
         "scores": dict(last.metrics) if last else {},
-        "scores_on": "the coordinator's own held-out data",
-        "sentence": f"{words.tier(found.epsilon_if_always_asked)}: at most epsilon "
-        f"{found.epsilon_if_always_asked:.3g} of this run at delta {found.proposal.delta:g}, per record",
+        "scores_on": SAID("said_held_out"),
+        "sentence": SAID(
+            "said_sentence",
+            tier=words.tier(found.epsilon_if_always_asked),
+            epsilon=f"{found.epsilon_if_always_asked:.3g}",
+            delta=f"{found.proposal.delta:g}",
+        ),
     }

@@ -29,7 +29,7 @@ class SegmentFacts:
 
 @dataclass(frozen=True)
 class Point:
-    """After charged round `number`: the enforced ε and the share of the budget used."""
+    """After charged round `number`: the enforced ε and the share used of the allowed Rényi divergence."""
 
     number: int
     run: str

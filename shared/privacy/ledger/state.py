@@ -107,7 +107,7 @@ class LedgerState:
 
     @property
     def share_spent(self) -> float:
-        """rdp_spent/cap in 0..1; what a budget bar shows. A cap of 0 or less counts as all spent."""
+        """rdp_spent/cap in 0..1, which is no share of ε. A cap of 0 or less counts as all spent."""
         return min(1.0, self.rdp_spent / self.cap) if self.cap > 0 else 1.0
 
     def rdp_step(self, noise_multiplier: float, sample_rate: float) -> float:

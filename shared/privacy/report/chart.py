@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
+
+from edgeveil.shared.pages.text import escape
+from edgeveil.shared.privacy.report.words import Words
 
 WIDTH, HEIGHT = 800, 300
-LEFT, RIGHT, TOP, BOTTOM = 84, 24, 20, 64
+LEFT, RIGHT, TOP, BOTTOM = 92, 24, 20, 72
 TICKS = 5
 
 At = Callable[[float, float], tuple[float, float]]  # coordinates of (round, share)
@@ -19,7 +21,7 @@ class Curve:
     caption: str
     points: Sequence[tuple[int, float]]
     end: int | None = None
-    across: str = "charged rounds"
+    across: str = ""
 
     @property
     def ahead(self) -> int | None:
@@ -28,7 +30,7 @@ class Curve:
         return self.end if self.end is not None and last < self.end <= 4 * last else None
 
 
-def draw(curve: Curve) -> str:
+def draw(curve: Curve, words: Words) -> str:
     """An <svg> element with a title and a description for screen readers."""
     points = [(0, 1.0), *curve.points]
     last = points[-1][0]
@@ -44,10 +46,11 @@ def draw(curve: Curve) -> str:
     floor_left, floor_right = at(0, 0), at(last, 0)
     area = f"{floor_left[0]},{floor_left[1]} {line} {floor_right[0]},{floor_right[1]}"
     x, y = at(*points[-1])
+    left = words("burn_left", share=f"{points[-1][1]:.0%}", n=last, across=curve.across)
     parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="ct cd">',
+        f'<svg class="burn" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="ct cd">',
         f'<title id="ct">{escape(curve.title)}</title>',
-        f'<desc id="cd">{points[-1][1]:.0%} of the budget is left after {last} {curve.across}.</desc>',
+        f'<desc id="cd">{escape(left)}</desc>',
         *_axes(most, at, curve.across),
         f'<polygon class="area" points="{area}"/><polyline class="line" points="{line}"/>',
     ]
@@ -74,11 +77,11 @@ def _axes(most: int, at: At, across: str) -> list[str]:
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         (left, y), (right, _) = at(0, share), at(most, share)
         parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<text x="{left - 8}" y="{y + 6}" text-anchor="end">{share:.0%}</text>')
+        parts.append(f'<text x="{left - 8}" y="{y + 8}" text-anchor="end">{share:.0%}</text>')
     every = max(1, -(-most // TICKS))
     for number in range(0, most + 1, every):
         x, y = at(number, 0)
-        parts.append(f'<text x="{x}" y="{y + 28}" text-anchor="middle">{number}</text>')
+        parts.append(f'<text x="{x}" y="{y + 30}" text-anchor="middle">{number}</text>')
     middle, bottom = (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 5
     parts.append(f'<text x="{middle}" y="{bottom}" text-anchor="middle">{escape(across)}</text>')
     return parts

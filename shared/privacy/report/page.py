@@ -1,29 +1,25 @@
-"""One self-contained web page from text, tables and a curve: no script, no font, nothing is fetched.
+"""The page of a privacy report, from text, tables and a curve, in the frame and look of every page.
 
-The content policy allows the page's own style sheet by its hash and nothing else. Whatever goes in
-is escaped, so a name from elsewhere cannot become markup.
+It holds the report itself as data, so that `agent verify` can check the page. Whatever goes in is
+escaped, so a name from elsewhere cannot become markup.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
-from importlib.resources import files
 from typing import Any
 
-from edgeveil.shared.pages.document import digest
+from edgeveil.shared.pages.charts import meter
+from edgeveil.shared.pages.document import document
+from edgeveil.shared.pages.markup import Tile, figure, lead, table
+from edgeveil.shared.pages.text import escape
+from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.report.chart import Curve, draw
+from edgeveil.shared.privacy.report.words import Words
 
 DATA_ID = "report"
-STYLE = files(__package__).joinpath("style.css").read_text("utf-8")
-
-
-@dataclass(frozen=True)
-class Tile:
-    label: str
-    value: str
-    note: str = ""
+LONGEST = 4000  # characters of one sentence or list
 
 
 @dataclass(frozen=True)
@@ -48,8 +44,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """`used` is the share of the budget used, 0..1, or None where nobody here can know it."""
+    """`used` is the share of the budget used, 0..1, or None where nobody here can know it.
 
+    `calm`: it is a plan's, which is meant to be spent.
+    """
+
+    language: Language
     title: str
     subtitle: str
     headline: str
@@ -60,53 +60,32 @@ class Page:
     sections: Sequence[Section]
     details: Sequence[Section]
     data: Mapping[str, Any]
+    calm: bool = False
 
     def render(self) -> str:
         """The whole document, UTF-8."""
-        return "".join(
-            [
-                '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
-                f'<meta http-equiv="Content-Security-Policy" content="{content_policy()}">\n',
-                '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
-                '<meta name="referrer" content="no-referrer">\n',
-                f"<title>{escape(self.title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n",
-                self._head(),
-                "".join(_section(section) for section in self.sections),
-                '<h2 class="part">The figures behind it</h2>\n',
-                "".join(_section(section) for section in self.details),
-                _data(self.data),
-                "</main>\n</body>\n</html>\n",
-            ]
+        words = Words(self.language)
+        body = (
+            f'<a class="skip" href="#main">{text(words("skip"))}</a>'
+            f'<header><small>Edgeveil</small><h1>{text(self.title)}</h1><p class="sub">{text(self.subtitle)}</p>'
+            f'</header>\n<main id="main">{self._lead()}{"".join(map(_section, self.sections))}'
+            f'<h2 class="part">{text(words("figures"))}</h2>\n{"".join(map(_section, self.details))}'
+            f"{_data(self.data)}</main>"
         )
+        return document(self.language, f"{self.title} · Edgeveil", body)
 
-    def _head(self) -> str:
-        parts = [
-            f"<main>\n<header><h1>{escape(self.title)}</h1>",
-            f'<p class="sub">{escape(self.subtitle)}</p></header>\n',
-            f'<section class="lead"><p class="headline">{escape(self.headline)}</p>',
-        ]
+    def _lead(self) -> str:
+        words = Words(self.language)
+        bar = curve = ""
         if self.used is not None:
-            parts.append(_bar(self.used))
-        parts += [f"<p>{escape(text)}</p>" for text in self.paragraphs]
-        parts.append('<dl class="tiles">')
-        parts += [
-            f"<div><dt>{escape(t.label)}</dt><dd>{escape(t.value)}"
-            f"{f'<small>{escape(t.note)}</small>' if t.note else ''}</dd></div>"
-            for t in self.tiles
-        ]
-        parts.append("</dl></section>\n")
+            said = words("meter_used", share=f"{self.used:.1%}")
+            bar = meter(self.used, said, calm=self.calm)
         if self.curve is not None:
-            caption = escape(self.curve.caption)
-            parts.append(
-                f"<section><h2>{escape(self.curve.title)}</h2><figure>{draw(self.curve)}"
-                f"<figcaption>{caption}</figcaption></figure></section>\n"
-            )
-        return "".join(parts)
-
-
-def content_policy() -> str:
-    rules = f"default-src 'none'; style-src '{digest(STYLE)}'"
-    return f"{rules}; base-uri 'none'; form-action 'none'"
+            below = f'<p class="below">{text(self.curve.caption)}</p>'
+            curve = figure(self.curve.title, draw(self.curve, words) + below)
+        told = "".join(f"<p>{text(each)}</p>" for each in self.paragraphs)
+        made = lead(self.headline, self.tiles, below=bar, curve=curve)
+        return f"<section>{made}{told}</section>\n"
 
 
 def read_data(page: str) -> Any:
@@ -144,56 +123,21 @@ def _data(data: Mapping[str, Any]) -> str:
     return f'<script type="application/json" id="{DATA_ID}">{text}</script>\n'
 
 
-def _bar(used: float) -> str:
-    """The share used, drawn without a style attribute, which the content policy forbids."""
-    width = round(100 * min(1.0, max(0.0, used)), 1)
-    level = "low" if used < 0.5 else "middle" if used < 0.8 else "high"
-    return (
-        f'<svg class="bar {level}" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" '
-        f'aria-label="{width:g} percent of the budget used">'
-        f'<rect class="whole" width="100" height="6"/><rect class="used" width="{width}" height="6"/>'
-        "</svg>"
-    )
-
-
 def _section(section: Section) -> str:
-    parts = [f"<section{' class=' + chr(34) + 'warn' + chr(34) if section.warning else ''}>"]
-    parts.append(f"<h2>{escape(section.title)}</h2>")
+    caution = ' class="caution"' if section.warning else ""
+    parts = [f"<section{caution}><h2>{text(section.title)}</h2>"]
     if section.intro:
-        parts.append(f"<p>{escape(section.intro)}</p>")
+        parts.append(f"<p>{text(section.intro)}</p>")
     if section.items:
-        parts.append("<ul>" + "".join(f"<li>{escape(i)}</li>" for i in section.items) + "</ul>")
+        parts.append("<ul>" + "".join(f"<li>{text(each)}</li>" for each in section.items) + "</ul>")
     if section.rows:
-        parts.append('<dl class="rows">')
-        parts += [
-            f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-            for name, value in section.rows
-        ]
-        parts.append("</dl>")
+        rows = (f"<div><dt>{text(k)}</dt><dd>{text(v)}</dd></div>" for k, v in section.rows)
+        parts.append(f'<dl class="rows">{"".join(rows)}</dl>')
     if section.sheet is not None and section.sheet.rows:
-        parts.append(_sheet(section.sheet))
-    parts.append("</section>\n")
-    return "".join(parts)
+        parts.append(table(section.sheet.columns, section.sheet.rows, label=section.title))
+    return "".join([*parts, "</section>\n"])
 
 
-def _sheet(sheet: Sheet) -> str:
-    numeric = [column.startswith(">") for column in sheet.columns]
-    names = [column.removeprefix(">") for column in sheet.columns]
-    head = "".join(
-        f'<th scope="col"{_number(flag)}>{escape(name)}</th>'
-        for name, flag in zip(names, numeric, strict=True)
-    )
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f"<td{_number(flag)}>{escape(cell)}</td>"
-            for cell, flag in zip(row, numeric, strict=True)
-        )
-        + "</tr>"
-        for row in sheet.rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _number(flag: bool) -> str:
-    return ' class="n"' if flag else ""
+def text(value: str) -> str:
+    """A whole sentence, however long."""
+    return escape(value, LONGEST)

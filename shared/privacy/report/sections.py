@@ -3,12 +3,14 @@
 A side adds what it alone knows (`more`, `rows`) and says what is its own view.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgeveil.shared.base.installed import software
+from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.rdp import HIGHEST_ORDER, LOWEST_ORDER
-from edgeveil.shared.privacy.report import page, words
+from edgeveil.shared.privacy.report import page
+from edgeveil.shared.privacy.report.words import SAID, Words, hiding
 
 Block = Mapping[str, Any]
 Rows = Sequence[tuple[str, str]]
@@ -17,11 +19,11 @@ Rows = Sequence[tuple[str, str]]
 def privacy_unit(unit: str, **more: Any) -> dict[str, Any]:
     return {
         "unit": unit,
-        "neighbours": words.NEIGHBOURS,
-        "records_per_person": "not limited",
-        "person_level": words.PERSON_LEVEL,
+        "neighbours": SAID("said_neighbours"),
+        "records_per_person": SAID("said_not_limited"),
+        "person_level": SAID("said_person_level"),
         **more,
-        "treated_as_public": words.PUBLIC,
+        "treated_as_public": SAID("said_public"),
     }
 
 
@@ -30,13 +32,15 @@ def listed(title: str, *rows: tuple[str, str], intro: str = "") -> page.Section:
     return page.Section(title, intro, rows)
 
 
-def protected(unit: Block, intro: str = "", rows: Rows = ()) -> page.Section:
+def protected(unit: Block, language: Language, intro: str = "", rows: Rows = ()) -> page.Section:
+    words = Words(language)
+    said = {key: words.again(str(value)) for key, value in unit.items()}
     return listed(
-        "What is protected",
-        ("Unit", f"one {unit['unit']}: {unit['neighbours']}"),
-        ("One person's records", f"{unit['records_per_person']}; {unit['person_level']}"),
+        words("protected"),
+        (words("record_unit"), words("unit_row", unit=said["unit"], neighbours=said["neighbours"])),
+        (words("persons_records"), f"{said['records_per_person']}; {said['person_level']}"),
         *rows,
-        ("Taken to be public", unit["treated_as_public"]),
+        (words("public"), said["treated_as_public"]),
         intro=intro,
     )
 
@@ -56,10 +60,9 @@ def trust_model(
     `threshold` shares open a mask in it, where that is known.
     """
     return {
-        "coordinator_sees": f"the sum of at least {n_min} devices' updates, each update hidden in it, "
-        f"who takes part{seen}",
-        "other_agents_see": "the new model of each round",
-        "users_of_the_model_see": "the model; what they do with it costs no further budget",
+        "coordinator_sees": SAID("said_coordinator_sees", n=n_min, seen=seen),
+        "other_agents_see": SAID("said_agents_see"),
+        "users_of_the_model_see": SAID("said_users_see"),
         "secure_aggregation": {
             **how,
             "n_min": n_min,
@@ -73,20 +76,21 @@ def trust_model(
     }
 
 
-def who_sees_what(trust: Block, how: str) -> page.Section:
-    told = words.hiding(trust["secure_aggregation"])
+def who_sees_what(trust: Block, language: Language, how: str) -> page.Section:
+    words = Words(language)
+    told = hiding(trust["secure_aggregation"], words)
     return listed(
-        "Who sees what",
-        ("The coordinator", trust["coordinator_sees"]),
-        ("Other devices", trust["other_agents_see"]),
-        ("Users of the model", trust["users_of_the_model_see"]),
-        ("Secure aggregation", f"{how}; {told}"),
+        words("who_sees_what"),
+        (words("the_coordinator"), words.again(trust["coordinator_sees"])),
+        (words("other_devices"), words.again(trust["other_agents_see"])),
+        (words("users_of_the_model"), words.again(trust["users_of_the_model_see"])),
+        (words("secure_aggregation"), f"{how}; {told}"),
     )
 
 
 def accounting(composition: str, **more: Any) -> dict[str, Any]:
     return {
-        "accountant": "Rényi divergence at integer orders, closed form",
+        "accountant": SAID("said_accountant"),
         "version": software(),
         "composition": composition,
         "orders": [LOWEST_ORDER, HIGHEST_ORDER],
@@ -94,18 +98,24 @@ def accounting(composition: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def accounted(block: Block, *rows: tuple[str, str]) -> page.Section:
+def accounted(block: Block, language: Language, *rows: tuple[str, str]) -> page.Section:
+    """The first of the rows is how rounds add up, in the words of the side."""
+    words = Words(language)
+    first, last = block["orders"]
     return listed(
-        "Accounting",
-        ("Accountant", f"{block['accountant']}, {block['version']}"),
-        ("Composition", block["composition"]),
-        ("Orders", f"{block['orders'][0]} to {block['orders'][1]}"),
-        *rows,
+        words("accounting"),
+        (words("accountant"), f"{words.again(block['accountant'])}, {block['version']}"),
+        *rows[:1],
+        (words("orders"), words("from_to", first=first, last=last)),
+        *rows[1:],
     )
 
 
-def gaps(items: Sequence[str]) -> page.Section:
-    return page.Section("What is NOT covered", items=items, warning=True)
+def gaps(items: Sequence[str], language: Language, again: Callable[[str], str]) -> page.Section:
+    """`again` says in the page's language what only this side can leave uncovered."""
+    words = Words(language)
+    shown = [again(words.again(item)) for item in items]
+    return page.Section(words("not_covered"), items=shown, warning=True)
 
 
 def figure(value: float | None, form: str = ".6g") -> str:

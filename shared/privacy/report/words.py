@@ -1,35 +1,34 @@
-"""What a privacy figure means, in words that need no mathematics; the same for both sides' reports."""
+"""What a privacy figure means, in words that need no mathematics; the same for both sides' reports.
+
+The words stand in words.en.toml and words.zh.toml. A report says everything in English.
+"""
 
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from edgeveil.shared.pages import words
 from edgeveil.shared.privacy.rdp import Segment, epsilon
 
 SCHEMA = 1  # of privacy reports
 STRONG, REASONABLE = 1.0, 10.0
 
+
+class Words(words.Words):
+    room = __package__
+
+
+SAID = Words("en")
+RECORD = SAID("said_record")
+# What a coordinator sees besides sums, as the report of a device and that of a run put it.
+SEEN_AND_WHEN, SEEN_AND_WHY = SAID("said_seen_and_when"), SAID("said_seen_and_why")
 NOT_COVERED = (
-    (
-        "A person with several records: with ten of them, ε counts about ten times as much for that "
-        "person. If a device is one person, nothing is promised about that person as a whole."
-    ),
-    "The same person's records on another device, or the same records used outside this ledger.",
-    "How many records there are, whether and when the device takes part, and how long it trains.",
-    (
-        "Choosing hyper-parameters, preprocessing, a model or a moment to stop by looking at the private "
-        "records, those set aside for validation among them."
-    ),
-    "What was learned from frozen, pretrained parts of a model, and from public data.",
-    "Attacks on the device itself, its operating system or its owner.",
-)
-PUBLIC = (
-    "the plan (noise, sampling, steps, clipping), the model's shape, the list of classes, constants "
-    "of the preprocessing, the declared number of records, who takes part and when"
-)
-NEIGHBOURS = "two data sets that differ in one record, added or removed"
-PERSON_LEVEL = (
-    "not provided: with k records of one person, ε counts about k times as much for that person"
+    SAID("said_gap_person"),
+    SAID("said_gap_elsewhere"),
+    SAID("said_gap_counts"),
+    SAID("said_gap_choosing"),
+    SAID("said_gap_pretrained"),
+    SAID("said_gap_attacks"),
 )
 
 
@@ -40,45 +39,44 @@ def guess_rate(value: float) -> float:
 
 def one_in(probability: float) -> str:
     """A small probability as people say it: 1 in 100,000."""
-    return f"1 in {round(1 / probability, -int(math.log10(1 / probability)) + 2):,.0f}"
+    many = round(1 / probability, -int(math.log10(1 / probability)) + 2)
+    return SAID("said_one_in", n=f"{many:,.0f}")
 
 
-def tier(value: float) -> str:
+def tier(value: float, words: Words = SAID) -> str:
     if value == 0:
-        return "nothing spent"
+        return words("said_nothing_spent")
     if value <= STRONG:
-        return "strong"
-    return "reasonable" if value <= REASONABLE else "weak"
+        return words("said_strong")
+    return words("said_reasonable") if value <= REASONABLE else words("said_weak")
 
 
-def meaning(value: float, delta: float, seen: str = "this device ever sent") -> str:
-    """One paragraph for a person who is not a cryptographer."""
+def meaning(value: float, delta: float, *, run: bool = False) -> str:
+    """One paragraph for a person who is not a cryptographer; `run`: of one run, else of a device."""
     if value == 0:
-        return "No training has used private records, so nothing sent can tell anything about them."
+        return SAID("said_no_training")
     # Rounded up, so that the sentence never promises more than the figure.
     percent = math.ceil(guess_rate(value) * 10_000) / 100
-    odds = "more than 99.99" if percent >= 100 else f"at most {percent:g}"
-    little = " A limit so near to 100 rules out certainty and little more." if percent > 95 else ""
-    return (
-        "ε (epsilon) measures how much one record can show; smaller is safer. Say somebody sees "
-        f"everything {seen} and wants to know whether one certain record was used. Guessing blindly "
-        "between two equally likely answers they are right 50 times in 100; with what they saw, "
-        f"{odds} times, however able they are.{little} The promise itself fails with a chance of about "
-        f"{one_in(delta)} (δ). Such promises are called strong up to ε 1, reasonable up to 10 and "
-        f"weak above; this one is {tier(value)}."
+    odds = SAID("said_odds_more") if percent >= 100 else SAID("said_odds", percent=f"{percent:g}")
+    return SAID(
+        "said_meaning",
+        seen=SAID("said_seen_run") if run else SAID("said_seen_device"),
+        odds=odds,
+        little=SAID("said_little") if percent > 95 else "",
+        fails=one_in(delta),
+        tier=tier(value),
     )
 
 
-def hiding(secagg: Mapping[str, Any]) -> str:
+def hiding(secagg: Mapping[str, Any], words: Words) -> str:
     """What secure aggregation adds, from the report's block about it."""
-    colluders = secagg["assumed_colluders"]
-    assumed = f"up to {colluders} of them may" if colluders else "none of them is taken to"
-    opened = secagg["threshold"]
-    shares = f" A mask opens with the help of {opened} others or more." if opened else ""
-    return (
-        f"at least {secagg['n_min']} devices in every sum; {assumed} work with the coordinator, so at "
-        f"least {secagg['honest_floor']} honest ones hide each other.{shares} This is a second wall and "
-        "never subtracted from ε."
+    colluders, opened = secagg["assumed_colluders"], secagg["threshold"]
+    return words(
+        "hiding",
+        n_min=secagg["n_min"],
+        assumed=words("colluders", n=colluders) if colluders else words("no_colluders"),
+        honest=secagg["honest_floor"],
+        shares=words("mask_opens", n=opened) if opened else "",
     )
 
 

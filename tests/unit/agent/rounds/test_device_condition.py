@@ -1,7 +1,10 @@
 """How a device measures its power and load, what its owner's rule makes of it, and what is told."""
 
 import pytest
+from typer.testing import CliRunner
 
+from edgeveil.agent.cli.app import app
+from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy, WhenPolicy
 from edgeveil.agent.home.policy_changes import loosened
 from edgeveil.agent.rounds.condition import Conditions, Load, Power
@@ -175,3 +178,22 @@ def test_the_rule_survives_the_file_and_an_older_ledger_lacks_it(tmp_path):
     )
     assert "when" not in older
     assert Policy.from_json(older) == Policy()
+
+
+def test_a_paused_device_declines_as_one_that_is_not_ready_until_it_is_resumed(tmp_path):
+    home = AgentHome(tmp_path / "home")
+    conditions = Conditions(WhenPolicy(), paused=lambda: home.paused)
+    conditions.check()
+    for command, paused in (("pause", True), ("pause", True), ("resume", False), ("resume", False)):
+        done = CliRunner().invoke(app, [command, "--home", str(home.path)])
+        assert done.exit_code == 0
+        assert home.paused == paused
+        if paused:
+            with pytest.raises(PolicyRefusal, match="agent resume") as refused:
+                conditions.check()
+            assert refused.value.code is RefusalCode.POLICY_WHEN
+        else:
+            conditions.check()
+    nowhere = CliRunner().invoke(app, ["pause", "--home", str(tmp_path / "none")])
+    assert nowhere.exit_code != 0
+    assert not (tmp_path / "none").exists()

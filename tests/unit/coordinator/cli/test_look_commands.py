@@ -10,12 +10,18 @@ from importlib import metadata
 
 import pytest
 from look_bench import COORDINATOR, ESCAPE, fill, initialised, on_a_terminal, run
+from rich.console import Console
 
+from edgeveil.coordinator.cli.follow import Display
+from edgeveil.coordinator.cli.top import Picture, draw
 from edgeveil.coordinator.records.records import RunState
 from edgeveil.coordinator.reports.facts import natural
+from edgeveil.coordinator.serving.admin import AdminServer
+from edgeveil.coordinator.serving.admin_client import SOCKET
 from edgeveil.coordinator.store.store import Store
 from edgeveil.coordinator.watching.live import Live, Now
 from edgeveil.shared.events.log import Event, EventLine, EventLog
+from edgeveil.shared.terminal.door import Door
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +257,62 @@ def test_the_live_state_follows_an_attempt():
     assert Now.from_json(json.loads(json.dumps(live.now().as_json()))) == live.now()
     say(Event.RUN_FINISH)
     assert (live.now().run, live.now().parts) == ("", {})
+
+
+def test_invitations_in_a_pipe_name_each_token_and_a_single_one_stands_alone(home):
+    shown = run(home[0], "invite", "cam-1", "cam-2")
+    rows = [line.split() for line in shown.stdout.splitlines()]
+    assert [name for name, _ in rows] == ["cam-1", "cam-2"]
+    assert all(token.startswith("ev1.") for _, token in rows)
+    assert "cam-1" not in shown.stderr
+    (alone,) = run(home[0], "invite", "cam-3").stdout.split()
+    assert alone.startswith("ev1.")
+    seen = run(home[0], "invite", "cam-4", "cam-5", terminal=True)
+    assert "cam-4" in seen.stderr
+    assert all(line.startswith("ev1.") for line in ESCAPE.sub("", seen.stdout).splitlines())
+
+
+def pictured(names_and_states, **more):
+    agents = [{"name": n, "state": s, "last_seen": None} for n, s in names_and_states]
+    status = {"url": "https://x:1", "pid": 1, "run": None, "agents": agents}
+    console = Console(file=io.StringIO(), width=100)
+    console.print(draw(Picture(status, Now(), {}), 1.0, 100, **more))
+    return console.file.getvalue()
+
+
+def test_the_glance_shows_the_active_first_and_counts_those_who_are_away():
+    many = [
+        ("cam-1", "offline"),
+        ("cam-2", "connected"),
+        ("cam-3", "pending"),
+        ("cam-10", "connected"),
+    ]
+    shown = pictured(many)
+    assert shown.index("cam-2") < shown.index("cam-10") < shown.index("cam-3")
+    assert "cam-1 " not in shown
+    assert "and 1 away" in shown
+    everybody = pictured(many, everybody=True)
+    assert everybody.index("cam-3") < everybody.index("cam-1 ")
+    assert "away" not in everybody
+
+
+def test_the_status_of_a_running_coordinator_says_what_it_waits_for(home):
+    waits = {"kind": "agents", "here": 1, "wanted": 3, "missing": ["cam-2"], "refused": {}}
+    answer = {
+        "url": "https://x:1", "pid": 7, "run": "run-1", "round": 2, "stage": "select", "agents": [],
+        "last_run": None, "waits_for": waits,
+    }  # fmt: skip
+    server = AdminServer(home[0] / SOCKET, {"status": lambda _: answer})
+    server.start()
+    try:
+        shown = run(home[0], "status", columns=200).stdout
+    finally:
+        server.stop()
+    assert "waiting for agents: 1 of 3 are there; not connected: cam-2" in shown
+
+
+def test_the_followed_run_says_what_a_round_came_to():
+    console = Door(file=io.StringIO(), width=100)
+    display = Display(console, 5, lambda number: f"round {number} came to 94.1%")
+    display.show(EventLine(1.0, "info", "round.commit", run="run-1", round=2, dur_ms=1100))
+    assert console.file.getvalue() == "  committed in 1.1 s: round 2 came to 94.1%\n"

@@ -1,6 +1,7 @@
 """The files of words against each other, and against the code that asks for them."""
 
 import ast
+import re
 import string
 import tomllib
 from functools import cache
@@ -18,11 +19,13 @@ from edgeveil.shared.scores.classification import scores
 ROOT = Path(__file__).resolve().parents[4]
 COMMON = "shared/pages"
 ROOMS = sorted({str(p.parent.relative_to(ROOT)) for p in ROOT.glob("[acs]*/**/words.*.toml")})
-FRAMES = ROOT / COMMON / "document.py"  # asks every room for some words
+FRAMES = ROOT / COMMON / "document.py"  # asks every room with a live page for some words
 FAMILIES = {
     "state_": set(RunState),
     "stage_": set(STAGES),
     "agent_": {"connected", "offline", "pending", "held", "revoked"},
+    "wait_": {"idle", "opening", "server", "again"},
+    "outcome_": {"committed", "aborted"},
 }
 BY_NAME = set(scores(np.eye(2, dtype=np.int64)).averages())
 
@@ -39,10 +42,13 @@ def gaps(text):
 def asking(room):
     """Every file that shows words of the room."""
     names = [room] if room != COMMON else ROOMS
-    lines = [f"from edgeveil.{name.replace('/', '.')}.words import Words" for name in names]
+    packages = "|".join(re.escape(name.replace("/", ".")) for name in names)
+    asks = re.compile(rf"from edgeveil\.(?:{packages})\.words import [^\n]*\bWords\b")
     for top in ("agent", "coordinator", "shared"):
         for path in (ROOT / top).rglob("*.py"):
-            if path == FRAMES or any(line in path.read_text() for line in lines):
+            live = path == FRAMES and (room == COMMON or "follows" in texts(room))
+            own = path.name == "words.py" and str(path.parent.relative_to(ROOT)) in names
+            if live or own or asks.search(path.read_text()):
                 yield ast.parse(path.read_text())
 
 

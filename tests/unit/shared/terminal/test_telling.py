@@ -51,3 +51,22 @@ def test_a_sentence_cannot_move_the_cursor_or_mark_itself_up():
     assert "\x1b" not in first
     assert "\ufffd[31mred [bold]x[/]" in first
     assert "\x1b[33m" not in shown
+
+
+LONG = """
+from edgeveil.shared.terminal.telling import say
+say("the quick brown fox jumps over the lazy dog at /a/path/that/is/longer/than/the/terminal/is/wide again and again")
+"""
+
+
+def test_a_long_sentence_is_broken_between_words_on_a_narrow_terminal():
+    shown = shown_on_a_terminal(
+        [sys.executable, "-c", LONG], columns=40, streams=["stderr"], NO_COLOR="1"
+    )
+    lines = shown.splitlines()
+    assert len(lines) == 4
+    words = " ".join(lines).split()[1:]
+    assert " ".join(words).startswith("the quick brown fox"), "no word is cut"
+    assert "/a/path/that/is/longer/than/the/terminal/is/wide" in words, "a path can be copied"
+    assert all(line.startswith(" " * 10) for line in lines[1:])
+    assert all(len(line) <= 40 for line in lines if "/" not in line)
