@@ -10,8 +10,8 @@ trap 'rm -rf "$reports"' EXIT
 
 step() { printf '\n== %s\n' "$*"; }
 
-# One worker per processor and one thread in each; tests of real processes mostly wait, so there are two
-# workers more for them. Tests of a file that share a federation stay in one worker (loadfile), and
+# One worker per processor and one thread in each; tests of real processes wait now and then, so there is
+# one worker more for them. Tests of a file that share a federation stay in one worker (loadfile), and
 # files that take long begin first (tests/conftest.py), in place of those with most tests.
 export OMP_NUM_THREADS=1
 cores=$(nproc)
@@ -48,7 +48,7 @@ if [ "${1:-}" != "--fast" ]; then
   if [ "$(id -u)" != 0 ] || ! command -v ip >/dev/null; then
     echo "the tests with network namespaces are left out: they need root and \`ip\` (Debian: iproute2)"
   fi
-  with_clocks system "$((cores + 2))" loadfile tests/system
+  with_clocks system "$((cores + 1))" loadfile tests/system
 fi
 step "the slowest tests"
 python scripts/slowest.py "$reports"/*.xml

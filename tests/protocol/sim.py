@@ -393,6 +393,13 @@ def reuse_cryptography() -> None:
     keys.KeyPair.exchange = exchange_once
 
 
+def reuse_until_the_test_ends(monkeypatch):
+    """As reuse_cryptography(), undone with the test."""
+    for owner, name in ((Identity, "sign"), (keys, "verifies"), (keys.KeyPair, "exchange")):
+        monkeypatch.setattr(owner, name, getattr(owner, name))
+    reuse_cryptography()
+
+
 def simulate(seed: int) -> Outcome:
     """Play the schedule of this seed to its end; raises Violation."""
     _SIGNED.clear()

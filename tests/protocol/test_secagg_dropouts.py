@@ -10,9 +10,7 @@ from itertools import combinations, combinations_with_replacement, product
 import pytest
 from protocol import sim
 from protocol.patterns import NEVER, check
-from secagg_bench import STAGES, Bench, Identity, params
-
-from edgeveil.shared.secagg.primitives import keys
+from secagg_bench import STAGES, Bench, params
 
 pytestmark = pytest.mark.timeout(900)  # tens of seconds of work, on however busy a machine
 
@@ -20,9 +18,7 @@ pytestmark = pytest.mark.timeout(900)  # tens of seconds of work, on however bus
 @pytest.fixture
 def _reused(monkeypatch):
     """What parties of one process signed or agreed on stays known; put back after the test."""
-    for owner, name in ((Identity, "sign"), (keys, "verifies"), (keys.KeyPair, "exchange")):
-        monkeypatch.setattr(owner, name, getattr(owner, name))
-    sim.reuse_cryptography()
+    sim.reuse_until_the_test_ends(monkeypatch)
     yield
     sim._SIGNED.clear()
     sim._AGREED.clear()

@@ -289,11 +289,18 @@ def test_a_link_in_the_coordinators_home_is_not_followed(machine, tmp_path, name
     assert elsewhere.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["lock", "agent.log", "node.key", "pinned.json"])
-def test_a_link_in_an_agents_home_is_not_followed(machine, tmp_path, name):
-    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+@pytest.fixture(scope="module")
+def joined(machine, tmp_path_factory):
+    """The home of a device that has joined, to be copied and broken."""
+    home = tmp_path_factory.mktemp("joined") / "home"
     run("agent", "join", token_for(machine, "link"), "--data", machine.pieces[0], home=home)
-    run("coordinator", "agents", "revoke", "link", home=machine.home)
+    return home
+
+
+@pytest.mark.parametrize("name", ["lock", "agent.log", "node.key", "pinned.json"])
+def test_a_link_in_an_agents_home_is_not_followed(joined, tmp_path, name):
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    shutil.copytree(joined, home)
     elsewhere.touch(mode=0o600)
     (home / name).unlink(missing_ok=True)
     (home / name).symlink_to(elsewhere)
