@@ -149,7 +149,7 @@ def tail(
             sys.stdout.write(json.dumps(line.as_json(), separators=(",", ":")) + "\n")
             sys.stdout.flush()
         else:
-            console.stdout.print(as_text(line))
+            console.stdout.broken(as_text(line), indent=10)
 
 
 @app.command()

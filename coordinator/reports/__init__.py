@@ -5,6 +5,7 @@ the plan charged, never a value that depends on its data.
 """
 
 __all__ = [
+    "charts",
     "exports",
     "facts",
     "history",

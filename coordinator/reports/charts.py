@@ -1,10 +1,12 @@
-"""The figures of a run's pages, drawn with shared.pages.charts."""
+"""What a run's pages begin with, and their charts, drawn with shared.pages.charts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
-from edgeveil.coordinator.records.records import RoundRecord
+from edgeveil.coordinator.records.records import RoundRecord, RunState
 from edgeveil.coordinator.reports.facts import STAGES, RunFacts
+from edgeveil.coordinator.reports.standing import Standing, best_round
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.shared.pages.charts import (
     DASHES,
@@ -12,14 +14,70 @@ from edgeveil.shared.pages.charts import (
     bar_key,
     line_chart,
     line_key,
+    meter,
     shown_places,
     stacked_bars,
 )
-from edgeveil.shared.pages.markup import figure
+from edgeveil.shared.pages.markup import Tile, figure, lead
+from edgeveil.shared.pages.text import human_seconds
 from edgeveil.shared.scores.metric import MetricSpec
 from edgeveil.shared.scores.views import Series, said
 
 MOST_CURVES = 40  # curves that differ, in one chart
+
+
+def state_word(state: str, words: Words) -> str:
+    return words(f"state_{state}")
+
+
+def run_sentence(found: RunFacts, words: Words) -> str:
+    """How a run stands or ended."""
+    done, count = len(found.committed), found.plan.rounds.count
+    state = state_word(str(found.run.state), words)
+    return words("run_so_far", state=state[:1].upper() + state[1:], done=done, count=count)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What every page of a run begins with, after a sentence; `bar` and `curve` are HTML."""
+
+    tiles: Sequence[Tile]
+    bar: str
+    curve: str
+
+    def below(self, sentence: str) -> str:
+        return lead(sentence, self.tiles, below=self.bar, curve=self.curve)
+
+
+def figures_of(found: RunFacts, here: Standing, words: Words) -> Figures:
+    """The figure, ε, the time, the curve; as long as no attempt ends they stay the same."""
+    tiles = [*_scores(found, here, words)]
+    charged, planned = f"{here.epsilon:.3g}", f"{here.planned:g}"
+    tiles.append(Tile(words("epsilon_so_far"), charged, words("of_planned", planned=planned)))
+    left = "–" if here.left_s is None else human_seconds(here.left_s)
+    if found.run.state in {RunState.RUNNING, RunState.QUEUED}:
+        tiles.append(Tile(words("time_left"), left, words("time_left_note")))
+    else:
+        took = sum(record.seconds for record in found.records)
+        tiles.append(Tile(words("took"), human_seconds(took), words("took_note")))
+    share = here.epsilon / here.planned
+    bar = meter(share, words("epsilon_used", share=f"{share:.0%}"), calm=True)
+    return Figures(tiles, bar, judged_figure(found, here.metric, words))
+
+
+def _scores(found: RunFacts, here: Standing, words: Words) -> Iterator[Tile]:
+    """The best model beside the last, each with its file."""
+    best, metric = best_round(found), here.metric
+    if metric is None or best is None:
+        return
+    title = said(metric.title, words.language)
+    value = metric.shown(best.metrics[metric.name])
+    yield Tile(words("best_of", title=title), value, words("at_round", round=best.round))
+    where = words("at_round", round=found.committed[-1].round)
+    change = here.change(words("points"))
+    note = f"{where}, {change}" if change else where
+    newest = metric.shown(here.value) if here.fresh else "–"
+    yield Tile(words("last_of", title=title), newest, note)
 
 
 def quality_figures(found: RunFacts, words: Words) -> str:

@@ -1,21 +1,21 @@
 """The report of a run as one HTML file: what was planned, what happened, what it cost."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from edgeveil.coordinator.records.records import InitialModel, RunState
+from edgeveil.coordinator.records.records import InitialModel
 from edgeveil.coordinator.reports import charts
 from edgeveil.coordinator.reports.facts import STAGES, RunFacts, reasons_of
 from edgeveil.coordinator.reports.rows import attempts_table, plan_table, planned_facts
-from edgeveil.coordinator.reports.standing import Standing, best_round, standing
+from edgeveil.coordinator.reports.standing import best_round, standing
 from edgeveil.coordinator.reports.views import drawn
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.shared.base.installed import installed
-from edgeveil.shared.pages.charts import meter, strip, strip_key
+from edgeveil.shared.pages.charts import strip, strip_key
 from edgeveil.shared.pages.document import document
-from edgeveil.shared.pages.markup import Raw, Tile, facts, lead, section, table
-from edgeveil.shared.pages.text import escape, human_bytes, human_seconds, utc
+from edgeveil.shared.pages.markup import Raw, facts, section, table
+from edgeveil.shared.pages.text import escape, human_bytes, utc
 from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
 from edgeveil.shared.scores.views import said
@@ -70,16 +70,12 @@ def sections(found: RunFacts, words: Words) -> list[tuple[str, str, str]]:
     return made
 
 
-def state_word(state: str, words: Words) -> str:
-    return words(f"state_{state}")
-
-
 def _summary(found: RunFacts, words: Words) -> str:
     records, committed, run = found.records, found.committed, found.run
     last = committed[-1] if committed else None
     values: dict[str, object] = {}
     here = standing(found)
-    begins = lead_of(found, here, _sentence(found, words), words)
+    begins = charts.figures_of(found, here, words).below(charts.run_sentence(found, words))
     if run.reason:
         values[words("reason")] = run.reason
     values[words("task")] = f"{found.plan.task.id} {found.plan.task.version}"
@@ -105,43 +101,6 @@ def _summary(found: RunFacts, words: Words) -> str:
         values[words("last_file")] = f"{folder}/last.safetensors"
     values[words("model")] = last.model_sha256 if last else words("none_yet")
     return begins + facts(values)
-
-
-def _sentence(found: RunFacts, words: Words) -> str:
-    done, count = len(found.committed), found.plan.rounds.count
-    state = state_word(str(found.run.state), words)
-    return words("run_so_far", state=state[:1].upper() + state[1:], done=done, count=count)
-
-
-def lead_of(found: RunFacts, here: Standing, sentence: str, words: Words) -> str:
-    """What every page of a run begins with: a sentence, the figure, ε, the time, the curve."""
-    tiles = [*_scores(found, here, words)]
-    charged, planned = f"{here.epsilon:.3g}", f"{here.planned:g}"
-    tiles.append(Tile(words("epsilon_so_far"), charged, words("of_planned", planned=planned)))
-    left = "–" if here.left_s is None else human_seconds(here.left_s)
-    if found.run.state in {RunState.RUNNING, RunState.QUEUED}:
-        tiles.append(Tile(words("time_left"), left, words("time_left_note")))
-    else:
-        took = sum(record.seconds for record in found.records)
-        tiles.append(Tile(words("took"), human_seconds(took), words("took_note")))
-    share = here.epsilon / here.planned
-    bar = meter(share, words("epsilon_used", share=f"{share:.0%}"), calm=True)
-    return lead(sentence, tiles, below=bar, curve=charts.judged_figure(found, here.metric, words))
-
-
-def _scores(found: RunFacts, here: Standing, words: Words) -> Iterator[Tile]:
-    """The best model beside the last, each with its file."""
-    best, metric = best_round(found), here.metric
-    if metric is None or best is None:
-        return
-    title = said(metric.title, words.language)
-    value = metric.shown(best.metrics[metric.name])
-    yield Tile(words("best_of", title=title), value, words("at_round", round=best.round))
-    where = words("at_round", round=found.committed[-1].round)
-    change = here.change(words("points"))
-    note = f"{where}, {change}" if change else where
-    newest = metric.shown(here.value) if here.fresh else "–"
-    yield Tile(words("last_of", title=title), newest, note)
 
 
 def _quality(found: RunFacts, words: Words) -> str:

@@ -6,8 +6,9 @@ from typing import Any
 from urllib.parse import quote
 
 from edgeveil.coordinator.records.records import Run
+from edgeveil.coordinator.reports.charts import Figures, figures_of, run_sentence, state_word
 from edgeveil.coordinator.reports.facts import RunFacts, natural
-from edgeveil.coordinator.reports.page import attested, lead_of, sections, state_word
+from edgeveil.coordinator.reports.page import attested, sections
 from edgeveil.coordinator.reports.standing import standing
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.coordinator.watching.live import ANSWERED, AWAY, CONNECTED, WAITING, Now
@@ -30,7 +31,7 @@ class View:
     """`agents` as in `coordinator status`; `found`: the run under way, else the last; `at`: now.
 
     `told`: what agents attest of their budgets, by name; `waits`: what the run under way waits for;
-    `charges`: rounds that the run of `found` has charged the device asked most often.
+    `drawn`: draw() of `found`.
     """
 
     url: str
@@ -41,21 +42,29 @@ class View:
     at: float
     told: Mapping[str, ToldBudget] = field(default_factory=dict)
     waits: Waiting = field(default_factory=Waiting)
-    charges: int = 0
+    drawn: "Drawn | None" = None
 
 
-def run_sections(found: RunFacts, words: Words) -> str:
-    """The part of the page that changes only when an attempt ends; worth keeping."""
-    return "".join(html for anchor, _, html in sections(found, words) if anchor in SHOWN_SECTIONS)
+@dataclass(frozen=True)
+class Drawn:
+    """The parts of the page that change only when an attempt ends; worth keeping. `sections` is HTML."""
+
+    figures: Figures
+    sections: str
 
 
-def live_page(view: View, charts: str, language: Language) -> str:
-    """`charts`: run_sections() of the view's run."""
+def draw(found: RunFacts, charges: int, words: Words) -> Drawn:
+    """`charges`: rounds that the run has charged the device that was asked most often."""
+    shown = (html for anchor, _, html in sections(found, words) if anchor in SHOWN_SECTIONS)
+    return Drawn(figures_of(found, standing(found, charges=charges), words), "".join(shown))
+
+
+def live_page(view: View, language: Language) -> str:
     words = Words(language)
     title = escape(words("live_title"))
     head = f"<small>Edgeveil · {title}</small><h1>{escape(view.url)}</h1>"
     main = (
-        f"{_now(view, words)}{_agents(view, words)}{charts}"
+        f"{_now(view, words)}{_agents(view, words)}{view.drawn.sections if view.drawn else ''}"
         f"{_runs(view, words)}{_events(view.now.recent, words)}"
     )
     foot = f"<p>{escape(words('privacy_note'))}</p>"
@@ -71,11 +80,13 @@ def _headline(view: View, words: Words) -> str:
 def _now(view: View, words: Words) -> str:
     now, found = view.now, view.found
     said = _headline(view, words)
+    if found is not None and not now.run:
+        said = run_sentence(found, words)
     said = said[:1].upper() + said[1:]
     values: dict[str, object] = {}
     begins = f'<p class="headline">{escape(said, 2000)}</p>'
     if found is not None:
-        begins = lead_of(found, standing(found, charges=view.charges), said, words)
+        begins = view.drawn.figures.below(said) if view.drawn else begins
         run = found.run
         values[words("run")] = run.run_id
         values[words("state")] = state_word(str(run.state), words)

@@ -11,7 +11,7 @@ from edgeveil.coordinator.reports import facts, history, page
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.coordinator.store.store import Store
 from edgeveil.coordinator.watching.live import Live
-from edgeveil.coordinator.watching.live_page import SHOWN_RUNS, View, live_page, run_sections
+from edgeveil.coordinator.watching.live_page import SHOWN_RUNS, Drawn, View, draw, live_page
 from edgeveil.coordinator.watching.waiting import Waiting
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.pages.words import Language
@@ -31,7 +31,7 @@ class Pages:
 
     def __post_init__(self) -> None:
         self._history = history.History()
-        self._charts: tuple[object, str] = (None, "")
+        self._charts: tuple[object, Drawn] | None = None
         self._lock = threading.Lock()
 
     def front(self, language: Language) -> str:
@@ -40,9 +40,7 @@ class Pages:
             runs = self.store.runs()
             found = self._facts(now.run, runs)
             told = self.store.told_budgets()
-            agents, charges = self.agents(), 0
-            if found is not None:
-                charges = max(self.store.charges(found.run.run_id).values(), default=0)
+            agents = self.agents()
             view = View(
                 self.url,
                 now,
@@ -52,9 +50,9 @@ class Pages:
                 time.time(),
                 told,
                 waits=self.waits(agents),
-                charges=charges,
+                drawn=None if found is None else self._drawn(found, language),
             )
-            return live_page(view, self._drawn(found, language), language)
+            return live_page(view, language)
 
     def run(self, run_id: str, language: Language) -> str | None:
         """The report of one run; None when there is no such run."""
@@ -69,10 +67,10 @@ class Pages:
         wanted = [run for run in runs if run.run_id == running] or list(runs[-1:])
         return self._history.of(self.store, wanted[0]) if wanted else None
 
-    def _drawn(self, found: facts.RunFacts | None, language: Language) -> str:
-        if found is None:
-            return ""
-        key = (found.run.run_id, len(found.records), language)
-        if self._charts[0] != key:
-            self._charts = (key, run_sections(found, Words(language)))
+    def _drawn(self, found: facts.RunFacts, language: Language) -> Drawn:
+        run = found.run
+        key = (run.run_id, run.state, len(found.records), language)
+        if self._charts is None or self._charts[0] != key:
+            charges = max(self.store.charges(run.run_id).values(), default=0)
+            self._charts = (key, draw(found, charges, Words(language)))
         return self._charts[1]

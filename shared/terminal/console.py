@@ -104,7 +104,7 @@ def home_of(role: str, given: Path | None) -> Path:
 
 
 def warn(notice: str) -> None:
-    stderr.print(Text.assemble(("warning:", "yellow"), f" {notice}"))
+    stderr.broken(Text.assemble(("warning:", "yellow"), f" {notice}"), indent=2)
 
 
 def print_json(value: Any) -> None:

@@ -27,7 +27,7 @@ from edgeveil.coordinator.reports.words import Words
 from edgeveil.coordinator.runs import checkpoint
 from edgeveil.coordinator.runs.evaluation import Evaluator
 from edgeveil.coordinator.watching.live import Live
-from edgeveil.coordinator.watching.live_page import View, live_page, run_sections
+from edgeveil.coordinator.watching.live_page import View, draw, live_page
 from edgeveil.coordinator.watching.metrics import Metrics, Readings
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.events.log import EventLog
@@ -126,9 +126,9 @@ def coordinators_texts(federation, run_id, live):
     facts = RunFacts(run, records)
     for language in ("en", "zh"):
         texts[f"report {language}"] = report_page(facts, language, made=time.time()).encode()
-        view = View("https://x", live.now(), [], facts, [run], time.time())
-        charts = run_sections(facts, Words(language))
-        texts[f"live page {language}"] = live_page(view, charts, language).encode()
+        drawn = draw(facts, 1, Words(language))
+        view = View("https://x", live.now(), [], facts, [run], time.time(), drawn=drawn)
+        texts[f"live page {language}"] = live_page(view, language).encode()
     texts["report.json"] = json.dumps(build(run, records, home)).encode()
     texts["csv"] = "".join(rounds_csv(records, ["accuracy", "macro_f1", "loss"])).encode()
     with stdout.capture() as captured:

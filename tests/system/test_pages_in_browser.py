@@ -156,7 +156,7 @@ def test_the_live_page_follows_a_running_federation(browser, machine):
     for watched in (*pages, still):
         watched.page.goto(url + "?lang=en")
     pages[0].page.evaluate(WATCH)
-    assert "idle" in pages[0].page.inner_text("#now")
+    assert "Idle" in pages[0].page.inner_text("#now")
     plan = machine.plan(count=6)
     command = [BIN / "coordinator", "run", "--json", plan, "--home", machine.home]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:

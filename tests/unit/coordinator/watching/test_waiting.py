@@ -6,7 +6,7 @@ from reports_bench import facts_of
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.coordinator.watching.live import Live, Now
-from edgeveil.coordinator.watching.live_page import View, live_page
+from edgeveil.coordinator.watching.live_page import View, draw, live_page
 from edgeveil.coordinator.watching.waiting import sentence, waiting
 from edgeveil.shared.events.log import Event, EventLine
 
@@ -95,7 +95,7 @@ def test_a_long_list_is_cut_and_counted():
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_the_live_page_shows_the_active_first_and_folds_those_who_are_away(language):
     states = {"cam-1": "offline", "cam-2": "connected", "cam-3": "pending", "cam-4": "revoked", "cam-5": "connected"}  # fmt: skip
-    page = live_page(View("https://x:1", Now(), agents(**states), None, [], 1.0), "", language)
+    page = live_page(View("https://x:1", Now(), agents(**states), None, [], 1.0), language)
     section = page[page.index('id="agents"') :]
     places = {name: section.index(f">{name}</th>") for name in states}
     fold = section.index("<details><summary>")
@@ -106,8 +106,10 @@ def test_the_live_page_shows_the_active_first_and_folds_those_who_are_away(langu
 
 def test_the_live_page_begins_with_the_metric_what_it_cost_and_the_time_left():
     found = facts_of(4, 3)
-    view = View("https://x:1", Now(), (), found, [found.run], 1.0, charges=4)
-    page = live_page(view, "", "en")
-    first = page[page.index('id="now"') : page.index('id="runs"')]
+    drawn = draw(found, 4, Words("en"))
+    view = View("https://x:1", Now(), (), found, [found.run], 1.0, drawn=drawn)
+    page = live_page(view, "en")
+    first = page[page.index('id="now"') : page.index('id="quality"')]
+    assert "Finished: 4 of 4 rounds" in first
     for text in ("Accuracy, best model", "72.2%", "ε so far, any device", "<polyline"):
         assert text in first, text
