@@ -8,6 +8,7 @@ __all__ = [
     "notices",
     "policy",
     "policy_changes",
+    "record_policy",
     "refusals",
     "size",
 ]

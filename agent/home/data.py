@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.data.images import MAX_VALUES, Images
+from edgeveil.shared.data.images import MAX_VALUES
+from edgeveil.shared.data.kinds import Found, RecordSchema
 from edgeveil.shared.data.left_out import total
 from edgeveil.shared.data.probe import count_records, probe
-from edgeveil.shared.data.schema import Schema
 from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.tasks.spec import Options, Task
 
@@ -30,12 +30,12 @@ class DataShelf:
         self,
         path: Path,
         on_status: Callable[[str], None] = lambda _sentence: None,
-        schema: Schema | None = None,
+        schema: RecordSchema | None = None,
     ) -> None:
         self.path = path
         self._on_status = on_status
         self._schema = schema
-        self._read: Images | None = None
+        self._read: Found | None = None
         self._count: int | None = None
         self._key: tuple[str, str, Options] | None = None
         self._records: Records | None = None
@@ -53,11 +53,14 @@ class DataShelf:
         if wanted > MAX_VALUES:
             raise DataError(
                 f"{self.path}: {count} records take {wanted} values in memory, at most {MAX_VALUES}; "
-                "choose a smaller height and width in policy.toml, or fewer records"
+                "choose a smaller height and width in policy.toml, less overlap of windows, or fewer "
+                "records"
             )
-        self._read = schema.read(self.path)
-        left = total(self._read.left)
-        self._tell(len(self._read.targets), left, self._read.skipped, f"as {schema.kind}")
+        found: Found = schema.read(self.path)
+        self._read = found
+        self._tell(len(found.targets), total(found.left), found.skipped, f"as {schema.kind}")
+        if found.advice and found.advice not in found.skipped:
+            self._on_status(f"data: {found.advice}")
 
     def count(self) -> int:
         """Raw records on the disk at the first call, whatever a task can use of them."""

@@ -18,7 +18,8 @@ from edgeveil.agent.home.config import AgentConfig, save, settle
 from edgeveil.agent.home.data import DataShelf, check_folder
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.log import FILE, log_to
-from edgeveil.agent.home.policy import DataPolicy, Policy
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.record_policy import record_policy
 from edgeveil.agent.joining.enrollment import JoinState, join, wait_until_member
 from edgeveil.agent.ledger.fingerprint import check_dataset
 from edgeveil.agent.reports.own_metrics import OwnMetrics
@@ -29,8 +30,8 @@ from edgeveil.agent.rounds.warm_up import WarmSession
 from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import as_text, write_atomic
+from edgeveil.shared.data.kinds import infer
 from edgeveil.shared.data.probe import raw_records
-from edgeveil.shared.data.schema import infer
 from edgeveil.shared.events.log import EventLog
 from edgeveil.shared.terminal.argv import hide_argument
 from edgeveil.shared.terminal.progress import progress
@@ -76,7 +77,7 @@ def pin_data(home: AgentHome, policy: Policy, data: Path, on_status: Status) -> 
     """
     if policy.data is not None:
         return policy
-    made = policy.model_copy(update={"data": DataPolicy.of(infer(data))})
+    made = policy.model_copy(update={"data": record_policy(infer(data))})
     write_atomic(home.policy_path, made.to_toml().encode())
     on_status(f"policy.toml: data is fixed as {made.data}")
     return Policy.load(home.policy_path)

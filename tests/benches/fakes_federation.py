@@ -15,7 +15,8 @@ from store_bench import add_agent
 
 from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.home import AgentHome, Pinned
-from edgeveil.agent.home.policy import DataPolicy, Policy, SecaggPolicy
+from edgeveil.agent.home.policy import Policy, SecaggPolicy
+from edgeveil.agent.home.record_policy import DataPolicy
 from edgeveil.agent.rounds.device import Device
 from edgeveil.agent.rounds.session import Session
 from edgeveil.coordinator.machine.transport import Incoming, Lost, Presence

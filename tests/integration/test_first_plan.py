@@ -8,7 +8,8 @@ from fakes_federation import DIGITS, Federation
 from look_bench import initialised, run
 from typer.testing import CliRunner
 
-from edgeveil.agent.home.policy import DataPolicy, Policy
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.record_policy import record_policy
 from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.coordinator.cli.app import app
 from edgeveil.coordinator.plan import first
@@ -59,7 +60,7 @@ def test_devices_with_records_in_colours_accept_the_plan_that_was_written_from_s
             + 150 * np.eye(3, dtype=int)[classes][:, None, None]
         )
         np.savez(piece, X=pictures.astype(np.uint8), y=classes)
-    policy = Policy(data=DataPolicy.of(infer(pieces[0])))
+    policy = Policy(data=record_policy(infer(pieces[0])))
     federation = Federation(tmp_path, 4, policy=policy, pieces=pieces)
     target, found = new(
         tmp_path, "--labels-from", pieces[0], "--agents", 4, "--test", pieces[4], "--json"
