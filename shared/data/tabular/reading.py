@@ -84,7 +84,8 @@ def read_text(path: Path, layout: Layout) -> Table:
 
 def count_text(path: Path, layout: Layout) -> int:
     """How many records there are, whatever can be used of them; raises DataError."""
-    return sum(not isinstance(each, LeftOut) for each in _records(path, layout, _Made(layout)))
+    found = _records(path, layout, _Made(layout), numbers=False)
+    return sum(not isinstance(each, LeftOut) for each in found)
 
 
 def check_text(path: Path, layout: Layout) -> None:
@@ -139,7 +140,7 @@ class _Made:
             raise DataError(
                 f"more than {MOST_ROWS} rows; take fewer, or a longer time between them"
             )
-        if len(self.groups) < MOST_GROUPS:
+        if row.group not in self.groups and len(self.groups) < MOST_GROUPS:
             self.groups.add(row.group)
 
     def add(self, record: _Record | LeftOut) -> None:
@@ -189,16 +190,18 @@ class _Made:
         return None
 
 
-def _records(path: Path, layout: Layout, made: _Made) -> Iterator[_Record | LeftOut]:
+def _records(
+    path: Path, layout: Layout, made: _Made, *, numbers: bool = True
+) -> Iterator[_Record | LeftOut]:
     for file in text_files(path):
-        rows = _rows(file, layout, made)
+        rows = _rows(file, layout, made, numbers=numbers)
         if layout.window:
             yield from _Windows(file.name, layout).of(rows)
         else:
             yield from (_Record(file.name, (row,)) for row in rows)
 
 
-def _rows(file: Path, layout: Layout, made: _Made) -> Iterator[Row]:
+def _rows(file: Path, layout: Layout, made: _Made, *, numbers: bool = True) -> Iterator[Row]:
     lines = read_lines(file, layout.separator, layout.encoding)
     for _ in range(layout.skip_lines):
         next(lines, None)
@@ -208,7 +211,7 @@ def _rows(file: Path, layout: Layout, made: _Made) -> Iterator[Row]:
         if first is None or first[1] is None:
             raise DataError(f"{file}: has no line that names its columns")
         titles = first[1]
-    reader = RowReader(layout, titles, file, made.clipped)
+    reader = RowReader(layout, titles, file, made.clipped, numbers=numbers)
     for number, cells in lines:
         row = reader.read(number, cells)
         made.saw(row)
@@ -253,7 +256,7 @@ class _Windows:
     def _ends(self, last: Row, row: Row) -> bool:
         if (row.label, row.group) != (last.label, last.group):
             return True
-        if not self._timed or row.fault is not None or last.fault is not None:
+        if not self._timed or not (row.placed and last.placed):
             return False
         past = row.time - last.time
         return past <= 0 or (self._gap is not None and past > self._gap)

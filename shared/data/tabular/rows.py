@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import le
 from pathlib import Path
 
 from edgeveil.shared.base.errors import DataError
@@ -19,13 +20,17 @@ Fault = tuple[Reason, str]
 
 @dataclass(slots=True)
 class Row:
-    """`values` are features, then the target, cut to their ranges; `label` an index, -1 for none."""
+    """`values` are features, then the target, cut to their ranges; `label` an index, -1 for none.
+
+    `placed`: group and time are its own, and not those of the row before.
+    """
 
     line: int
     values: Sequence[float]
     label: int = 0
     group: str = ""
     time: float = 0.0
+    placed: bool = True
     fault: Fault | None = None
     stranger: Fault | None = None  # a label that is none of the classes
 
@@ -34,10 +39,20 @@ class RowReader:
     """Reads the lines of one file; `clipped` counts the values that were cut, by column."""
 
     def __init__(
-        self, layout: Layout, header: Sequence[str], path: Path, clipped: list[int]
+        self,
+        layout: Layout,
+        header: Sequence[str],
+        path: Path,
+        clipped: list[int],
+        *,
+        numbers: bool = True,
     ) -> None:
-        """Raise DataError naming every column that the file lacks."""
-        self._clipped = clipped
+        """Without `numbers` only the place of a row is read, and its values are zeros.
+
+        Raises:
+            DataError: naming every column that the file lacks.
+        """
+        self._clipped, self._wanted = clipped, numbers
         self._comma = layout.decimal == ","
         self._width = len(header)
         places = _places(layout, header, path)
@@ -48,38 +63,51 @@ class RowReader:
             for role in ("label", "group", "time")
         )
         self._empty = [0.0] * len(self._numbers)
+        self._lows = [section.low for _, section in self._numbers]
+        self._highs = [section.high for _, section in self._numbers]
         self._last = Row(0, self._empty, label=-1)
 
     def read(self, line: int, cells: list[str] | None) -> Row:
         """A line that is no row keeps the place, group, label and time of the row before it."""
         if cells is None or len(cells) != self._width:
             return self._no_row(line, cells)
+        row = Row(line, self._empty)
+        if self._wanted:
+            self._fill(row, cells)
         try:
-            row = self._row(line, cells)
+            self._place(row, cells)
         except _Unusable as found:
-            fault = found.fault
-            row = Row(line, self._empty, self._last.label, self._last.group, self._last.time, fault)
+            row.label, row.group, row.time = self._last.label, self._last.group, self._last.time
+            row.placed, row.fault = False, row.fault or found.fault
         self._last = row
         return row
 
-    def _row(self, line: int, cells: list[str]) -> Row:
-        fault: Fault | None = None
-        values = self._empty
+    def _fill(self, row: Row, cells: list[str]) -> None:
+        """Most rows are plain numbers in range: those are read at once, others cell by cell."""
+        chosen = [cells[place] for place, _ in self._numbers]
+        plain_row = _plain_row(chosen, comma=self._comma)
+        if (
+            plain_row is not None
+            and all(map(le, self._lows, plain_row))
+            and all(map(le, plain_row, self._highs))
+        ):
+            row.values = plain_row
+            return
         try:
-            values = [
-                self._number(cells[place].strip(), section, at)
-                for at, (place, section) in enumerate(self._numbers)
+            row.values = [
+                self._number(cell.strip(), section, at)
+                for at, (cell, (_, section)) in enumerate(zip(chosen, self._numbers, strict=True))
             ]
         except _Unusable as found:
-            fault = found.fault
-        row = Row(line, values, fault=fault)
+            row.fault = found.fault
+
+    def _place(self, row: Row, cells: list[str]) -> None:
         if self._group is not None:
             row.group = cells[self._group[0]].strip()
         if self._time is not None:
             row.time = self._moment(cells[self._time[0]].strip(), self._time[1])
         if self._label is not None:
             self._name(row, cells[self._label[0]])
-        return row
 
     def _no_row(self, line: int, cells: list[str] | None) -> Row:
         why = (
@@ -87,10 +115,13 @@ class RowReader:
             if cells is None
             else f"has {len(cells)} fields, the first line has {self._width}"
         )
-        last = self._last
-        return Row(line, self._empty, last.label, last.group, last.time, (Reason.RAGGED, why))
+        last, fault = self._last, (Reason.RAGGED, why)
+        return Row(line, self._empty, last.label, last.group, last.time, placed=False, fault=fault)
 
     def _name(self, row: Row, cell: str) -> None:
+        row.label = self._classes.get(cell, -1)
+        if row.label >= 0:
+            return
         name = unicodedata.normalize("NFC", cell.strip())
         row.label = self._classes.get(name, -1)
         if row.label < 0:
@@ -148,6 +179,19 @@ def plain(cell: str, *, comma: bool) -> float | None:
         return None
     try:
         return float(cell)
+    except ValueError:
+        return None
+
+
+def _plain_row(cells: list[str], *, comma: bool) -> list[float] | None:
+    """All of them as plain() has them; None if there may be one that it does not take."""
+    text = "".join(cells)
+    if "_" in text or not text.isascii() or (comma and "." in text):
+        return None
+    try:
+        if comma:
+            return [float(cell.replace(",", ".", 1)) for cell in cells]
+        return [float(cell) for cell in cells]
     except ValueError:
         return None
 

@@ -18,9 +18,9 @@ def motion_windows(length: int) -> NDArray[np.float64]:
     gravity = random.normal(size=(WINDOWS, 1, 3))
     gravity /= np.linalg.norm(gravity, axis=2, keepdims=True)
     paces = random.uniform(*PACES_HZ, size=(WINDOWS, WAVES)) * length / RATE_HZ
-    loud = random.exponential(0.3, size=(WINDOWS, WAVES, 6))
+    loud = random.exponential(0.4, size=(WINDOWS, WAVES, 6))
     waves = _waves(random, paces, loud, length)
-    noise = random.normal(size=waves.shape) * random.exponential(0.1, size=(WINDOWS, 1, 1))
+    noise = random.normal(size=waves.shape) * random.exponential(0.05, size=(WINDOWS, 1, 1))
     waves[..., :3] += gravity
     return np.asarray(waves + noise)
 
