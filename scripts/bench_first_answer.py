@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/benches"))
 
 from fakes_federation import POLICY, Federation, plan_for
 
-from edgeveil.agent.home.policy import DataPolicy
+from edgeveil.agent.home.records.record_policy import DataPolicy
 from edgeveil.coordinator.rounds.driver import RunFailed
 from edgeveil.shared.wire.messages import Stage
 

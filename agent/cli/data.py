@@ -1,11 +1,11 @@
-"""`agent data check`: what of a data set can be used, what is left out, and why. Nothing is sent or changed."""
+"""`agent data check` and `agent data schema`: what of a data set can be used, and a first schema.toml. Nothing is sent."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
 from edgeveil.shared.terminal import console
 
@@ -17,9 +17,29 @@ FIRST = 5  # names shown for one reason
 data_app = typer.Typer(help="The owner's records: what can be used of them.", no_args_is_help=True)
 
 
-@data_app.callback()
-def data() -> None:
-    """Without it, typer would take the one command for the whole."""
+@data_app.command()
+def schema(
+    data: Annotated[Path, Argument(help="Folder of .csv files, or one file.")],
+    *,
+    force: Annotated[bool, Option("--force", help="Replace a schema.toml that is there.")] = False,
+) -> None:
+    """Write a first schema.toml beside tables: columns, types, a guess at roles. You complete it; nothing is sent.
+
+    Example: agent data schema ./sensors
+    """
+    from edgeveil.shared.base.errors import ConfigError
+    from edgeveil.shared.base.files import write_file
+    from edgeveil.shared.data.tabular.draft import draft
+    from edgeveil.shared.data.tabular.layout import schema_of
+
+    path = data.expanduser().absolute()
+    target = schema_of(path)
+    if target.exists() and not force:
+        raise ConfigError(f"{target}: this file is there already; --force replaces it")
+    write_file(target, draft(path).encode())
+    console.stdout.print(
+        f"{target}: written; give each feature its range, then: agent data check --data {data}"
+    )
 
 
 @data_app.command()
@@ -30,7 +50,7 @@ def check(
             "--data",
             envvar="EDGEVEIL_DATA",
             show_envvar=False,
-            help="Folder or .npz file [default: what this device trains on].",
+            help="Folder, .npz or .csv file [default: what this device trains on].",
         ),
     ] = None,
     home: console.HomeOption = None,
@@ -62,27 +82,45 @@ def examine(home: Path, data: Path | None) -> dict[str, Any]:
     """
     from edgeveil.agent.home.config import settle
     from edgeveil.agent.home.data import check_folder
+    from edgeveil.shared.data.kinds import infer
     from edgeveil.shared.data.left_out import total
-    from edgeveil.shared.data.schema import infer
 
     path = check_folder(settle(home, data, None).data)
     pinned = _pinned(home)
     schema = pinned or infer(path)
     survey = schema.survey(path)
-    height, width, channels = schema.shape
     return {
         "data": str(path),
         "kind": schema.kind,
-        "height": height,
-        "width": width,
-        "channels": channels,
+        **_form(schema),
         "pinned": pinned is not None,
         "usable": sum(survey.usable),
         "left_out": total(survey.left),
-        "classes": dict(zip(schema.labels, survey.usable, strict=True)),
+        "classes": dict(zip(schema.labels, survey.usable, strict=False)),
         "reasons": _reasons(survey.left, path),
         "advice": survey.advice,
+        **_cut(survey),
     }
+
+
+def _form(schema: Any) -> dict[str, Any]:
+    """What a record of this kind is."""
+    if schema.kind == "images":
+        height, width, channels = schema.shape
+        return {"height": height, "width": width, "channels": channels}
+    return {
+        "columns": list(schema.columns),
+        "target": schema.target,
+        "window": schema.window,
+        "step": schema.step,
+    }
+
+
+def _cut(survey: Any) -> dict[str, Any]:
+    """Values that lay outside of the ranges, by column, and how many groups there are; nothing of pictures."""
+    if not hasattr(survey, "clipped"):
+        return {}
+    return {"cut_to_range": dict(survey.clipped), "groups": survey.groups}
 
 
 def _pinned(home: Path) -> Any:
@@ -109,12 +147,9 @@ def _reasons(left: Iterable["LeftOut"], root: Path) -> list[dict[str, Any]]:
 
 
 def _show(found: dict[str, Any]) -> None:
-    colours = "grey" if found["channels"] == 1 else "in colours"
     fixed = "fixed in policy.toml" if found["pinned"] else "as the first start would fix it"
     out = console.stdout
-    out.print(
-        f"{found['data']}: {found['kind']}, {found['height']}×{found['width']}, {colours} ({fixed})"
-    )
+    out.print(f"{found['data']}: {found['kind']}, {_described(found)} ({fixed})")
     made = console.table("Usable", "class", ">records")
     for label, count in found["classes"].items():
         made.add_row(label, f"{count:,}")
@@ -131,8 +166,29 @@ def _show(found: dict[str, Any]) -> None:
                     sentence,
                 )
         out.print(made)
+    if found.get("cut_to_range"):
+        made = console.table("Values cut to the range of their column", "column", ">values")
+        for name, count in found["cut_to_range"].items():
+            made.add_row(name, f"{count:,}")
+        out.print(made)
     if found["advice"]:
         out.print(found["advice"])
+
+
+def _described(found: dict[str, Any]) -> str:
+    if found["kind"] == "images":
+        colours = "grey" if found["channels"] == 1 else "in colours"
+        return f"{found['height']}×{found['width']}, {colours}"
+    columns = ", ".join(found["columns"])
+    target = f", target {found['target']}" if found["target"] else ""
+    groups = f", {found['groups']} groups" if found["groups"] > 1 else ""
+    if not found["window"]:
+        return f"{columns}{target}{groups}"
+    overlap = found["window"] - found["step"]
+    twice = (
+        f", {overlap} rows of each also in the next: an event stands in two" if overlap > 0 else ""
+    )
+    return f"{found['window']} rows of {columns}{target}{groups}{twice}"
 
 
 def _because(found: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from edgeveil.agent.home.config import settle
 from edgeveil.agent.home.data import check_folder
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy
-from edgeveil.agent.home.usable import last_look
+from edgeveil.agent.home.records.usable import last_look
 from edgeveil.agent.joining.authority import fetch_authority
 from edgeveil.agent.ledger.budget import known_datasets, look_around, read_budget
 from edgeveil.agent.rounds.condition import LEAST_S, Conditions, Load

@@ -67,7 +67,7 @@ def budget(
 def _say_whether_ready(folder: Path, dataset: str | None) -> None:
     """Loud, whatever else is printed: a device that did not start spends nothing, and nobody else says so."""
     from edgeveil.agent.home.config import known_dataset
-    from edgeveil.agent.home.usable import last_look
+    from edgeveil.agent.home.records.usable import last_look
 
     look = last_look(folder, dataset or known_dataset(folder))
     if look is not None and look.refused:

@@ -11,5 +11,4 @@ __all__ = [
     "policy_changes",
     "refusals",
     "size",
-    "usable",
 ]

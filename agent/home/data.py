@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgeveil.agent.home.usable import Summary
+from edgeveil.agent.home.records.usable import Summary
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.data.images import MAX_VALUES, Images
+from edgeveil.shared.data.images import MAX_VALUES
+from edgeveil.shared.data.kinds import Found, RecordSchema
 from edgeveil.shared.data.left_out import total
 from edgeveil.shared.data.probe import count_records, probe
-from edgeveil.shared.data.schema import Schema
 from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.tasks.spec import Options, Task
 
@@ -49,12 +49,12 @@ class DataShelf:
         self,
         path: Path,
         on_status: Callable[[str], None] = lambda _sentence: None,
-        schema: Schema | None = None,
+        schema: RecordSchema | None = None,
     ) -> None:
         self.path = path
         self._on_status = on_status
         self._schema = schema
-        self._read: Images | None = None
+        self._read: Found | None = None
         self._summary: Summary | None = None
         self._count: int | None = None
         self._key: tuple[str, str, Options] | None = None
@@ -73,12 +73,16 @@ class DataShelf:
         if wanted > MAX_VALUES:
             raise DataError(
                 f"{self.path}: {count} records take {wanted} values in memory, at most {MAX_VALUES}; "
-                "choose a smaller height and width in policy.toml, or fewer records"
+                "choose a smaller height and width in policy.toml, less overlap of windows, or fewer "
+                "records"
             )
-        read = self._read = schema.read(self.path)
-        counts = np.bincount(read.targets, minlength=len(schema.labels)).tolist()
-        self._summary = Summary(schema, tuple(counts), read.left, read.advice)
+        read: Found = schema.read(self.path)
+        self._read = read
+        counts = np.bincount(read.targets, minlength=max(1, len(schema.labels))).tolist()
+        self._summary = Summary(schema, tuple(counts), read.left, "".join(read.skipped[:1]))
         self._on_status(f"data: {self._summary.sentence}")
+        if read.advice and read.advice not in read.skipped:
+            self._on_status(f"data: {read.advice}")
 
     def summary(self) -> Summary:
         """What fill() found under the owner's schema, which there must be; raises DataError as it does."""
@@ -89,12 +93,11 @@ class DataShelf:
 
     def in_use(self) -> "InUse | None":
         """What was read, for the owner alone; None before that, and where a task reads for itself."""
-        read, schema = self._read, self._schema
-        if read is None or schema is None:
+        found = self._summary
+        if found is None:
             return None
-        counts = np.bincount(read.targets, minlength=len(schema.labels)).tolist()
-        labels = dict(zip(schema.labels, counts, strict=True))
-        return InUse(self.path, schema.kind, schema.shape, labels, total(read.left))
+        labels = dict(found.labelled)
+        return InUse(self.path, found.schema.kind, found.schema.shape, labels, total(found.left))
 
     def count(self) -> int:
         """Raw records on the disk at the first call, whatever a task can use of them."""

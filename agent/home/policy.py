@@ -9,18 +9,11 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    Field,
-    Strict,
-    StringConstraints,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, Strict, StringConstraints, model_validator
 
 from edgeveil.agent.home.policy_text import render
+from edgeveil.agent.home.records.record_policy import RecordPolicy
 from edgeveil.shared.base.config import Settings, load, validate
-from edgeveil.shared.data.schema import MOST_LABELS, Schema
-from edgeveil.shared.data.tree import nfc
 from edgeveil.shared.privacy.filter import choose_order
 from edgeveil.shared.privacy.ledger.state import policy_hash
 from edgeveil.shared.privacy.rdp import HIGHEST_SIGMA, LOWEST_SIGMA, Segment
@@ -104,37 +97,6 @@ class WhenPolicy(Settings):
     tell: Flag = False
 
 
-Side = Annotated[Whole, Field(ge=1, le=4096)]
-Label = Annotated[str, Strict(), StringConstraints(min_length=1, max_length=255)]
-
-
-class DataPolicy(Settings):
-    """What the records are, fixed when the device first starts; an offer for anything else is refused."""
-
-    kind: Literal["images"] = "images"
-    height: Side
-    width: Side
-    channels: Literal[1, 3] = 1
-    labels: tuple[Label, ...] = Field(min_length=1, max_length=MOST_LABELS)
-    usable_min: Annotated[Real, Field(ge=0, le=1)] = 0.5  # share of the records found
-
-    @field_validator("labels")
-    @classmethod
-    def _compared_in_one_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(nfc(label) or label for label in value)
-
-    def as_schema(self) -> Schema:
-        return Schema(self.kind, (self.height, self.width, self.channels), self.labels)
-
-    @classmethod
-    def of(cls, schema: Schema) -> Self:
-        """Raises ConfigError for a schema that no policy can hold."""
-        height, width, channels = schema.shape
-        sides = {"height": height, "width": width, "channels": channels}
-        fields = {**sides, "labels": schema.labels}
-        return validate(fields, cls, source="data")
-
-
 class Policy(Settings):
     """Immutable once read; every bound is inclusive."""
 
@@ -160,7 +122,7 @@ class Policy(Settings):
     schedule: Schedule | None = None
     secagg: SecaggPolicy = SecaggPolicy()
     when: WhenPolicy = WhenPolicy()
-    data: DataPolicy | None = None
+    data: RecordPolicy | None = None
 
     @model_validator(mode="after")
     def _leaves_budget(self) -> Self:

@@ -10,8 +10,8 @@ from edgeveil.agent.home.advice import ADVICE
 from edgeveil.agent.home.data import InUse
 from edgeveil.agent.home.home import Pinned
 from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.records.usable import LastLook, last_look
 from edgeveil.agent.home.refusals import read_refusals
-from edgeveil.agent.home.usable import LastLook, last_look
 from edgeveil.agent.ledger.budget import Budget, budget_of, find_ledger, unspent
 from edgeveil.agent.reports.words import Words
 from edgeveil.shared.base.errors import RefusalCode

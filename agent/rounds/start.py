@@ -7,11 +7,12 @@ from pathlib import Path
 from edgeveil.agent.home.config import AgentConfig
 from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.home import AgentHome
-from edgeveil.agent.home.policy import DataPolicy, Policy
-from edgeveil.agent.home.usable import LastLook, doubts
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.records.record_policy import DataPolicy, TablePolicy, record_policy
+from edgeveil.agent.home.records.usable import LastLook, doubts
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.base.files import write_atomic
-from edgeveil.shared.data.schema import infer
+from edgeveil.shared.data.kinds import infer
 
 Status = Callable[[str], None]
 Agree = Callable[[str], None]  # asks the owner; raises whatever ends the command after a no
@@ -48,7 +49,7 @@ def declare_data(
         log.info("%s", sentence)
         on_status(sentence)
 
-    declared = policy.data or DataPolicy.of(infer(data))
+    declared = policy.data or record_policy(infer(data))
     shelf = DataShelf(data, tell, declared.as_schema())
     shelf.fill()
     if policy.data is not None:
@@ -56,7 +57,7 @@ def declare_data(
     for doubt in doubts(shelf.summary()):
         log.warning("%s", doubt)
         on_status(f"warning: {doubt}")
-    agree(f"Are these {len(declared.labels)} labels and {declared.height}×{declared.width} right?")
+    agree(f"Are these {shelf.summary().declared} right?")
     made = policy.model_copy(update={"data": declared})
     write_atomic(home.policy_path, made.to_toml().encode())
     tell(
@@ -65,7 +66,9 @@ def declare_data(
     return Policy.load(home.policy_path), shelf
 
 
-def check_ready(home: AgentHome, config: AgentConfig, shelf: DataShelf, data: DataPolicy) -> None:
+def check_ready(
+    home: AgentHome, config: AgentConfig, shelf: DataShelf, data: DataPolicy | TablePolicy
+) -> None:
     """Raise DataError if too few records are usable; doctor, page and budget show how the look ended."""
     summary, refused = shelf.summary(), ""
     try:

@@ -18,6 +18,7 @@ from edgeveil.agent.rounds.upload import from_blob, saturated, to_blob, vector_l
 from edgeveil.agent.rounds.variates import Variates
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
+from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.events.log import Event
 from edgeveil.shared.secagg.primitives.ring import Lanes
 from edgeveil.shared.wire.messages import Stage
@@ -127,10 +128,12 @@ def _check_schema(offer: CheckedPlan, policy: Policy) -> None:
     """Raise PolicyRefusal(POLICY_TASK), the same for every misfit, from options and policy alone."""
     if policy.data is None:
         return
-    own, asked = policy.data.as_schema(), offer.task.schema(offer.options)
+    own: RecordSchema = policy.data.as_schema()
+    asked = offer.task.schema(offer.options)
     if not own.fits(asked):
         raise PolicyRefusal(
             RefusalCode.POLICY_TASK,
             f"policy.toml: data is {own}, the plan asks for {asked}; kind and shape (height, "
-            "width, channels) must be equal, and the plan must name every class",
+            "width, channels, or the rows of a window) must be equal, every column asked for must be "
+            "there by name and unit, and the plan must name every class",
         )

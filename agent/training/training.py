@@ -19,6 +19,7 @@ from edgeveil.agent.training import noise, sampler
 from edgeveil.agent.training.engine_choice import Choice, choose
 from edgeveil.agent.training.engines.gradients import ENGINES, Engine, GradientMode
 from edgeveil.agent.training.engines.mechanism import Mechanism
+from edgeveil.agent.training.recurrent import trained_form
 from edgeveil.agent.training.validate import Probe, out_of_place
 from edgeveil.shared.base.errors import DataError, ProtocolError, RefusalCode
 from edgeveil.shared.tasks.batches import form
@@ -76,7 +77,7 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
         DataError: the records do not have the form of those the task makes up.
     """
     choice = check_trainable(task, options, records, modes=modes)
-    module = out_of_place(task.build(options)).train()
+    module = out_of_place(trained_form(task.build(options))).train()
     if tensors != trainable(module):
         raise ProtocolError(
             RefusalCode.MODEL_INVALID, f"the tensors offered are not those of {task.spec.id}"
@@ -168,7 +169,7 @@ def check_trainable(
     """
     _prepare_process()
     probe = Probe(
-        build=lambda: task.build(options),
+        build=lambda: trained_form(task.build(options)),
         criterion=task.criterion("none"),
         draw=lambda count, random: task.probe(count, random, options),
     )

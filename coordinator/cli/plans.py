@@ -29,6 +29,10 @@ def new(
     labels: Annotated[
         str | None, Option("--labels", metavar="A,B,…", help="The classes themselves, in order.")
     ] = None,
+    data: Annotated[
+        Path | None,
+        Option("--data", metavar="DIR", help="A folder with the schema.toml of columns."),
+    ] = None,
     records: Annotated[
         int | None,
         Option(
@@ -69,6 +73,7 @@ def new(
         output,
         labels_from=labels_from,
         labels=labels,
+        data=data,
         channels=channels,
         test=test,
         agents=agents,

@@ -9,6 +9,9 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_file
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import PHOTO, infer
+from edgeveil.shared.data.tabular.columns import Ranged
+from edgeveil.shared.data.tabular.layout import Layout
+from edgeveil.shared.data.tabular.schema import TableSchema
 from edgeveil.shared.tasks import registry
 
 
@@ -17,6 +20,7 @@ def write_first_plan(
     *,
     labels_from: Path | None,
     labels: str | None,
+    data: Path | None,
     channels: int | None,
     test: Path | None,
     agents: int,
@@ -34,38 +38,59 @@ def write_first_plan(
         raise ConfigError(
             f"{target}: this file is there already; --force replaces it, -o names another"
         )
-    named, (height, width, found) = _classes(labels_from, labels)
+    named, shape, columns = _records(labels_from, labels, data)
+    if not columns and channels is not None:
+        shape = (*shape[:2], channels)
     wanted = Wanted(
         named,
-        (height, width, found if channels is None else channels),
+        shape,
         agents,
         RECORDS if records is None else records,
         EPSILON if epsilon is None else epsilon,
         None if test is None else test.expanduser().resolve(),
+        columns,
     )
     if wanted.test is not None:
         probe(wanted.test)
     made = first_plan(wanted)
     task = registry.load(registry.find(made.plan.task.id, made.plan.task.version))
     task.parse_options(made.plan.task.options)
-    hint = None if labels_from is None else labels_from.expanduser().resolve()
+    from_disk = labels_from or data
+    hint = None if from_disk is None else from_disk.expanduser().resolve()
     write_file(target, text(made, hint).encode())
     return made
 
 
-def _classes(
-    folder: Path | None, labels: str | None
-) -> tuple[tuple[str, ...], tuple[int, int, int]]:
-    """The class names, and height, width and channels, of a folder or as given."""
-    if (folder is None) == (labels is None):
-        raise ConfigError("give the classes: --labels-from DIR or --labels A,B,… (one of the two)")
+def _records(
+    folder: Path | None, labels: str | None, tables: Path | None
+) -> tuple[tuple[str, ...], tuple[int, ...], str]:
+    """The class names, the shape of a record, and columns with their ranges, of a folder or as given."""
+    if sum(each is not None for each in (folder, labels, tables)) != 1:
+        raise ConfigError(
+            "give the classes: --labels-from DIR, --labels A,B,… or, for columns, --data DIR (one "
+            "of the three)"
+        )
+    if tables is not None:
+        return _columns(tables)
     if folder is None:
-        return tuple(name.strip() for name in (labels or "").split(",")), (*PHOTO, 1)
+        return tuple(name.strip() for name in (labels or "").split(",")), (*PHOTO, 1), ""
     if not folder.is_dir():  # class folders may still be empty
         probe(folder)
     found = infer(folder)
-    height, width, channels = found.shape
-    return found.labels, (height, width, channels)
+    return found.labels, found.shape, ""
+
+
+def _columns(folder: Path) -> tuple[tuple[str, ...], tuple[int, ...], str]:
+    """What the schema.toml of a folder says; no file beside it is read."""
+    layout = Layout.load(folder)
+    if not layout.labels:
+        raise ConfigError(
+            f"{folder}: schema.toml names no classes; for a number to predict, or records without "
+            "labels, begin with the plan in docs/tasks/tabular-regression.md or anomaly.md"
+        )
+    shape = TableSchema.of(layout).shape
+    ranges = (Ranged(each.column, each.low, each.high) for each in layout.features)
+    return layout.labels, shape, ", ".join(str(each) for each in ranges)
 
 
 def text(made: FirstPlan, hint: Path | None = None) -> str:
@@ -87,9 +112,7 @@ def text(made: FirstPlan, hint: Path | None = None) -> str:
 # docs/configuration.md has every key.
 
 [task]
-id = {_toml(plan.task.id)}  # a linear model on fixed image features, which suits few devices
-# The class names, in order, are also the names of the class folders on the devices. Height, width and channels
-# (1 grey, 3 colours; 1 if not named) are what their policy.toml says ([data]), taken from the data when they join.
+{_about_task(made)}
 options = {{ {options} }}
 
 [training]
@@ -110,6 +133,19 @@ spare = {rounds.spare}  # rounds that may be repeated within epsilon
 # Data that no device holds, on the coordinator's disk; without them nobody knows how good the model is.
 {_evaluation(wanted.test, hint)}
 """
+
+
+def _about_task(made: FirstPlan) -> str:
+    task = _toml(made.plan.task.id)
+    if made.wanted.columns:
+        return f"""\
+id = {task}  # a linear model, which suits few devices
+# Columns by name and unit, as the schema.toml of every device names them; the ranges scale, the same everywhere.
+# Labels, and the rows of a window, are what their policy.toml says ([data]), taken from schema.toml when they join."""
+    return f"""\
+id = {task}  # a linear model on fixed image features, which suits few devices
+# The class names, in order, are also the names of the class folders on the devices. Height, width and channels
+# (1 grey, 3 colours; 1 if not named) are what their policy.toml says ([data]), taken from the data when they join."""
 
 
 def _fits(cost: Cost) -> str:

@@ -63,14 +63,19 @@ def mistakes(error: ValidationError, model: type[BaseModel], source: str) -> lis
 
 def _keys(model: type[BaseModel], where: Iterable[object]) -> list[str]:
     """The keys of the section at `where`; none where that is no section of its own."""
+    models = [model]
     for name in where:
-        field = model.model_fields.get(str(name))
-        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
-        found = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
-        if not found:
-            return []
-        model = found[0]
-    return list(model.model_fields)
+        if "[" not in str(name) and not isinstance(name, int):
+            fields = (each.model_fields.get(str(name)) for each in models)
+            models = [kind for field in fields if field for kind in _models(field.annotation)]
+    return [key for each in models for key in each.model_fields]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that an annotation allows, however deep."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _models(inner)]
 
 
 def describe(item: Any, source: str, known: Iterable[str] = ()) -> str:

@@ -9,6 +9,9 @@ from pathlib import Path
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.left_out import total
 from edgeveil.shared.data.sources import SOURCES, Source
+from edgeveil.shared.data.tabular import schema as tables
+from edgeveil.shared.data.tabular.layout import FILE
+from edgeveil.shared.data.tabular.reading import text_files
 from edgeveil.shared.data.tree import archives, look
 
 
@@ -38,20 +41,29 @@ def count_records(path: Path) -> int:
 
 
 def count_left_out(path: Path) -> int:
-    """How many entries of an image folder are no picture by their names alone; 0 for an archive."""
-    return 0 if archives(path) else total(look(path).left)
+    """How many entries of an image folder are no picture by their names alone; 0 for all else."""
+    return 0 if archives(path) or tables.holds(path) else total(look(path).left)
 
 
 def _source(path: Path) -> Source | None:
     """None for a folder with nothing usable in it; raises DataError for a file of another kind."""
     found = next((source for source in SOURCES if source.holds(path)), None)
     if found is None and path.is_file():
-        raise DataError(f"{path}: not a data file; {_expected()}")
+        raise DataError(f"{path}: not a data file; {_expected()}{_described(path)}")
     return found
+
+
+def _described(path: Path) -> str:
+    """How files of lines become usable."""
+    if not text_files(path):
+        return ""
+    return f"; `agent data schema {path}` begins a {FILE} for what is there"
 
 
 def _instead(path: Path) -> str:
     """What is there, where what is expected is not: usually a level of folders too many or too few."""
+    if described := _described(path):
+        return described
     left = look(path).left
     return f"; of {total(left)} left out the first is {left[0].sentence}" if left else ""
 

@@ -15,6 +15,9 @@ from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import read_bytes
+from edgeveil.shared.data.tabular import schema as tables
+from edgeveil.shared.data.tabular.layout import FILE
+from edgeveil.shared.data.tabular.reading import SUFFIXES
 from edgeveil.shared.data.tree import archives, look
 
 MOST_BYTES = 16 << 30
@@ -38,6 +41,24 @@ class Source(Protocol):
 
     def count(self, path: Path) -> int:
         """How many records() would give, without reading more than it takes."""
+
+
+class Tables:
+    """Files of lines, or one .npz file, beside a schema.toml."""
+
+    expected = f"{FILE} beside files {'|'.join(SUFFIXES)} or one .npz file"
+
+    def holds(self, path: Path) -> bool:
+        return tables.holds(path)
+
+    def check(self, path: Path) -> None:
+        tables.check(path)
+
+    def records(self, path: Path) -> Iterator[bytes]:
+        yield from tables.records(path)
+
+    def count(self, path: Path) -> int:
+        return tables.count(path)
 
 
 class Archive:
@@ -93,6 +114,7 @@ class ImageFolders:
 
 
 SOURCES: tuple[Source, ...] = (
+    Tables(),  # first, for what only schema.toml sets apart from an archive of pictures
     Archive(),
     ImageFolders(),
 )

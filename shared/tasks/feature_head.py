@@ -27,7 +27,7 @@ class FeatureHeadOptions(images.ImageOptions):
 
 
 class FeatureHead(images.ImageTask):
-    spec: TaskSpec = registry.find("feature-head", "1.1.0")
+    spec: TaskSpec = registry.find("feature-head", "1.2.0")
 
     def parse_options(self, raw: RawOptions) -> FeatureHeadOptions:
         return images.parse(FeatureHeadOptions, raw, self.spec.id)

@@ -5,6 +5,8 @@ import importlib
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode, StateDamaged
 from edgeveil.shared.scores.class_scores import CLASSES
 from edgeveil.shared.scores.metric import Scoring
+from edgeveil.shared.scores.outliers import OUTLIERS
+from edgeveil.shared.scores.regression import REGRESSION
 from edgeveil.shared.tasks.spec import Task, TaskSpec
 from edgeveil.shared.wire.standing import InstalledTask
 
@@ -23,20 +25,72 @@ _IMAGES = (
     "tasks/records.py",
 )
 
+_COLUMNS = (
+    "data/arrays.py",
+    "data/left_out.py",
+    "data/tabular/arrays.py",
+    "data/tabular/columns.py",
+    "data/tabular/layout.py",
+    "data/tabular/lines.py",
+    "data/tabular/reading.py",
+    "data/tabular/rows.py",
+    "data/tabular/schema.py",
+    "data/tree.py",
+    "tasks/modules.py",
+    "tasks/records.py",
+    "tasks/sensors/networks.py",
+    "tasks/sensors/tables.py",
+)
+_CLASSES = ("scores/classification.py", "tasks/sensors/classes.py")
+
 _CATALOGUE = (
     TaskSpec(
+        id="anomaly",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.sensors.anomaly",
+        files=(*_COLUMNS, "scores/outliers.py", "tasks/sensors/anomaly.py"),
+        scoring=OUTLIERS,
+    ),
+    TaskSpec(
         id="feature-head",
-        version="1.1.0",
+        version="1.2.0",
         module="edgeveil.shared.tasks.feature_head",
         files=(*_IMAGES, "tasks/feature_head.py", "tasks/features.py"),
         scoring=CLASSES,
     ),
     TaskSpec(
         id="image-classification",
-        version="1.1.0",
+        version="1.2.0",
         module="edgeveil.shared.tasks.image_classification",
         files=(*_IMAGES, "tasks/features.py", "tasks/image_classification.py"),
         scoring=CLASSES,
+    ),
+    TaskSpec(
+        id="sensor-sequence",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.sensors.sequence",
+        files=(
+            *_COLUMNS,
+            *_CLASSES,
+            "tasks/sensors/sequence.py",
+            "tasks/sensors/statistics.py",
+            "tasks/sensors/synthetic.py",
+        ),
+        scoring=CLASSES,
+    ),
+    TaskSpec(
+        id="tabular",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.sensors.tabular",
+        files=(*_COLUMNS, *_CLASSES, "tasks/sensors/tabular.py"),
+        scoring=CLASSES,
+    ),
+    TaskSpec(
+        id="tabular-regression",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.sensors.regression",
+        files=(*_COLUMNS, "scores/regression.py", "tasks/sensors/regression.py"),
+        scoring=REGRESSION,
     ),
 )
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
-from edgeveil.shared.data.schema import Schema
+from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.scores.metric import Scoring
 from edgeveil.shared.secagg.agreement import context
 from edgeveil.shared.tasks.records import Batch, Records
@@ -101,11 +101,11 @@ class Task(Trainable, Protocol):
     def parse_options(self, raw: RawOptions) -> Options:
         """Raise ConfigError naming every wrong or unknown option."""
 
-    def schema(self, options: Any) -> Schema:
+    def schema(self, options: Any) -> RecordSchema:
         """What kind of records it takes; public, from its options alone."""
 
     def prepare(self, found: Any, labels: tuple[str, ...], options: Any) -> Records:
-        """Records as `Schema.read` gave them under a schema that fits, with their classes named by
+        """Records as `RecordSchema.read` gave them under a schema that fits, with their classes named by
         `labels`. The form depends on no record.
         """
 

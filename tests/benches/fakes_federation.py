@@ -16,7 +16,8 @@ from thin_bench import Unasked
 
 from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.home import AgentHome, Pinned
-from edgeveil.agent.home.policy import DataPolicy, Policy, SecaggPolicy
+from edgeveil.agent.home.policy import Policy, SecaggPolicy
+from edgeveil.agent.home.records.record_policy import DataPolicy
 from edgeveil.agent.rounds.device import Device
 from edgeveil.agent.rounds.session import Session
 from edgeveil.coordinator.machine.transport import Incoming, Lost, Presence

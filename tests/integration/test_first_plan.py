@@ -4,17 +4,20 @@ import json
 
 import numpy as np
 import pytest
+from conforming_bench import rows, windows
 from fakes_federation import DIGITS, Federation
 from look_bench import initialised, run
 from typer.testing import CliRunner
 
-from edgeveil.agent.home.policy import DataPolicy, Policy
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.records.record_policy import record_policy
 from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.coordinator.cli.app import app
 from edgeveil.coordinator.plan import first
 from edgeveil.coordinator.plan.derived import training_plan
 from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.shared.base.errors import ConfigError, DataError, RunFailed
+from edgeveil.shared.data.kinds import infer as infer_any
 from edgeveil.shared.data.schema import infer
 from edgeveil.shared.privacy.filter import cap, choose_order
 from edgeveil.shared.privacy.rdp import rdp_step
@@ -59,7 +62,7 @@ def test_devices_with_records_in_colours_accept_the_plan_that_was_written_from_s
             + 150 * np.eye(3, dtype=int)[classes][:, None, None]
         )
         np.savez(piece, X=pictures.astype(np.uint8), y=classes)
-    policy = Policy(data=DataPolicy.of(infer(pieces[0])))
+    policy = Policy(data=record_policy(infer(pieces[0])))
     federation = Federation(tmp_path, 4, policy=policy, pieces=pieces)
     target, found = new(
         tmp_path, "--labels-from", pieces[0], "--agents", 4, "--test", pieces[4], "--json"
@@ -122,6 +125,33 @@ def test_more_noise_or_fewer_records_make_a_smaller_learning_rate():
     assert rate(epsilon=1.0) < rate() < rate(epsilon=8.0)
     assert rate(records=50) < rate() < rate(records=5000)
     assert rate(agents=3) < rate() < rate(agents=50)
+
+
+@pytest.mark.parametrize(
+    ("write", "task", "shape"),
+    [(windows, "sensor-sequence", [32, 6]), (rows, "tabular", [3])],
+)
+def test_devices_with_columns_accept_the_plan_that_was_written_from_a_schema(
+    write, task, shape, tmp_path
+):
+    pieces = [write(tmp_path / f"piece-{number}", 60) for number in range(5)]
+    policy = Policy(data=record_policy(infer_any(pieces[0])))
+    federation = Federation(tmp_path, 4, policy=policy, pieces=pieces)
+    target, found = new(
+        tmp_path, "--data", pieces[4], "--agents", 4, "--records", 60, "--test", pieces[4], "--json"
+    )
+    told = json.loads(found.stdout)
+    assert (told["task"].split()[0], told["shape"]) == (task, shape)
+    driver, first_round = federation.driver(load_plan(target))
+    assert driver.attempt(first_round) is None, federation.store.rounds()[-1].dropped_reasons
+    assert federation.store.rounds()[0].metrics["examples"] == 60
+    federation.close()
+
+
+def test_columns_without_classes_are_told_which_page_to_begin_with(tmp_path):
+    (tmp_path / "schema.toml").write_text('[[columns]]\nname = "a"\nrange = [0, 1]\n')
+    with pytest.raises(ConfigError, match="names no classes"):
+        new(tmp_path, "--data", tmp_path, "--agents", 4)
 
 
 def test_a_file_that_is_there_is_replaced_only_when_told(tmp_path):

@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from edgeveil.agent.cli.app import app
 from edgeveil.agent.cli.doctor import _data as data_finding
 from edgeveil.agent.home.home import AgentHome
-from edgeveil.agent.home.policy import DataPolicy, Policy
+from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.policy_changes import loosened
-from edgeveil.agent.home.usable import Summary, doubts, last_look
+from edgeveil.agent.home.records.record_policy import DataPolicy
+from edgeveil.agent.home.records.usable import Summary, doubts, last_look
 from edgeveil.agent.reports.page_view import own_state, page
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.base.exit_codes import ExitCode

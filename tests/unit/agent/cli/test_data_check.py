@@ -6,14 +6,17 @@ import os
 import numpy as np
 import pytest
 from catalogue_bench import write_npz, write_png
+from sensors_bench import LINES, rising, windows_of, write_table
 from typer.testing import CliRunner
 
 from edgeveil.agent.cli.app import app
 from edgeveil.agent.cli.data import examine
 from edgeveil.agent.cli.doctor import diagnose
 from edgeveil.agent.home.data import DataShelf
-from edgeveil.agent.home.policy import DataPolicy, Policy
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.records.record_policy import DataPolicy, record_policy
 from edgeveil.shared.base.errors import ConfigError, DataError
+from edgeveil.shared.data.kinds import infer as infer_any
 from edgeveil.shared.data.schema import infer
 
 
@@ -123,3 +126,44 @@ def test_the_doctor_says_that_something_is_left_out(photos, tmp_path):
     findings = diagnose(tmp_path / "home", token=None, data=photos, dataset=None)
     (found,) = [each for each in findings if each.check == "data"]
     assert "5 records, 9 files left out (agent data check)" in found.text
+
+
+def test_a_table_is_told_with_its_columns_and_what_was_cut(tmp_path):
+    folder = write_table(tmp_path / "d", LINES + "99,1,ok\n,1,ok\n")
+    found = json.loads(run(tmp_path / "home", "--data", str(folder), "--json").stdout)
+    assert (found["kind"], found["columns"]) == ("table", ["temp [°C]", "load [%]"])
+    assert found["classes"] == {"ok": 3, "fault": 1}
+    assert found["cut_to_range"] == {"temp": 1}
+    assert found["reasons"][0]["first"] == ["a.csv: line 6 has no value in temp"]
+    shown = run(tmp_path / "home", "--data", str(folder)).stdout
+    assert "Values cut to the range" in shown
+
+
+def test_windows_that_overlap_are_said_to_hold_an_event_twice(tmp_path):
+    lines = "temp,load,state\n" + rising(12)
+    folder = write_table(tmp_path / "d", lines, windows_of(4, step=2))
+    shown = " ".join(run(tmp_path / "home", "--data", str(folder)).stdout.split())
+    assert "4 rows of temp [°C], load [%]" in shown
+    assert "2 rows of each also in the next: an event stands in two" in shown
+
+
+def test_a_first_schema_is_written_once_and_replaced_only_by_force(tmp_path):
+    folder = write_table(tmp_path / "d")
+    (folder / "schema.toml").unlink()
+    command = ["data", "schema", str(folder)]
+    assert CliRunner().invoke(app, command).exit_code == 0
+    first = (folder / "schema.toml").read_text()
+    assert 'labels = ["fault", "ok"]' in first
+    again = CliRunner().invoke(app, command)
+    assert isinstance(again.exception, ConfigError)
+    assert CliRunner().invoke(app, [*command, "--force"]).exit_code == 0
+
+
+def test_the_policy_holds_what_a_table_is_and_reads_it_back(tmp_path):
+    schema = infer_any(write_table(tmp_path / "d", schema=windows_of(4)))
+    policy = Policy(data=record_policy(schema))
+    path = tmp_path / "policy.toml"
+    path.write_text(policy.to_toml())
+    assert Policy.load(path) == policy
+    assert Policy.from_json(policy.to_json()) == policy
+    assert Policy.load(path).data.as_schema() == schema

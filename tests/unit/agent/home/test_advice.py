@@ -10,7 +10,8 @@ from edgeveil.agent.cli import app as cli
 from edgeveil.agent.cli.policy_commands import prepare
 from edgeveil.agent.home.advice import ADVICE, advised
 from edgeveil.agent.home.home import AgentHome
-from edgeveil.agent.home.policy import DataPolicy, Policy
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.records.record_policy import DataPolicy
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
 
 VALUES = {"E": "9", "N": "5", "S": "0.4", "Q": "0.5", "C": "11", "R": "3", "D": "1e-4"}

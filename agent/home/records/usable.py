@@ -12,23 +12,25 @@ from pathlib import Path
 
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.base.files import write_atomic
+from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.data.left_out import LeftOut, Reason, total
-from edgeveil.shared.data.schema import Schema
+from edgeveil.shared.data.schema import IMAGES
 
 FILE = "data.json"
 NAMED = 20  # classes in one sentence
+WORDS = {"images": "images", "table": "rows", "windows": "windows"}
 NO_RECORD = (Reason.KIND, Reason.HIDDEN)
 SHORT = 3  # letters; names up to here differ by one letter because they are short
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`counts`: usable records per label of the schema; `left`, `advice`: what its reader says of the others."""
+    """`counts`: usable records of each label, one figure where there are none; `left` out, and `why` first."""
 
-    schema: Schema
+    schema: RecordSchema
     counts: tuple[int, ...]
     left: tuple[LeftOut, ...] = ()
-    advice: str = ""
+    why: str = ""
 
     @property
     def usable(self) -> int:
@@ -40,26 +42,35 @@ class Summary:
         return self.usable + total(each for each in self.left if each.reason not in NO_RECORD)
 
     @property
-    def why(self) -> str:
-        """Of what was left out first."""
-        return self.advice or (self.left[0].sentence if self.left else "")
+    def labelled(self) -> Iterator[tuple[str, int]]:
+        yield from zip(self.schema.labels, self.counts, strict=False)
 
     @property
     def sentence(self) -> str:
-        height, width, channels = self.schema.shape
-        told = [
-            f"{label} {count}"
-            for label, count in zip(self.schema.labels[:NAMED], self.counts, strict=False)
-        ]
-        if len(self.counts) > NAMED:
-            told.append(f"and {len(self.counts) - NAMED} more")
-        text = (
-            f"{self.usable} usable {self.schema.kind}, {len(self.counts)} classes "
-            f"({', '.join(told)}), {height}×{width} {'grey' if channels == 1 else 'in colours'}"
-        )
-        if not self.why:
+        text = f"{self.usable} usable {WORDS[self.schema.kind]}{self._classes()}, {self._shape()}"
+        if not self.left:
             return text
         return f"{text}; {total(self.left)} left out, the first because: {self.why}"
+
+    @property
+    def declared(self) -> str:
+        """What the owner is asked about, as in "are these … right?"."""
+        known = len(self.schema.labels)
+        return f"{known} labels and {self._shape()}" if known else self._shape()
+
+    def _classes(self) -> str:
+        known = len(self.schema.labels)
+        told = [f"{label} {count}" for label, count in self.labelled][:NAMED]
+        if known > NAMED:
+            told.append(f"and {known - NAMED} more")
+        return f", {known} classes ({', '.join(told)})" if known else ""
+
+    def _shape(self) -> str:
+        *sides, last = self.schema.shape
+        if self.schema.kind == IMAGES:
+            height, width = sides
+            return f"{height}×{width} {'grey' if last == 1 else 'in colours'}"
+        return f"{last} columns" + "".join(f", {rows} rows each" for rows in sides)
 
     def check(self, least: float, where: Path) -> None:
         """Raise DataError if nothing is usable, or a share below `least`."""
@@ -77,7 +88,7 @@ class Summary:
 def doubts(summary: Summary) -> Iterator[str]:
     """What in these labels looks mistyped, a sentence each, before they are declared."""
     labels = summary.schema.labels
-    few = [label for label, count in zip(labels, summary.counts, strict=True) if count < 2]
+    few = [label for label, count in summary.labelled if count < 2]
     if few and len(few) < len(labels):
         yield f"one record or none in class {_listed(few)}: a mistyped name?"
     pairs = [f"{one!r} and {other!r}" for one, other in _alike(labels)]

@@ -1,0 +1,97 @@
+"""[data] of policy.toml: what the owner's records are, whatever a coordinator asks for."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    Strict,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
+
+from edgeveil.shared.base.config import Settings, validate
+from edgeveil.shared.data.kinds import RecordSchema
+from edgeveil.shared.data.schema import MOST_LABELS, Schema
+from edgeveil.shared.data.tabular.columns import MOST_COLUMNS, Column
+from edgeveil.shared.data.tabular.layout import LONGEST_WINDOW
+from edgeveil.shared.data.tabular.schema import TableSchema
+from edgeveil.shared.data.tree import nfc
+
+Whole = Annotated[int, Strict()]
+Side = Annotated[Whole, Field(ge=1, le=4096)]
+Share = Annotated[float, Strict(), Field(ge=0, le=1)]  # of the records found that must be usable
+Label = Annotated[str, Strict(), StringConstraints(min_length=1, max_length=255)]
+
+
+class DataPolicy(Settings):
+    """What the records are, fixed when the device first starts; an offer for anything else is refused."""
+
+    kind: Literal["images"] = "images"
+    height: Side
+    width: Side
+    channels: Literal[1, 3] = 1
+    labels: tuple[Label, ...] = Field(min_length=1, max_length=MOST_LABELS)
+    usable_min: Share = 0.5
+
+    @field_validator("labels")
+    @classmethod
+    def _compared_in_one_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(nfc(label) or label for label in value)
+
+    def as_schema(self) -> Schema:
+        return Schema(self.kind, (self.height, self.width, self.channels), self.labels)
+
+
+Named = Annotated[str, Strict(), AfterValidator(lambda text: str(Column.parse(text)))]
+
+
+class TablePolicy(Settings):
+    """The same for rows and windows of numbers, whose files a schema.toml describes."""
+
+    kind: Literal["table", "windows"]
+    columns: tuple[Named, ...] = Field(min_length=1, max_length=MOST_COLUMNS)
+    target: Named | Literal[""] = ""
+    window: Annotated[Whole, Field(ge=0, le=LONGEST_WINDOW)] = 0
+    step: Annotated[Whole, Field(ge=0, le=LONGEST_WINDOW)] = 0
+    labels: tuple[Label, ...] = Field(default=(), max_length=MOST_LABELS)
+    usable_min: Share = 0.5
+
+    @field_validator("labels")
+    @classmethod
+    def _compared_in_one_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(nfc(label) or label for label in value)
+
+    @model_validator(mode="after")
+    def _windows_have_a_length(self) -> Self:
+        if (self.kind == "windows") != (self.window > 1) or bool(self.window) != bool(self.step):
+            raise ValueError("windows have window and step, a table has neither")
+        return self
+
+    def as_schema(self) -> TableSchema:
+        return TableSchema(self.columns, self.labels, self.target, self.window, self.step)
+
+
+def _kind(value: Any) -> str:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return "[table]" if kind in {"table", "windows"} else "[images]"
+
+
+RecordPolicy = Annotated[
+    Annotated[DataPolicy, Tag("[images]")] | Annotated[TablePolicy, Tag("[table]")],
+    Discriminator(_kind),
+]
+
+
+def record_policy(schema: RecordSchema) -> DataPolicy | TablePolicy:
+    """What a policy says of such records; raises ConfigError for a schema that no policy can hold."""
+    if isinstance(schema, TableSchema):
+        names = TablePolicy.model_fields.keys() - {"usable_min"}
+        fields = {name: getattr(schema, name) for name in names}
+        return validate(fields, TablePolicy, source="data")
+    height, width, channels = schema.shape
+    sides = {"height": height, "width": width, "channels": channels}
+    return validate({**sides, "labels": schema.labels}, DataPolicy, source="data")

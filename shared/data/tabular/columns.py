@@ -1,0 +1,93 @@
+"""A column of numbers as both sides name it: its name, its unit, and in a plan its public range.
+
+`name [unit] low..high` stands in plans, `name [unit]` in policies. Names and units are compared in
+Unicode form NFC.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+
+MOST_COLUMNS = 256  # of one record
+LONGEST = 60  # characters of a name, and of a unit
+LARGEST = 1e30  # of an end of a range: far inside of float32
+NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
+COLUMN = r"(?P<name>[^\[\],]+?)(?: \[(?P<unit>[^\[\],]+)\])?"
+_COLUMN = re.compile(COLUMN)
+_RANGED = re.compile(rf"(?P<column>{COLUMN}) (?P<low>{NUMBER})\.\.(?P<high>{NUMBER})")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """`unit` is empty for a number without one."""
+
+    name: str
+    unit: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `name [unit]`; raises ValueError."""
+        found = _COLUMN.fullmatch(unicodedata.normalize("NFC", text))
+        if found is None:
+            raise ValueError(f"{text!r} is no column; write it as name [unit], or as name alone")
+        return cls(_word(found["name"]), _word(found["unit"]) if found["unit"] else "")
+
+    def __str__(self) -> str:
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Ranged:
+    """A column with the public ends of what its values can be; values beyond are cut to them."""
+
+    column: Column
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        check_range(self.low, self.high)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `name [unit] low..high`; raises ValueError."""
+        found = _RANGED.fullmatch(unicodedata.normalize("NFC", text))
+        if found is None:
+            raise ValueError(f"{text!r} is not written as name [unit] low..high")
+        return cls(Column.parse(found["column"]), float(found["low"]), float(found["high"]))
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.low:.12g}..{self.high:.12g}"
+
+
+def ranged(text: str) -> tuple[Ranged, ...]:
+    """Columns separated by commas, each once; raises ValueError."""
+    found = tuple(Ranged.parse(part.strip()) for part in text.split(","))
+    check_once(each.column for each in found)
+    return found
+
+
+def check_once(columns: Iterable[Column]) -> None:
+    """Raise ValueError for a name that stands twice, whatever its unit, or for too many."""
+    names = [each.name for each in columns]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"the column {twice[0]!r} is named twice")
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(f"{len(names)} columns, at most {MOST_COLUMNS}")
+
+
+def check_range(low: float, high: float) -> None:
+    """Raise ValueError unless they are finite ends of a range with something between."""
+    if not -LARGEST <= low < high <= LARGEST:
+        raise ValueError(f"{low:g}..{high:g} is no range: the first end has to be the lower one")
+
+
+def _word(text: str) -> str:
+    if not text.isprintable() or text != text.strip() or not 1 <= len(text) <= LONGEST:
+        raise ValueError(
+            f"{text!r} cannot name a column or a unit: 1 to {LONGEST} visible characters, none "
+            "of [ ] and ,"
+        )
+    return text

@@ -1,0 +1,152 @@
+"""A first schema.toml from what lies in a file: commented, to be completed by its owner.
+
+What a column's values happen to span is written down as a comment, so that a wrong unit is noticed. It is
+not taken for the range: that has to come from the sensor, or the records would decide how they are scaled.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.tabular.layout import MOST_LABELS
+from edgeveil.shared.data.tabular.lines import read_lines
+from edgeveil.shared.data.tabular.reading import text_files
+from edgeveil.shared.data.tabular.rows import MISSING, plain
+
+LOOKED_AT = 200_000  # lines
+SEPARATORS = (",", ";", "\t", "|")
+MOST_CLASSES = 50  # different texts in a column that is taken for a label
+TIMES = ("time", "timestamp", "date", "datetime")
+GROUPS = ("group", "subject", "person", "session", "machine", "unit_id", "recording", "device")
+LABELS = ("label", "class", "activity", "state", "status", "target", "y")
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Of one column."""
+
+    numbers: int = 0
+    words: int = 0
+    texts: set[str] = field(default_factory=set)
+    many: bool = False  # more different values than a label has
+    empty: int = 0
+    low: float = float("inf")
+    high: float = float("-inf")
+
+    def see(self, cell: str, *, comma: bool) -> None:
+        if cell.casefold() in MISSING:
+            self.empty += 1
+            return
+        value = plain(cell, comma=comma)
+        if value is not None:
+            self.numbers += 1
+            self.low, self.high = min(self.low, value), max(self.high, value)
+        else:
+            self.words += 1
+        if not self.many:
+            self.texts.add(cell)
+            self.many = len(self.texts) > MOST_CLASSES
+
+
+def draft(path: Path) -> str:
+    """The text of a first schema.toml for a folder of text files, or one; raises DataError."""
+    files = text_files(path)
+    if not files:
+        raise DataError(f"{path}: no .csv, .tsv or .txt file to look at")
+    file = files[0]
+    separator = _separator(file)
+    lines = read_lines(file, separator, "utf-8")
+    first = next(lines, (1, None))[1]
+    if first is None:
+        raise DataError(f"{file}: has no line that names its columns")
+    titles = [cell.strip() for cell in first]
+    rows = [cells for _, cells in islice(lines, LOOKED_AT) if cells and len(cells) == len(titles)]
+    comma = separator != "," and _commas(rows)
+    seen = [_Seen() for _ in titles]
+    for cells in rows:
+        for column, cell in zip(seen, cells, strict=True):
+            column.see(cell.strip(), comma=comma)
+    return "\n".join(_text(file, separator, titles, seen, comma=comma))
+
+
+def _separator(file: Path) -> str:
+    """What cuts the first line into most cells, and most of those after it into as many."""
+    best, most = ",", 1
+    for separator in SEPARATORS:
+        widths = [len(cells or ()) for _, cells in islice(read_lines(file, separator, "utf-8"), 50)]
+        alike = sum(width == widths[0] for width in widths)
+        if widths and widths[0] > most and 2 * alike > len(widths):
+            best, most = separator, widths[0]
+    return best
+
+
+def _commas(rows: list[list[str]]) -> bool:
+    """Whether more cells are numbers with a decimal comma than with a point."""
+    cells = [cell.strip() for row in rows[:200] for cell in row]
+    with_comma = sum("," in cell and plain(cell, comma=True) is not None for cell in cells)
+    with_point = sum("." in cell and plain(cell, comma=False) is not None for cell in cells)
+    return with_comma > with_point
+
+
+def _text(
+    file: Path, separator: str, titles: list[str], seen: list[_Seen], *, comma: bool
+) -> Iterator[str]:
+    yield f"# What the columns of {file.name} are. Written by `agent data schema`; complete it, then try it with"
+    yield "# agent data check. It stays on this machine, as all figures in it do."
+    yield f"separator = {_toml(separator)}"
+    yield f'decimal = "{"," if comma else "."}"'
+    yield "# window = 100  # for recordings: so many rows are one record; without it each row is one"
+    yield "# step = 100    # rows from one window to the next; less than window puts an event into two records"
+    roles = _roles(titles, seen)
+    for title, column, role in zip(titles, seen, roles, strict=True):
+        yield ""
+        yield "[[columns]]"
+        yield from _column(title, column, role)
+
+
+def _roles(titles: list[str], seen: list[_Seen]) -> list[str]:
+    """By name where it says so, else numbers are features and texts are not used; at most one label."""
+    roles = []
+    for title, column in zip(titles, seen, strict=True):
+        word = title.casefold()
+        if word in TIMES:
+            roles.append("time")
+        elif word in GROUPS:
+            roles.append("group")
+        elif word in LABELS and not column.many and column.texts:
+            roles.append("label")
+        else:
+            roles.append("feature" if column.numbers > column.words else "ignore")
+    once = ("time", "group", "label")
+    roles = [
+        "ignore" if role in once and role in roles[:at] else role for at, role in enumerate(roles)
+    ]
+    if "label" not in roles:
+        few = [at for at, each in enumerate(seen) if not each.numbers and len(each.texts) >= 2 and not each.many]  # fmt: skip
+        if few and roles[few[-1]] == "ignore":
+            roles[few[-1]] = "label"
+    return roles
+
+
+def _column(title: str, column: _Seen, role: str) -> Iterator[str]:
+    name = "".join(letter for letter in title if letter not in "[],").strip() or "unnamed"
+    yield f"name = {_toml(name)}"
+    if name != title:
+        yield f"header = {_toml(title)}"
+    yield f'role = "{role}"'
+    if role == "label":
+        yield f"labels = {_toml(sorted(column.texts)[:MOST_LABELS])}"
+    elif role == "time":
+        yield f'type = "{"number" if column.numbers else "timestamp"}"'
+    elif role == "feature":
+        yield 'unit = ""  # what it is measured in; plans ask for name and unit'
+        yield f"# here from {column.low:g} to {column.high:g}; {column.empty} without a value"
+        yield "# range = [, ]  # required: from the sensor's data sheet, never from these values"
+        yield 'missing = "leave_out"  # a record without a value; or the number to put there'
+
+
+def _toml(value: str | list[str]) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,57 @@
+"""The page of each task on columns: its plan is one, its schema.toml is one, and they fit each other."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from edgeveil.coordinator.plan.derived import training_plan
+from edgeveil.coordinator.plan.measured import judged_by
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.shared.data.tabular.layout import Layout
+from edgeveil.shared.data.tabular.schema import TableSchema
+from edgeveil.shared.tasks import registry
+
+PAGES = Path(__file__).resolve().parents[2] / "docs" / "tasks"
+ON_COLUMNS = [entry for entry in registry.catalogue() if ".sensors." in entry.module]
+EACH = pytest.mark.parametrize("entry", ON_COLUMNS, ids=lambda entry: entry.id)
+
+
+def block(entry, file):
+    text = (PAGES / f"{entry.id}.md").read_text()
+    (found,) = re.findall(rf"```toml\n# {re.escape(file)}\n(.*?)```", text, re.DOTALL)
+    return found
+
+
+def planned(entry):
+    plan = Plan.model_validate(tomllib.loads(block(entry, "plan.toml")))
+    task = registry.load(entry)
+    return plan, task, task.parse_options(plan.task.options)
+
+
+def test_there_is_a_page_for_every_task_on_columns_and_no_other():
+    assert {path.stem for path in PAGES.glob("*.md")} >= {entry.id for entry in ON_COLUMNS}
+
+
+@EACH
+def test_the_plan_on_the_page_can_be_run(entry):
+    plan, _, _ = planned(entry)
+    assert (plan.task.id, plan.task.version) == (entry.id, entry.version)
+    assert training_plan(plan).noise_multiplier > 0
+    assert judged_by(plan).name == entry.scoring.headline.name
+
+
+@EACH
+def test_devices_with_the_schema_on_the_page_take_the_plan_on_it(entry, tmp_path):
+    _, task, options = planned(entry)
+    (tmp_path / "schema.toml").write_text(block(entry, "schema.toml"))
+    assert TableSchema.of(Layout.load(tmp_path)).fits(task.schema(options))
+
+
+@EACH
+def test_every_option_stands_on_the_page(entry):
+    _, _, options = planned(entry)
+    text = (PAGES / f"{entry.id}.md").read_text()
+    wanted = set(type(options).model_fields) - ({"variant"} if entry.id == "anomaly" else set())
+    assert all(f"`{name}`" in text for name in wanted)

@@ -1,0 +1,80 @@
+"""Tasks on columns through policies, ledgers, the round machine and secure aggregation, in one process."""
+
+import contextlib
+
+import numpy as np
+import pytest
+from conforming_bench import COLUMNS, RANGES, rows, windows
+from fakes_federation import POLICY, Federation, plan_for
+
+from edgeveil.agent.home.records.record_policy import record_policy
+from edgeveil.coordinator.rounds.driver import RunFailed
+from edgeveil.shared.data.kinds import infer
+from edgeveil.shared.wire.messages import Stage
+
+WINDOWS = {"columns": RANGES, "labels": "0,1,2", "window": 32}
+ROWS = {"columns": COLUMNS, "labels": "a,b,c"}
+
+
+def federation(folder, write, count=60):
+    pieces = [write(folder / f"piece-{at}", count) for at in range(5)]
+    policy = POLICY.model_copy(update={"data": record_policy(infer(pieces[0]))})
+    return Federation(folder, pieces=pieces, policy=policy)
+
+
+def plan(made, task, options, **changes):
+    return plan_for(
+        4, task__id=task, task__options=options, evaluation__data=str(made.test),
+        **{"rounds__count": 3, "training__learning_rate": 1.0, **changes},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "write", "figure"),
+    [
+        ("sensor-sequence", WINDOWS, windows, "accuracy"),
+        ("sensor-sequence", {**WINDOWS, "variant": "gru", "hidden": 8}, windows, "accuracy"),
+        ("tabular", ROWS, rows, "accuracy"),
+        ("tabular-regression", {"columns": COLUMNS, "target": "power [W] 0..500"}, rows, "mae"),
+        ("anomaly", {"columns": COLUMNS, "normal": "a"}, rows, "roc_auc"),
+    ],
+)
+def test_it_is_trained_and_measured_in_every_round(task, options, write, figure, tmp_path):
+    made = federation(tmp_path, write)
+    made.train(plan(made, task, options))
+    found = made.store.rounds()
+    assert [row.outcome.value for row in found] == ["committed"] * 3
+    assert all(row.metrics["examples"] == 60 for row in found)
+    assert all(np.isfinite(row.metrics[figure]) for row in found)
+    losses = [row.metrics["loss"] for row in found]
+    assert len(set(losses)) == 3, "the model does not change"
+    made.close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {**ROWS, "columns": "temp [°F] -40..185"},
+        {**ROWS, "columns": "pressure [bar] 0..1"},
+        {**ROWS, "labels": "a,b"},
+    ],
+)
+def test_a_plan_for_other_columns_or_classes_is_refused_before_data_are_touched(options, tmp_path):
+    made = federation(tmp_path, rows)
+    asked = plan_for(4, task__id="tabular", task__options=options, rounds__attempts=1)
+    with contextlib.suppress(RunFailed):
+        made.train(asked)
+    answers = [reply.refusal for _, _, reply in made.wire.captured if reply.stage is Stage.ROUND]
+    assert answers == ["POLICY_TASK"] * 4
+    for home, session in zip(made.homes, made.sessions.values(), strict=True):
+        assert session._device.shelf._read is None
+        ledger = home.ledger_folder / "data" / "ledger.jsonl"
+        assert b'"kind":"reserve"' not in ledger.read_bytes()
+    made.close()
+
+
+def test_a_plan_for_some_of_the_columns_in_another_order_is_taken(tmp_path):
+    made = federation(tmp_path, rows)
+    made.train(plan(made, "tabular", {**ROWS, "columns": "load [%] 0..100, temp [°C] -40..85"}))
+    assert [row.outcome.value for row in made.store.rounds()] == ["committed"] * 3
+    made.close()

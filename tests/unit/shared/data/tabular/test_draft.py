@@ -1,0 +1,67 @@
+"""A first schema.toml: what it says of files in many spellings, and that an owner can complete it."""
+
+import re
+import tomllib
+
+import pytest
+from sensors_bench import write_table
+
+from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data import kinds
+from edgeveil.shared.data.tabular.draft import draft
+
+ROWS = [
+    ("2026-01-31 12:00:00", "ann", 1.5, 20, "walk"),
+    ("2026-01-31 12:00:01", "ann", 2.5, 21, "run"),
+]
+HEAD = ("time", "subject", "ax [g]", "temp", "activity")
+
+
+def written(folder, separator=",", decimal="."):
+    rows = [[str(cell).replace(".", decimal) for cell in row] for row in ROWS]
+    lines = "\n".join(separator.join(row) for row in [list(HEAD), *rows])
+    write_table(folder, lines, "")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("separator", "decimal"), [(",", "."), (";", ","), ("\t", "."), ("|", ",")]
+)
+def test_columns_get_the_role_that_name_and_values_suggest(separator, decimal, tmp_path):
+    text = draft(written(tmp_path / "d", separator, decimal))
+    found = tomllib.loads(text)
+    assert (found["separator"], found["decimal"]) == (separator, decimal)
+    roles = [(each["name"], each["role"]) for each in found["columns"]]
+    assert roles == [
+        ("time", "time"), ("subject", "group"), ("ax g", "feature"), ("temp", "feature"), ("activity", "label"),
+    ]  # fmt: skip
+    assert found["columns"][2]["header"] == "ax [g]"
+    assert found["columns"][4]["labels"] == ["run", "walk"]
+    assert "# here from 1.5 to 2.5; 0 without a value" in text
+
+
+def test_no_range_is_taken_from_the_values_and_reading_waits_for_one(tmp_path):
+    folder = written(tmp_path / "d")
+    text = draft(folder)
+    assert "range" not in str(tomllib.loads(text))
+    (folder / "schema.toml").write_text(text)
+    with pytest.raises(DataError, match="from its data sheet"):
+        kinds.infer(folder)
+    (folder / "schema.toml").write_text(re.sub(r"# range = .*", "range = [-50, 50]", text))
+    found = kinds.infer(folder).read(folder)
+    assert found.values.tolist() == [[1.5, 20], [2.5, 21]]
+
+
+def test_a_file_without_a_first_line_is_refused(tmp_path):
+    with pytest.raises(DataError, match="names its columns"):
+        draft(write_table(tmp_path / "d", ""))
+    (tmp_path / "d" / "a.csv").unlink()
+    with pytest.raises(DataError, match=r"no \.csv"):
+        draft(tmp_path / "d")
+
+
+def test_hostile_names_of_columns_stay_text(tmp_path):
+    lines = '"a""]\n[x]",\x07b,"' + "'''" + '"\n1,2,3\n'
+    found = tomllib.loads(draft(write_table(tmp_path / "d", lines, "")))
+    assert len(found["columns"]) == 3
+    assert set(found) == {"separator", "decimal", "columns"}
