@@ -35,7 +35,7 @@ class ImageClassificationOptions(images.ImageOptions):
 
 
 class ImageClassification(images.ImageTask):
-    spec: TaskSpec = registry.find("image-classification", "1.1.0")
+    spec: TaskSpec = registry.find("image-classification", "1.2.0")
 
     def parse_options(self, raw: RawOptions) -> ImageClassificationOptions:
         return images.parse(ImageClassificationOptions, raw, self.spec.id)

@@ -26,14 +26,22 @@ _IMAGES = (
 _CATALOGUE = (
     TaskSpec(
         id="feature-head",
-        version="1.1.0",
+        version="1.2.0",
         module="edgeveil.shared.tasks.feature_head",
-        files=(*_IMAGES, "tasks/feature_head.py", "tasks/features.py"),
+        files=(
+            *_IMAGES,
+            "tasks/backbone/asset.py",
+            "tasks/backbone/embedding.py",
+            "tasks/backbone/network.py",
+            "tasks/block_features.py",
+            "tasks/feature_head.py",
+            "tasks/features.py",
+        ),
         scoring=CLASSES,
     ),
     TaskSpec(
         id="image-classification",
-        version="1.1.0",
+        version="1.2.0",
         module="edgeveil.shared.tasks.image_classification",
         files=(*_IMAGES, "tasks/features.py", "tasks/image_classification.py"),
         scoring=CLASSES,

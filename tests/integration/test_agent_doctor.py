@@ -133,7 +133,7 @@ def test_another_code_of_a_task_is_told(bench, home):
 
 @pytest.mark.parametrize(("free", "wanted"), [(64 << 30, Level.GREEN), (1 << 20, Level.RED)])
 def test_the_planned_model_is_held_against_the_memory_of_the_device(bench, home, monkeypatch, free, wanted):  # fmt: skip
-    tell(bench, plan={"id": "feature-head", "version": "1.1.0", "options": {"variant": "fixed"}})
+    tell(bench, plan={"id": "feature-head", "version": "1.2.0", "options": {"variant": "fixed"}})
     monkeypatch.setattr(doctor, "available_memory", lambda: free)
     found = {item.check: item for item in findings(home)}
     assert found["memory"].level is wanted

@@ -186,7 +186,7 @@ def test_a_plan_is_held_against_the_machine_with_its_task_and_its_data(home, tmp
     plan = tmp_path / "plan.toml"
     plan.write_text(PLAN)
     findings = coordinator_doctor.diagnose(home, plan)
-    assert "5 rounds of feature-head 1.1.0" in found(findings, "plan")[0].text
+    assert "5 rounds of feature-head 1.2.0" in found(findings, "plan")[0].text
     assert "5,890 parameters" in found(findings, "memory")[0].text
     (tmp_path / "test").mkdir()
     for wrong in ('[evaluation]\ndata = "test"\n', "[nonsense]\n"):
