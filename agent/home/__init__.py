@@ -3,6 +3,7 @@
 __all__ = [
     "config",
     "data",
+    "feature_cache",
     "home",
     "log",
     "notices",

@@ -23,7 +23,8 @@ def check_folder(path: Path) -> Path:
 class DataShelf:
     """The records, read once and whole under their owner's schema, whatever anybody asks for.
 
-    Without a schema nothing is read before a task asks, and a task reads for itself.
+    Without a schema nothing is read before a task asks, and a task reads for itself. `complete` adds
+    to all records what is to be known of them before anybody asks.
     """
 
     def __init__(
@@ -31,10 +32,12 @@ class DataShelf:
         path: Path,
         on_status: Callable[[str], None] = lambda _sentence: None,
         schema: Schema | None = None,
+        complete: Callable[[Images], Images] = lambda found: found,
     ) -> None:
         self.path = path
         self._on_status = on_status
         self._schema = schema
+        self._complete = complete
         self._read: Images | None = None
         self._count: int | None = None
         self._key: tuple[str, str, Options] | None = None
@@ -55,7 +58,7 @@ class DataShelf:
                 f"{self.path}: {count} records take {wanted} values in memory, at most {MAX_VALUES}; "
                 "choose a smaller height and width in policy.toml, or fewer records"
             )
-        self._read = schema.read(self.path)
+        self._read = self._complete(schema.read(self.path))
         left = total(self._read.left)
         self._tell(len(self._read.targets), left, self._read.skipped, f"as {schema.kind}")
 

@@ -24,14 +24,15 @@ from edgeveil.agent.ledger.fingerprint import check_dataset
 from edgeveil.agent.reports.own_metrics import OwnMetrics
 from edgeveil.agent.reports.page_view import JOURNAL
 from edgeveil.agent.rounds.condition import Conditions
-from edgeveil.agent.rounds.device import Device
+from edgeveil.agent.rounds.device import Device, Watch, torch_trainer
+from edgeveil.agent.rounds.embedding import completion
 from edgeveil.agent.rounds.warm_up import WarmSession
 from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import as_text, write_atomic
 from edgeveil.shared.data.probe import raw_records
-from edgeveil.shared.data.schema import infer
 from edgeveil.shared.events.log import EventLog
+from edgeveil.shared.tasks.backbone.asset import suited
 from edgeveil.shared.terminal.argv import hide_argument
 from edgeveil.shared.terminal.progress import progress
 from edgeveil.shared.wire.tokens import Token
@@ -76,15 +77,19 @@ def pin_data(home: AgentHome, policy: Policy, data: Path, on_status: Status) -> 
     """
     if policy.data is not None:
         return policy
-    made = policy.model_copy(update={"data": DataPolicy.of(infer(data))})
+    made = policy.model_copy(update={"data": DataPolicy.of(suited(data))})
     write_atomic(home.policy_path, made.to_toml().encode())
     on_status(f"policy.toml: data is fixed as {made.data}")
     return Policy.load(home.policy_path)
 
 
-def _filled(data: Path, policy: Policy, on_status: Status) -> DataShelf:
-    """Read before this device connects, so that no answer's time depends on the records."""
-    shelf = DataShelf(data, on_status, None if policy.data is None else policy.data.as_schema())
+def _filled(
+    home: AgentHome, config: AgentConfig, policy: Policy, on_status: Status, watch: Watch
+) -> DataShelf:
+    """Read, and looked at, before this device connects, so that no answer's time depends on the records."""
+    schema = None if policy.data is None else policy.data.as_schema()
+    complete = completion(home, policy, config.compute, on_status, watch)
+    shelf = DataShelf(config.data, on_status, schema, complete)
     shelf.fill()
     return shelf
 
@@ -135,7 +140,10 @@ def run_device(
         log_to(path / FILE, SystemClock())
         _become_member(home, stop, on_status)
         if not stop.is_set():
+            if config.compute.device != "cpu":
+                torch_trainer(config.compute)  # says at once what is not there
             metrics, conditions = OwnMetrics(), Conditions(own_policy.when)
+            watch = partial(progress, quiet=quiet)
             with _owners_view(path, config.dataset, page, on_status, metrics) as journal:
                 device = Device(
                     home=home,
@@ -143,14 +151,15 @@ def run_device(
                     signer=home.identity(),
                     policy=own_policy,
                     dataset_id=config.dataset,
-                    shelf=_filled(config.data, own_policy, on_status),
+                    shelf=_filled(home, config, own_policy, on_status, watch),
                     clock=SystemClock(),
                     on_status=on_status,
                     accept_looser=accept_policy,
                     may_train=conditions.check,
                     journal=journal,
                     fsynced=metrics.took,
-                    progress=partial(progress, quiet=quiet),
+                    trainer=partial(torch_trainer, config.compute),
+                    progress=watch,
                 )
                 _answer_rounds(device, stop, conditions)
     on_status("stopped")

@@ -22,6 +22,7 @@ from edgeveil.shared.base.errors import (
     Busy,
     DataError,
     EdgeveilError,
+    NotInstalled,
     PolicyRefusal,
     ProtocolError,
     RefusalCode,
@@ -287,4 +288,6 @@ def _local_fault(error: EdgeveilError) -> RefusalCode:
         return RefusalCode.LEDGER_CORRUPT
     if isinstance(error, DataError):
         return RefusalCode.DATASET_UNKNOWN
+    if isinstance(error, NotInstalled):
+        return RefusalCode.TASK_UNKNOWN
     return RefusalCode.INTERNAL

@@ -3,13 +3,24 @@
 import json
 from pathlib import Path
 
-from edgeveil.coordinator.plan.first import EPSILON, RECORDS, Cost, FirstPlan, Wanted, first_plan
+from edgeveil.coordinator.plan.first import (
+    EPSILON,
+    FEATURES,
+    RECORDS,
+    Cost,
+    FirstPlan,
+    Shape,
+    Wanted,
+    first_plan,
+)
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_file
 from edgeveil.shared.data.probe import probe
-from edgeveil.shared.data.schema import PHOTO, infer
+from edgeveil.shared.data.schema import IMAGES, PHOTO, Schema, infer
+from edgeveil.shared.data.tree import archives
 from edgeveil.shared.tasks import registry
+from edgeveil.shared.tasks.backbone import asset
 
 
 def write_first_plan(
@@ -18,6 +29,7 @@ def write_first_plan(
     labels_from: Path | None,
     labels: str | None,
     channels: int | None,
+    features: str | None,
     test: Path | None,
     agents: int,
     records: int | None,
@@ -26,7 +38,10 @@ def write_first_plan(
 ) -> FirstPlan:
     """Write `target` and say what is in it. Imports torch, for the task has the last word.
 
+    Without `features` it is the frozen network for photos in colours where its weights are installed.
+
     Raises:
+        NotInstalled: the network is asked for, and its weights are not here.
         ConfigError: the file is there and not `force`, or what is asked for makes no plan.
         DataError: a named folder cannot be read as data.
     """
@@ -35,13 +50,16 @@ def write_first_plan(
             f"{target}: this file is there already; --force replaces it, -o names another"
         )
     named, (height, width, found) = _classes(labels_from, labels)
+    shape = (height, width, found if channels is None else channels)
+    shape, features = _seen(shape, features, fixed=bool(labels_from and archives(labels_from)))
     wanted = Wanted(
         named,
-        (height, width, found if channels is None else channels),
+        shape,
         agents,
         RECORDS if records is None else records,
         EPSILON if epsilon is None else epsilon,
         None if test is None else test.expanduser().resolve(),
+        features,
     )
     if wanted.test is not None:
         probe(wanted.test)
@@ -53,9 +71,18 @@ def write_first_plan(
     return made
 
 
-def _classes(
-    folder: Path | None, labels: str | None
-) -> tuple[tuple[str, ...], tuple[int, int, int]]:
+def _seen(shape: Shape, features: str | None, *, fixed: bool) -> tuple[Shape, str]:
+    """Shape and features of the records; photos, unless they are `fixed` in an archive, follow the features."""
+    large = shape if fixed else (asset.SIDE, asset.SIDE, shape[2])
+    if features is None and asset.suits(Schema(IMAGES, large, ())) and asset.installed():
+        features = asset.NAME
+    if features != asset.NAME:
+        return shape, features or FEATURES
+    asset.check_weights()
+    return large, features
+
+
+def _classes(folder: Path | None, labels: str | None) -> tuple[tuple[str, ...], Shape]:
     """The class names, and height, width and channels, of a folder or as given."""
     if (folder is None) == (labels is None):
         raise ConfigError("give the classes: --labels-from DIR or --labels A,B,… (one of the two)")
@@ -87,7 +114,7 @@ def text(made: FirstPlan, hint: Path | None = None) -> str:
 # docs/configuration.md has every key.
 
 [task]
-id = {_toml(plan.task.id)}  # a linear model on fixed image features, which suits few devices
+id = {_toml(plan.task.id)}  # a linear model on public image features, which suits few devices{_needs(wanted)}
 # The class names, in order, are also the names of the class folders on the devices. Height, width and channels
 # (1 grey, 3 colours; 1 if not named) are what their policy.toml says ([data]), taken from the data when they join.
 options = {{ {options} }}
@@ -110,6 +137,12 @@ spare = {rounds.spare}  # rounds that may be repeated within epsilon
 # Data that no device holds, on the coordinator's disk; without them nobody knows how good the model is.
 {_evaluation(wanted.test, hint)}
 """
+
+
+def _needs(wanted: Wanted) -> str:
+    if wanted.features != asset.NAME:
+        return ""
+    return "\n# Its features are those of a frozen network: every device needs " + asset.INSTALL
 
 
 def _fits(cost: Cost) -> str:
