@@ -82,12 +82,12 @@ def examine(home: Path, data: Path | None) -> dict[str, Any]:
     """
     from edgeveil.agent.home.config import settle
     from edgeveil.agent.home.data import check_folder
-    from edgeveil.shared.data.kinds import infer
     from edgeveil.shared.data.left_out import total
+    from edgeveil.shared.tasks.backbone.asset import suited
 
     path = check_folder(settle(home, data, None).data)
     pinned = _pinned(home)
-    schema = pinned or infer(path)
+    schema = pinned or suited(path)
     survey = schema.survey(path)
     return {
         "data": str(path),

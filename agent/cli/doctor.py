@@ -4,12 +4,13 @@ What the coordinator sees of it is a connection, a question for its health, and 
 joined one signed question about itself.
 """
 
+import importlib.util
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from edgeveil.agent.cli.doctor_standing import BASE_MEMORY, standing
-from edgeveil.agent.home.config import settle
+from edgeveil.agent.home.config import known_compute, settle
 from edgeveil.agent.home.data import check_folder
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy
@@ -41,6 +42,8 @@ def diagnose(
         ("memory", "", lambda: doctor.memory(BASE_MEMORY, "training a small model")),
         ("disk", "", lambda: doctor.disk(path, NEEDED_DISK)),
         ("tasks", "reinstall edgeveil", doctor.tasks),
+        ("backbone", "", doctor.backbone),
+        ("compute", "correct agent.toml: [compute]", lambda: _compute(path)),
         ("data", "give --data PATH", lambda: _data(path, data, dataset)),
     ]
     findings = examine(machine)
@@ -84,6 +87,20 @@ def _data(path: Path, data: Path | None, dataset: str | None) -> Finding:
     if look.usable < look.found:
         return yellow("data", text, "nothing, if that is meant; which ones: agent data check")
     return green("data", text)
+
+
+def _compute(path: Path) -> list[Finding]:
+    """Where this device would train, and which accelerators torch sees."""
+    if importlib.util.find_spec("torch") is None:
+        return []  # another finding says so
+    from edgeveil.agent.training.compute import Compute, described, seen
+
+    asked = known_compute(path)
+    compute = Compute.settle(asked)
+    found = ", ".join(described(name) for name in seen()) or "none"
+    threads = f", {asked.threads} threads" if asked.threads else ""
+    how = f'device "{asked.device}": on {described(compute.device)}{threads}'
+    return [green("compute", f"{how}; accelerators that torch sees here: {found}")]
 
 
 def _keys(home: AgentHome) -> Finding:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from edgeveil.agent.home.home import AgentHome, Pinned
 from edgeveil.agent.joining.whoami import ask
 from edgeveil.agent.training.memory import chunk_memory
-from edgeveil.shared.base.errors import ConfigError, ProtocolError
+from edgeveil.shared.base.errors import ConfigError, NotInstalled, ProtocolError
 from edgeveil.shared.doctor import checks as doctor
 from edgeveil.shared.doctor.checks import MIB, Finding, green, red, yellow
 from edgeveil.shared.tasks.registry import find, installed_tasks, load
@@ -46,7 +46,7 @@ def standing(home: AgentHome, pinned: Pinned) -> Iterator[Finding]:
     yield from _copies(home, found)
     yield from _tasks(found)
     if found.plan is not None:
-        yield _memory(found.plan)
+        yield _planned(found.plan)
 
 
 def _refused(code: str, pinned: Pinned) -> Finding:
@@ -95,13 +95,15 @@ def _tasks(found: Standing) -> Iterator[Finding]:
         )
 
 
-def _memory(plan: PlannedTask) -> Finding:
+def _planned(plan: PlannedTask) -> Finding:
     """Raises ConfigError when the plan cannot be read here."""
     try:
         task = load(find(plan.id, plan.version))
         values = count(task.tensors(task.parse_options(dict(plan.options))))
     except ProtocolError as error:
         raise ConfigError(f"the planned task cannot run here: {error.message}") from error
+    except NotInstalled as error:
+        return red("tasks", f"the planned task cannot run here: {error.message}", error.command)
     what = f"training the planned {plan.id} with {values:,} parameters"
     return doctor.memory(needed_memory(values), what)
 

@@ -1,8 +1,10 @@
 """agent.toml in the agent's home: which data this device trains on. Everything else is policy.toml."""
 
+import json
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, Strict
 
 from edgeveil.shared.base.config import Settings, load, validate
 from edgeveil.shared.base.errors import ConfigError
@@ -12,9 +14,20 @@ from edgeveil.shared.base.names import NAME
 FILE = "agent.toml"
 
 
+class ComputeConfig(Settings):
+    """Where this device trains: sums, clipping and noise are the same everywhere.
+
+    Without `threads`, one, unless OMP_NUM_THREADS says otherwise.
+    """
+
+    device: Literal["auto", "cpu", "cuda", "mps"] = "cpu"
+    threads: Annotated[int, Strict(), Field(ge=1, le=1024)] | None = None
+
+
 class AgentConfig(Settings):
     data: Path  # the owner's folder or .npz file, absolute
     dataset: str = Field(default="data", pattern=f"^{NAME.pattern}$")  # one ledger per data set
+    compute: ComputeConfig = ComputeConfig()
 
 
 def settle(home: Path, data: Path | None, dataset: str | None) -> AgentConfig:
@@ -44,10 +57,24 @@ def known_dataset(home: Path) -> str:
     return load(path, AgentConfig).dataset if path.exists() else "data"
 
 
+def known_compute(home: Path) -> ComputeConfig:
+    """Where this home trains, for commands that only look."""
+    path = home / FILE
+    return load(path, AgentConfig).compute if path.exists() else ComputeConfig()
+
+
 def _render(config: AgentConfig) -> str:
     quoted = str(config.data).replace("\\", "\\\\").replace('"', '\\"')
     return (
         "# Written by `agent join` and `agent run`.\n"
         f'data = "{quoted}"  # folder of a folder of pictures per class, or an .npz file\n'
         f'dataset = "{config.dataset}"  # names the ledger; one per logical data set, never reuse it\n'
+        + _rendered(config.compute)
     )
+
+
+def _rendered(compute: ComputeConfig) -> str:
+    """What differs from the defaults, as the owner wrote it."""
+    values = compute.model_dump(exclude_defaults=True)
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in values.items()]
+    return "".join(["\n[compute]\n", *lines]) if lines else ""

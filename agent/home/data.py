@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,8 @@ class InUse:
 class DataShelf:
     """The records, read once and whole under their owner's schema, whatever anybody asks for.
 
-    Without a schema nothing is read before a task asks, and a task reads for itself.
+    Without a schema nothing is read before a task asks, and a task reads for itself. `complete` adds
+    to all records what is to be known of them before anybody asks.
     """
 
     def __init__(
@@ -90,6 +92,12 @@ class DataShelf:
         if self._summary is None:
             raise DataError(f"{self.path}: not declared what these records are; run: agent run")
         return self._summary
+
+    def complete(self, add: Callable[[Any], Any]) -> None:
+        """Let `add` look at all that was read, before anybody asks for it: it returns the same with more."""
+        self.fill()
+        if self._read is not None:
+            self._read = add(self._read)
 
     def in_use(self) -> "InUse | None":
         """What was read, for the owner alone; None before that, and where a task reads for itself."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeveil.agent.home.config import ComputeConfig
 from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.home import AgentHome, Pinned
 from edgeveil.agent.home.policy import Policy
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from edgeveil.agent.training.training import TrainingResult
 
 
+ON_CPU = ComputeConfig()
+
 log = logging.getLogger("edgeveil.agent")
 
 
 class Trainer(Protocol):
-    """What a round needs of agent.training.training; that module is one, and thin test agents have another."""
+    """What a round needs of agent.training.training; its class of that name is one, thin test agents have another."""
 
     def check_trainable(
         self,
@@ -64,10 +67,12 @@ class Watch(Protocol):
     def __call__(self, what: str, total: int) -> contextlib.AbstractContextManager[Step]: ...
 
 
-def torch_trainer() -> Trainer:
+def torch_trainer(asked: ComputeConfig = ON_CPU) -> Trainer:
+    """Raises ConfigError for a device that torch does not see."""
     from edgeveil.agent.training import training  # noqa: PLC0415 - torch and opacus: seconds to import
+    from edgeveil.agent.training.compute import Compute  # noqa: PLC0415
 
-    return training
+    return training.Trainer(Compute.settle(asked))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from edgeveil.shared.base.errors import (
     Busy,
     DataError,
     EdgeveilError,
+    NotInstalled,
     PolicyRefusal,
     ProtocolError,
     RefusalCode,
@@ -24,6 +25,7 @@ FAULTS: tuple[tuple[type[Exception], RefusalCode], ...] = (
     (Busy, RefusalCode.LEDGER_LOCKED),
     (StateDamaged, RefusalCode.LEDGER_CORRUPT),
     (DataError, RefusalCode.DATASET_UNKNOWN),
+    (NotInstalled, RefusalCode.TASK_UNKNOWN),
 )
 
 

@@ -24,7 +24,8 @@ from edgeveil.agent.ledger.fingerprint import check_dataset
 from edgeveil.agent.reports.own_metrics import OwnMetrics
 from edgeveil.agent.reports.page_view import JOURNAL
 from edgeveil.agent.rounds.condition import Conditions
-from edgeveil.agent.rounds.device import Device
+from edgeveil.agent.rounds.device import Device, torch_trainer
+from edgeveil.agent.rounds.embedding import completion
 from edgeveil.agent.rounds.start import (
     Agree,
     Status,
@@ -127,10 +128,14 @@ def run_device(
         )
         _become_member(home, stop, on_status)
         if not stop.is_set():
+            if config.compute.device != "cpu":
+                torch_trainer(config.compute)  # says at once what is not there
             metrics, conditions = (
                 OwnMetrics(),
                 Conditions(own_policy.when, paused=lambda: home.paused),
             )
+            watch = partial(progress, quiet=quiet)
+            shelf.complete(completion(home, own_policy, config.compute, on_status, watch))
             view = _owners_view(
                 path, config.dataset, page, on_status, metrics=metrics, in_use=shelf.in_use
             )
@@ -148,7 +153,8 @@ def run_device(
                     may_train=conditions.check,
                     journal=journal,
                     fsynced=metrics.took,
-                    progress=partial(progress, quiet=quiet),
+                    trainer=partial(torch_trainer, config.compute),
+                    progress=watch,
                 )
                 _answer_rounds(device, stop, conditions)
     on_status("stopped")

@@ -12,7 +12,7 @@ from edgeveil.agent.home.records.record_policy import DataPolicy, TablePolicy, r
 from edgeveil.agent.home.records.usable import LastLook, doubts
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.base.files import write_atomic
-from edgeveil.shared.data.kinds import infer
+from edgeveil.shared.tasks.backbone.asset import suited
 
 Status = Callable[[str], None]
 Agree = Callable[[str], None]  # asks the owner; raises whatever ends the command after a no
@@ -49,7 +49,7 @@ def declare_data(
         log.info("%s", sentence)
         on_status(sentence)
 
-    declared = policy.data or record_policy(infer(data))
+    declared = policy.data or record_policy(suited(data))
     shelf = DataShelf(data, tell, declared.as_schema())
     shelf.fill()
     if policy.data is not None:

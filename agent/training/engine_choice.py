@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from edgeveil.agent.training.compute import CPU, Compute
 from edgeveil.agent.training.engines.gradients import ENGINES, GradientMode
 from edgeveil.agent.training.engines.mechanism import Mechanism
-from edgeveil.agent.training.memory import chunk_memory
 from edgeveil.agent.training.validate import Probe, check_model, engine_agrees, prepared
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
 from edgeveil.shared.tasks.batches import size, values
@@ -31,8 +31,8 @@ class Choice:
     reason: str = ""
 
 
-def choose(probe: Probe, allowed: Collection[GradientMode]) -> Choice:
-    """The fastest allowed engine that agrees with one record at a time.
+def choose(probe: Probe, allowed: Collection[GradientMode], compute: Compute = CPU) -> Choice:
+    """The fastest allowed engine that agrees with one record at a time, where `probe` puts both.
 
     Raises:
         PolicyRefusal: MODEL_NOT_INDEPENDENT, also if no allowed engine is exact for this model.
@@ -41,7 +41,7 @@ def choose(probe: Probe, allowed: Collection[GradientMode]) -> Choice:
     batched: tuple[GradientMode, ...] = ("hooks", "ghost") if probe.one_shape else ()
     fit = [mode for mode in batched if mode in allowed and engine_agrees(probe, mode)]
     if fit:
-        memory, free = chunk_memory()
+        memory, free = compute.chunk_memory()
         chunks = {mode: _chunk(probe, mode, memory) for mode in fit}
         cost = {mode: _seconds(probe, mode, chunks[mode]) for mode in fit}
         best = min(fit, key=lambda mode: cost[mode])
@@ -69,20 +69,25 @@ def _reason(best: GradientMode, chunk: int, cost: Mapping[GradientMode, float], 
 
 
 def _seconds(probe: Probe, mode: GradientMode, chunk: int) -> float:
-    """CPU time per record of the fastest of a few steps on random records.
+    """Time per record of the fastest of a few steps on random records.
 
-    CPU, not wall time: what else runs on the device must not choose the engine.
+    CPU, not wall time: what else runs on the device must not choose the engine. An accelerator is
+    waited for, since it computes while the processor is idle.
     """
     module = prepared(probe)
     inputs, targets = probe.batch(min(chunk, TIMED_RECORDS))
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=1e-3)
     engine = ENGINES[mode](module, probe.criterion)
+    away = next(module.parameters()).device.type != "cpu"
+    clock = time.perf_counter if away else time.thread_time
     taken = []
     with engine.attach(optimizer, Mechanism(clip_norm=1.0, noise_multiplier=1.0)):
         for _ in range(TIMED_STEPS):
-            begin = time.thread_time()
+            begin = clock()
             engine.accumulate(inputs, targets)
-            taken.append(time.thread_time() - begin)
+            if away:
+                engine.clipped_sum()[0].cpu()
+            taken.append(clock() - begin)
     return min(taken) / size(inputs)
 
 

@@ -16,7 +16,11 @@ def chunk_memory() -> tuple[int, str]:
     known = [value for value in (_available(), _cgroup_room()) if value is not None]
     if not known:
         return UNKNOWN, "free memory unknown"
-    free = max(0, min(known))
+    return part_of(max(0, min(known)))
+
+
+def part_of(free: int) -> tuple[int, str]:
+    """(bytes, why) of so many free bytes."""
     return max(LEAST, min(MOST, free // PART)), f"{free / 1e9:.1f} GB free"
 
 

@@ -10,12 +10,14 @@ import logging
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from edgeveil.agent.training import noise, sampler
+from edgeveil.agent.training.compute import CPU, Compute
 from edgeveil.agent.training.engine_choice import Choice, choose
 from edgeveil.agent.training.engines.gradients import ENGINES, Engine, GradientMode
 from edgeveil.agent.training.engines.mechanism import Mechanism
@@ -63,6 +65,7 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
     modes: Collection[GradientMode] = ALL_MODES,
     progress: Progress | None = None,
     bend: NDArray[np.float32] | None = None,
+    compute: Compute = CPU,
 ) -> TrainingResult:
     """Run exactly plan.steps steps from `start`, float32 (d,).
 
@@ -76,8 +79,8 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
             plan drives the model out of float32.
         DataError: the records do not have the form of those the task makes up.
     """
-    choice = check_trainable(task, options, records, modes=modes)
-    module = out_of_place(trained_form(task.build(options))).train()
+    choice = check_trainable(task, options, records, modes=modes, compute=compute)
+    module = out_of_place(trained_form(task.build(options))).train().to(compute.device)
     if tensors != trainable(module):
         raise ProtocolError(
             RefusalCode.MODEL_INVALID, f"the tensors offered are not those of {task.spec.id}"
@@ -86,10 +89,10 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
     optimizer = _optimizer(module, plan)
     average = _Average(plan.average)
     bent = _Bent(module, bend, tensors, plan.steps)
-    engine = ENGINES[choice.mode](module, task.criterion("none"))
+    engine = ENGINES[choice.mode](module, task.criterion("none").to(compute.device))
     with engine.attach(optimizer, Mechanism.of(plan, n_ref)):
         for step in range(plan.steps):
-            _step(engine, records, plan.sample_rate, choice.chunk)
+            _step(engine, records, plan.sample_rate, choice.chunk, compute)
             bent.move()
             if plan.average or step + 1 == plan.steps:
                 average.add(read_vector(module, tensors))
@@ -103,6 +106,14 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
             RefusalCode.UPDATE_NON_FINITE, "the plan's learning_rate drives the model to infinity"
         )
     return TrainingResult(update, plan.steps, choice.mode)
+
+
+class Trainer:
+    """train() and check_trainable() where the owner wants them to be computed."""
+
+    def __init__(self, compute: Compute) -> None:
+        self.check_trainable = partial(check_trainable, compute=compute)
+        self.train = partial(train, compute=compute)
 
 
 def _optimizer(module: torch.nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
@@ -125,7 +136,10 @@ class _Bent:
     ) -> None:
         named = dict(module.named_parameters())
         arrays = {} if bend is None else unflatten(bend / np.float32(parts), tensors)
-        self._moves = [(named[name], torch.tensor(array)) for name, array in arrays.items()]
+        self._moves = [
+            (named[name], torch.tensor(array, device=named[name].device))
+            for name, array in arrays.items()
+        ]
 
     def move(self) -> None:
         with torch.no_grad():
@@ -160,6 +174,7 @@ def check_trainable(
     records: Records | None = None,
     *,
     modes: Collection[GradientMode] = ALL_MODES,
+    compute: Compute = CPU,
 ) -> Choice:
     """The engine for this task, judged once per process on random records; raises as train.
 
@@ -167,11 +182,11 @@ def check_trainable(
 
     Call it before reserving: a device that cannot train then spends nothing.
     """
-    _prepare_process()
+    _prepare_process(compute)
     probe = Probe(
-        build=lambda: trained_form(task.build(options)),
-        criterion=task.criterion("none"),
-        draw=lambda count, random: task.probe(count, random, options),
+        build=lambda: trained_form(task.build(options)).to(compute.device),
+        criterion=task.criterion("none").to(compute.device),
+        draw=lambda count, random: compute.moved(task.probe(count, random, options)),
     )
     wanted = form(probe.batch(1))
     found = wanted if records is None else form(records.take(_NONE))
@@ -179,30 +194,28 @@ def check_trainable(
         raise DataError(
             f"records of the form {found} do not fit the model of {task.spec.id}, which takes {wanted}"
         )
-    key = (task.spec, options.model_dump_json(), wanted, frozenset(modes))
+    key = (task.spec, options.model_dump_json(), wanted, frozenset(modes), compute.device)
     if key not in _choices:
-        _choices[key] = choose(probe, modes)
+        _choices[key] = choose(probe, modes, compute)
         log.info("gradients of %s by %s", task.spec.id, _choices[key].reason)
     return _choices[key]
 
 
-def _step(engine: Engine, records: Records, sample_rate: float, chunk: int) -> None:
+def _step(
+    engine: Engine, records: Records, sample_rate: float, chunk: int, compute: Compute
+) -> None:
     drawn = sampler.poisson_sample(len(records), sample_rate)
     for at in range(0, len(drawn), chunk):
-        engine.accumulate(*records.take(drawn[at : at + chunk]))
+        inputs, targets = records.take(drawn[at : at + chunk])
+        engine.accumulate(compute.moved(inputs), compute.moved(targets))
     engine.finish()
 
 
-def _prepare_process() -> None:
-    """Once per process: one torch thread unless the owner says otherwise, generators tested.
-
-    With models this small, a second thread costs more in waiting than it computes as soon as
-    anything else runs on the device (measured: ten times slower on two busy cores).
-    """
+def _prepare_process(compute: Compute) -> None:
+    """Once per process: threads as the owner says, generators tested."""
     if os.getpid() in _ready_in:
         return
-    if "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(1)
+    compute.prepare()
     noise.self_test()
     sampler.self_test()
     _ready_in.add(os.getpid())

@@ -76,7 +76,7 @@ def prepared(probe: Probe) -> nn.Module:
     with torch.no_grad():
         for p in module.parameters():
             if p.requires_grad:
-                p.add_(0.05 * torch.randn(p.shape, generator=random))
+                p.add_(0.05 * torch.randn(p.shape, generator=random).to(p.device))
     return module
 
 

@@ -56,6 +56,7 @@ def diagnose(home: Path, plan: Path | None, *, plain_http: bool = False) -> list
             ("disk", "", lambda: doctor.disk(home, NEEDED_DISK)),
             ("files", "", _files),
             ("tasks", "reinstall edgeveil", doctor.tasks),
+            ("backbone", "", doctor.backbone),
         ]
     )
     try:

@@ -11,6 +11,26 @@ from edgeveil.shared.terminal import console
 if TYPE_CHECKING:
     from edgeveil.coordinator.plan.first import FirstPlan
 
+ChannelsOption = Annotated[
+    int | None,
+    Option(
+        "--channels",
+        metavar="1|3",
+        min=1,
+        max=3,
+        help="Grey or in colours. [default: as --labels-from, else 1]",
+    ),
+]
+FeaturesOption = Annotated[
+    str | None,
+    Option(
+        "--features",
+        metavar="orientation|blocks|efficientnet-lite0",
+        help="What the model sees of a picture. [default: the network for photos in colours, "
+        "where edgeveil[backbone] is installed, else orientation]",
+    ),
+]
+
 app = typer.Typer(help="Write a first plan.", no_args_is_help=True)
 
 
@@ -43,16 +63,8 @@ def new(
         float | None,
         Option("--epsilon", metavar="E", help="Budget of each device for this run. [default: 2]"),
     ] = None,
-    channels: Annotated[
-        int | None,
-        Option(
-            "--channels",
-            metavar="1|3",
-            min=1,
-            max=3,
-            help="Grey or in colours. [default: as --labels-from, else 1]",
-        ),
-    ] = None,
+    channels: ChannelsOption = None,
+    features: FeaturesOption = None,
     test: Annotated[
         Path | None,
         Option("--test", metavar="DATA", help="Held-out data on this machine, no device's."),
@@ -75,6 +87,7 @@ def new(
         labels=labels,
         data=data,
         channels=channels,
+        features=features,
         test=test,
         agents=agents,
         records=records,

@@ -3,16 +3,27 @@
 import json
 from pathlib import Path
 
-from edgeveil.coordinator.plan.first import EPSILON, RECORDS, Cost, FirstPlan, Wanted, first_plan
+from edgeveil.coordinator.plan.first import (
+    EPSILON,
+    FEATURES,
+    RECORDS,
+    Cost,
+    FirstPlan,
+    Shape,
+    Wanted,
+    first_plan,
+)
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_file
 from edgeveil.shared.data.probe import probe
-from edgeveil.shared.data.schema import PHOTO, infer
+from edgeveil.shared.data.schema import IMAGES, PHOTO, Schema, infer
 from edgeveil.shared.data.tabular.columns import Ranged
 from edgeveil.shared.data.tabular.layout import Layout
 from edgeveil.shared.data.tabular.schema import TableSchema
+from edgeveil.shared.data.tree import archives
 from edgeveil.shared.tasks import registry
+from edgeveil.shared.tasks.backbone import asset
 
 
 def write_first_plan(
@@ -22,6 +33,7 @@ def write_first_plan(
     labels: str | None,
     data: Path | None,
     channels: int | None,
+    features: str | None,
     test: Path | None,
     agents: int,
     records: int | None,
@@ -30,7 +42,10 @@ def write_first_plan(
 ) -> FirstPlan:
     """Write `target` and say what is in it. Imports torch, for the task has the last word.
 
+    Without `features` it is the frozen network for photos in colours where its weights are installed.
+
     Raises:
+        NotInstalled: the network is asked for, and its weights are not here.
         ConfigError: the file is there and not `force`, or what is asked for makes no plan.
         DataError: a named folder cannot be read as data.
     """
@@ -39,8 +54,10 @@ def write_first_plan(
             f"{target}: this file is there already; --force replaces it, -o names another"
         )
     named, shape, columns = _records(labels_from, labels, data)
-    if not columns and channels is not None:
-        shape = (*shape[:2], channels)
+    if not columns:
+        height, width, known = shape
+        shape = (height, width, known if channels is None else channels)
+        shape, features = _seen(shape, features, fixed=bool(labels_from and archives(labels_from)))
     wanted = Wanted(
         named,
         shape,
@@ -49,6 +66,7 @@ def write_first_plan(
         EPSILON if epsilon is None else epsilon,
         None if test is None else test.expanduser().resolve(),
         columns,
+        features or FEATURES,
     )
     if wanted.test is not None:
         probe(wanted.test)
@@ -59,6 +77,17 @@ def write_first_plan(
     hint = None if from_disk is None else from_disk.expanduser().resolve()
     write_file(target, text(made, hint).encode())
     return made
+
+
+def _seen(shape: Shape, features: str | None, *, fixed: bool) -> tuple[Shape, str]:
+    """Shape and features of the records; photos, unless they are `fixed` in an archive, follow the features."""
+    large = shape if fixed else (asset.SIDE, asset.SIDE, shape[2])
+    if features is None and asset.suits(Schema(IMAGES, large, ())) and asset.installed():
+        features = asset.NAME
+    if features != asset.NAME:
+        return shape, features or FEATURES
+    asset.check_weights()
+    return large, features
 
 
 def _records(
@@ -143,9 +172,15 @@ id = {task}  # a linear model, which suits few devices
 # Columns by name and unit, as the schema.toml of every device names them; the ranges scale, the same everywhere.
 # Labels, and the rows of a window, are what their policy.toml says ([data]), taken from schema.toml when they join."""
     return f"""\
-id = {task}  # a linear model on fixed image features, which suits few devices
+id = {task}  # a linear model on public image features, which suits few devices{_needs(made.wanted)}
 # The class names, in order, are also the names of the class folders on the devices. Height, width and channels
 # (1 grey, 3 colours; 1 if not named) are what their policy.toml says ([data]), taken from the data when they join."""
+
+
+def _needs(wanted: Wanted) -> str:
+    if wanted.features != asset.NAME:
+        return ""
+    return "\n# Its features are those of a frozen network: every device needs " + asset.INSTALL
 
 
 def _fits(cost: Cost) -> str:

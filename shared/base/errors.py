@@ -5,6 +5,7 @@ EdgeveilError                 abstract; carries its exit code
 ├── DataError                 65  the owner's data folder cannot be used
 ├── StateDamaged              65  ledger, database or key file unreadable: fail closed
 ├── TransportError            69  the other side cannot be reached
+├── NotInstalled              69  a file that a task needs is absent, or another one than its hash says
 ├── Busy                      75  another process holds the state folder, or try again later
 │   └── StorageFailed         75  the disk took something not (full, quota): free space, then go on
 ├── RunFailed                 75  a round aborted as often as the plan allows; it can be continued
@@ -116,6 +117,16 @@ class StateDamaged(EdgeveilError):
 
 class TransportError(EdgeveilError):
     exit_code = ExitCode.UNAVAILABLE
+
+
+class NotInstalled(EdgeveilError):
+    """`command` installs what is missing."""
+
+    exit_code = ExitCode.UNAVAILABLE
+
+    def __init__(self, message: str, command: str) -> None:
+        super().__init__(f"{message}; run: {command}")
+        self.command = command
 
 
 class Busy(EdgeveilError):

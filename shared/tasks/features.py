@@ -7,6 +7,8 @@ on its own, so that a small clipping norm cuts nobody short and no constant is l
 """
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,8 +53,8 @@ def unit(rows: Pixels) -> Pixels:
     return np.asarray(scaled, dtype=np.float32)
 
 
-def with_bias(rows: Pixels) -> Pixels:
-    return np.concatenate([rows, np.full((len(rows), 1), BIAS, dtype=np.float32)], axis=1)
+def with_bias(rows: Pixels, bias: float = BIAS) -> Pixels:
+    return np.concatenate([rows, np.full((len(rows), 1), bias, dtype=np.float32)], axis=1)
 
 
 def _pooled(pixels: Pixels) -> Pixels:
@@ -68,19 +70,25 @@ def _histograms(pixels: Pixels) -> Pixels:
     from drowning weak ones; together worth about 2.5 points on MNIST at epsilon 8.
     """
     count, height, width = pixels.shape[:3]
+    cells = np.empty((count, height // CELL, width // CELL, BINS), dtype=np.float32)
+    for bin_, share in enumerate(orientations(pixels, BINS)):
+        blocks = share.reshape(count, height // CELL, CELL, width // CELL, CELL)
+        cells[..., bin_] = blocks.sum(axis=(2, 4))
+    return np.sqrt(cells).reshape(count, -1)
+
+
+def orientations(pixels: Pixels, bins: int) -> Iterator[NDArray[Any]]:
+    """(N, H, W, C) → for each of `bins` orientations in half a turn, how much of a gradient has it, (N, H, W)."""
     padded = np.pad(pixels, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     right = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
     down = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
     longest = np.hypot(right, down).argmax(axis=3, keepdims=True)
     right, down = (np.take_along_axis(each, longest, axis=3)[..., 0] for each in (right, down))
     magnitude = np.hypot(right, down)
-    turn = np.mod(np.arctan2(down, right), np.pi) / np.pi * BINS  # 0..BINS
+    turn = np.mod(np.arctan2(down, right), np.pi) / np.pi * bins  # 0..bins
     lower = np.floor(turn)
     share = turn - lower
-    first = lower.astype(np.int64) % BINS
-    cells = np.empty((count, height // CELL, width // CELL, BINS), dtype=np.float32)
-    for bin_ in range(BINS):
-        weight = (first == bin_) * (1 - share) + ((first + 1) % BINS == bin_) * share
-        blocks = (magnitude * weight).reshape(count, height // CELL, CELL, width // CELL, CELL)
-        cells[..., bin_] = blocks.sum(axis=(2, 4))
-    return np.sqrt(cells).reshape(count, -1)
+    first = lower.astype(np.int64) % bins
+    for bin_ in range(bins):
+        weight = (first == bin_) * (1 - share) + ((first + 1) % bins == bin_) * share
+        yield magnitude * weight

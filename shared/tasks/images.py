@@ -63,9 +63,14 @@ class ImageOptions(Options):
     @model_validator(mode="after")
     def _model_is_small(self) -> Self:
         # Before anything is built: the coordinator chooses these numbers.
-        if self.classes * self.height * self.width * self.channels > MAX_OUTPUTS:
+        if self.classes * self.values > MAX_OUTPUTS:
             raise ValueError(f"classes × height × width × channels is above {MAX_OUTPUTS}")
         return self
+
+    @property
+    def values(self) -> int:
+        """Of one record, for the size of the model."""
+        return self.height * self.width * self.channels
 
     @property
     def class_names(self) -> tuple[str, ...]:

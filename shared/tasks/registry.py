@@ -55,7 +55,15 @@ _CATALOGUE = (
         id="feature-head",
         version="1.2.0",
         module="edgeveil.shared.tasks.feature_head",
-        files=(*_IMAGES, "tasks/feature_head.py", "tasks/features.py"),
+        files=(
+            *_IMAGES,
+            "tasks/backbone/asset.py",
+            "tasks/backbone/embedding.py",
+            "tasks/backbone/network.py",
+            "tasks/block_features.py",
+            "tasks/feature_head.py",
+            "tasks/features.py",
+        ),
         scoring=CLASSES,
     ),
     TaskSpec(

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from catalogue_bench import write_png
 from conforming_bench import rows, windows
 from fakes_federation import DIGITS, Federation
 from look_bench import initialised, run
@@ -16,11 +17,14 @@ from edgeveil.coordinator.cli.app import app
 from edgeveil.coordinator.plan import first
 from edgeveil.coordinator.plan.derived import training_plan
 from edgeveil.coordinator.plan.plan_file import load_plan
-from edgeveil.shared.base.errors import ConfigError, DataError, RunFailed
+from edgeveil.shared.base.errors import ConfigError, DataError, NotInstalled, RunFailed
 from edgeveil.shared.data.kinds import infer as infer_any
 from edgeveil.shared.data.schema import infer
 from edgeveil.shared.privacy.filter import cap, choose_order
 from edgeveil.shared.privacy.rdp import rdp_step
+from edgeveil.shared.tasks.backbone import asset
+from edgeveil.shared.tasks.backbone.asset import suited
+from edgeveil.shared.tasks.registry import load, newest
 
 
 def new(folder, *arguments, **options):
@@ -76,6 +80,44 @@ def test_devices_with_records_in_colours_accept_the_plan_that_was_written_from_s
         refused.attempt(first_round)
     assert all(read_budget(home.path).rounds == 1 for home in federation.homes)
     federation.close()
+
+
+def photos(folder, side=40):
+    random = np.random.default_rng(2)
+    for label in ("cat", "dog"):
+        for number in range(2):
+            write_png(folder / label / f"{number}.png", random.integers(0, 256, (side, side, 3), dtype=np.uint8))  # fmt: skip
+    return folder
+
+
+def test_photos_in_colours_get_the_frozen_network_where_its_weights_are_installed(
+    tmp_path, monkeypatch
+):
+    folder = photos(tmp_path / "photos")
+    target, found = new(tmp_path, "--labels-from", folder, "--agents", 4, "--json")
+    told = json.loads(found.stdout)
+    assert (told["features"], told["shape"]) == ("efficientnet-lite0", [128, 128, 3])
+    assert "edgeveil[backbone]" in target.read_text()
+    pinned = record_policy(suited(folder)).as_schema()
+    task = load(newest("feature-head"))
+    options = task.parse_options(load_plan(target).task.options)
+    assert pinned.fits(task.schema(options)), "a device with the same photos would take part"
+    for arguments in (["--channels", 1], ["--features", "orientation"]):
+        _, found = new(tmp_path, "--labels-from", folder, "--agents", 4, "--json", "--force", *arguments)  # fmt: skip
+        assert json.loads(found.stdout)["features"] == "orientation"
+    monkeypatch.setattr(asset, "PACKAGE", "weights_that_nobody_has")
+    target, found = new(tmp_path, "--labels-from", folder, "--agents", 4, "--json", "--force")
+    assert json.loads(found.stdout)["shape"] == [28, 28, 3] == list(suited(folder).shape)
+    assert "features = " not in target.read_text()
+    asset.check_weights.cache_clear()
+    with pytest.raises(NotInstalled, match=r"edgeveil\[backbone\]"):
+        new(tmp_path, "--labels-from", folder, "--agents", 4, "--force", "--features", asset.NAME)
+
+
+def test_blocks_are_for_whoever_asks_for_them(tmp_path):
+    target, _ = new(tmp_path, "--labels", "a,b", "--agents", 3, "--features", "blocks")
+    assert load_plan(target).task.options["features"] == "blocks"
+    assert "edgeveil[backbone]" not in target.read_text()
 
 
 def test_the_written_plan_passes_the_doctor(tmp_path):
@@ -175,6 +217,16 @@ def test_a_file_that_is_there_is_replaced_only_when_told(tmp_path):
         (["--labels", "a,b", "--agents", "3", "--epsilon", "0.001"], ConfigError, "epsilon"),
         (["--agents", "3"], ConfigError, "--labels-from DIR"),
         (["--labels-from", "nowhere", "--agents", "3"], DataError, "nowhere"),
+        (
+            ["--labels", "a,b", "--agents", "3", "--features", "best"],
+            ConfigError,
+            "orientation, blocks",
+        ),
+        (
+            ["--labels", "a,b", "--agents", "3", "--features", asset.NAME],
+            ConfigError,
+            "channels = 3",
+        ),
     ],
 )
 def test_what_makes_no_plan_is_said_in_a_sentence_and_nothing_is_written(

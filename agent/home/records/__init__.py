@@ -1,3 +1,5 @@
-"""What the owner's records are declared as (`record_policy`), and what the newest start found of them (`usable`)."""
+"""The owner's records: what they are declared as (`record_policy`), what the newest start found of them (`usable`),
+and what a frozen network made of them (`feature_cache`).
+"""
 
-__all__ = ["record_policy", "usable"]
+__all__ = ["feature_cache", "record_policy", "usable"]

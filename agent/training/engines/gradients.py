@@ -88,7 +88,7 @@ class Engine(ABC):
 
     def _fill_empty(self) -> None:
         for p in self._params:
-            p.grad_sample = torch.zeros((0, *p.shape), dtype=p.dtype)
+            p.grad_sample = p.new_zeros((0, *p.shape))
 
 
 class Hooks(Engine):
@@ -130,7 +130,7 @@ class Ghost(Engine):
         with torch.no_grad():
             norms = found.norms()
             weights = (self._clip_norm / (norms + 1e-6)).clamp(max=1.0)
-            finite = torch.isfinite(losses) & torch.isfinite(norms)
+            finite = torch.isfinite(losses).to(norms.device) & torch.isfinite(norms)
             found.store(torch.where(finite, weights, 0.0))
 
     def _fill_empty(self) -> None:

@@ -89,16 +89,16 @@ class Recorder:
         for use, gradient in zip(uses, found, strict=True):
             use.gradient = torch.zeros_like(use.output) if gradient is None else gradient
         kept, self._uses = self._uses, {}
-        return LayerGradients(kept, len(losses))
+        return LayerGradients(kept, losses)
 
 
 class LayerGradients:
     """Norms, then the weighted sum, of the gradients of one chunk of records."""
 
-    def __init__(self, uses: dict[nn.Module, list[_Use]], records: int) -> None:
+    def __init__(self, uses: dict[nn.Module, list[_Use]], losses: Tensor) -> None:
         self._ghosts: list[tuple[nn.Linear, _Use]] = []
         self._explicit: list[tuple[nn.Parameter, Tensor]] = []  # per record, (B, parameters)
-        self._squares = torch.zeros(records, dtype=torch.float64)
+        self._squares = torch.zeros(len(losses), dtype=torch.float64, device=summing.place(losses))
         for layer, calls in uses.items():
             if isinstance(layer, nn.Linear) and len(calls) == 1 and calls[0].inputs.dim() == 2:
                 self._add_ghost(layer, calls[0])
@@ -115,23 +115,26 @@ class LayerGradients:
         A weight of zero takes a record out, even one that is not finite; in the same time.
         """
         weights = weights.float()
-        out = weights == 0
         for layer, use in self._ghosts:
+            weights = weights.to(use.gradient.device)
+            out = weights == 0
             scaled = (use.gradient * weights.unsqueeze(1)).masked_fill_(out.unsqueeze(1), 0.0)
             if layer.weight.requires_grad:
                 inputs = use.inputs.masked_fill(out.unsqueeze(1), 0.0)
                 _keep(layer.weight, summing.outer_sum(scaled, inputs))
             if _trains(layer.bias):
-                _keep(layer.bias, scaled.sum(dim=0, dtype=torch.float64))
+                _keep(layer.bias, summing.brought(scaled).sum(dim=0, dtype=torch.float64))
         for parameter, rows in self._explicit:
+            weights = weights.to(rows.device)
+            out = weights == 0
             kept = rows.masked_fill_(out.unsqueeze(1), 0.0)
             _keep(parameter, summing.weighted_sum(weights, kept).view_as(parameter))
 
     def _add_ghost(self, layer: nn.Linear, use: _Use) -> None:
         """‖g xᵀ‖² = ‖g‖²·‖x‖², so the gradient itself is never made."""
-        gradient = _squares(use.gradient)
+        gradient = summing.squares(use.gradient)
         if layer.weight.requires_grad:
-            self._squares += gradient * _squares(use.inputs)
+            self._squares += gradient * summing.squares(use.inputs)
         if _trains(layer.bias):
             self._squares += gradient
         self._ghosts.append((layer, use))
@@ -144,14 +147,8 @@ class LayerGradients:
                     before = total.get(parameter)
                     total[parameter] = rows if before is None else before + rows
         for parameter, rows in total.items():
-            self._squares += _squares(rows)
+            self._squares += summing.squares(rows)
             self._explicit.append((parameter, rows))
-
-
-def _squares(rows: Tensor) -> Tensor:
-    """‖row‖² (B,), in float64: no finite float32 overflows or vanishes in it."""
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
-    return norms.square()
 
 
 def _keep(parameter: Any, clipped: Tensor) -> None:

@@ -50,7 +50,8 @@ class _Secure:
         None stands for no records.
         """
         if p.summed_grad is None:
-            p.summed_grad = torch.zeros_like(p, dtype=torch.float64) if part is None else part
+            none = torch.zeros_like(p, dtype=torch.float64, device=summing.place(p))
+            p.summed_grad = none if part is None else part
         elif part is not None:
             p.summed_grad.add_(part)
 
@@ -60,7 +61,7 @@ class _Secure:
         at = 0
         for p in self.params:
             part = torch.from_numpy(noise[at : at + p.numel()]).view_as(p)
-            p.grad = part.add_(p.summed_grad).to(p.dtype)
+            p.grad = part.add_(p.summed_grad.cpu()).to(p)
             at += p.numel()
 
     def scale_grad(self) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgeveil.agent.training import engine_choice
+from edgeveil.agent.training import engine_choice, memory
 from edgeveil.agent.training.engine_choice import choose
 from edgeveil.agent.training.engines.gradients import Hooks
 from edgeveil.agent.training.validate import LARGEST, check_model, engine_agrees, out_of_place
@@ -288,8 +288,8 @@ def test_an_unknown_layer_still_trains():
 
 def test_chunks_follow_a_memory_cap(monkeypatch):
     whole = choose(bench.probe(bench.convolutional), {"hooks"}).chunk
-    monkeypatch.setattr(engine_choice, "chunk_memory", lambda: (100_000, "little"))
+    monkeypatch.setattr(memory, "chunk_memory", lambda: (100_000, "little"))
     small = choose(bench.probe(bench.convolutional), {"hooks"}).chunk
     assert 1 <= small < whole <= engine_choice.MOST_RECORDS
-    monkeypatch.setattr(engine_choice, "chunk_memory", lambda: (1, "none"))
+    monkeypatch.setattr(memory, "chunk_memory", lambda: (1, "none"))
     assert choose(bench.probe(bench.convolutional), {"hooks"}).chunk == 1
