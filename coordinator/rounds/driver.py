@@ -72,8 +72,8 @@ class Driver:
 
         Raises:
             Stopped: the operator asked for it; the run continues at the next start.
-            RunFailed: too few members would take part, or a round aborted as often as the plan allows.
-            RunRefused: so, for a reason that does not pass by itself.
+            RunFailed: a round aborted as often as the plan allows.
+            RunRefused: so, for a reason that does not pass by itself, or too few members would take part.
             RunClosed: the model has diverged, or agents have uploaded in vain more often than the plan has
                 spare rounds.
             RunBehind: agents hold a newer roster.

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
-from edgeveil.coordinator.reports.facts import natural
+from edgeveil.coordinator.reports.facts import STAGES, natural
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.coordinator.watching.live import WAITING, Now
 
@@ -68,7 +68,10 @@ def waiting(
         )
     awaited = sorted((name for name, part in now.parts.items() if part == WAITING), key=natural)
     if awaited:
-        return Waiting("answers", stage=now.stage, awaited=awaited, refused=said_no, why=why)
+        stage = (
+            now.stage if now.stage in STAGES else STAGES[0]
+        )  # asked, and the stage begins at once
+        return Waiting("answers", stage=stage, awaited=awaited, refused=said_no, why=why)
     if now.stage in {"aborted", "select"} and again is not None:
         return Waiting("again", refused=said_no, why=why)
     return Waiting("opening" if now.stage == "select" else "server")

@@ -26,11 +26,14 @@
       if (!answer.ok) throw new Error(answer.status);
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const known = new Set();
+      let before = null;
       for (const fresh of page.querySelectorAll("[data-live]")) {
         known.add(fresh.id);
         const old = document.getElementById(fresh.id);
-        if (!old) document.getElementById("main").append(fresh);
+        if (!old && before) before.after(fresh);
+        else if (!old) document.getElementById("main").prepend(fresh);
         else if (shape(old) !== shape(fresh)) keep(old, fresh);
+        before = document.getElementById(fresh.id);
       }
       for (const old of document.querySelectorAll("[data-live]")) if (!known.has(old.id)) old.remove();
       document.title = page.title;

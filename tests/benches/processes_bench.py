@@ -145,8 +145,9 @@ class Machine:
         )
         return path
 
-    def train(self, plan, **options):
-        return run("coordinator", "run", "--json", plan, home=self.home, timeout=600, **options)
+    def train(self, plan, again=False, **options):
+        words = ["run", "--json", *(["--again"] if again else []), plan]
+        return run("coordinator", *words, home=self.home, timeout=600, **options)
 
     def log(self, name):
         path = self.folder / name / "out.log"

@@ -174,6 +174,9 @@ def test_the_live_page_follows_a_running_federation(browser, machine):
         watched.check_contrast()
         watched.check_keyboard()
         watched.photograph("live")
+        order = watched.ask("[...document.querySelectorAll('main > section')].map((e) => e.id)")
+        assert order[:3] == ["now", "agents", "quality"], "what came later stands where it belongs"
+        assert order[-2:] == ["runs", "events"]
     shown, rows = dict(pages[0].ask("window.seen")), machine.rounds()
     delays = [shown[row["round"]] - row["finished"] for row in rows if row["round"] in shown]
     assert len(delays) >= 2

@@ -15,7 +15,7 @@ from edgeveil.coordinator.rounds.preflight.asking import ask
 from edgeveil.coordinator.rounds.preflight.question import WholePlan
 from edgeveil.coordinator.rounds.preflight.words import code_of, sentence
 from edgeveil.coordinator.store.store import Store
-from edgeveil.shared.base.errors import RefusalCode, RunFailed
+from edgeveil.shared.base.errors import RefusalCode, RunRefused
 from edgeveil.shared.events.log import Event
 from edgeveil.shared.wire.messages import Asking, Attempt
 
@@ -45,7 +45,7 @@ class Willing:
         so that no cohort is drawn around them and an owner's change of mind is heard of.
 
         Raises:
-            RunFailed: before round 1, so many members refuse for good that waiting brings nothing.
+            RunRefused: before round 1, so many members refuse for good that waiting brings nothing.
             Stopped, TransportError: as an attempt.
         """
         now = self._around.clock.monotonic()
@@ -100,7 +100,7 @@ class Willing:
             return
         names = self._around.names
         said = {names[a]: reason for a, reason in self._reasons.items() if a in members}
-        raise RunFailed(
-            f"nothing was begun: {sentence(said, needed)}. "
-            "`coordinator run` with the same plan asks again"
+        raise RunRefused(
+            f"nothing was begun: {sentence(said, needed)}. Once that is mended, `coordinator run` with the "
+            "same plan asks again"
         )

@@ -4,6 +4,7 @@ import pytest
 from reports_bench import facts_of
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
+from edgeveil.coordinator.reports.facts import STAGES
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.coordinator.watching.live import Live, Now
 from edgeveil.coordinator.watching.live_page import View, draw, live_page
@@ -79,6 +80,23 @@ def test_in_a_stage_those_who_have_not_answered_are_named():
         (Event.AGENT_REPLY, {"agent": "cam-1", "stage": "unmask"}),
     )
     assert said(now) == "evaluating and saving the model"
+
+
+def test_every_moment_of_an_attempt_has_a_sentence():
+    lines = [
+        WAIT,
+        (Event.ROUND_START, {}),
+        (Event.AGENT_SELECT, {"agent": "cam-1"}),
+        *((Event.STAGE_START, {"stage": stage}) for stage in STAGES),
+        (Event.AGENT_REPLY, {"agent": "cam-1", "stage": "unmask"}),
+        (Event.ROUND_COMMIT, {}),
+        (Event.ROUND_ABORT, {"reason": "QUORUM"}),
+    ]
+    for until in range(len(lines) + 1):
+        for newest in (None, failed(**{"cam-1": "lost"})):
+            for language in ("en", "zh"):
+                assert said(told(*lines[:until]), (), newest, language=language)
+    assert said(told(*lines[:3])) == "Train: awaiting cam-1"
 
 
 def test_reading_a_model_and_having_no_run_are_not_waiting_for_agents():
