@@ -36,7 +36,7 @@ DataOption = Annotated[
         "--data",
         envvar="EDGEVEIL_DATA",
         show_envvar=False,
-        help="Folder of a folder of pictures per class, or an .npz file.",
+        help="Folder of a folder of pictures per class, an .npz file, or a folder with schema.toml.",
     ),
 ]
 PolicyOption = Annotated[

@@ -67,7 +67,7 @@ def _render(config: AgentConfig) -> str:
     quoted = str(config.data).replace("\\", "\\\\").replace('"', '\\"')
     return (
         "# Written by `agent join` and `agent run`.\n"
-        f'data = "{quoted}"  # folder of a folder of pictures per class, or an .npz file\n'
+        f'data = "{quoted}"  # folder of pictures per class, .npz file, or folder with schema.toml\n'
         f'dataset = "{config.dataset}"  # names the ledger; one per logical data set, never reuse it\n'
         + _rendered(config.compute)
     )

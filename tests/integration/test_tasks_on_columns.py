@@ -7,8 +7,13 @@ import pytest
 from conforming_bench import COLUMNS, RANGES, rows, windows
 from fakes_federation import POLICY, Federation, plan_for
 
+from edgeveil.agent.home.data import DataShelf
+from edgeveil.agent.home.home import AgentHome
+from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.records.record_policy import record_policy
+from edgeveil.agent.rounds.start import declare_data
 from edgeveil.coordinator.rounds.driver import RunFailed
+from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.kinds import infer
 from edgeveil.shared.wire.messages import Stage
 
@@ -78,3 +83,32 @@ def test_a_plan_for_some_of_the_columns_in_another_order_is_taken(tmp_path):
     made.train(plan(made, "tabular", {**ROWS, "columns": "load [%] 0..100, temp [°C] -40..85"}))
     assert [row.outcome.value for row in made.store.rounds()] == ["committed"] * 3
     made.close()
+
+
+def test_a_device_fixes_its_columns_at_the_first_start_and_reads_nothing_else_later(tmp_path):
+    home, folder = AgentHome(tmp_path / "home"), rows(tmp_path / "d", 20)
+    told = []
+    policy, shelf = declare_data(home, Policy(), folder, told.append)
+    assert policy.data.kind == "table"
+    assert policy.data.columns == ("temp [°C]", "flow", "load [%]")
+    assert (policy.data.target, policy.data.labels) == ("power [W]", ("b", "a", "c"))
+    assert Policy.load(home.policy_path) == policy
+    assert "20 usable rows, 3 classes (" in told[0]
+    assert "data is fixed as" in told[-1]
+    assert shelf.count() == 20
+    schema = folder / "schema.toml"
+    schema.write_text(schema.read_text().replace('unit = "%"', 'unit = "kg"'))
+    with pytest.raises(DataError, match="were fixed as"):
+        DataShelf(folder, told.append, policy.data.as_schema()).fill()
+
+
+def test_the_owner_hears_what_is_left_out_and_that_a_range_may_be_wrong(tmp_path):
+    folder, told = rows(tmp_path / "d", 20), []
+    schema = folder / "schema.toml"
+    schema.write_text(schema.read_text().replace("range = [0, 100]", "range = [-1, 0]"))
+    with (folder / "a.csv").open("a") as file:
+        file.write("\n1,a,,1,1\n")
+    DataShelf(folder, told.append, infer(folder)).fill()
+    assert "20 records usable as table; 1 left out" in told[0]
+    assert "has no value in temp" in told[0]
+    assert "most values in load lie outside" in told[1]

@@ -37,6 +37,13 @@ class DataPolicy(Settings):
     labels: tuple[Label, ...] = Field(min_length=1, max_length=MOST_LABELS)
     usable_min: Share = 0.5
 
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _is_known(cls, value: object) -> object:
+        if value != "images":  # the other kinds have a section of their own
+            raise ValueError("one of images, table, windows")
+        return value
+
     @field_validator("labels")
     @classmethod
     def _compared_in_one_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -6,6 +6,11 @@ from sensors_bench import motion
 
 from edgeveil.shared.tasks.sensors import statistics, synthetic
 
+PINNED = (
+    [-0.00217869, 0.4376037, 0.32982267, 0.00902729],
+    [0.60439147, 0.31225216, 0.37863653, 0.71280147],
+)
+
 
 @pytest.fixture
 def windows():
@@ -82,3 +87,20 @@ def test_the_constants_are_made_of_no_data_and_always_the_same():
     still = np.linalg.norm(first[..., :3].mean(axis=1), axis=1)
     assert 0.8 < np.median(still) < 1.2  # gravity
     assert np.abs(synthetic.plain_windows(20, 3)).max() <= 1
+
+
+def test_the_made_up_numbers_follow_their_distributions_from_the_raw_stream_alone():
+    draws = synthetic.Draws()
+    first = draws.uniform(0, 1, (3,))
+    raw = np.random.PCG64(synthetic.SEED).random_raw(3)
+    assert first.tolist() == [(int(each) >> 11) / 2**53 for each in raw]
+    normal, waiting = draws.normal((50_000,)), draws.exponential(0.4, (50_000,))
+    assert (normal.mean(), normal.std()) == pytest.approx((0, 1), abs=0.02)
+    assert (abs(normal) < 1).mean() == pytest.approx(0.6827, abs=0.01)
+    assert (waiting.mean(), np.median(waiting)) == pytest.approx((0.4, 0.4 * np.log(2)), rel=0.02)
+
+
+def test_the_constants_of_motion_are_pinned():
+    center, spread = statistics.constants(100, 6, motion=True)
+    assert center[[0, 6, 100, 254]] == pytest.approx(PINNED[0], abs=1e-6)
+    assert spread[[0, 6, 100, 254]] == pytest.approx(PINNED[1], abs=1e-6)
