@@ -32,7 +32,7 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import as_text, write_atomic
 from edgeveil.shared.data.probe import raw_records
 from edgeveil.shared.events.log import EventLog
-from edgeveil.shared.tasks.backbone.asset import suited
+from edgeveil.shared.tasks.backbone.photos import suited
 from edgeveil.shared.terminal.argv import hide_argument
 from edgeveil.shared.terminal.progress import progress
 from edgeveil.shared.wire.tokens import Token

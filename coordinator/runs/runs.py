@@ -90,11 +90,13 @@ def rehearse(plan: Plan) -> int:
     Raises:
         ConfigError: the task, its options or the metric are unknown here, or no budget pays for it.
         DataError: the evaluation data cannot be used.
+        NotInstalled: the task needs a file that is not here.
     """
     from edgeveil.coordinator.runs.evaluation import Evaluator  # noqa: PLC0415 - torch
 
     task = registry.load(find_task(plan))
     options = task.parse_options(plan.task.options)
+    task.tensors(options)
     judged_by(plan)
     _check_budget(plan)
     if plan.evaluation.data is None:
