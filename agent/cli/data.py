@@ -83,7 +83,7 @@ def examine(home: Path, data: Path | None) -> dict[str, Any]:
     from edgeveil.agent.home.config import settle
     from edgeveil.agent.home.data import check_folder
     from edgeveil.shared.data.left_out import total
-    from edgeveil.shared.tasks.backbone.asset import suited
+    from edgeveil.shared.tasks.backbone.photos import suited
 
     path = check_folder(settle(home, data, None).data)
     pinned = _pinned(home)

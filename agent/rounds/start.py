@@ -12,7 +12,7 @@ from edgeveil.agent.home.records.record_policy import DataPolicy, TablePolicy, r
 from edgeveil.agent.home.records.usable import LastLook, doubts
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.base.files import write_atomic
-from edgeveil.shared.tasks.backbone.asset import suited
+from edgeveil.shared.tasks.backbone.photos import suited
 
 Status = Callable[[str], None]
 Agree = Callable[[str], None]  # asks the owner; raises whatever ends the command after a no

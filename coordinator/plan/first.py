@@ -3,9 +3,9 @@
 Nothing here looks at a record. The learning rate follows from the noise: after T full-batch steps the
 noise in a weight of the mean model has a standard deviation of rate · clip · σ · √T / (n · √N), and
 features of length 1 were learned best where that was about REACH: found on grey digits (MNIST), with 3 and 4
-devices at ε 1, 2 and 8. For the numbers of the frozen network it is twice that: on composed scenes in colours,
-ten devices, 200 to 600 records each, ε 1 to 8. Other pictures were not tried. Statistics of windows have the
-same length.
+devices at ε 1, 2 and 8. For the numbers of the frozen network twice that was best in trials with ten devices,
+composed scenes and photos of solar cells, ε 1 to 8. Other pictures were not tried. Statistics of windows have
+the same length.
 """
 
 import math

@@ -109,11 +109,13 @@ def rehearse(plan: Plan, home: Path | None = None) -> int:
         ConfigError: the task, its options or the metric are unknown here, no budget pays for it, or it
             cannot begin with the model it names.
         DataError: the evaluation data cannot be used.
+        NotInstalled: the task needs a file that is not here.
     """
     from edgeveil.coordinator.runs.evaluation import Evaluator  # noqa: PLC0415 - torch
 
     task = registry.load(find_task(plan))
     options = task.parse_options(plan.task.options)
+    task.tensors(options)
     judged_by(plan)
     _check_budget(plan)
     if home is not None and plan.model.initial is not None:

@@ -13,6 +13,7 @@ from edgeveil.agent.joining.whoami import ask
 from edgeveil.coordinator.machine.transport import Member
 from edgeveil.shared.doctor import checks as doctor
 from edgeveil.shared.doctor.checks import Level
+from edgeveil.shared.tasks.backbone import asset
 from edgeveil.shared.tasks.registry import installed_tasks
 from edgeveil.shared.wire.certificates import pinned_context
 from edgeveil.shared.wire.identity import Identity
@@ -138,6 +139,18 @@ def test_the_planned_model_is_held_against_the_memory_of_the_device(bench, home,
     found = {item.check: item for item in findings(home)}
     assert found["memory"].level is wanted
     assert "feature-head with 5,890 parameters" in found["memory"].text
+
+
+def test_a_planned_task_whose_weights_are_not_here_is_red_and_the_fix_installs_them(
+    bench, home, monkeypatch
+):
+    options = {"features": asset.NAME, "height": 96, "width": 96, "channels": 3}
+    tell(bench, plan={"id": "feature-head", "version": "1.2.0", "options": options})
+    assert {item.check: item for item in findings(home)}["memory"].level is not Level.RED
+    asset.check_weights.cache_clear()
+    monkeypatch.setattr(asset, "PACKAGE", "weights_that_nobody_has")
+    found = {item.check: item for item in findings(home)}["tasks"]
+    assert (found.level, found.fix) == (Level.RED, asset.INSTALL)
 
 
 def test_only_a_member_s_own_signature_is_answered(bench, home):

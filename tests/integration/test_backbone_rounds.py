@@ -6,6 +6,8 @@ from fakes_federation import POLICY, Federation, plan_for
 
 from edgeveil.agent.home.policy import DataPolicy
 from edgeveil.agent.ledger.budget import read_budget
+from edgeveil.coordinator.runs.runs import rehearse
+from edgeveil.shared.base.errors import NotInstalled
 from edgeveil.shared.tasks.backbone import asset
 
 SIDE = 96
@@ -17,6 +19,13 @@ OPTIONS = {
     "channels": 3,
     "classes": 2,
 }
+
+
+@pytest.fixture(autouse=True)
+def looked_at_anew():
+    """Whether the weights are there is asked once per process."""
+    yield
+    asset.check_weights.cache_clear()
 
 
 @pytest.fixture
@@ -55,4 +64,12 @@ def test_a_device_without_the_weights_refuses_before_it_spends_or_reads_anything
     assert "TASK_UNKNOWN" in str(driver.attempt(first))
     assert all(read_budget(home.path).rounds == 0 for home in federation.homes)
     assert any("edgeveil[backbone]" in said for said in federation.statuses)
+
+
+def test_a_coordinator_without_the_weights_says_so_before_a_run_begins(monkeypatch):
+    plan = plan_for(3, task__options=OPTIONS)
+    assert rehearse(plan) == 0
     asset.check_weights.cache_clear()
+    monkeypatch.setattr(asset, "PACKAGE", "weights_that_nobody_has")
+    with pytest.raises(NotInstalled, match=r"edgeveil\[backbone\]"):
+        rehearse(plan)

@@ -23,7 +23,7 @@ from edgeveil.shared.data.schema import infer
 from edgeveil.shared.privacy.filter import cap, choose_order
 from edgeveil.shared.privacy.rdp import rdp_step
 from edgeveil.shared.tasks.backbone import asset
-from edgeveil.shared.tasks.backbone.asset import suited
+from edgeveil.shared.tasks.backbone.photos import suited
 from edgeveil.shared.tasks.registry import load, newest
 
 

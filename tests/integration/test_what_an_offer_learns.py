@@ -156,9 +156,11 @@ def test_arrays_in_colours_have_a_schema_that_fits_no_grey_task(tmp_path, raw):
     assert not found.fits(Schema("images", (12, 28, 1), ("0",)))
 
 
-def test_a_device_with_photos_in_colours_trains_in_colours(tmp_path):
+def test_a_device_with_photos_in_colours_trains_in_colours(tmp_path, monkeypatch):
     from edgeveil.shared.tasks import registry
+    from edgeveil.shared.tasks.backbone import asset
 
+    monkeypatch.setattr(asset, "PACKAGE", "weights_that_nobody_has")
     for name, colour in (("cat", (200, 10, 10)), ("ant", (10, 200, 10))):
         (tmp_path / "photos" / name).mkdir(parents=True)
         Image.new("RGB", (40, 60), colour).save(

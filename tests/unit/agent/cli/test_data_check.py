@@ -18,6 +18,14 @@ from edgeveil.agent.home.records.record_policy import DataPolicy, record_policy
 from edgeveil.shared.base.errors import ConfigError, DataError
 from edgeveil.shared.data.kinds import infer as infer_any
 from edgeveil.shared.data.schema import infer
+from edgeveil.shared.tasks.backbone import asset
+from edgeveil.shared.tasks.backbone import photos as larger
+
+
+@pytest.fixture(autouse=True)
+def no_weights(monkeypatch):
+    """As on a device without the extra, by whose presence photos in colours are taken larger."""
+    monkeypatch.setattr(asset, "PACKAGE", "weights_that_nobody_has")
 
 
 @pytest.fixture
@@ -57,6 +65,16 @@ def test_everything_is_counted_by_class_and_by_reason(photos, tmp_path):
     assert len(heic["first"]) == 5
     assert heic["first"][0].startswith("dog/0.heic: not one of .png, ")
     assert not (tmp_path / "home").exists()
+
+
+def test_photos_in_colours_are_taken_larger_where_the_weights_are_installed_and_all_fit(
+    photos, tmp_path, monkeypatch
+):
+    monkeypatch.undo()
+    found = examine(tmp_path / "home", photos)
+    assert (found["height"], found["width"], found["channels"], found["usable"]) == (128, 128, 3, 4)
+    monkeypatch.setattr(larger, "MAX_VALUES", 4 * 128 * 128 * 3)
+    assert examine(tmp_path / "home", photos)["height"] == 28
 
 
 def test_the_table_tells_the_same(photos, tmp_path):

@@ -1,6 +1,8 @@
 """The numbers of the frozen network: for every record, at the start, whatever any offer will say."""
 
 import contextlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -137,6 +139,31 @@ def test_a_cache_that_cannot_be_written_is_told_and_changes_nothing(start, tmp_p
     assert any("not kept" in sentence for sentence in said)
     task, options = task_and_options("feature-head", "fixed", features=NAME, **OPTIONS)
     assert len(shelf.load(task, options)) == 6
+
+
+def test_a_start_with_everything_kept_imports_no_torch(start, tmp_path):
+    """A restarted agent is back on the line at once."""
+    start()
+    found = subprocess.run(
+        [sys.executable, "-c", AGAIN, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert found.stdout.split() == ["EmbeddedImages", "6", "False"], found.stderr
+
+
+AGAIN = """
+import sys
+from pathlib import Path
+from edgeveil.agent.home.config import AgentConfig
+from edgeveil.agent.home.home import AgentHome
+from edgeveil.agent.home.policy import DataPolicy, Policy
+from edgeveil.agent.rounds.run import _filled
+from edgeveil.shared.terminal.progress import progress
+folder = Path(sys.argv[1])
+data = DataPolicy(height=96, width=96, channels=3, labels=("cat", "dog"))
+config = AgentConfig(data=folder / "photos")
+shelf = _filled(AgentHome(folder / "home"), config, Policy(data=data), print, progress)
+print(type(shelf._read).__name__, len(shelf._read.embedded), "torch" in sys.modules)
+"""
 
 
 def test_equal_pictures_are_looked_at_once(start, tmp_path):
