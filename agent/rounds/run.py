@@ -130,10 +130,8 @@ def run_device(
         if not stop.is_set():
             if config.compute.device != "cpu":
                 torch_trainer(config.compute)  # says at once what is not there
-            metrics, conditions = (
-                OwnMetrics(),
-                Conditions(own_policy.when, paused=lambda: home.paused),
-            )
+            metrics = OwnMetrics()
+            conditions = Conditions(own_policy.when, paused=lambda: home.paused)
             watch = partial(progress, quiet=quiet)
             shelf.complete(completion(home, own_policy, config.compute, on_status, watch))
             view = _owners_view(

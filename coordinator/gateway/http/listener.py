@@ -29,7 +29,7 @@ from edgeveil.coordinator.plan.config import check_loopback
 from edgeveil.shared.base.clock import SystemClock
 
 _TLS_SHUTDOWN_S = 2.0
-_STALL_S = 30.0  # for the client to take what is written, some 256 KiB
+_STALL_S = 30.0  # for the client to take what is written, some 512 KiB
 _BACKLOG = 1024
 _ACCEPTS_AT_ONCE = 8  # in one turn of the loop
 _NO_FILES_S = 0.1  # until the next try when this process has too many files open

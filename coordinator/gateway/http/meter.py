@@ -19,7 +19,7 @@ LEAST_READ = 4 << 10  # what strangers get: a handshake and a request's head fit
 SMALL_READ, FIRST_READ, MOST_READ = 8 << 10, 128 << 10, 256 << 10  # agents': least, first, most
 LONG_S, SHORT_S = 0.002, 0.001  # of one read
 ACCEPT_S = 0.0005  # what a connection costs before it says anything
-WRITE_BUFFER = 256 << 10
+WRITE_BUFFER = 512 << 10
 
 
 class Tls(SSLProtocol):

@@ -13,7 +13,7 @@ from edgeveil.coordinator.gateway.vocabulary import Reason, Rejected
 
 _SLOWEST_BYTES_PER_S = 8 << 10
 # Of an answer, given to a connection at once: with what TLS adds it stays below WRITE_BUFFER.
-_SLICE_BYTES = 240 << 10
+_SLICE_BYTES = 496 << 10
 CONNECTION = "edgeveil.connection"
 _PATH = re.compile(rb"[a-z0-9/-]{1,64}")
 
