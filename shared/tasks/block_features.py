@@ -1,4 +1,4 @@
-"""Block-normalised orientation histograms on two scales: more numbers than shared/tasks/features.py, and better ones.
+"""Block-normalised orientation histograms on two scales: as many numbers for a large picture as for a small one.
 
 Dalal & Triggs (2005), "Histograms of Oriented Gradients": unsigned orientations, cells, overlapping blocks
 of 2×2 cells that are brought to length 1 together, so that contrast counts alike everywhere in a picture.
