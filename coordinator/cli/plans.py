@@ -55,9 +55,7 @@ def new(
     ] = None,
     records: Annotated[
         int | None,
-        Option(
-            "--records", metavar="R", min=1, help="Records of one device, about. [default: 1000]"
-        ),
+        Option("--records", metavar="R", min=1, help="Of one device, about. [default: 1000]"),
     ] = None,
     epsilon: Annotated[
         float | None,

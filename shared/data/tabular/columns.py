@@ -13,6 +13,7 @@ from typing import Self
 MOST_COLUMNS = 256  # of one record
 LONGEST = 60  # characters of a name, and of a unit
 LARGEST = 1e30  # of an end of a range: far inside of float32
+NARROWEST = 1e-5  # of the larger end: the length of a range
 NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
 COLUMN = r"(?P<name>[^\[\],]+?)(?: \[(?P<unit>[^\[\],]+)\])?"
 _COLUMN = re.compile(COLUMN)
@@ -79,9 +80,11 @@ def check_once(columns: Iterable[Column]) -> None:
 
 
 def check_range(low: float, high: float) -> None:
-    """Raise ValueError unless they are finite ends of a range with something between."""
+    """Raise ValueError unless they are finite ends of a range with something between in float32."""
     if not -LARGEST <= low < high <= LARGEST:
         raise ValueError(f"{low:g}..{high:g} is no range: the first end has to be the lower one")
+    if high - low < NARROWEST * max(abs(low), abs(high)):
+        raise ValueError(f"{low:.9g}..{high:.9g} is no range: its ends are too close to each other")
 
 
 def _word(text: str) -> str:

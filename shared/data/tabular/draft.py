@@ -5,14 +5,14 @@ not taken for the range: that has to come from the sensor, or the records would 
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.tabular.layout import MOST_LABELS
-from edgeveil.shared.data.tabular.lines import read_lines
+from edgeveil.shared.data.tabular.lines import Line, read_lines
 from edgeveil.shared.data.tabular.reading import text_files
 from edgeveil.shared.data.tabular.rows import MISSING, plain
 
@@ -57,51 +57,62 @@ def draft(path: Path) -> str:
     if not files:
         raise DataError(f"{path}: no .csv, .tsv or .txt file to look at")
     file = files[0]
-    separator = _separator(file)
-    lines = read_lines(file, separator, "utf-8")
+    encoding = "cp1252" if _is_foreign(file) else "utf-8"
+    separator = _separator(file, encoding)
+    lines = read_lines(file, separator, encoding)
     first = next(lines, (1, None))[1]
     if first is None:
         raise DataError(f"{file}: has no line that names its columns")
     titles = [cell.strip() for cell in first]
-    rows = [cells for _, cells in islice(lines, LOOKED_AT) if cells and len(cells) == len(titles)]
-    comma = separator != "," and _commas(rows)
+    comma = separator != "," and _commas(islice(lines, 200))
     seen = [_Seen() for _ in titles]
-    for cells in rows:
-        for column, cell in zip(seen, cells, strict=True):
-            column.see(cell.strip(), comma=comma)
-    return "\n".join(_text(file, separator, titles, seen, comma=comma))
+    for _, cells in islice(read_lines(file, separator, encoding), 1, LOOKED_AT):
+        if cells is not None and len(cells) == len(titles):
+            for column, cell in zip(seen, cells, strict=True):
+                column.see(cell.strip(), comma=comma)
+    written = {"separator": separator, "decimal": "," if comma else "."}
+    if encoding != "utf-8":
+        written["encoding"] = encoding
+    return "\n".join(_text(file, written, titles, seen))
 
 
-def _separator(file: Path) -> str:
+def _is_foreign(file: Path) -> bool:
+    """Whether the first lines hold bytes that are not UTF-8, as of an old spreadsheet."""
+    first = islice(read_lines(file, ",", "utf-8"), 50)
+    return any("\ufffd" in cell for _, cells in first for cell in cells or ())
+
+
+def _separator(file: Path, encoding: str) -> str:
     """What cuts the first line into most cells, and most of those after it into as many."""
     best, most = ",", 1
     for separator in SEPARATORS:
-        widths = [len(cells or ()) for _, cells in islice(read_lines(file, separator, "utf-8"), 50)]
+        widths = [
+            len(cells or ()) for _, cells in islice(read_lines(file, separator, encoding), 50)
+        ]
         alike = sum(width == widths[0] for width in widths)
         if widths and widths[0] > most and 2 * alike > len(widths):
             best, most = separator, widths[0]
     return best
 
 
-def _commas(rows: list[list[str]]) -> bool:
+def _commas(lines: Iterable[Line]) -> bool:
     """Whether more cells are numbers with a decimal comma than with a point."""
-    cells = [cell.strip() for row in rows[:200] for cell in row]
+    cells = [cell.strip() for _, row in lines for cell in row or ()]
     with_comma = sum("," in cell and plain(cell, comma=True) is not None for cell in cells)
     with_point = sum("." in cell and plain(cell, comma=False) is not None for cell in cells)
     return with_comma > with_point
 
 
 def _text(
-    file: Path, separator: str, titles: list[str], seen: list[_Seen], *, comma: bool
+    file: Path, written: Mapping[str, str], titles: list[str], seen: list[_Seen]
 ) -> Iterator[str]:
-    yield f"# What the columns of {file.name} are. Written by `agent data schema`; complete it, then try it with"
+    yield f"# What the columns of {_shown(file.name)} are. Written by `agent data schema`; complete it, then try it with"
     yield "# agent data check. It stays on this machine, as all figures in it do."
-    yield f"separator = {_toml(separator)}"
-    yield f'decimal = "{"," if comma else "."}"'
+    for key, value in written.items():
+        yield f"{key} = {_toml(value)}"
     yield "# window = 100  # for recordings: so many rows are one record; without it each row is one"
     yield "# step = 100    # rows from one window to the next; less than window puts an event into two records"
-    roles = _roles(titles, seen)
-    for title, column, role in zip(titles, seen, roles, strict=True):
+    for title, column, role in zip(titles, seen, _roles(titles, seen), strict=True):
         yield ""
         yield "[[columns]]"
         yield from _column(title, column, role)
@@ -146,6 +157,11 @@ def _column(title: str, column: _Seen, role: str) -> Iterator[str]:
         yield f"# here from {column.low:g} to {column.high:g}; {column.empty} without a value"
         yield "# range = [, ]  # required: from the sensor's data sheet, never from these values"
         yield 'missing = "leave_out"  # a record without a value; or the number to put there'
+
+
+def _shown(name: str) -> str:
+    """On one line, whatever the file is called."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _toml(value: str | list[str]) -> str:

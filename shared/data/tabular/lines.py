@@ -7,6 +7,7 @@ other: the lines after it are read again as if it were not there.
 import csv
 import io
 import itertools
+import zlib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from edgeveil.shared.base.errors import DataError
 LONGEST_LINE = 1 << 16  # characters
 MOST_JOINED = 8  # lines of one record with quoted line ends; bounds what a stray quote costs
 MOST_BYTES = 4 << 30  # of a file
+WHOLE = 64 << 20  # bytes of a file of which every line is given as it lies on the disk
 MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 Line = tuple[
     int, list[str] | None
@@ -46,12 +48,19 @@ def read_lines(path: Path, separator: str, encoding: str) -> Iterator[Line]:
 
 
 def raw_lines(path: Path, skip: int) -> Iterator[bytes]:
-    """The same lines as bytes, but for the first `skip`, in pieces if they are long; raises DataError."""
+    """The same lines as bytes, but for the first `skip`, in pieces if they are long; raises DataError.
+
+    Of a file above WHOLE bytes only a share of them: which, their own content says, so that a file that
+    has grown still gives lines that it gave before.
+    """
     try:
+        share = 1 << (path.stat().st_size // WHOLE).bit_length()
         with path.open("rb") as file:
             for _ in range(skip):
                 file.readline(LONGEST_LINE)
-            yield from iter(lambda: file.readline(LONGEST_LINE), b"")
+            for line in iter(lambda: file.readline(LONGEST_LINE), b""):
+                if share == 1 or zlib.crc32(line) % share == 0:
+                    yield line
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from error
 

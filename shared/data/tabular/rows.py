@@ -4,7 +4,7 @@ import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import le
 from pathlib import Path
 
@@ -153,11 +153,13 @@ class RowReader:
         return value
 
     def _moment(self, cell: str, section: ColumnSection) -> float:
-        """Seconds for a timestamp, else the number."""
+        """Seconds for a timestamp, in UTC unless it says otherwise, else the number."""
         if section.type != "timestamp":
             return self._value(cell, section)
         try:
-            return datetime.fromisoformat(cell).timestamp()
+            moment = datetime.fromisoformat(cell)
+            # Not the machine's own zone: its clocks go back once a year.
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
         except (ValueError, OverflowError, OSError):
             why = f"has no timestamp as 2026-01-31 12:00:00 in {section.title}: {_shown(cell)}"
             raise _Unusable(Reason.TEXT, why) from None

@@ -20,7 +20,7 @@ BANDS = (1, 2, 3, 4, 6, 9, 14, 25)  # edges, in periods per window
 LAGS = (0.1, 0.2, 0.3, 0.4, 0.5)  # of a window
 CROSS_LAG = 0.1
 REGULAR = 0.01  # added to variances below a fraction bar: a still sensor has correlations of 0, not of noise
-LIMIT = 4.0
+LIMIT = 4.0  # of a number once it is scaled: a single odd one does not take the whole length
 SOFT = 0.05  # added to the made-up spread: what hardly varies there is not blown up
 PER_CHANNEL = len(QUANTILES) + 18
 CHUNK = 512  # records at a time; bounds memory, changes no result
@@ -44,7 +44,7 @@ def described(values: Values, *, motion: bool) -> Values:
     made = np.empty((len(values), len(center)), np.float32)
     for at in range(0, len(values), CHUNK):
         raw = _statistics(values[at : at + CHUNK].astype(np.float64), motion=motion)
-        common = (raw - center) / (spread + SOFT)
+        common = np.clip((raw - center) / (spread + SOFT), -LIMIT, LIMIT)
         norm = np.linalg.norm(common, axis=1, keepdims=True)
         made[at : at + CHUNK] = common / np.maximum(norm, 1e-6)
     return made
@@ -61,11 +61,11 @@ def constants(
 
 
 def _statistics(values: NDArray[np.float64], *, motion: bool) -> NDArray[np.float64]:
-    """(N, T, C) → (N, count), cut to ±LIMIT."""
+    """(N, T, C) → (N, count)."""
     channels = _with_magnitudes(values) if motion else values
     centred = channels - channels.mean(axis=1, keepdims=True)
     parts = [*_levels(channels, centred), *_rhythm(centred), *_between(centred), _lagged(values)]
-    return np.clip(np.concatenate(parts, axis=1), -LIMIT, LIMIT)
+    return np.concatenate(parts, axis=1)
 
 
 def _with_magnitudes(values: NDArray[np.float64]) -> NDArray[np.float64]:

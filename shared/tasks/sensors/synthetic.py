@@ -37,7 +37,7 @@ class Draws:
     def _shares(self, shape: tuple[int, ...]) -> Numbers:
         """In 0..1, the end left out, with 53 bits."""
         raw = np.asarray(self._bits.random_raw(int(np.prod(shape))), np.uint64)
-        return np.asarray((raw >> np.uint64(11)) * 2.0**-53, np.float64).reshape(shape)
+        return ((raw >> np.uint64(11)).astype(np.float64) * 2.0**-53).reshape(shape)
 
 
 def motion_windows(length: int) -> Numbers:

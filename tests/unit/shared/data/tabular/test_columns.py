@@ -36,6 +36,7 @@ def test_columns_with_ranges_read_back_as_they_are_written():
         ("ax [g] 1..1", "no range"),
         ("ax [g] 0..inf", "name \\[unit\\] low..high"),
         ("ax [g] 0..1e40", "no range"),
+        ("ax [g] 1000000..1000000.5", "too close"),
         ("ax 0..1, ax [g] 0..1", "named twice"),
         ("ax 0..1,,ay 0..1", "name \\[unit\\] low..high"),
         (", ".join(f"c{at} 0..1" for at in range(257)), "at most 256"),

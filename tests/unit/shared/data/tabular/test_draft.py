@@ -3,6 +3,7 @@
 import re
 import tomllib
 
+import numpy as np
 import pytest
 from sensors_bench import write_table
 
@@ -65,3 +66,31 @@ def test_hostile_names_of_columns_stay_text(tmp_path):
     found = tomllib.loads(draft(write_table(tmp_path / "d", lines, "")))
     assert len(found["columns"]) == 3
     assert set(found) == {"separator", "decimal", "columns"}
+
+
+def test_a_file_of_an_old_spreadsheet_is_read_in_its_own_encoding(tmp_path):
+    lines = "Temp °C;Zustand\n1,5;läuft\n2,5;steht\n".encode("cp1252")
+    folder = write_table(tmp_path / "d", lines, "")
+    found = tomllib.loads(draft(folder))
+    assert (found["encoding"], found["separator"], found["decimal"]) == ("cp1252", ";", ",")
+    assert found["columns"][0]["name"] == "Temp °C"
+    assert found["columns"][1]["labels"] == ["läuft", "steht"]
+
+
+def test_no_name_of_a_file_gets_out_of_its_comment(tmp_path):
+    folder = write_table(tmp_path / "d", "a,b\n1,2\n", "", name="x\nseparator = 7\n.csv")
+    assert tomllib.loads(draft(folder))["separator"] == ","
+
+
+def test_no_mutation_of_a_file_makes_a_draft_that_is_no_toml(tmp_path):
+    random = np.random.default_rng(5)
+    whole = b"time;ax [g];temp;state\n1;1,5;20;on\n2;2,5;21;off\n"
+    for turn in range(150):
+        mutated = bytearray(whole)
+        for _ in range(4):
+            mutated[int(random.integers(len(mutated)))] = int(random.integers(256))
+        folder = write_table(tmp_path / str(turn), bytes(mutated), "")
+        try:
+            tomllib.loads(draft(folder))
+        except DataError:
+            continue

@@ -241,3 +241,18 @@ def test_arrays_are_read_by_the_same_schema(tmp_path):
 def test_the_raw_records_are_the_lines_without_the_first(tmp_path):
     found = list(probe.raw_records(write_table(tmp_path / "d")))
     assert found == [b"20,50,ok\n", b"85,100,fault\n", b"-40,0,ok\n"]
+
+
+def test_of_a_large_file_a_share_of_the_lines_is_given_and_growing_keeps_many_of_them(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("edgeveil.shared.data.tabular.lines.WHOLE", 10_000)
+    head = "temp,load,state\n"
+    folder = write_table(tmp_path / "d", head + rising(2_000))
+    some = list(probe.raw_records(folder))
+    assert 300 < len(some) < 700  # one in four of 2,000 lines
+    assert some == list(probe.raw_records(folder))
+    write_table(folder, head + rising(4_000))
+    more = set(probe.raw_records(folder))
+    assert more.issuperset(some) or len(more.intersection(some)) > 0.3 * len(some)
+    assert set(rising(4_000).encode().splitlines(keepends=True)) >= more

@@ -1,5 +1,7 @@
 """Windows over recordings: where they begin, what ends a recording, and what is left out."""
 
+import time
+
 import numpy as np
 import pytest
 from sensors_bench import SCHEMA, rising, windows_of, write_table
@@ -73,6 +75,18 @@ def test_time_can_be_written_as_a_date(tmp_path):
     schema = windows_of(4, more="gap = 2.0", columns=TIMED + 'type = "timestamp"\n')
     folder = write_table(tmp_path / "d", "temp,load,state,t\n" + "\n".join(rows), schema)
     assert starts(folder)[0] == [0, 4]
+
+
+def test_the_zone_of_the_machine_does_not_cut_a_recording(tmp_path, monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    moments = [f"2026-10-25 0{2 + at // 6}:{at % 6}0:00" for at in range(12)]  # clocks go back at 3
+    rows = [f"{at},50,ok,{moment}" for at, moment in enumerate(moments)]
+    schema = windows_of(12, more="gap = 700.0", columns=TIMED + 'type = "timestamp"\n')
+    folder = write_table(tmp_path / "d", "temp,load,state,t\n" + "\n".join(rows), schema)
+    assert starts(folder)[0] == [0]
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.mark.parametrize("bad", ["x,50,ok", "5,50", ",50,ok", '5,50,"ok'])

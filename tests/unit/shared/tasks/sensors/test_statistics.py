@@ -104,3 +104,11 @@ def test_the_constants_of_motion_are_pinned():
     center, spread = statistics.constants(100, 6, motion=True)
     assert center[[0, 6, 100, 254]] == pytest.approx(PINNED[0], abs=1e-6)
     assert spread[[0, 6, 100, 254]] == pytest.approx(PINNED[1], abs=1e-6)
+
+
+def test_one_odd_number_does_not_take_the_whole_length(windows):
+    loud = windows.copy()
+    loud[:, 50, 0] = 30.0
+    plain, odd = (statistics.described(each, motion=True) for each in (windows, loud))
+    assert np.abs(odd).max() < 0.5
+    assert (plain * odd).sum(axis=1).min() > 0.3
