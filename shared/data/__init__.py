@@ -1,3 +1,3 @@
 """The owner's records as they lie on the disk, in the forms of `sources`: files that nobody vouches for."""
 
-__all__ = ["images", "left_out", "probe", "schema", "tree"]
+__all__ = ["arrays", "images", "left_out", "pictures", "probe", "schema", "tree"]
