@@ -135,3 +135,17 @@ def test_show_and_verify_tell_a_person_what_a_file_is(exported):
     assert found["whose"] == "this coordinator"
     assert "Gemm" in found["operators"]
     assert run(home, "model", "verify", file, "--trust", "00" * 32, check=False).returncode == 77
+
+
+def test_features_in_a_graph_are_those_of_training_to_the_last_bits(tmp_path):
+    """A rounding of an angle weighs 3e-4 after the root: strokes along diagonals find it."""
+    home, run_id = trained(tmp_path, "feature-head")
+    export(home, run_id, "last", tmp_path / "a.evm")
+    task = registry.load(registry.newest("feature-head"))
+    saved = checkpoint.load(home / "runs" / run_id / "round-0002.safetensors")
+    at = np.add.outer(np.arange(28), np.arange(28))
+    strokes = [np.where(each % period < 2, value, 0) for each in (at, at[::-1]) for period in (3, 5, 8) for value in (60, 255)]  # fmt: skip
+    raw = (np.stack(strokes) / 255).astype(np.float32)
+    logits = task.inputs(raw, task.parse_options({})) @ saved.vector.reshape(10, 589).T
+    wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.allclose(open_model(tmp_path / "a.evm").scores(raw), wanted, rtol=2e-6, atol=0)
