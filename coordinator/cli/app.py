@@ -11,6 +11,7 @@ from edgeveil.coordinator.cli.agents import ago
 from edgeveil.coordinator.cli.agents import app as agents_app
 from edgeveil.coordinator.cli.care import app as care_app
 from edgeveil.coordinator.cli.export import app as export_app
+from edgeveil.coordinator.cli.export import model_app
 from edgeveil.coordinator.cli.look import app as look_app
 from edgeveil.coordinator.cli.look import print_report
 from edgeveil.coordinator.cli.plans import app as plans_app
@@ -34,6 +35,7 @@ app.add_typer(agents_app, name="agents")
 app.add_typer(plans_app, name="plan")
 app.add_typer(look_app)
 app.add_typer(export_app)
+app.add_typer(model_app, name="model")
 app.add_typer(care_app)
 console.version_option(app)
 ROLE = "coordinator"

@@ -1,16 +1,21 @@
-"""`coordinator export`: the figures of a run for tools that the operator has already."""
+"""What leaves a coordinator: figures of a run for tools that the operator has, models as packages."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer import Option
+from typer import Argument, Option
 
-from edgeveil.coordinator.cli.look import RunArgument
+from edgeveil.coordinator.cli.look import NO_RUN, RunArgument
+from edgeveil.shared.terminal import console
 from edgeveil.shared.terminal.console import HomeOption, JsonOption, home_of, print_json, stdout
 
 app = typer.Typer()
+model_app = typer.Typer(help="Model packages: make, look at, verify.", no_args_is_help=True)
 ROLE = "coordinator"
+
+
+FileArgument = Annotated[Path, Argument(metavar="FILE", help="A model package, NAME.evm.")]
 
 
 @app.command()
@@ -69,3 +74,119 @@ def _to_mlflow(found: Any, uri: str, experiment: str, *, quiet: bool) -> dict[st
     with progress("MLflow", sum(len(p.values) for p in made), quiet=quiet) as step:
         new = export(Target(uri, experiment), found.run, settings(found), made, step)
     return {"where": uri, "experiment": experiment, "new": new}
+
+
+@app.command()
+def models(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """What every run has learned: best and last round, metric, ε at most, size.
+
+    Example: coordinator models
+    """
+    from edgeveil.coordinator.models.listing import models as listed
+
+    found = listed(home_of(ROLE, home))
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        console.stderr.print(f"no run has committed a round yet; {NO_RUN}")
+        return
+    made = console.table(
+        "Models", "run", "state", "task", "metric", ">best", ">last", ">ε at most", ">bytes"
+    )
+    for row in found:
+        made.add_row(
+            row["run"], row["state"], row["task"], row["metric"], _round(row["best"]),
+            _round(row["last"]), f"{row['epsilon_at_most']:.3f}",
+            "gone" if row["bytes"] is None else f"{row['bytes']:,}",
+        )  # fmt: skip
+    stdout.print(console.fit(made, stdout, "state", "bytes", "task"))
+
+
+@model_app.command("export")
+def export_model(
+    target: Annotated[Path, Option("-o", "--output", metavar="FILE", help="NAME.evm, to write.")],
+    run_id: RunArgument = None,
+    home: HomeOption = None,
+    which: Annotated[
+        str | None,
+        Option("--round", metavar="N|best|last", help="[default: the best, or the last]"),
+    ] = None,
+    licence: Annotated[
+        str, Option("--licence", metavar="TEXT", help="Under which others may use the model.")
+    ] = "not stated",
+    as_json: JsonOption = False,
+) -> None:
+    """Package a run's model: ONNX graph, weights and a signed manifest in one file, compared with torch.
+
+    Example: coordinator model export run-20260131-120000-9f3c07d1 -o bag.evm
+    """
+    from edgeveil.coordinator.models.export import export
+
+    found = export(home_of(ROLE, home), run_id, which, target, licence=licence)
+    if as_json:
+        print_json(found)
+        return
+    console.stderr.print(
+        f"wrote {found['file']}: round {found['round']} of {found['run']}, {found['bytes']:,} bytes"
+    )
+    stdout.print(f"signed by {found['signer']}")
+
+
+@model_app.command()
+def show(file: FileArgument, as_json: JsonOption = False) -> None:
+    """What a package says of itself: task, labels, run, privacy, figures, parts.
+
+    Example: coordinator model show bag.evm
+    """
+    from edgeveil.shared.models.package import read_package
+
+    found = read_package(file)
+    told = found.manifest.model_dump(mode="json")
+    if as_json:
+        print_json({"model": found.digest, "signer": found.signer.hex(), "manifest": told})
+        return
+    made = console.table(str(file), "what", "value")
+    for name, value in _rows(told):
+        made.add_row(name, value)
+    made.add_row("signer", found.signer.hex())
+    stdout.print(made)
+
+
+@model_app.command()
+def verify(
+    file: FileArgument,
+    home: HomeOption = None,
+    trust: Annotated[
+        str | None,
+        Option("--trust", metavar="KEY", help="Who must have signed [default: this coordinator]."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check form, hashes, signature and graph of a package. Ends with 0, 65 (damaged) or 77 (another signer).
+
+    Example: coordinator model verify bag.evm
+    """
+    from edgeveil.coordinator.models.verify import verify as verified
+
+    found = verified(file, home_of(ROLE, home), trust)
+    if as_json:
+        print_json(found)
+        return
+    stdout.print(f"{file}: whole, and signed by {found['signer']} ({found['whose']})")
+
+
+def _round(scored: dict[str, Any] | None) -> str:
+    return "–" if scored is None else f"{scored['round']}: {scored['shown']}"
+
+
+def _rows(told: dict[str, Any], before: str = "") -> list[tuple[str, str]]:
+    """Names with dots, and their values as text."""
+    rows: list[tuple[str, str]] = []
+    for name, value in told.items():
+        if isinstance(value, dict):
+            rows += _rows(value, f"{before}{name}.")
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            rows.append((f"{before}{name}", shown))
+    return rows

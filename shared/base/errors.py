@@ -3,6 +3,8 @@
 EdgeveilError                 abstract; carries its exit code
 ├── ConfigError               2   a file, key or flag is wrong
 ├── DataError                 65  the owner's data folder cannot be used
+├── ModelError                65  a model package is damaged, or not one that is read here
+│   └── ModelUntrusted        77  it is signed by somebody else than whom this device trusts
 ├── StateDamaged              65  ledger, database or key file unreadable: fail closed
 ├── TransportError            69  the other side cannot be reached
 ├── NotInstalled              69  a file that a task needs is absent, or another one than its hash says
@@ -109,6 +111,14 @@ class ConfigError(EdgeveilError):
 
 class DataError(EdgeveilError):
     exit_code = ExitCode.DAMAGED
+
+
+class ModelError(EdgeveilError):
+    exit_code = ExitCode.DAMAGED
+
+
+class ModelUntrusted(ModelError):
+    exit_code = ExitCode.NOT_PERMITTED
 
 
 class StateDamaged(EdgeveilError):

@@ -1,3 +1,13 @@
 """Web pages without a framework: text in, one self-contained HTML document out (docs/design.md, "Pages")."""
 
-__all__ = ["charts", "document", "door", "markup", "openmetrics", "server", "text", "words"]
+__all__ = [
+    "charts",
+    "document",
+    "door",
+    "markup",
+    "openmetrics",
+    "server",
+    "text",
+    "views",
+    "words",
+]

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from edgeveil.shared.scores.classification import Counts, Scores, scores
+from edgeveil.shared.scores.classification import Counts, Scores, confusion, scores
 from edgeveil.shared.scores.metric import LOSS, MetricSpec, Scoring
 from edgeveil.shared.scores.views import Matrix, Row, Table, View
 
@@ -39,20 +39,7 @@ class ClassScoring(Scoring):
         found = extra.get(KEPT)
         if not isinstance(found, dict):
             return ()
-        classes = tuple(found["classes"])
-        return (
-            _table(_scores(found), classes),
-            Matrix(
-                title=("Confusion matrix", "混淆矩阵"),
-                corner=("true \\ predicted", "真实 \\ 预测"),
-                labels=classes,
-                counts=found["counts"],
-                note=(
-                    "Rows: true class; columns: predicted class; the diagonal is framed.",
-                    "行：真实类别；列：预测类别；对角线加框。",
-                ),
-            ),
-        )
+        return views_of(np.array(found["counts"], np.int64), tuple(found["classes"]))
 
     def summary(self, extra: Mapping[str, Any]) -> dict[str, Any]:
         """Precision, recall and F1, averaged in three ways."""
@@ -68,6 +55,53 @@ class ClassScoring(Scoring):
 
 
 CLASSES = ClassScoring(_METRICS)
+
+
+def counts_of(predicted: Counts, targets: Counts, labels: tuple[str, ...]) -> Counts:
+    """(K, K): how often each true label was given each label."""
+    return confusion(predicted, targets, len(labels))
+
+
+def views_of(counts: Counts, labels: tuple[str, ...]) -> tuple[View, ...]:
+    """The table by class of `counts` (K, K), and the matrix itself where it can be read."""
+    shown = _table(scores(counts), labels)
+    return (shown, _matrix(counts, labels)) if len(labels) <= MOST_CLASSES else (shown,)
+
+
+def as_json(counts: Counts, labels: tuple[str, ...]) -> dict[str, Any]:
+    """All that `counts` (K, K) say, as JSON values."""
+    found = scores(counts)
+    each = zip(labels, found.precision, found.recall, found.f1, found.support, strict=True)
+    return {
+        "records": int(counts.sum()),
+        "accuracy": found.accuracy,
+        "macro_f1": found.macro_f1,
+        "weighted_f1": found.weighted_f1,
+        "labels": [
+            {
+                "label": label,
+                "precision": float(precision),
+                "recall": float(recall),
+                "f1": float(f1),
+                "support": int(support),
+            }
+            for label, precision, recall, f1, support in each
+        ],
+        "confusion": counts.tolist(),
+    }
+
+
+def _matrix(counts: Counts, labels: tuple[str, ...]) -> Matrix:
+    return Matrix(
+        title=("Confusion matrix", "混淆矩阵"),
+        corner=("true \\ predicted", "真实 \\ 预测"),
+        labels=labels,
+        counts=counts.tolist(),
+        note=(
+            "Rows: true class; columns: predicted class; the diagonal is framed.",
+            "行：真实类别；列：预测类别；对角线加框。",
+        ),
+    )
 
 
 def _scores(found: Mapping[str, Any]) -> Scores:

@@ -91,6 +91,7 @@ EXTRA_OF = {
     "torch": "train", "opacus": "train", "flwr": "train", "PIL": "train", "safetensors": "train",
     "sqlalchemy": "serve", "alembic": "serve", "starlette": "serve", "uvicorn": "serve",
     "tensorboard": "tensorboard", "mlflow": "mlflow",
+    "onnxruntime": "infer", "onnx": "serve", "onnxscript": "serve",
 }  # fmt: skip
 
 
@@ -210,6 +211,8 @@ def _explain_missing_extra(error: Exception, role: str) -> None:
     if extra is not None:
         if extra in {"serve", "train"}:  # each brings the module; the role's own is the right one
             extra = "serve" if role == "coordinator" else "train"
+        elif extra == "infer" and role == "coordinator":
+            extra = "serve"
         _complain(
             f'this command needs {name}, which is not installed; run: pip install "edgeveil[{extra}]"'
         )

@@ -1,0 +1,7 @@
+"""Models at work on this device: from a package and records to labels and scores. Nothing is sent, and no
+ledger, round or training is touched: `from edgeveil.agent.inference import load`.
+"""
+
+from edgeveil.agent.inference.runtime import load as load
+
+__all__ = ["evaluation", "inputs", "predicting", "runtime"]

@@ -1,0 +1,85 @@
+"""How well a model does on labelled records of this device. The figures stay here."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeveil.agent.inference.records import as_records
+from edgeveil.agent.inference.runtime import Model
+from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.arrays import open_arrays
+from edgeveil.shared.data.images import MAX_VALUES
+from edgeveil.shared.data.left_out import LeftOut, Reason
+from edgeveil.shared.data.probe import probe
+from edgeveil.shared.data.schema import IMAGES, Schema
+from edgeveil.shared.data.tree import archives
+from edgeveil.shared.models.manifest import ImageInput
+from edgeveil.shared.scores import class_scores
+from edgeveil.shared.scores.views import View
+from edgeveil.shared.terminal.progress import progress
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluated:
+    """`counts` (K, K): true label by predicted label; `left`: records that could not be used."""
+
+    labels: tuple[str, ...]
+    counts: NDArray[np.int64]
+    left: tuple[LeftOut, ...]
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        return class_scores.views_of(self.counts, self.labels)
+
+    def as_json(self) -> dict[str, Any]:
+        return class_scores.as_json(self.counts, self.labels)
+
+
+def evaluate(model: Model, data: Path, *, quiet: bool = False) -> Evaluated:
+    """Read labelled records as training reads them, and count what the model says of each.
+
+    Raises:
+        DataError: no such data, another shape, or no record that can be used.
+    """
+    probe(data)
+    records, targets, left = _read(model, data)
+    if not len(targets):
+        first = f": {left[0].sentence}" if left else ""
+        raise DataError(f"{data}: no record can be used{first}")
+    counts = np.zeros((len(model.labels),) * 2, np.int64)
+    with progress("evaluating the model", len(targets), quiet=quiet) as step:
+        for at in range(0, len(targets), model.batch):
+            part = slice(at, at + model.batch)
+            predicted = model.scores(records[part]).argmax(axis=1)
+            counts += class_scores.counts_of(predicted, targets[part], model.labels)
+            step(len(predicted))
+    return Evaluated(model.labels, counts, left)
+
+
+def _read(
+    model: Model, data: Path
+) -> tuple[NDArray[np.float32], NDArray[np.int64], tuple[LeftOut, ...]]:
+    taken = model.input
+    if isinstance(taken, ImageInput):
+        shape = (taken.height, taken.width, taken.channels)
+        found = Schema(IMAGES, shape, model.labels).read(data)
+        return found.pixels, found.targets, found.left
+    archive = archives(data)[0]
+    arrays = open_arrays(archive, ("X", "y"), most=4 * MAX_VALUES)
+    records, usable = as_records(arrays["X"], taken)
+    labels = arrays["y"]
+    if labels.shape != (len(records),) or labels.dtype.kind not in "iu":
+        raise DataError(f"{archive}: y has shape {labels.shape} and type {labels.dtype}")
+    known = (labels >= np.int64(0)) & (labels < np.int64(len(model.labels)))
+    left = []
+    for row in np.flatnonzero(~(known & usable)).tolist():
+        why = (
+            "a label that the model does not know" if usable[row] else "a value that is not finite"
+        )
+        reason = Reason.LABEL if usable[row] else Reason.VALUES
+        left.append(LeftOut(reason, archive.name, f"record {row} has {why}"))
+    kept = known & usable
+    return records[kept], labels[kept].astype(np.int64), tuple(left)

@@ -1,0 +1,104 @@
+"""What a person names as input: picture files, folders, .npz files, one picture on standard input.
+
+Every one of them becomes records, or a sentence why not: one bad file never ends a prediction.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeveil.agent.inference.records import as_records
+from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.arrays import open_arrays
+from edgeveil.shared.data.images import MAX_VALUES
+from edgeveil.shared.data.left_out import LeftOut
+from edgeveil.shared.data.pictures import MAX_BYTES, read_picture
+from edgeveil.shared.data.tree import SUFFIXES
+from edgeveil.shared.models.manifest import ArrayInput, ImageInput
+
+STDIN = "-"
+ARCHIVE = ".npz"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Item:
+    """`record` (*shape), or None and `why`. `name` is of the owner's disk: foreign text."""
+
+    name: str
+    record: NDArray[np.float32] | None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """`paths` in the order in which they are read; `others`: files of other kinds in folders."""
+
+    paths: tuple[str, ...]
+    others: int
+
+
+def find(inputs: Sequence[str]) -> Found:
+    """Every file that is meant; of folders, all pictures and .npz files in them, at any depth.
+
+    Hidden entries are left out, links to folders are not followed.
+    """
+    paths: list[str] = []
+    others = 0
+    for each in inputs:
+        if each == STDIN or not Path(each).is_dir():
+            paths.append(each)
+            continue
+        for folder, folders, names in os.walk(each):
+            folders[:] = sorted(name for name in folders if name[0] != ".")
+            shown = sorted(name for name in names if name[0] != ".")
+            usable = [name for name in shown if name.lower().endswith((*SUFFIXES, ARCHIVE))]
+            others += len(shown) - len(usable)
+            paths += (str(Path(folder) / name) for name in usable)
+    return Found(tuple(paths), others)
+
+
+def read(path: str, taken: ImageInput | ArrayInput, stdin: IO[bytes]) -> Iterator[Item]:
+    """The records of one file, in its order."""
+    if path == STDIN:
+        yield _from_stdin(taken, stdin)
+    elif path.lower().endswith(ARCHIVE):
+        yield from _from_archive(path, taken)
+    else:
+        yield _from_picture(path, path, taken)
+
+
+def _from_picture(path: str, name: str, taken: ImageInput | ArrayInput) -> Item:
+    if not isinstance(taken, ImageInput):
+        return Item(name, None, "this model takes arrays: name an .npz file with X")
+    found = read_picture(Path(path), taken.height, taken.width, taken.channels)
+    return Item(name, None, found.why) if isinstance(found, LeftOut) else Item(name, found)
+
+
+def _from_stdin(taken: ImageInput | ArrayInput, stdin: IO[bytes]) -> Item:
+    """One picture. It lies in memory and nowhere else, under a name that the one reader can open."""
+    data = stdin.read(MAX_BYTES + 1)
+    handle = os.memfd_create("picture", os.MFD_CLOEXEC)
+    try:
+        with os.fdopen(handle, "wb", closefd=False) as file:
+            file.write(data)
+        return _from_picture(f"/proc/self/fd/{handle}", STDIN, taken)
+    finally:
+        os.close(handle)
+
+
+def _from_archive(path: str, taken: ImageInput | ArrayInput) -> Iterator[Item]:
+    try:
+        raw = open_arrays(Path(path), ("X",), most=4 * MAX_VALUES)["X"]
+        records, usable = as_records(raw, taken)
+    except DataError as error:
+        yield Item(path, None, error.message.removeprefix(f"{path}: "))
+        return
+    for row, (record, fine) in enumerate(zip(records, usable, strict=True)):
+        name = f"{path}[{row}]"
+        why = "" if fine else "has a value that is not finite or not in 0..1"
+        yield Item(name, record if fine else None, why)

@@ -1,0 +1,37 @@
+"""From named inputs to predictions, batch by batch, in the order of the inputs."""
+
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+import numpy as np
+
+from edgeveil.agent.inference.inputs import Item, read
+from edgeveil.agent.inference.runtime import Model, Prediction
+from edgeveil.shared.terminal.progress import Step, silent
+
+Answer = tuple[str, Prediction | None, str]  # the input's name, what the model says, or why nothing
+
+
+def predictions(
+    model: Model, paths: Sequence[str], stdin: IO[bytes], step: Step = silent
+) -> Iterator[Answer]:
+    """Every record of every file; `step` counts files."""
+    waiting: list[Item] = []
+    for path in paths:
+        for item in read(path, model.input, stdin):
+            waiting.append(item)
+            if len(waiting) >= model.batch:
+                yield from _answered(model, waiting)
+                waiting = []
+        step(1)
+    yield from _answered(model, waiting)
+
+
+def _answered(model: Model, items: Sequence[Item]) -> Iterator[Answer]:
+    records = [item.record for item in items if item.record is not None]
+    rows = iter(model.scores(np.stack(records)) if records else ())
+    for item in items:
+        if item.record is None:
+            yield item.name, None, item.why
+        else:
+            yield item.name, model.prediction(next(rows)), ""

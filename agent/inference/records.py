@@ -1,0 +1,46 @@
+"""Arrays as a model takes them, whoever made them: shapes that fit, values in range."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.models.manifest import ArrayInput, ImageInput
+
+Records = NDArray[np.float32]
+Usable = NDArray[np.bool_]
+
+
+def as_records(raw: NDArray[np.generic], taken: ImageInput | ArrayInput) -> tuple[Records, Usable]:
+    """(n, *shape) and, per record, whether all its values can be used.
+
+    Raises:
+        DataError: another shape or type.
+    """
+    shaped = _shaped(np.asarray(raw), taken)
+    if isinstance(taken, ImageInput) and shaped.dtype == np.uint8:
+        return shaped.astype(np.float32) / np.float32(255), np.ones(len(shaped), np.bool_)
+    kinds = "f" if isinstance(taken, ImageInput) else "fiu"
+    if shaped.dtype.kind not in kinds:
+        wanted = "uint8 (0..255) or floats (0..1)" if kinds == "f" else "numbers"
+        raise DataError(f"an array of {shaped.dtype}; the model takes {wanted}")
+    with np.errstate(over="ignore"):  # beyond float32 is not finite, and told so
+        values = shaped.astype(np.float32)
+    fine = np.isfinite(values)
+    if isinstance(taken, ImageInput):
+        fine &= (values >= 0) & (values <= 1)
+    return values, np.asarray(fine.all(axis=tuple(range(1, values.ndim))), np.bool_)
+
+
+def _shaped(raw: NDArray[np.generic], taken: ImageInput | ArrayInput) -> NDArray[np.generic]:
+    """One record or many, channels before or behind the sides, as (n, *shape)."""
+    for each in (raw, raw[np.newaxis]):
+        if each.shape[1:] == taken.shape:
+            return each
+        if isinstance(taken, ImageInput):
+            height, width, channels = taken.height, taken.width, taken.channels
+            if each.shape[1:] == (channels, height, width):
+                return each[:, 0] if channels == 1 else np.moveaxis(each, 1, 3)
+            if each.shape[1:] == (height, width, channels):
+                return each[..., 0]
+    asked = ", ".join(str(side) for side in taken.shape)
+    raise DataError(f"an array of shape {raw.shape}; the model takes (n, {asked})")

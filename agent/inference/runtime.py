@@ -1,0 +1,167 @@
+"""One model, loaded after every check, and what it says of records."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeveil.agent.inference.records import as_records
+from edgeveil.agent.inference.trust import check_trust
+from edgeveil.shared.base.errors import DataError, ModelError
+from edgeveil.shared.data.left_out import LeftOut
+from edgeveil.shared.data.pictures import read_picture
+from edgeveil.shared.models import graph
+from edgeveil.shared.models.manifest import ArrayInput, ImageInput, Manifest
+from edgeveil.shared.models.package import Package, read_package
+
+QUIET = 3  # of onnxruntime: errors only
+MOST_AT_ONCE = 64
+MOST_VALUES = 1 << 22  # of one batch: 16 MiB of float32
+HUGE = 1e30
+
+Scores = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """`label` with the highest of the `scores`, which add up to one; `score` is that of `label`."""
+
+    label: str
+    score: float
+    scores: Mapping[str, float]
+
+
+class Model:
+    """What load() gives. `notice` says who signed, where nothing here vouches for the signer."""
+
+    def __init__(self, package: Package, session: Any, notice: str) -> None:
+        self._session = session
+        self.manifest: Manifest = package.manifest
+        self.signer, self.digest, self.notice = package.signer, package.digest, notice
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.manifest.output.labels
+
+    @property
+    def input(self) -> ImageInput | ArrayInput:
+        return self.manifest.input
+
+    @property
+    def batch(self) -> int:
+        """Records that go through the graph together; bounds memory, changes no result."""
+        values = int(np.prod(self.input.shape))
+        return max(1, min(MOST_AT_ONCE, MOST_VALUES // values))
+
+    def predict(self, records: Any) -> list[Prediction]:
+        """One prediction per record.
+
+        `records`: the name of a picture file, a list of such, or an array: one record or (n, …) of them,
+        pictures as uint8 or as floats in 0..1, in the layouts of an .npz file.
+
+        Raises:
+            DataError: a file that is no picture, an array of another shape or with other values.
+        """
+        if isinstance(records, str | Path):
+            records = [records]
+        if isinstance(records, np.ndarray):
+            found, usable = as_records(records, self.input)
+            if not usable.all():
+                where = int(np.flatnonzero(~usable)[0])
+                raise DataError(f"record {where} has a value that is not finite or not in 0..1")
+        else:
+            found = self._pictures(records)
+        return [self.prediction(row) for row in self.scores(found)]
+
+    def scores(self, records: NDArray[np.float32]) -> Scores:
+        """(n, labels) of records as the manifest describes them; rows add up to one."""
+        names = [self.manifest.output.name]
+        rows = [np.zeros((0, len(self.labels)))]
+        for at in range(0, len(records), self.batch):
+            part = np.ascontiguousarray(records[at : at + self.batch])
+            try:
+                (logits,) = self._session.run(names, {self.input.name: part})
+            except Exception as error:
+                raise ModelError(f"the model failed on its input ({_first_line(error)})") from error
+            rows.append(_softmax(np.asarray(logits, dtype=np.float64)))
+        return np.concatenate(rows)
+
+    def prediction(self, row: Scores) -> Prediction:
+        """Of one row of scores()."""
+        top = int(row.argmax())
+        scores = dict(zip(self.labels, row.tolist(), strict=True))
+        return Prediction(self.labels[top], float(row[top]), scores)
+
+    def _pictures(self, files: Sequence[str | Path]) -> NDArray[np.float32]:
+        if not isinstance(self.input, ImageInput):
+            raise DataError("this model takes arrays, not picture files")
+        sides = (self.input.height, self.input.width, self.input.channels)
+        found = np.empty((len(files), *self.input.shape), np.float32)
+        for at, name in enumerate(files):
+            picture = read_picture(Path(name), *sides)
+            if isinstance(picture, LeftOut):
+                raise DataError(picture.sentence)
+            found[at] = picture
+        return found
+
+
+def load(
+    path: str | Path, *, trust: str | None = None, home: Path | None = None, threads: int = 0
+) -> Model:
+    """Read a model package, check all of it and make it ready; warns of a signer nobody vouches for.
+
+    `trust` is the key in hex that must have signed; without it the coordinator of the agent's `home`, if
+    one is given. `threads`: of the runtime, 0 for as many as there are processors.
+
+    Raises:
+        ModelError: damaged, of another version, or with a graph that is not run here.
+        ModelUntrusted: signed by somebody else.
+    """
+    model = open_model(Path(path), trust=trust, home=home, threads=threads)
+    if model.notice:
+        warnings.warn(f"{path}: {model.notice}", stacklevel=2)
+    return model
+
+
+def open_model(
+    path: Path, *, trust: str | None = None, home: Path | None = None, threads: int = 0
+) -> Model:
+    """As load(), without a warning."""
+    package = read_package(path)
+    notice = check_trust(package, trust, home)
+    try:
+        graph.check(package.model, graph.Wanted.of(package.manifest))
+        return Model(package, _session(package, threads), notice)
+    except ValueError as error:
+        raise ModelError(f"{path}: this model package cannot be used: {error}") from error
+
+
+def _session(package: Package, threads: int) -> Any:
+    """Raise ValueError if the runtime does not take the graph, or sees another form than its manifest."""
+    import onnxruntime  # noqa: PLC0415 - heavy, and only for whoever predicts
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = QUIET
+    options.intra_op_num_threads = threads
+    try:
+        made = onnxruntime.InferenceSession(
+            package.model, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:
+        raise ValueError(f"its graph does not run ({_first_line(error)})") from error
+    return made
+
+
+def _softmax(logits: Scores) -> Scores:
+    """Rows that add up to one; what is not finite counts as very small or large."""
+    finite = np.nan_to_num(logits, nan=-HUGE, posinf=HUGE, neginf=-HUGE)
+    raised = np.exp(finite - finite.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,38 @@
+"""Whose signature a model package needs here: a key that was named, or that of the device's coordinator."""
+
+from pathlib import Path
+
+from edgeveil.agent.home.home import AgentHome
+from edgeveil.shared.models.package import Package, check_signer, parse_key
+
+
+def check_trust(package: Package, trust: str | None, home: Path | None) -> str:
+    """What to tell the user, "" if the signer is known here.
+
+    `trust` is a key in hex and outweighs the coordinator that `home` has joined; without either whoever
+    named the file vouches for it.
+
+    Raises:
+        ConfigError: `trust` is no key.
+        ModelUntrusted: somebody else signed.
+        StateDamaged: the home is there and cannot be read.
+    """
+    if trust is not None:
+        check_signer(package, parse_key(trust), "the key of --trust")
+        return ""
+    pinned = None if home is None else _coordinator(home)
+    if pinned is None:
+        return (
+            f"signed by {package.signer.hex()}, whom nothing here vouches for "
+            f"(this device has joined no coordinator; --trust KEY names one)"
+        )
+    check_signer(package, pinned, "the coordinator this device has joined")
+    return ""
+
+
+def _coordinator(home: Path) -> bytes | None:
+    """The key that was pinned on joining. A home that is not there is not made."""
+    if not (home / "pinned.json").exists():
+        return None
+    pinned = AgentHome(home).find_pinned()
+    return None if pinned is None else pinned.coordinator_public

@@ -1,0 +1,115 @@
+"""What a manifest says about a run, from its records alone. No torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from edgeveil.coordinator.records.records import RoundRecord
+from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.installed import installed
+from edgeveil.shared.models.manifest import (
+    ArrayInput,
+    ImageInput,
+    Manifest,
+    Origin,
+    Output,
+    Piece,
+    Privacy,
+    Task,
+)
+from edgeveil.shared.tasks.spec import Options, TaskSpec
+
+MECHANISM = "DP-SGD on each agent, charged before training; sums by secure aggregation"
+RECORDS, LOGITS = "records", "logits"
+
+
+@dataclass(frozen=True)
+class Form:
+    """What goes in and out: `picture` is (height, width, channels), None for arrays of `shape`."""
+
+    shape: tuple[int, ...]
+    picture: tuple[int, int, int] | None
+    labels: tuple[str, ...]
+    preprocessing: str
+
+
+def manifest(
+    found: RunFacts,
+    record: RoundRecord,
+    task: tuple[TaskSpec, Options],
+    form: Form,
+    pieces: Mapping[str, Piece],
+    *,
+    licence: str,
+    tools: Mapping[str, str],
+) -> Manifest:
+    """`pieces`: "model" and "weights"; `tools`: versions of what made the graph."""
+    spec, options = task
+    return Manifest(
+        task=Task(
+            id=spec.id,
+            version=spec.version,
+            hash=spec.task_hash().hex(),
+            options=options.model_dump(),
+        ),
+        input=_input(form),
+        preprocessing=form.preprocessing,
+        output=Output(name=LOGITS, labels=form.labels),
+        origin=_origin(found, record),
+        privacy=_privacy(found, record),
+        metrics={name: float(value) for name, value in sorted(record.metrics.items())},
+        licence=licence,
+        software={**installed(), **tools},
+        model=pieces["model"],
+        weights=pieces["weights"],
+    )
+
+
+def check_code(found: RunFacts, record: RoundRecord, spec: TaskSpec) -> None:
+    """Raise ConfigError if other code trained the model than would prepare its input now."""
+    trained = record.extra.get("task_hash")
+    if trained and trained != spec.task_hash().hex():
+        raise ConfigError(
+            f"round {record.round} of {found.run.run_id} was trained by another build of {spec.id} "
+            f"{spec.version}; export it with the edgeveil that trained it"
+        )
+
+
+def _input(form: Form) -> ImageInput | ArrayInput:
+    if form.picture is None:
+        return ArrayInput(name=RECORDS, shape=form.shape)
+    height, width, channels = form.picture
+    colours: Literal[1, 3] = 1 if channels == 1 else 3
+    return ImageInput(name=RECORDS, height=height, width=width, channels=colours)
+
+
+def _origin(found: RunFacts, record: RoundRecord) -> Origin:
+    sums = [len(row.survived) for row in found.committed if row.round <= record.round]
+    return Origin(
+        run=found.run.run_id,
+        round=record.round,
+        plan=found.run.plan_hash,
+        finished=int(record.finished),
+        rounds=len(sums),
+        fewest_agents=min(sums),
+        most_agents=max(sums),
+        parent=None,
+    )
+
+
+def _privacy(found: RunFacts, record: RoundRecord) -> Privacy:
+    proposal = found.proposal
+    until = [row for row in found.records if row.round <= record.round]
+    so_far = RunFacts(found.run, until, found.told)
+    told = [found.told[agent].epsilon for agent in so_far.agents if agent in found.told]
+    return Privacy(
+        mechanism=MECHANISM,
+        delta=proposal.delta,
+        epsilon_planned=found.plan.training.epsilon,
+        epsilon_at_most=max((so_far.charged(agent) for agent in so_far.agents), default=0.0),
+        epsilon_attested=max(told, default=None),
+        noise_multiplier=proposal.noise_multiplier,
+        sample_rate=proposal.sample_rate,
+        clip_norm=proposal.clip_norm,
+    )

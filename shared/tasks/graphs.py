@@ -1,0 +1,194 @@
+"""What a packaged model computes: a task's preparation and its module as one torch module.
+
+Prepared records differ from those of the task by rounding alone, which an export checks. Each preparation is
+written with few plain operators (edgeveil.shared.models.graph), and this module is no file of any task: the
+code that trains stays as it is. A task without an entry in PREPARATIONS is packaged as it is, for records
+that were prepared before.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edgeveil.shared.tasks.features import BIAS, BINS, CELL, POOL
+from edgeveil.shared.tasks.images import ImageOptions, ImageTask
+from edgeveil.shared.tasks.spec import Task
+
+EXAMPLES = 6
+PI = np.float32(np.pi)
+TERMS = 11  # the last power of the series: 0.2^13 / 13 is 6e-11
+
+
+@dataclass(frozen=True, eq=False)
+class Packaged:
+    """`module`: raw records (n, *shape) → logits (n, labels). `raw` are made-up ones, `prepared` the same as
+    the task itself prepares them. `picture`: (height, width, channels), None for arrays.
+    """
+
+    module: nn.Module
+    shape: tuple[int, ...]
+    labels: tuple[str, ...]
+    raw: NDArray[np.float32]
+    prepared: torch.Tensor
+    picture: tuple[int, int, int] | None
+
+
+def packaged(task: Task, options: Any, module: nn.Module) -> Packaged:
+    """Records of one shape, each with one label of a list; raises TypeError for other tasks."""
+    labels = _labels(task, options)
+    make = PREPARATIONS.get(task.spec.id)
+    if make is None or not isinstance(task, ImageTask):
+        prepared, _ = task.probe(EXAMPLES, torch.Generator().manual_seed(0), options)
+        if not isinstance(prepared, torch.Tensor):
+            raise TypeError("its records have no common shape")
+        raw = prepared.numpy().astype(np.float32)
+        return Packaged(module, raw.shape[1:], labels, raw, prepared, None)
+    picture = (options.height, options.width, options.channels)
+    raw = _examples(*picture)
+    prepared = torch.from_numpy(task.inputs(raw, options))
+    whole = nn.Sequential(make(options), module)
+    return Packaged(whole, raw.shape[1:], labels, raw, prepared, picture)
+
+
+def _labels(task: Task, options: Any) -> tuple[str, ...]:
+    told = task.signature(options)
+    if told.get("output") != "logits" or not isinstance(told.get("classes"), list):
+        raise TypeError("it does not choose one label of a list")
+    return task.schema(options).labels
+
+
+def _examples(height: int, width: int, channels: int) -> NDArray[np.float32]:
+    """Made-up pictures of 8 bits: noise, a slope, a black and a white one, strokes."""
+    random = np.random.default_rng(0)
+    values = random.integers(0, 256, (EXAMPLES, height, width, channels))
+    values[1] = np.linspace(0, 255, width).astype(np.int64)[None, :, None]
+    values[2], values[3], values[4:] = 0, 255, 0
+    for at in range(0, min(height, width), 3):
+        values[4, at, :] = 255
+        values[5, at, max(0, at - 2) : at + 2] = 60 + at
+    pixels = (values / 255).astype(np.float32)
+    return pixels[..., 0] if channels == 1 else pixels
+
+
+class Planes(nn.Module):
+    """Pixels (n, H, W[, C]) in 0..1 → (n, C, H, W) in -1..1, as the convolutional network takes them."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self._colours = channels > 1
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        planes = pixels.permute(0, 3, 1, 2) if self._colours else pixels.unsqueeze(1)
+        return (planes - 0.5) / 0.5
+
+
+class Flat(nn.Module):
+    """As flat_pixels() of edgeveil.shared.tasks.features."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return _with_bias(_unit(pixels.flatten(1)))
+
+
+class Fixed(nn.Module):
+    """As fixed_features() of edgeveil.shared.tasks.features; lengths and angles go through float64, to be as exact."""
+
+    bins: torch.Tensor
+
+    def __init__(self, height: int, width: int, channels: int) -> None:
+        super().__init__()
+        self._height, self._width, self._channels = height, width, channels
+        self.register_buffer("bins", torch.arange(BINS, dtype=torch.float32))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        planes = pixels if self._channels > 1 else pixels.unsqueeze(3)
+        each = (planes.narrow(3, at, 1) for at in range(self._channels))
+        pooled = [self._blocks(plane, POOL).mean(dim=(2, 4)) for plane in each]
+        parts = [self._histograms(planes), *(blocks.flatten(1) for blocks in pooled)]
+        return _with_bias(_unit(torch.cat(parts, dim=1)))
+
+    def _blocks(self, plane: torch.Tensor, side: int) -> torch.Tensor:
+        return plane.reshape(-1, self._height // side, side, self._width // side, side)
+
+    def _histograms(self, planes: torch.Tensor) -> torch.Tensor:
+        right = _across(planes, 2)
+        down = _across(planes, 1)
+        lengths = _length(right, down)
+        if self._channels > 1:
+            longest = lengths.argmax(dim=3, keepdim=True)
+            right, down, lengths = (each.gather(3, longest) for each in (right, down, lengths))
+        turn = _turn(right, down)
+        away = (turn - self.bins).abs()  # (n, H, W, BINS)
+        weight = (1 - torch.minimum(away, BINS - away)).clamp(min=0)
+        rows, columns = self._height // CELL, self._width // CELL
+        cells = (lengths * weight).reshape(-1, rows, CELL, columns, CELL * BINS)
+        by_row = cells.sum(dim=2).reshape(-1, rows, columns, CELL, BINS)
+        return by_row.sum(dim=3).sqrt().flatten(1)
+
+
+def _across(planes: torch.Tensor, axis: int) -> torch.Tensor:
+    """Each value's next neighbour minus the one before it; the edge is its own neighbour."""
+    size = planes.shape[axis]
+    after = torch.cat([planes.narrow(axis, 1, size - 1), planes.narrow(axis, size - 1, 1)], axis)
+    before = torch.cat([planes.narrow(axis, 0, 1), planes.narrow(axis, 0, size - 1)], axis)
+    return after - before
+
+
+def _length(right: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    """As the C library's hypotf rounds it, so that equal lengths are equal here too."""
+    return (right.double() ** 2 + down.double() ** 2).sqrt().float()
+
+
+def _turn(right: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    """Orientation in 0..BINS of half a turn: arctan2 to the last bit of float32, then as in numpy.
+
+    A share of 1e-7 of a gradient weighs 3e-4 after the root, so an angle must not be off by a rounding.
+    """
+    across, along = right.double().abs(), down.double().abs()
+    longer = torch.maximum(across, along)
+    eighth = _arctan(torch.minimum(across, along) / (longer + (longer == 0).double()))
+    quarter = torch.where(along > across, math.pi / 2 - eighth, eighth)
+    upper = torch.where(right < 0, math.pi - quarter, quarter)
+    full = torch.where(down < 0, -upper, upper).float()
+    half = torch.where(full < 0, full + float(PI), full)
+    return half * (half < float(PI)).float() / float(PI) * BINS
+
+
+def _arctan(values: torch.Tensor) -> torch.Tensor:
+    """Of float64 in 0..1, to 1e-9: angles are halved twice, then comes the series."""
+    for _ in range(2):
+        values = values / (1 + (1 + values * values).sqrt())
+    square = values * values
+    series = square * 0
+    for power in range(TERMS, 0, -2):
+        series = 1 / power - square * series
+    return 4 * values * series
+
+
+def _unit(rows: torch.Tensor) -> torch.Tensor:
+    centred = rows - rows.mean(dim=1, keepdim=True)
+    length = (centred * centred).sum(dim=1, keepdim=True).sqrt()
+    return centred / length.clamp(min=1e-6) * (length > 1e-6).float()
+
+
+def _with_bias(rows: torch.Tensor) -> torch.Tensor:
+    return torch.cat([rows, rows.narrow(1, 0, 1) * 0 + BIAS], dim=1)
+
+
+def _classification(options: Any) -> nn.Module:
+    return Flat() if options.variant == "linear" else Planes(options.channels)
+
+
+def _features(options: ImageOptions) -> nn.Module:
+    return Fixed(options.height, options.width, options.channels)
+
+
+PREPARATIONS: dict[str, Callable[[Any], nn.Module]] = {
+    "feature-head": _features,
+    "image-classification": _classification,
+}
