@@ -9,6 +9,7 @@ __all__ = [
     "notices",
     "policy",
     "policy_changes",
+    "records",
     "refusals",
     "size",
 ]

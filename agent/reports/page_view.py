@@ -125,7 +125,9 @@ def _data(own: Own, words: Words) -> str:
             words("not_ready", why=look.refused),
         )
     if found is None:
-        return section("data", words("data"), "", words("not_read"))
+        return section(
+            "data", words("data"), facts({words("usable"): seen} if seen else {}), words("not_read")
+        )
     values: dict[str, object] = {
         words("folder"): found.path,
         words("records_are"): f"{found.kind}, {' × '.join(map(str, found.shape))}",

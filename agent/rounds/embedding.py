@@ -40,7 +40,8 @@ def completion(
 
 def wanted(policy: Policy) -> bool:
     """By the public shape of the records and the tasks that are allowed."""
-    if policy.data is None or not asset.suits(policy.data.as_schema()):
+    schema = None if policy.data is None else policy.data.as_schema()
+    if schema is None or not asset.suits(schema.kind, schema.shape):
         return False
     return isinstance(policy.tasks, str) or any(rule.id == TASK for rule in policy.tasks)
 

@@ -37,6 +37,7 @@ REPEATS = 3  # an honest run raises the alarm by chance in 2 of 1000; twice in t
 MOST_RECORDS = 500  # of the owner's, in the copy
 CLIP_NORM, LEARNING_RATE, N_REF = 1.0, 1.0, 1000
 SEED = 7  # public: what a made-up record holds does not matter
+FIRST = "feature-head"  # what is audited where nothing was trained yet
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,14 @@ def audit_home(
 
 
 def _spec(home: Path, dataset: str, task_id: str | None) -> TaskSpec:
-    """The task named, else the one this data set trained last, else the first of the catalogue."""
+    """The task named, else the one this data set trained last, else FIRST."""
     if task_id is None and (home / "ledger" / dataset / LEDGER).exists():
         _, _, found = find_ledger(home, dataset)
         reserved = (b for b in found.bodies() if b["kind"] == Kind.RESERVE) if found else iter(())
         task_id = next((str(body["task_id"]) for body in reserved), None)
-    for spec in registry.catalogue():
-        if task_id in (None, spec.id):
-            return spec
+    spec = registry.newest(task_id or FIRST)
+    if spec is not None:
+        return spec
     known = ", ".join(spec.id for spec in registry.catalogue())
     raise ConfigError(f"--task {task_id!r} is not installed; choose one of {known}")
 

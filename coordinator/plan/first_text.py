@@ -17,7 +17,7 @@ from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_file
 from edgeveil.shared.data.probe import probe
-from edgeveil.shared.data.schema import IMAGES, PHOTO, Schema, infer
+from edgeveil.shared.data.schema import IMAGES, PHOTO, infer
 from edgeveil.shared.data.tabular.columns import Ranged
 from edgeveil.shared.data.tabular.layout import Layout
 from edgeveil.shared.data.tabular.schema import TableSchema
@@ -82,7 +82,7 @@ def write_first_plan(
 def _seen(shape: Shape, features: str | None, *, fixed: bool) -> tuple[Shape, str]:
     """Shape and features of the records; photos, unless they are `fixed` in an archive, follow the features."""
     large = shape if fixed else (asset.SIDE, asset.SIDE, shape[2])
-    if features is None and asset.suits(Schema(IMAGES, large, ())) and asset.installed():
+    if features is None and asset.suits(IMAGES, large) and asset.installed():
         features = asset.NAME
     if features != asset.NAME:
         return shape, features or FEATURES

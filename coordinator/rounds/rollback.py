@@ -7,7 +7,7 @@ round is passed by the next attempts: neither is a sign.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from edgeveil.coordinator.machine.drop_reasons import DropReason
 from edgeveil.coordinator.records.records import RoundRecord
@@ -33,16 +33,24 @@ class Restored:
         self._epoch = 0
 
     def note(self, record: RoundRecord) -> None:
-        """Take in why agents left one attempt; what this database has reached by now is forgotten."""
-        here, epoch = record.round, int(record.extra.get("roster_epoch", 0))
-        self._catch_up(here, epoch)
+        """Take in why agents left one attempt."""
         stages = record.extra.get("dropped_stages", {})
-        for agent, reason in record.dropped_reasons.items():
+        reasons = record.dropped_reasons
+        early = {agent: why for agent, why in reasons.items() if stages.get(agent) == _FIRST}
+        later = {
+            agent: why for agent, why in reasons.items() if agent not in early and why != _OTHER
+        }
+        self.hear(record.round, int(record.extra.get("roster_epoch", 0)), early | later)
+
+    def hear(self, here: int, epoch: int, reasons: Mapping[str, str]) -> None:
+        """Take in why agents refuse at round `here`; what this database has reached by now is forgotten."""
+        self._catch_up(here, epoch)
+        for agent, reason in reasons.items():
             if (found := _REPLAY.fullmatch(reason)) and int(found[1]) > here:
                 self._rounds[agent] = int(found[1])
             elif (found := _STALE.fullmatch(reason)) and int(found[1]) > epoch:
                 self._epochs[agent] = int(found[1])
-            elif reason == _OTHER and stages.get(agent) == _FIRST:
+            elif reason == _OTHER:
                 self._others.add(agent)
 
     def _catch_up(self, here: int, epoch: int) -> None:

@@ -73,6 +73,11 @@ class RunMemory:
             f"plan's epsilon, so this run is closed. {who}. Then start a run from another plan"
         )
 
+    def hear_refusals(self, number: int, epoch: int, reasons: Mapping[str, str]) -> None:
+        """Take in why agents, by name, would not take part in round `number`; raises as refuse_an_old_database."""
+        self._restored.hear(number, epoch, reasons)
+        self.refuse_an_old_database()
+
     def refuse_an_old_database(self) -> None:
         """What agents know and this database does not cannot be caught up with by trying again.
 

@@ -47,6 +47,10 @@ class Selection:
         """For round `number`: wait for the minimum, a little longer for the goal, then draw.
 
         In the first round only those count that said they would take part in the whole plan.
+
+        Raises:
+            RunRefused: too few would, for reasons that do not pass by themselves.
+            RunLost, RunBehind: they know more than this database.
         """
         rounds = self._plan.rounds
         settled: float | None = None
@@ -96,7 +100,11 @@ class Selection:
 
     def _willing_among(self, number: int, connected: list[bytes]) -> list[bytes]:
         unwilling = self._willing.unwilling(number, connected)
-        self.not_asked |= {self._around.names[agent]: why for agent, why in unwilling.items()}
+        reasons = {self._around.names[agent]: why for agent, why in unwilling.items()}
+        signed = self._store.roster()
+        if reasons and signed is not None:
+            self._memory.hear_refusals(number, signed.roster.epoch, reasons)
+        self.not_asked |= reasons
         return [agent for agent in connected if agent not in unwilling]
 
     def _announce(self, number: int, connected: int) -> None:

@@ -83,7 +83,8 @@ class Sums:
         """One attempt, for round `number`; waits until enough agents are there.
 
         Raises:
-            RunFailed: too few would take part in the plan at all; nobody has trained.
+            RunRefused: too few would take part in the plan at all; nobody has trained.
+            RunLost, RunBehind: agents know more than this database; nobody has trained.
             Stopped: the operator asked for it; nothing was revealed.
             EnrollmentError: no roster is in force.
             TransportError: the transport is gone.

@@ -97,7 +97,7 @@ def test_at_a_terminal_the_owner_is_asked_and_after_a_no_nothing_was_declared_or
     device = Joining(bench, tmp_path, photos)
     seen = device.at_a_terminal(b"n\n", ends=1)
     assert SUMMARY in seen
-    assert "Are these 2 labels and 28×28 right?" in seen
+    assert "Are these 2 labels and 28×28 grey right?" in seen
     assert "agent policy set data.height=28" in seen
     assert device.policy.data is None
     assert AgentHome(device.home).find_pinned() is None

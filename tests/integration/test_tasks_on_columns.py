@@ -68,7 +68,7 @@ def test_a_plan_for_other_columns_or_classes_is_refused_before_data_are_touched(
     made = federation(tmp_path, rows)
     asked = plan_for(4, task__id="tabular", task__options=options, rounds__attempts=1)
     with contextlib.suppress(RunFailed):
-        made.train(asked)
+        made.train(asked, ask=False)
     answers = [reply.refusal for _, _, reply in made.wire.captured if reply.stage is Stage.ROUND]
     assert answers == ["POLICY_TASK"] * 4
     for home, session in zip(made.homes, made.sessions.values(), strict=True):
@@ -109,6 +109,7 @@ def test_the_owner_hears_what_is_left_out_and_that_a_range_may_be_wrong(tmp_path
     with (folder / "a.csv").open("a") as file:
         file.write("\n1,a,,1,1\n")
     DataShelf(folder, told.append, infer(folder)).fill()
-    assert "20 records usable as table; 1 left out" in told[0]
+    assert "20 usable rows" in told[0]
+    assert "1 left out" in told[0]
     assert "has no value in temp" in told[0]
     assert "most values in load lie outside" in told[1]

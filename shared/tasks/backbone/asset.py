@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import NotInstalled
 from edgeveil.shared.data.images import Images
-from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.data.schema import IMAGES
 
 NAME = "efficientnet-lite0"
@@ -38,10 +37,10 @@ class EmbeddedImages(Images):
     embedded: NDArray[np.float32] = field(kw_only=True)
 
 
-def suits(schema: RecordSchema) -> bool:
-    """Whether the network can take such records, by their public shape."""
-    height, width, *channels = (*schema.shape, 0, 0)[:3]
-    return schema.kind == IMAGES and height == width in SIDES and channels == [3]
+def suits(kind: str, shape: tuple[int, ...]) -> bool:
+    """Whether the network can take such records, by what a schema says of them."""
+    height, width, *channels = (*shape, 0, 0)[:3]
+    return kind == IMAGES and height == width in SIDES and channels == [3]
 
 
 def installed() -> bool:

@@ -21,7 +21,7 @@ from edgeveil.shared.privacy.report.page import read_data
 from edgeveil.shared.privacy.report.words import Words, meaning
 
 # Names and software, which have no language.
-NAMES = re.compile(r"feature-head|keyed by os.urandom|edgeveil [\w.]+|run-[\w-]+|agent (data check|verify|budget|pause|resume)")  # fmt: skip
+NAMES = re.compile(r"feature-head|keyed by os.urandom|edgeveil [\w.]+|run-[\w-]+|agent (data check|verify|budget|pause|resume|policy (set|show)|doctor|audit|run)")  # fmt: skip
 ENGLISH = re.compile(r"(?:\b[A-Za-z']{2,}\b[ ,;:]*){3,}")
 
 
