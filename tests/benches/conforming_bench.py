@@ -102,6 +102,7 @@ CASES = [
     Case("anomaly", "vae", {"columns": COLUMNS, "normal": "a"}, 455, rows),
     Case("anomaly", "vae", {"columns": ACCELERATION, "window": LENGTH, "normal": "0,1", "latent": 4}, 6_696, windows),
     Case("feature-head", "fixed", {}, 5_890, images),
+    Case("feature-head", "fixed", {"features": "blocks"}, 18_170, images),
     Case("image-classification", "cnn", {}, 20_586, images),
     Case("image-classification", "linear", {}, 7_850, images),
     Case("sensor-sequence", "statistics", _WINDOWS, 768, windows),

@@ -5,7 +5,7 @@ of fixed width. What is left of normalisation after folding is a bias for each c
 numbers are a function of that record alone. Frozen: nothing here has a gradient.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +24,22 @@ STAGES = (  # repeats, kernel, stride, expansion, channels
 EPSILON = 1e-3  # of the batch normalisation it was trained with
 
 Weights = dict[str, Tensor]
+Pad = Callable[[Tensor, int, int], Tensor]
+
+
+def padded(values: Tensor, before: int, after: int) -> Tensor:
+    """(B, C, H, W) with so many zeros before and after, along both sides."""
+    return functional.pad(values, (before, after) * 2)
 
 
 class Trunk(nn.Module):
     """(B, 3, H, W), sides multiples of 32, → (B, HEAD)."""
 
-    def __init__(self, weights: Mapping[str, Tensor]) -> None:
-        """Raise ValueError unless `weights` hold every tensor of the network and no other."""
+    def __init__(self, weights: Mapping[str, Tensor], pad: Pad | None = None) -> None:
+        """Raise ValueError unless `weights` hold every tensor of the network and no other.
+
+        `pad` does what padded() does, in another way.
+        """
         super().__init__()
         left = dict(weights)
         self.stem = _Convolution(left, "_conv_stem", "_bn0", (3, STEM), kernel=3, stride=2)
@@ -40,6 +49,9 @@ class Trunk(nn.Module):
         _take(left, "_fc.bias", (CLASSES,))
         if left:
             raise ValueError(f"the weights hold {len(left)} tensors that the network does not have")
+        for part in self.modules():
+            if isinstance(part, _Convolution) and pad is not None:
+                part.pad = pad
         self.requires_grad_(requires_grad=False).eval()
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -123,11 +135,12 @@ class _Convolution(nn.Module):
         self.weight = nn.Parameter(folded.contiguous(memory_format=torch.channels_last))
         self.bias = nn.Parameter((shift - mean * factor).float())
         self.kernel, self.stride, self.groups, self.active = kernel, stride, groups, active
+        self.pad: Pad = padded
 
     def forward(self, inputs: Tensor) -> Tensor:
         inside = self.kernel // 2
         if self.stride > 1:  # an even side: one pixel more after than before
-            inputs, inside = functional.pad(inputs, (inside - 1, inside) * 2), 0
+            inputs, inside = self.pad(inputs, inside - 1, inside), 0
         outputs = functional.conv2d(
             inputs, self.weight, self.bias, self.stride, inside, groups=self.groups
         )
