@@ -98,6 +98,8 @@ class Flat(nn.Module):
 class Fixed(nn.Module):
     """As fixed_features() of edgeveil.shared.tasks.features; lengths and angles go through float64, to be as exact."""
 
+    bins: torch.Tensor
+
     def __init__(self, height: int, width: int, channels: int) -> None:
         super().__init__()
         self._height, self._width, self._channels = height, width, channels
