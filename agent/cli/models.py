@@ -120,6 +120,54 @@ def evaluate(
         _print_views(found.views)
 
 
+@app.command()
+def serve(
+    model: ModelArgument,
+    home: console.HomeOption = None,
+    trust: TrustOption = None,
+    listen: Annotated[
+        str, Option("--listen", metavar="HOST:PORT", help="Where, on loopback.")
+    ] = "127.0.0.1:8482",
+    token_file: Annotated[
+        Path | None,
+        Option(
+            "--token-file", metavar="FILE", help="Made if absent [default: in the state folder]."
+        ),
+    ] = None,
+    threads: Annotated[
+        int, Option("--threads", min=0, max=256, help="Of the runtime [default: one a processor].")
+    ] = 0,
+) -> None:
+    """Answer requests on loopback with a model until interrupted; a new file takes the old one's place.
+
+    Example: agent serve bag.evm
+    """
+    import signal
+    import threading
+
+    from edgeveil.agent.inference.runtime import open_model
+    from edgeveil.agent.inference.service import Server, Slot
+    from edgeveil.shared.base.files import private_directory
+    from edgeveil.shared.pages.door import page_token, split_address
+    from edgeveil.shared.terminal.telling import say
+
+    folder = console.home_of(ROLE, home)
+    slot = Slot(
+        model, lambda path: open_model(path, trust=trust, home=folder, threads=threads), say
+    )
+    if slot.current().notice:
+        console.warn(f"{model}: {slot.current().notice}")
+    kept = token_file or private_directory(folder) / "serve.token"
+    server = Server(split_address(listen, "--listen"), slot, page_token(kept))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+    host, port = server.server_address[:2]
+    shown = f"[{host!s}]" if ":" in str(host) else str(host)
+    say(f"serving {model} at http://{shown}:{port}/v1/predict; the token is in {kept}")
+    server.serve_forever(poll_interval=0.2)
+    server.server_close()
+
+
 def _opened(path: Path, home: Path | None, trust: str | None, threads: int) -> "Model":
     from edgeveil.agent.inference.runtime import open_model
 

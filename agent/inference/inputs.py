@@ -65,7 +65,7 @@ def find(inputs: Sequence[str]) -> Found:
 def read(path: str, taken: ImageInput | ArrayInput, stdin: IO[bytes]) -> Iterator[Item]:
     """The records of one file, in its order."""
     if path == STDIN:
-        yield _from_stdin(taken, stdin)
+        yield from from_bytes(stdin.read(MAX_BYTES + 1), taken)
     elif path.lower().endswith(ARCHIVE):
         yield from _from_archive(path, taken)
     else:
@@ -79,14 +79,21 @@ def _from_picture(path: str, name: str, taken: ImageInput | ArrayInput) -> Item:
     return Item(name, None, found.why) if isinstance(found, LeftOut) else Item(name, found)
 
 
-def _from_stdin(taken: ImageInput | ArrayInput, stdin: IO[bytes]) -> Item:
-    """One picture. It lies in memory and nowhere else, under a name that the one reader can open."""
-    data = stdin.read(MAX_BYTES + 1)
-    handle = os.memfd_create("picture", os.MFD_CLOEXEC)
+def from_bytes(
+    data: bytes, taken: ImageInput | ArrayInput, *, arrays: bool = False
+) -> Iterator[Item]:
+    """One picture, or the records of an .npz file, that somebody sent.
+
+    It lies in memory and nowhere else, under a name that the readers can open.
+    """
+    handle = os.memfd_create("input", os.MFD_CLOEXEC)
     try:
         with os.fdopen(handle, "wb", closefd=False) as file:
             file.write(data)
-        return _from_picture(f"/proc/self/fd/{handle}", STDIN, taken)
+        path = f"/proc/self/fd/{handle}"
+        found = _from_archive(path, taken) if arrays else [_from_picture(path, STDIN, taken)]
+        for item in found:
+            yield Item(item.name.replace(path, STDIN), item.record, item.why.replace(path, STDIN))
     finally:
         os.close(handle)
 

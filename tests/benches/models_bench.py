@@ -38,11 +38,19 @@ class NoChance:
 
 
 def trained(
-    folder, task_id="feature-head", *, rounds=2, seed=0, scale=0.1, public=False, **options
+    folder,
+    task_id="feature-head",
+    *,
+    rounds=2,
+    seed=0,
+    scale=0.1,
+    public=False,
+    task_hash="",
+    **options,
 ):
     """(home, run id): a finished run whose rounds have models of random weights, better by round.
 
-    `public`: the home signs with KEY.
+    `public`: the home signs with KEY; `task_hash` is what every round records.
     """
     spec = registry.newest(task_id)
     task = registry.load(spec)
@@ -67,7 +75,8 @@ def trained(
             digest = checkpoint.save(path, vector, tensors, metadata)
             attempt = store.open_attempt(run.run_id, number)
             record = a_record(number, NAMES, rng=NoChance(), run_id=run.run_id)
-            store.record_round(replace(record, attempt=attempt, model_sha256=digest))
+            extra = {**record.extra, "task_hash": task_hash}
+            store.record_round(replace(record, attempt=attempt, model_sha256=digest, extra=extra))
         store.set_run_state(run.run_id, RunState.FINISHED)
     return home, run.run_id
 

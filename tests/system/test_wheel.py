@@ -62,6 +62,7 @@ def both_commands_work(bin_, folder):
     assert "edgeveil[train]" in call(bin_ / "agent", "doctor", *home, cwd=folder, code=69).stdout
     for extra, role, *arguments in (
         ("train", "agent", "run"),
+        ("infer", "agent", "predict", ROOT / "tests/vectors/models/cnn.evm", "photo.png"),
         ("serve", "coordinator", "init", "--url", "https://a:1", "--no-passphrase"),
         ("serve", "coordinator", "status"),
         ("serve", "coordinator", "rounds"),

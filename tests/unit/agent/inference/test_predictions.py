@@ -131,7 +131,7 @@ def test_a_graph_that_is_truly_signed_and_not_run_here_is_refused(tmp_path):
     evil = load_from_string(found.model)
     evil.graph.node.append(helper.make_node("Loop", ["records"], ["x"]))
     (tmp_path / "a.evm").write_bytes(resigned(found, model=evil.SerializeToString(), key=KEY))
-    with pytest.raises(ModelError, match=r"a\.evm.*Loop"):
+    with pytest.raises(ModelError, match=r"a\.evm.*operator 'Loop', which is not run here"):
         open_model(tmp_path / "a.evm", trust=SIGNER)
 
 

@@ -149,3 +149,28 @@ def test_features_in_a_graph_are_those_of_training_to_the_last_bits(tmp_path):
     logits = task.inputs(raw, task.parse_options({})) @ saved.vector.reshape(10, 589).T
     wanted = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert np.allclose(open_model(tmp_path / "a.evm").scores(raw), wanted, rtol=2e-6, atol=0)
+
+
+def test_where_a_plan_averages_the_average_is_what_is_published(exported, tmp_path):
+    home, run_id, _ = exported
+    folder = home / "runs" / run_id
+    saved = checkpoint.load(folder / "round-0001.safetensors")
+    average = folder / "round-0001.average.safetensors"
+    digest = checkpoint.save(average, saved.vector / 2, saved.tensors, saved.metadata)
+    export(home, run_id, "1", tmp_path / "a.evm")
+    assert read_package(tmp_path / "a.evm").manifest.weights.sha256 == digest
+    average.unlink()
+
+
+def test_privacy_and_cohorts_are_those_up_to_that_round(exported, tmp_path):
+    home, run_id, file = exported
+    export(home, run_id, "1", tmp_path / "a.evm")
+    first, second = (read_package(each).manifest for each in (tmp_path / "a.evm", file))
+    assert (first.origin.rounds, second.origin.rounds) == (1, 2)
+    assert 0 < first.privacy.epsilon_at_most < second.privacy.epsilon_at_most
+
+
+def test_a_model_that_other_code_trained_is_not_exported(tmp_path):
+    home, run_id = trained(tmp_path, "image-classification", task_hash="00" * 32, **OPTIONS)
+    with pytest.raises(ConfigError, match="another build"):
+        export(home, run_id, "last", tmp_path / "a.evm")

@@ -74,6 +74,11 @@ def test_every_length_but_its_own_is_refused():
     refused(b"\0" + WHOLE, "no package")
 
 
+def test_nothing_hides_between_the_parts_and_the_directory():
+    at = WHOLE.index(container.CENTRAL + b"\x14\x03")
+    refused(WHOLE[:at] + container.CENTRAL + b"hidden" + WHOLE[at:], "directory")
+
+
 def test_parts_that_do_not_belong_there_are_refused():
     refused(container.encode(PARTS | {"../../evil": b"x"}), "does not belong")
     refused(container.encode(PARTS | {"notes.txt": b"x"}), "does not belong")

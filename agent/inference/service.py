@@ -1,0 +1,193 @@
+"""A model behind HTTP on this machine's loopback: who asks needs the token, and gets an answer per request.
+
+GET /v1/model gives the manifest; POST /v1/predict takes one picture, or an .npz file with `X` as
+application/x-npz. The token is looked at before a byte of the body is read. When the package's file changes,
+the next request gets the new model; one that cannot be used is told, and the old one stays.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from edgeveil.agent.inference.inputs import Item, from_bytes
+from edgeveil.agent.inference.runtime import Model
+from edgeveil.shared.base.errors import ConfigError, EdgeveilError
+from edgeveil.shared.base.json_text import readable
+from edgeveil.shared.pages.door import Door, is_loopback
+
+ARRAYS = "application/x-npz"
+MOST_BODY = 64 << 20  # bytes
+MOST_AT_ONCE = 8  # requests; more are told to come again
+MOST_CONNECTIONS = 64  # also of those that have not shown a token; more are closed at once
+MOST_RECORDS = 10_000  # of one request
+PATIENCE_S = 10.0  # for the next bytes of a request
+LOOK_S = 1.0  # between two looks at the file
+
+Say = Callable[[str], None]
+
+
+class Slot:
+    """The model in use; current() puts a new file in its place between two requests."""
+
+    def __init__(self, path: Path, opened: Callable[[Path], Model], say: Say) -> None:
+        self._path, self._opened, self._say = path, opened, say
+        self._stamp = _stamp(path)
+        self._model = opened(path)
+        self._looked, self._lock = time.monotonic(), threading.Lock()
+
+    def current(self) -> Model:
+        with self._lock:
+            now = time.monotonic()
+            if now - self._looked >= LOOK_S:
+                self._looked = now
+                self._look()
+            return self._model
+
+    def _look(self) -> None:
+        stamp = _stamp(self._path)
+        if stamp in {self._stamp, None}:
+            return
+        self._stamp = stamp
+        try:
+            self._model = self._opened(self._path)
+        except EdgeveilError as error:
+            self._say(f"{error.message}; the model from before stays in use")
+        else:
+            self._say(f"{self._path}: now serving model {self._model.digest}")
+
+
+class Server(ThreadingHTTPServer):
+    """serve_forever() until shutdown(). Raises ConfigError for an address that is not loopback or is taken."""
+
+    daemon_threads = True
+    request_queue_size = 32
+
+    def __init__(self, address: tuple[str, int], slot: Slot, token: str) -> None:
+        if not is_loopback(address[0]):
+            raise ConfigError(f"--listen {address[0]}: a model is served on loopback only")
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.slot, self.door = slot, Door(token)
+        self.places = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._connections = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        try:
+            super().__init__(address, _Handler)
+        except OSError as error:
+            raise ConfigError(f"--listen {address[0]}:{address[1]}: {error.strerror}") from error
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if self._connections.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._connections.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A peer that went away is no news."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = PATIENCE_S
+    server: Server
+    server_version, sys_version = "edgeveil", ""
+
+    def do_GET(self) -> None:
+        if self._admitted():
+            if self.path == "/v1/model":
+                model = self.server.slot.current()
+                told = model.manifest.model_dump(mode="json")
+                self._answer(HTTPStatus.OK, {"model": model.digest, "signer": model.signer.hex(), "manifest": told})  # fmt: skip
+            else:
+                self._refuse(HTTPStatus.NOT_FOUND, "GET /v1/model or POST /v1/predict")
+
+    def do_POST(self) -> None:
+        if not self._admitted():
+            return
+        if self.path != "/v1/predict":
+            self._refuse(HTTPStatus.NOT_FOUND, "GET /v1/model or POST /v1/predict")
+            return
+        if not self.server.places.acquire(blocking=False):
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once; try again")
+            return
+        try:
+            body = self._body()
+            if body is not None:
+                self._predict(body)
+        finally:
+            self.server.places.release()
+
+    def _predict(self, body: bytes) -> None:
+        model = self.server.slot.current()
+        arrays = self.headers.get_content_type() == ARRAYS
+        items = list(from_bytes(body, model.input, arrays=arrays))
+        if len(items) > MOST_RECORDS:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {MOST_RECORDS} records")
+            return
+        answers = [_answer(model, item) for item in items]
+        if not arrays and "error" in answers[0]:
+            self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, answers[0]["error"])
+        elif arrays:
+            self._answer(HTTPStatus.OK, {"model": model.digest, "predictions": answers})
+        else:
+            self._answer(HTTPStatus.OK, {"model": model.digest, **answers[0]})
+
+    def _admitted(self) -> bool:
+        scheme, _, given = self.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self.server.door.knows(given.strip()):
+            return True
+        self._refuse(HTTPStatus.UNAUTHORIZED, "give the token: Authorization: Bearer TOKEN")
+        return False
+
+    def _body(self) -> bytes | None:
+        """None if it was refused."""
+        told = self.headers.get("Content-Length", "")
+        if not told.isascii() or not told.isdecimal() or self.headers.get("Transfer-Encoding"):
+            self._refuse(HTTPStatus.LENGTH_REQUIRED, "give Content-Length")
+            return None
+        if len(told) > 12 or int(told) > MOST_BODY:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MOST_BODY} bytes")
+            return None
+        body = self.rfile.read(int(told))
+        return body if len(body) == int(told) else None
+
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        self._answer(status, {"error": why})
+
+    def _answer(self, status: HTTPStatus, values: dict[str, Any]) -> None:
+        """One answer a connection: what a refused request still had to say is never read as the next."""
+        data = (readable(values, tight=True) + "\n").encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(data)
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
+        """Requests are not written down."""
+
+
+def _answer(model: Model, item: Item) -> dict[str, Any]:
+    if item.record is None:
+        return {"error": item.why}
+    found = model.prediction(model.scores(item.record[None])[0])
+    return {"label": found.label, "score": found.score, "scores": dict(found.scores)}
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size

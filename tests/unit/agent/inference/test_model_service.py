@@ -1,0 +1,167 @@
+"""A model behind HTTP: the token first, limits before work, a new file between two requests."""
+
+import http.client
+import io
+import json
+import shutil
+import socket
+import threading
+import time
+
+import numpy as np
+import pytest
+from models_bench import VECTORS, pictures, resigned
+from PIL import Image
+
+from edgeveil.agent.inference import service
+from edgeveil.agent.inference.runtime import open_model
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.models.package import read_package
+
+TOKEN = "a1" * 32
+
+
+class Served:
+    def __init__(self, path):
+        self.said = []
+        self.slot = service.Slot(path, open_model, self.said.append)
+        self.server = service.Server(("127.0.0.1", 0), self.slot, TOKEN)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def ask(self, method, path, body=None, **headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        known = {"Authorization": f"Bearer {TOKEN}"} | {key.replace("_", "-"): value for key, value in headers.items()}  # fmt: skip
+        connection.request(method, path, body, {key: value for key, value in known.items() if value is not None})  # fmt: skip
+        found = connection.getresponse()
+        return found.status, json.loads(found.read())
+
+
+@pytest.fixture
+def served(tmp_path):
+    shutil.copy(VECTORS / "cnn.evm", tmp_path / "bag.evm")
+    made = Served(tmp_path / "bag.evm")
+    yield made
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def png(raw):
+    made = io.BytesIO()
+    Image.fromarray(raw).save(made, "png")
+    return made.getvalue()
+
+
+def npz(raw):
+    made = io.BytesIO()
+    np.savez(made, X=raw)
+    return made.getvalue()
+
+
+def test_a_picture_gets_what_predict_says_of_it(served):
+    raw = pictures(1, 8, 8)[0]
+    status, found = served.ask("POST", "/v1/predict", png(raw))
+    (wanted,) = open_model(VECTORS / "cnn.evm").predict(raw)
+    assert status == 200
+    assert (found["label"], found["scores"]) == (wanted.label, dict(wanted.scores))
+
+
+def test_arrays_get_an_answer_for_each_record(served):
+    rows = pictures(3, 8, 8) / 255
+    rows[1, 0, 0] = 2
+    status, found = served.ask("POST", "/v1/predict", npz(rows), Content_Type=service.ARRAYS)
+    assert status == 200
+    assert [list(each) for each in found["predictions"]] == [["label", "score", "scores"], ["error"], ["label", "score", "scores"]]  # fmt: skip
+
+
+def test_the_manifest_is_given(served):
+    status, found = served.ask("GET", "/v1/model")
+    assert status == 200
+    assert found["manifest"]["output"]["labels"] == ["apple", "pear", "plum"]
+
+
+@pytest.mark.parametrize("given", [None, "Bearer", "Bearer x", f"Basic {TOKEN}", f"Bearer {TOKEN}0", "Bearer é"])  # fmt: skip
+def test_nobody_gets_in_without_the_token(served, given):
+    for method, path in (("GET", "/v1/model"), ("POST", "/v1/predict"), ("GET", "/")):
+        assert served.ask(method, path, b"x" if method == "POST" else None, Authorization=given)[0] == 401  # fmt: skip
+
+
+def test_what_cannot_be_used_is_refused_in_one_sentence(served):
+    for status, body, headers in (
+        (422, b"hello", {}),
+        (422, b"", {}),
+        (413, b"x", {"Content_Length": str(service.MOST_BODY + 1)}),
+        (413, b"x", {"Content_Length": "9" * 30}),
+        (411, b"x", {"Content_Length": "-1"}),
+    ):
+        found = served.ask("POST", "/v1/predict", body, **headers)
+        assert found[0] == status, found
+        assert "\n" not in found[1]["error"]
+    assert served.ask("POST", "/v1/other", b"x")[0] == 404
+    assert served.ask("POST", "/v1/predict", b"x", Content_Type=service.ARRAYS)[1]["predictions"][0]["error"]  # fmt: skip
+
+
+def test_a_broken_request_ends_nothing(served):
+    for data in (b"\0\xff\n\n", b"GET\r\n\r\n", b"POST /v1/predict HTTP/1.1\r\nContent-Length: 5\r\n\r\n"):  # fmt: skip
+        with socket.create_connection(("127.0.0.1", served.port), timeout=20) as link:
+            link.sendall(data)
+            link.shutdown(socket.SHUT_WR)
+            link.recv(4096)
+    assert served.ask("GET", "/v1/model")[0] == 200
+
+
+def test_silent_connections_keep_nobody_out_for_long(served):
+    silent = [socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in range(service.MOST_CONNECTIONS)]  # fmt: skip
+    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as link:
+        assert link.recv(1) == b"", "closed, not queued"
+    for link in silent:
+        link.close()
+    end = time.monotonic() + 20
+    while True:
+        try:
+            assert served.ask("GET", "/v1/model")[0] == 200
+            break
+        except OSError:  # the places of those that left are not free yet
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
+
+def test_more_requests_at_once_than_there_are_places_are_told_so(served):
+    for _ in range(service.MOST_AT_ONCE):
+        assert served.server.places.acquire(blocking=False)
+    assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0]))[0] == 503
+    served.server.places.release()
+    assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0]))[0] == 200
+    assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0]))[0] == 200, "places come back"  # fmt: skip
+
+
+def test_a_new_file_takes_the_old_ones_place_and_a_bad_one_does_not(served, tmp_path):
+    first = served.ask("GET", "/v1/model")[1]["model"]
+    put(tmp_path, resigned(read_package(VECTORS / "cnn.evm"), licence="another"))
+    second = until(served, lambda found: found["model"] != first)
+    put(tmp_path, b"no package")
+    until(served, lambda _: any("stays in use" in each for each in served.said))
+    assert served.ask("GET", "/v1/model")[1]["model"] == second["model"]
+    (tmp_path / "bag.evm").unlink()
+    time.sleep(service.LOOK_S)
+    assert served.ask("GET", "/v1/model")[1]["model"] == second["model"]
+
+
+def put(folder, data):
+    (folder / "new").write_bytes(data)
+    (folder / "new").replace(folder / "bag.evm")
+
+
+def until(served, reached, *, within_s=20):
+    end = time.monotonic() + within_s
+    while not reached(found := served.ask("GET", "/v1/model")[1]):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return found
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", "::"])
+def test_no_address_but_loopback_is_listened_on(tmp_path, host):
+    slot = service.Slot(VECTORS / "cnn.evm", open_model, print)
+    with pytest.raises(ConfigError, match="loopback"):
+        service.Server((host, 0), slot, TOKEN)
