@@ -16,9 +16,15 @@ from edgeveil.shared.wire.messages import Stage
 
 LEAST = 2  # different agents, however few corrupt ones the plan assumes
 _FIRST = Stage.ROUND.name.lower()
-_REPLAY = re.compile(rf"{DropReason.REFUSED}:{RefusalCode.ROUND_REPLAY}:round-(\d+)-attempt-\d+")
+_REPLAY = re.compile(rf"{DropReason.REFUSED}:{RefusalCode.ROUND_REPLAY}:round-(\d+)-attempt-(\d+)")
 _STALE = re.compile(rf"{DropReason.REFUSED}:{RefusalCode.ROSTER_STALE}:epoch-(\d+)")
 _OTHER = f"{DropReason.REFUSED}:{RefusalCode.EQUIVOCATION}"
+
+
+def seen(reason: str) -> tuple[int, int] | None:
+    """The round and attempt at which an agent has been that refuses one before it."""
+    found = _REPLAY.fullmatch(reason)
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 class Restored:
@@ -46,8 +52,8 @@ class Restored:
         """Take in why agents refuse at round `here`; what this database has reached by now is forgotten."""
         self._catch_up(here, epoch)
         for agent, reason in reasons.items():
-            if (found := _REPLAY.fullmatch(reason)) and int(found[1]) > here:
-                self._rounds[agent] = int(found[1])
+            if (been := seen(reason)) and been[0] > here:
+                self._rounds[agent] = been[0]
             elif (found := _STALE.fullmatch(reason)) and int(found[1]) > epoch:
                 self._epochs[agent] = int(found[1])
             elif reason == _OTHER:

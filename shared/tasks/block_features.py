@@ -28,7 +28,7 @@ FLOOR = 0.1  # beside a block's own length, so that the noise of an even backgro
 def block_feature_count(height: int, width: int, channels: int = 1) -> int:
     """1,817 for grey 28×28, 2,209 in colours, and the same for anything larger."""
     blocks = sum((cells - BLOCK + 1) ** 2 for cells in GRIDS)
-    return BINS * BLOCK**2 * blocks + channels * _means(height) * _means(width) + 1
+    return BINS * BLOCK**2 * blocks + channels * means(height) * means(width) + 1
 
 
 def block_features(pixels: Pixels) -> Pixels:
@@ -44,7 +44,7 @@ def block_features(pixels: Pixels) -> Pixels:
     return result
 
 
-def _means(side: int) -> int:
+def means(side: int) -> int:
     return min(POOLED, side // 2)
 
 
@@ -68,7 +68,7 @@ def _blocks(pixels: Pixels) -> list[Pixels]:
 def _pooled(pixels: Pixels) -> Pixels:
     """(N, H, W, C) → (N, means · C), channel by channel."""
     count, height, width, channels = pixels.shape
-    rows, columns = _means(height), _means(width)
+    rows, columns = means(height), means(width)
     here = np.ones((1, height, width), dtype=np.float32)
     area = _summed(here, rows, columns)
     planes = [_summed(pixels[..., c], rows, columns) / area for c in range(channels)]
@@ -77,10 +77,10 @@ def _pooled(pixels: Pixels) -> Pixels:
 
 def _summed(values: Pixels, rows: int, columns: int) -> Pixels:
     """(N, H, W) → sums over a grid of so many cells, (N, rows, columns)."""
-    down = np.add.reduceat(values, _starts(values.shape[1], rows), axis=1)
-    return np.asarray(np.add.reduceat(down, _starts(values.shape[2], columns), axis=2))
+    down = np.add.reduceat(values, starts(values.shape[1], rows), axis=1)
+    return np.asarray(np.add.reduceat(down, starts(values.shape[2], columns), axis=2))
 
 
-def _starts(side: int, cells: int) -> NDArray[np.intp]:
+def starts(side: int, cells: int) -> NDArray[np.intp]:
     """The first pixel of each cell; `side` is not below `cells`."""
     return -(-np.arange(cells) * side // cells)

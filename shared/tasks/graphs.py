@@ -16,8 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgeveil.shared.tasks import block_features as blocks
+from edgeveil.shared.tasks.backbone import asset
+from edgeveil.shared.tasks.backbone.graph import Embedding
+from edgeveil.shared.tasks.feature_head import FeatureHeadOptions
 from edgeveil.shared.tasks.features import BIAS, BINS, CELL, POOL
-from edgeveil.shared.tasks.images import ImageOptions, ImageTask
+from edgeveil.shared.tasks.images import ImageTask
 from edgeveil.shared.tasks.spec import Task
 
 EXAMPLES = 6
@@ -98,12 +102,10 @@ class Flat(nn.Module):
 class Fixed(nn.Module):
     """As fixed_features() of edgeveil.shared.tasks.features; lengths and angles go through float64, to be as exact."""
 
-    bins: torch.Tensor
-
     def __init__(self, height: int, width: int, channels: int) -> None:
         super().__init__()
         self._height, self._width, self._channels = height, width, channels
-        self.register_buffer("bins", torch.arange(BINS, dtype=torch.float32))
+        self._orientations = Orientations(channels, BINS)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         planes = pixels if self._channels > 1 else pixels.unsqueeze(3)
@@ -116,19 +118,85 @@ class Fixed(nn.Module):
         return plane.reshape(-1, self._height // side, side, self._width // side, side)
 
     def _histograms(self, planes: torch.Tensor) -> torch.Tensor:
-        right = _across(planes, 2)
-        down = _across(planes, 1)
+        rows, columns = self._height // CELL, self._width // CELL
+        shares = self._orientations(planes).reshape(-1, rows, CELL, columns, CELL * BINS)
+        by_row = shares.sum(dim=2).reshape(-1, rows, columns, CELL, BINS)
+        return by_row.sum(dim=3).sqrt().flatten(1)
+
+
+class Orientations(nn.Module):
+    """(n, H, W, C) → how much of a gradient has each of `bins` orientations, (n, H, W, bins)."""
+
+    bins: torch.Tensor
+
+    def __init__(self, channels: int, bins: int) -> None:
+        super().__init__()
+        self._channels, self._count = channels, bins
+        self.register_buffer("bins", torch.arange(bins, dtype=torch.float32))
+
+    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+        right, down = _across(planes, 2), _across(planes, 1)
         lengths = _length(right, down)
         if self._channels > 1:
             longest = lengths.argmax(dim=3, keepdim=True)
             right, down, lengths = (each.gather(3, longest) for each in (right, down, lengths))
-        turn = _turn(right, down)
-        away = (turn - self.bins).abs()  # (n, H, W, BINS)
-        weight = (1 - torch.minimum(away, BINS - away)).clamp(min=0)
-        rows, columns = self._height // CELL, self._width // CELL
-        cells = (lengths * weight).reshape(-1, rows, CELL, columns, CELL * BINS)
-        by_row = cells.sum(dim=2).reshape(-1, rows, columns, CELL, BINS)
-        return by_row.sum(dim=3).sqrt().flatten(1)
+        away = (_turn(right, down, self._count) - self.bins).abs()
+        weight: torch.Tensor = (1 - torch.minimum(away, self._count - away)).clamp(min=0)
+        return lengths * weight
+
+
+class Blocks(nn.Module):
+    """As block_features() of edgeveil.shared.tasks.block_features; sums over cells are products with 0 and 1."""
+
+    def __init__(self, height: int, width: int, channels: int) -> None:
+        super().__init__()
+        self._channels = channels
+        self._orientations = Orientations(channels, blocks.BINS)
+        for cells in blocks.GRIDS:
+            self._keep(f"grid{cells}", height, width, (cells, cells))
+        self._keep("means", height, width, (blocks.means(height), blocks.means(width)))
+
+    def _keep(self, name: str, height: int, width: int, grid: tuple[int, int]) -> None:
+        for part, side, cells in (("down", height, grid[0]), ("across", width, grid[1])):
+            self.register_buffer(f"{name}_{part}", _cells(side, cells))
+
+    def _summed(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        """(n, H, W, K) → (n, K, rows, columns)."""
+        down, across = self.get_buffer(f"{name}_down"), self.get_buffer(f"{name}_across")
+        return down @ values.permute(0, 3, 1, 2) @ across.transpose(0, 1)
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        planes = pixels if self._channels > 1 else pixels.unsqueeze(3)
+        shares = self._orientations(planes)
+        found = [_normalised(self._summed(f"grid{cells}", shares), cells) for cells in blocks.GRIDS]
+        area = self.get_buffer("means_down").sum(1)[:, None] * self.get_buffer("means_across").sum(
+            1
+        )
+        means = (self._summed("means", planes) / area).flatten(1)
+        joined = torch.cat([_unit(torch.cat(found, dim=1)), blocks.SHARE * _unit(means)], dim=1)
+        return _with_bias(joined / math.hypot(1, blocks.SHARE))
+
+
+def _cells(side: int, cells: int) -> torch.Tensor:
+    """(cells, side): 1 where a pixel belongs to a cell."""
+    starts = [*blocks.starts(side, cells).tolist(), side]
+    rows = torch.zeros(cells, side)
+    for at in range(cells):
+        rows[at, starts[at] : starts[at + 1]] = 1
+    return rows
+
+
+def _normalised(histograms: torch.Tensor, cells: int) -> torch.Tensor:
+    """(n, BINS, cells, cells) → blocks of 2×2 cells, each of length 1 together, (n, …)."""
+    most = cells - blocks.BLOCK + 1
+    parts = [
+        histograms.narrow(2, down, most).narrow(3, right, most)
+        for down in range(blocks.BLOCK)
+        for right in range(blocks.BLOCK)
+    ]
+    found = torch.cat(parts, dim=1).permute(0, 2, 3, 1)
+    length = (found * found).sum(dim=3, keepdim=True).sqrt()
+    return (found / (length + blocks.FLOOR)).flatten(1)
 
 
 def _across(planes: torch.Tensor, axis: int) -> torch.Tensor:
@@ -144,8 +212,8 @@ def _length(right: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
     return (right.double() ** 2 + down.double() ** 2).sqrt().float()
 
 
-def _turn(right: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
-    """Orientation in 0..BINS of half a turn: arctan2 to the last bit of float32, then as in numpy.
+def _turn(right: torch.Tensor, down: torch.Tensor, bins: int) -> torch.Tensor:
+    """Orientation in 0..bins of half a turn: arctan2 to the last bit of float32, then as in numpy.
 
     A share of 1e-7 of a gradient weighs 3e-4 after the root, so an angle must not be off by a rounding.
     """
@@ -156,7 +224,7 @@ def _turn(right: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
     upper = torch.where(right < 0, math.pi - quarter, quarter)
     full = torch.where(down < 0, -upper, upper).float()
     half = torch.where(full < 0, full + float(PI), full)
-    return half * (half < float(PI)).float() / float(PI) * BINS
+    return half * (half < float(PI)).float() / float(PI) * bins
 
 
 def _arctan(values: torch.Tensor) -> torch.Tensor:
@@ -184,8 +252,11 @@ def _classification(options: Any) -> nn.Module:
     return Flat() if options.variant == "linear" else Planes(options.channels)
 
 
-def _features(options: ImageOptions) -> nn.Module:
-    return Fixed(options.height, options.width, options.channels)
+def _features(options: FeatureHeadOptions) -> nn.Module:
+    if options.features == asset.NAME:
+        return Embedding()
+    make = Blocks if options.features == "blocks" else Fixed
+    return make(options.height, options.width, options.channels)
 
 
 PREPARATIONS: dict[str, Callable[[Any], nn.Module]] = {

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fakes_federation import POLICY, Federation, plan_for
 
-from edgeveil.agent.home.policy import DataPolicy
+from edgeveil.agent.home.records.record_policy import DataPolicy
 from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.coordinator.runs.runs import rehearse
 from edgeveil.shared.base.errors import NotInstalled

@@ -72,7 +72,7 @@ def test_a_plan_for_other_columns_or_classes_is_refused_before_data_are_touched(
     answers = [reply.refusal for _, _, reply in made.wire.captured if reply.stage is Stage.ROUND]
     assert answers == ["POLICY_TASK"] * 4
     for home, session in zip(made.homes, made.sessions.values(), strict=True):
-        assert session._device.shelf._read is None
+        assert session._device.shelf._records is None
         ledger = home.ledger_folder / "data" / "ledger.jsonl"
         assert b'"kind":"reserve"' not in ledger.read_bytes()
     made.close()

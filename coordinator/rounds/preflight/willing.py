@@ -14,6 +14,7 @@ from edgeveil.coordinator.rounds.pacing import LASTING
 from edgeveil.coordinator.rounds.preflight.asking import ask
 from edgeveil.coordinator.rounds.preflight.question import WholePlan
 from edgeveil.coordinator.rounds.preflight.words import code_of, sentence
+from edgeveil.coordinator.rounds.rollback import seen
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import RefusalCode, RunRefused
 from edgeveil.shared.events.log import Event
@@ -21,6 +22,15 @@ from edgeveil.shared.wire.messages import Asking, Attempt
 
 AGAIN_S = 60.0  # before somebody who would not is asked again; the devices keep their answers
 BACK_S = 1.0  # before somebody who went offline is
+OF_ROSTERS = frozenset(
+    {
+        RefusalCode.ROSTER_STALE,
+        RefusalCode.ROSTER_EXPIRED,
+        RefusalCode.ROSTER_SIGNATURE,
+        RefusalCode.EQUIVOCATION,
+        RefusalCode.NOT_MEMBER,
+    }
+)
 FOR_GOOD = LASTING - {RefusalCode.POLICY_WHEN}
 
 
@@ -37,6 +47,8 @@ class Willing:
         self._around = around
         self._reasons: dict[bytes, str] = {}
         self._asked_at: dict[bytes, float] = {}
+        self._epoch = 0
+        self._passed = 0  # attempts of this round that agents have seen and this database has not
 
     def unwilling(self, number: int, connected: Sequence[bytes]) -> dict[bytes, str]:
         """Why some of these are not to be asked in round `number`.
@@ -48,6 +60,7 @@ class Willing:
             RunRefused: before round 1, so many members refuse for good that waiting brings nothing.
             Stopped, TransportError: as an attempt.
         """
+        self._forget_of_older_rosters()
         now = self._around.clock.monotonic()
         asked = connected if number == 1 else [a for a in connected if self._refused(a)]
         due = [agent for agent in asked if self._is_due(agent, now)]
@@ -59,6 +72,15 @@ class Willing:
         reasons = {agent: self._reasons.get(agent, DropReason.LOST) for agent in kept_out}
         return {agent: reason for agent, reason in reasons.items() if reason != YES}
 
+    def _forget_of_older_rosters(self) -> None:
+        """Whoever refused a roster is asked at once when there is another."""
+        signed = self._store.roster()
+        epoch = 0 if signed is None else signed.roster.epoch
+        if epoch != self._epoch:
+            self._epoch = epoch
+            kept = {a: why for a, why in self._reasons.items() if code_of(why) not in OF_ROSTERS}
+            self._reasons = kept
+
     def _refused(self, agent: bytes) -> bool:
         return code_of(self._reasons.get(agent, YES)) in FOR_GOOD
 
@@ -66,14 +88,16 @@ class Willing:
         reason = self._reasons.get(agent)
         if reason is None or reason == YES:
             return reason is None
-        pause = BACK_S if code_of(reason) is None else AGAIN_S
+        soon = code_of(reason) in {None, RefusalCode.ROUND_REPLAY}  # it is passed by the next attempt
+        pause = BACK_S if soon else AGAIN_S
         return now - self._asked_at[agent] >= pause
 
     def _ask(self, number: int, agents: Sequence[bytes]) -> None:
         around, signed = self._around, self._store.roster()
         if signed is None:
             return
-        attempt = Attempt(self._run_id, number, self._store.last_attempt(self._run_id, number) + 1)
+        last = max(self._passed, self._store.last_attempt(self._run_id, number))
+        attempt = Attempt(self._run_id, number, last + 1)
         members = signed.roster.members  # one may have been revoked a moment ago
         heads = {agent: self._store.ledger_head(agent) for agent in agents if agent in members}
         requests = self._whole.questions(attempt, signed, heads)
@@ -90,6 +114,8 @@ class Willing:
                     reason=reason,
                 )
             self._reasons[agent], self._asked_at[agent] = reason, now
+            if (been := seen(reason)) and been[0] == number:
+                self._passed = max(self._passed, been[1])
 
     def _give_up_if_in_vain(self, connected: Sequence[bytes]) -> None:
         """With enough agents there to begin, too few members left that could still say yes."""

@@ -11,9 +11,9 @@ from catalogue_bench import task_and_options, write_png
 from edgeveil.agent.home.config import ComputeConfig
 from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.home import AgentHome
-from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.policy import Policy, TaskRule
 from edgeveil.agent.home.records.feature_cache import FOLDER
-from edgeveil.agent.home.records.record_policy import DataPolicy, TaskRule
+from edgeveil.agent.home.records.record_policy import DataPolicy
 from edgeveil.agent.rounds.embedding import Embedder, completion, wanted
 from edgeveil.shared.base.errors import NotInstalled
 from edgeveil.shared.tasks.backbone import asset, embedding
@@ -156,7 +156,7 @@ import sys
 from pathlib import Path
 from edgeveil.agent.home.config import AgentConfig
 from edgeveil.agent.home.home import AgentHome
-from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.policy import Policy, TaskRule
 from edgeveil.agent.home.records.record_policy import DataPolicy
 from edgeveil.agent.rounds.run import _filled
 from edgeveil.shared.terminal.progress import progress

@@ -9,6 +9,9 @@ from edgeveil.shared.tasks import graphs, registry
 CASES = (
     ("feature-head", {}),
     ("feature-head", {"channels": 3, "height": 32, "width": 24}),
+    ("feature-head", {"features": "blocks"}),
+    ("feature-head", {"features": "blocks", "channels": 3, "height": 40, "width": 64}),
+    ("feature-head", {"features": "efficientnet-lite0", "channels": 3, "height": 96, "width": 96}),
     ("image-classification", {}),
     ("image-classification", {"channels": 3, "height": 12, "width": 16}),
     ("image-classification", {"variant": "linear"}),
