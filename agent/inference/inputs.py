@@ -23,6 +23,7 @@ from edgeveil.shared.models.manifest import ArrayInput, ImageInput
 
 STDIN = "-"
 ARCHIVE = ".npz"
+MOST_SENT = 64 << 20  # bytes of arrays that somebody sent, unpacked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,16 +92,22 @@ def from_bytes(
         with os.fdopen(handle, "wb", closefd=False) as file:
             file.write(data)
         path = f"/proc/self/fd/{handle}"
-        found = _from_archive(path, taken) if arrays else [_from_picture(path, STDIN, taken)]
+        found = (
+            _from_archive(path, taken, most=MOST_SENT)
+            if arrays
+            else [_from_picture(path, STDIN, taken)]
+        )
         for item in found:
             yield Item(item.name.replace(path, STDIN), item.record, item.why.replace(path, STDIN))
     finally:
         os.close(handle)
 
 
-def _from_archive(path: str, taken: ImageInput | ArrayInput) -> Iterator[Item]:
+def _from_archive(
+    path: str, taken: ImageInput | ArrayInput, *, most: int = 4 * MAX_VALUES
+) -> Iterator[Item]:
     try:
-        raw = open_arrays(Path(path), ("X",), most=4 * MAX_VALUES)["X"]
+        raw = open_arrays(Path(path), ("X",), most=most)["X"]
         records, usable = as_records(raw, taken)
     except DataError as error:
         yield Item(path, None, error.message.removeprefix(f"{path}: "))

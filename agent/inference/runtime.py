@@ -149,7 +149,10 @@ def _session(package: Package, threads: int) -> Any:
     options.intra_op_num_threads = threads
     try:
         made = onnxruntime.InferenceSession(
-            package.model, sess_options=options, providers=["CPUExecutionProvider"]
+            package.model,
+            sess_options=options,
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,  # it would print to standard output, and try the same again
         )
     except Exception as error:
         raise ValueError(f"its graph does not run ({_first_line(error)})") from error

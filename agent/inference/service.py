@@ -29,6 +29,7 @@ PATIENCE_S = 10.0  # for the next bytes of a request
 LOOK_S = 1.0  # between two looks at the file
 
 Say = Callable[[str], None]
+_Answer = tuple[HTTPStatus, dict[str, Any]]
 
 
 class Slot:
@@ -119,26 +120,26 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "too many requests at once; try again")
             return
         try:
-            body = self._body()
-            if body is not None:
-                self._predict(body)
-        finally:
+            answer = self._predicted()
+        finally:  # before the answer is sent: whoever has it may ask again
             self.server.places.release()
+        self._answer(*answer)
 
-    def _predict(self, body: bytes) -> None:
+    def _predicted(self) -> _Answer:
+        body = self._body()
+        if not isinstance(body, bytes):
+            return body
         model = self.server.slot.current()
         arrays = self.headers.get_content_type() == ARRAYS
         items = list(from_bytes(body, model.input, arrays=arrays))
         if len(items) > MOST_RECORDS:
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {MOST_RECORDS} records")
-            return
+            return _error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {MOST_RECORDS} records")
         answers = [_answer(model, item) for item in items]
-        if not arrays and "error" in answers[0]:
-            self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, answers[0]["error"])
-        elif arrays:
-            self._answer(HTTPStatus.OK, {"model": model.digest, "predictions": answers})
-        else:
-            self._answer(HTTPStatus.OK, {"model": model.digest, **answers[0]})
+        if arrays:
+            return HTTPStatus.OK, {"model": model.digest, "predictions": answers}
+        if "error" in answers[0]:
+            return HTTPStatus.UNPROCESSABLE_ENTITY, answers[0]
+        return HTTPStatus.OK, {"model": model.digest, **answers[0]}
 
     def _admitted(self) -> bool:
         scheme, _, given = self.headers.get("Authorization", "").partition(" ")
@@ -147,20 +148,19 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(HTTPStatus.UNAUTHORIZED, "give the token: Authorization: Bearer TOKEN")
         return False
 
-    def _body(self) -> bytes | None:
-        """None if it was refused."""
+    def _body(self) -> bytes | _Answer:
         told = self.headers.get("Content-Length", "")
         if not told.isascii() or not told.isdecimal() or self.headers.get("Transfer-Encoding"):
-            self._refuse(HTTPStatus.LENGTH_REQUIRED, "give Content-Length")
-            return None
+            return _error(HTTPStatus.LENGTH_REQUIRED, "give Content-Length")
         if len(told) > 12 or int(told) > MOST_BODY:
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MOST_BODY} bytes")
-            return None
+            return _error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MOST_BODY} bytes")
         body = self.rfile.read(int(told))
-        return body if len(body) == int(told) else None
+        if len(body) < int(told):
+            return _error(HTTPStatus.BAD_REQUEST, "the body ends early")
+        return body
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
-        self._answer(status, {"error": why})
+        self._answer(*_error(status, why))
 
     def _answer(self, status: HTTPStatus, values: dict[str, Any]) -> None:
         """One answer a connection: what a refused request still had to say is never read as the next."""
@@ -176,6 +176,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
         """Requests are not written down."""
+
+
+def _error(status: HTTPStatus, why: str) -> _Answer:
+    return status, {"error": why}
 
 
 def _answer(model: Model, item: Item) -> dict[str, Any]:

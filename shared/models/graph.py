@@ -32,10 +32,10 @@ _ALLOWED = """
 """
 OPERATORS = frozenset(_ALLOWED.split())
 
-_MODEL = {1: VARINT, 2: BYTES, 3: BYTES, 7: BYTES, 8: BYTES}
+_MODEL = {1: VARINT, 7: BYTES, 8: BYTES}
 _OPSET = {1: BYTES, 2: VARINT}
 _GRAPH = {1: BYTES, 2: BYTES, 5: BYTES, 11: BYTES, 12: BYTES}
-_NODE = {1: BYTES, 2: BYTES, 3: BYTES, 4: BYTES, 5: BYTES, 7: BYTES}
+_NODE = {1: BYTES, 2: BYTES, 4: BYTES, 5: BYTES, 7: BYTES}
 _ATTRIBUTE = {
     1: BYTES,
     2: FIXED32,
@@ -93,6 +93,7 @@ def _check(data: memoryview, wanted: Wanted) -> frozenset[str]:
         raise Forbidden(f"its graph has ONNX version {version}, which is not read here")
     _check_opsets(found.get(8, []))
     graph = protobuf.message(protobuf.part(_one(found, 7)), _GRAPH, frozenset({1, 5, 11, 12}))
+    protobuf.text(_one(graph, 2))
     nodes, constants = graph.get(1, []), graph.get(5, [])
     if len(nodes) > MOST_NODES or len(constants) > MOST_NODES:
         raise Forbidden(f"its graph has more than {MOST_NODES} nodes or constants")
@@ -175,7 +176,9 @@ def _check_attribute(data: memoryview, operator: str) -> None:
             raise Forbidden(
                 f"its graph has a graph within {operator!r}: no loops or branches are run"
             )
-    protobuf.message(data, _ATTRIBUTE, frozenset({7, 8, 9}))
+    found = protobuf.message(data, _ATTRIBUTE, frozenset({7, 8, 9}))
+    for value in (_one(found, 1), *found.get(4, []), *found.get(9, [])):
+        protobuf.text(value)
 
 
 def _one(found: dict[int, list[protobuf.Value]], number: int) -> protobuf.Value:

@@ -74,6 +74,15 @@ def test_arrays_get_an_answer_for_each_record(served):
     assert [list(each) for each in found["predictions"]] == [["label", "score", "scores"], ["error"], ["label", "score", "scores"]]  # fmt: skip
 
 
+def test_an_archive_that_unpacks_to_too_much_is_refused_by_its_directory(served):
+    made = io.BytesIO()
+    np.savez_compressed(made, X=np.zeros((1_100_000, 8, 8), np.uint8))
+    assert len(made.getvalue()) < 1 << 20
+    status, found = served.ask("POST", "/v1/predict", made.getvalue(), Content_Type=service.ARRAYS)
+    assert status == 200
+    assert "at most" in found["predictions"][0]["error"]
+
+
 def test_the_manifest_is_given(served):
     status, found = served.ask("GET", "/v1/model")
     assert status == 200

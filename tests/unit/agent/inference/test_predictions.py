@@ -135,7 +135,7 @@ def test_a_graph_that_is_truly_signed_and_not_run_here_is_refused(tmp_path):
         open_model(tmp_path / "a.evm", trust=SIGNER)
 
 
-def test_a_graph_that_the_runtime_does_not_take_is_one_sentence(tmp_path):
+def test_a_graph_that_the_runtime_does_not_take_is_one_sentence(tmp_path, capfd):
     from onnx import load_from_string
 
     found = read_package(VECTORS / "cnn.evm")
@@ -145,6 +145,7 @@ def test_a_graph_that_the_runtime_does_not_take_is_one_sentence(tmp_path):
     with pytest.raises(ModelError, match="does not run") as caught:
         open_model(tmp_path / "a.evm")
     assert "\n" not in str(caught.value)
+    assert capfd.readouterr().out == ""
 
 
 def test_an_evaluation_counts_each_record_once(cnn, tmp_path):

@@ -127,6 +127,14 @@ def test_bytes_that_are_no_graph_are_refused(data):
     refused(data, "graph")
 
 
+@pytest.mark.parametrize("attributes", [{"zzz": 1}, {"mode": "zzz"}, {"modes": ["zzz"]}])
+def test_texts_of_an_attribute_are_texts(attributes):
+    """A runtime would fail on them in a way of its own, and tell standard output about it."""
+    data = model([helper.make_node("Relu", ["records"], ["logits"], **attributes)])
+    assert check(data, WANTED) == {"Relu"}
+    refused(data.replace(b"zzz", b"z\xffz"), "UTF-8")
+
+
 def test_a_field_that_stands_twice_is_refused():
     """A runtime would merge two graphs, or take the second name."""
     refused(model() + model(), "twice")
