@@ -94,7 +94,7 @@ def _origin(found: RunFacts, record: RoundRecord) -> Origin:
         rounds=len(sums),
         fewest_agents=min(sums),
         most_agents=max(sums),
-        parent=None,
+        parent=None if found.run.initial is None else found.run.initial.source_sha256,
     )
 
 

@@ -95,7 +95,9 @@ class Origin(_Part):
     rounds: _Count  # committed up to this one
     fewest_agents: _Count
     most_agents: _Count
-    parent: _Hash | None  # SHA-256 of the manifest of the model it began with
+    parent: (
+        _Hash | None
+    )  # SHA-256 of the checkpoint that the run began with, if not the task's own model
 
 
 class Privacy(_Part):

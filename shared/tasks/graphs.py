@@ -121,7 +121,8 @@ class Fixed(nn.Module):
         rows, columns = self._height // CELL, self._width // CELL
         shares = self._orientations(planes).reshape(-1, rows, CELL, columns, CELL * BINS)
         by_row = shares.sum(dim=2).reshape(-1, rows, columns, CELL, BINS)
-        return by_row.sum(dim=3).sqrt().flatten(1)
+        found: torch.Tensor = by_row.sum(dim=3).sqrt()
+        return found.flatten(1)
 
 
 class Orientations(nn.Module):

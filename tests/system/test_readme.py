@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -66,6 +67,21 @@ def test_a_server_and_three_devices_with_colour_photos_get_a_useful_model(tmp_pa
         for name in NAMES:
             assert "rounds charged" in machines.run(name, budget)
             assert "600 usable images, 3 classes" in (tmp_path / f"{name}.log").read_text()
+        the_model_answers_on_a_device(machines)
+
+
+def the_model_answers_on_a_device(machines):
+    export, predict, evaluate, serve = commands("Use the model")
+    machines.run("server", export)
+    shutil.copy(machines.place("server") / "photos.evm", machines.place("cam-1"))
+    answers = map(json.loads, machines.run("cam-1", f"{predict} --json").splitlines())
+    right = [answer["label"] == Path(answer["input"]).parent.name for answer in answers]
+    assert len(right) == 600
+    assert sum(right) >= 540
+    assert "accuracy" in machines.run("cam-1", evaluate).lower()
+    machines.start("cam-1", serve)
+    log = machines.folder / "cam-1.log"
+    wait_until(lambda: "http://127.0.0.1" in log.read_text(), 60, log.read_text)
 
 
 def test_a_device_whose_folders_are_called_otherwise_costs_nobody_anything(tmp_path):

@@ -88,7 +88,10 @@ class Willing:
         reason = self._reasons.get(agent)
         if reason is None or reason == YES:
             return reason is None
-        soon = code_of(reason) in {None, RefusalCode.ROUND_REPLAY}  # it is passed by the next attempt
+        soon = code_of(reason) in {
+            None,
+            RefusalCode.ROUND_REPLAY,
+        }  # it is passed by the next attempt
         pause = BACK_S if soon else AGAIN_S
         return now - self._asked_at[agent] >= pause
 
