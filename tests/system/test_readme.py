@@ -78,7 +78,7 @@ def the_model_answers_on_a_device(machines):
     right = [answer["label"] == Path(answer["input"]).parent.name for answer in answers]
     assert len(right) == 600
     assert sum(right) >= 540
-    assert "accuracy" in machines.run("cam-1", evaluate).lower()
+    assert "Precision" in machines.run("cam-1", evaluate)
     machines.start("cam-1", serve)
     log = machines.folder / "cam-1.log"
     wait_until(lambda: "http://127.0.0.1" in log.read_text(), 60, log.read_text)
