@@ -66,7 +66,7 @@ def find(inputs: Sequence[str]) -> Found:
 def read(path: str, taken: ImageInput | ArrayInput, stdin: IO[bytes]) -> Iterator[Item]:
     """The records of one file, in its order."""
     if path == STDIN:
-        yield from from_bytes(stdin.read(MAX_BYTES + 1), taken)
+        yield from from_bytes(stdin.read(MAX_BYTES + 1), taken, most=1)
     elif path.lower().endswith(ARCHIVE):
         yield from _from_archive(path, taken)
     else:
@@ -81,9 +81,9 @@ def _from_picture(path: str, name: str, taken: ImageInput | ArrayInput) -> Item:
 
 
 def from_bytes(
-    data: bytes, taken: ImageInput | ArrayInput, *, arrays: bool = False
+    data: bytes, taken: ImageInput | ArrayInput, *, most: int, arrays: bool = False
 ) -> Iterator[Item]:
-    """One picture, or the records of an .npz file, that somebody sent.
+    """One picture, or the records of an .npz file, that somebody sent; of more than `most` one more than that.
 
     It lies in memory and nowhere else, under a name that the readers can open.
     """
@@ -93,7 +93,7 @@ def from_bytes(
             file.write(data)
         path = f"/proc/self/fd/{handle}"
         found = (
-            _from_archive(path, taken, most=MOST_SENT)
+            _from_archive(path, taken, most=MOST_SENT, records=most + 1)
             if arrays
             else [_from_picture(path, STDIN, taken)]
         )
@@ -104,15 +104,20 @@ def from_bytes(
 
 
 def _from_archive(
-    path: str, taken: ImageInput | ArrayInput, *, most: int = 4 * MAX_VALUES
+    path: str,
+    taken: ImageInput | ArrayInput,
+    *,
+    most: int = 4 * MAX_VALUES,
+    records: int | None = None,
 ) -> Iterator[Item]:
+    """At most `most` bytes are unpacked, and so many `records` looked at."""
     try:
         raw = open_arrays(Path(path), ("X",), most=most)["X"]
-        records, usable = as_records(raw, taken)
+        found, usable = as_records(raw[:records], taken)
     except DataError as error:
         yield Item(path, None, error.message.removeprefix(f"{path}: "))
         return
-    for row, (record, fine) in enumerate(zip(records, usable, strict=True)):
+    for row, (record, fine) in enumerate(zip(found, usable, strict=True)):
         name = f"{path}[{row}]"
         why = "" if fine else "has a value that is not finite or not in 0..1"
         yield Item(name, record if fine else None, why)

@@ -1,5 +1,6 @@
 """One model, loaded after every check, and what it says of records."""
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class Model:
     @property
     def batch(self) -> int:
         """Records that go through the graph together; bounds memory, changes no result."""
-        values = int(np.prod(self.input.shape))
+        values = math.prod(self.input.shape)
         return max(1, min(MOST_AT_ONCE, MOST_VALUES // values))
 
     def predict(self, records: Any) -> list[Prediction]:

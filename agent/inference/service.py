@@ -5,6 +5,7 @@ application/x-npz. The token is looked at before a byte of the body is read. Whe
 the next request gets the new model; one that cannot be used is told, and the old one stays.
 """
 
+import contextlib
 import socket
 import threading
 import time
@@ -26,6 +27,7 @@ MOST_AT_ONCE = 8  # requests; more are told to come again
 MOST_CONNECTIONS = 64  # also of those that have not shown a token; more are closed at once
 MOST_RECORDS = 10_000  # of one request
 PATIENCE_S = 10.0  # for the next bytes of a request
+HEAD_S, BODY_S = 10.0, 60.0  # for all of its head, and for all of its body
 LOOK_S = 1.0  # between two looks at the file
 
 Say = Callable[[str], None]
@@ -55,10 +57,17 @@ class Slot:
             return
         self._stamp = stamp
         try:
-            self._model = self._opened(self._path)
+            found = self._opened(self._path)
         except EdgeveilError as error:
             self._say(f"{error.message}; the model from before stays in use")
+            return
+        if found.notice and found.signer != self._model.signer:  # nobody vouches for that key
+            self._say(
+                f"{self._path}: signed by {found.signer.hex()}, not by the key of the model in use; that one "
+                "stays. To change the signer, start anew with --trust KEY"
+            )
         else:
+            self._model = found
             self._say(f"{self._path}: now serving model {self._model.digest}")
 
 
@@ -101,6 +110,14 @@ class _Handler(BaseHTTPRequestHandler):
     server: Server
     server_version, sys_version = "edgeveil", ""
 
+    def setup(self) -> None:
+        super().setup()
+        self._ends = _timer(HEAD_S, self.connection)
+
+    def finish(self) -> None:
+        self._ends.cancel()
+        super().finish()
+
     def do_GET(self) -> None:
         if self._admitted():
             if self.path == "/v1/model":
@@ -131,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
             return body
         model = self.server.slot.current()
         arrays = self.headers.get_content_type() == ARRAYS
-        items = list(from_bytes(body, model.input, arrays=arrays))
+        items = list(from_bytes(body, model.input, arrays=arrays, most=MOST_RECORDS))
         if len(items) > MOST_RECORDS:
             return _error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {MOST_RECORDS} records")
         answers = [_answer(model, item) for item in items]
@@ -154,7 +171,10 @@ class _Handler(BaseHTTPRequestHandler):
             return _error(HTTPStatus.LENGTH_REQUIRED, "give Content-Length")
         if len(told) > 12 or int(told) > MOST_BODY:
             return _error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MOST_BODY} bytes")
+        self._ends.cancel()
+        self._ends = _timer(BODY_S, self.connection)
         body = self.rfile.read(int(told))
+        self._ends.cancel()
         if len(body) < int(told):
             return _error(HTTPStatus.BAD_REQUEST, "the body ends early")
         return body
@@ -187,6 +207,19 @@ def _answer(model: Model, item: Item) -> dict[str, Any]:
         return {"error": item.why}
     found = model.prediction(model.scores(item.record[None])[0])
     return {"label": found.label, "score": found.score, "scores": dict(found.scores)}
+
+
+def _timer(seconds: float, connection: socket.socket) -> threading.Timer:
+    """Ends a connection whose request is not there by then, however steadily it trickles."""
+
+    def cut() -> None:
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    made = threading.Timer(seconds, cut)
+    made.daemon = True
+    made.start()
+    return made
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -102,7 +102,8 @@ def _say(made: "FirstPlan", output: Path) -> None:
     plan, cost = made.plan, made.cost
     console.stdout.print(
         f"Wrote {output}: {plan.rounds.count} rounds of {plan.task.id} with "
-        f"{len(made.wanted.labels)} classes, {plan.rounds.goal} devices wanted in each"
+        f"{len(made.wanted.labels)} classes, {plan.rounds.goal} devices wanted in each, "
+        f"for about {made.wanted.records} records on each device (--records)"
     )
     console.stdout.print(
         f"It costs each device ε {cost.epsilon:.3g}, or up to {plan.training.epsilon:g} with repeated "
@@ -113,4 +114,7 @@ def _say(made: "FirstPlan", output: Path) -> None:
         console.warn("devices with the default budget refuse this plan; choose a smaller --epsilon")
     for notice in plan.notices:
         console.warn(notice)
-    console.stderr.print(f"Next: coordinator doctor --plan {output}, then coordinator run {output}")
+    console.stderr.print(
+        f"Next: coordinator doctor --plan {output}, then coordinator serve --plan {output}, or beside a running "
+        f"serve: coordinator run {output}"
+    )

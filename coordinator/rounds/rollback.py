@@ -14,11 +14,23 @@ from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.wire.messages import Stage
 
+MOST_LOST = 1000  # attempts of one round
 LEAST = 2  # different agents, however few corrupt ones the plan assumes
 _FIRST = Stage.ROUND.name.lower()
 _REPLAY = re.compile(rf"{DropReason.REFUSED}:{RefusalCode.ROUND_REPLAY}:round-(\d+)-attempt-(\d+)")
 _STALE = re.compile(rf"{DropReason.REFUSED}:{RefusalCode.ROSTER_STALE}:epoch-(\d+)")
 _OTHER = f"{DropReason.REFUSED}:{RefusalCode.EQUIVOCATION}"
+
+
+def lost_attempt(reason: str, number: int, known: int) -> int:
+    """The attempt of round `number` at which an agent says to have been, `known` being the last one here.
+
+    0 for another reason, and for more attempts than a backup can lack: nobody is believed that.
+    """
+    been = seen(reason)
+    if been is None or been[0] != number or been[1] > known + MOST_LOST:
+        return 0
+    return been[1]
 
 
 def seen(reason: str) -> tuple[int, int] | None:

@@ -34,11 +34,16 @@ def open_arrays(path: Path, names: tuple[str, ...], *, most: int) -> dict[str, N
             if missing:
                 raise DataError(f"{path}: the array {missing[0]!r} is missing; expected {names}")
             chosen = {name: members[f"{name}.npy"] for name in names}
+            packed = {entry.compress_type for entry in chosen.values()}
+            if packed - {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:  # numpy writes no other
+                raise DataError(
+                    f"{path}: not a plain .npz file (a compression that is not read here)"
+                )
             size = sum(entry.file_size for entry in chosen.values())
             if size > most:
                 raise DataError(f"{path}: {size} bytes unpacked, at most {most}")
             return {name: _member(archive, entry) for name, entry in chosen.items()}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, MemoryError) as error:
         raise DataError(f"{path}: not a readable .npz file ({error})") from error
     except (NotImplementedError, RuntimeError) as error:  # unknown compression, encryption
         raise DataError(f"{path}: not a plain .npz file ({error})") from error
@@ -55,7 +60,10 @@ def _member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[np.gene
                 f"{entry.filename}: the header promises {expected} bytes, "
                 f"the file has {entry.file_size - file.tell()}"
             )
-        flat = np.frombuffer(file.read(), dtype=dtype)
+        data = file.read(expected)  # never more than was counted, whatever it would unpack to
+        if len(data) != expected or file.read(1):
+            raise ValueError(f"{entry.filename}: holds another number of bytes than it says")
+        flat = np.frombuffer(data, dtype=dtype)
     return flat.reshape(shape, order="F" if fortran else "C")
 
 

@@ -3,6 +3,7 @@
 Only these public values decide how a folder is read and whether an offer fits; no record does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,17 @@ from edgeveil.shared.data.tree import Tree, archives, look
 IMAGES = "images"
 PHOTO = (28, 28)  # height and width to which photos are brought, unless their owner says otherwise
 MOST_LABELS = 1000
+MOST_NAMED = 12  # in a sentence
 LOOKED_AT = (
     201  # photos, evenly spread over the folders, whose headers say whether all are in colours
 )
 COLOURS = (1, 3)  # channels: grey; red, green and blue
+
+
+def named(names: Sequence[str]) -> str:
+    """As many as fit into a sentence."""
+    more = len(names) - MOST_NAMED
+    return ", ".join([*names[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]) or "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +40,11 @@ class Schema:
     kind: str
     shape: tuple[int, ...]
     labels: tuple[str, ...]
+
+    def __str__(self) -> str:
+        height, width, channels = self.shape
+        colour = "grey" if channels == 1 else "in colours"
+        return f"{self.kind}, {height}×{width} {colour}, labels {named(self.labels)}"
 
     def fits(self, asked: "Schema") -> bool:
         """Whether a task for `asked` can use such records; a class that is not here is no hindrance."""

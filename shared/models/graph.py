@@ -17,6 +17,7 @@ from edgeveil.shared.models.protobuf import BYTES, FIXED32, VARINT, Malformed
 IR_VERSIONS = range(8, 11)
 OPSETS = range(18, 22)
 MOST_NODES = 2000
+MOST_PARTS = 3 * MOST_NODES  # nodes, constants, what goes in and out
 MOST_DIMENSIONS = 8
 SIZES = {1: 4, 6: 4, 7: 8, 9: 1, 11: 8}  # bytes of float32, int32, int64, bool, float64
 FLOAT32 = 1
@@ -92,7 +93,9 @@ def _check(data: memoryview, wanted: Wanted) -> frozenset[str]:
     if version not in IR_VERSIONS:
         raise Forbidden(f"its graph has ONNX version {version}, which is not read here")
     _check_opsets(found.get(8, []))
-    graph = protobuf.message(protobuf.part(_one(found, 7)), _GRAPH, frozenset({1, 5, 11, 12}))
+    graph = protobuf.message(
+        protobuf.part(_one(found, 7)), _GRAPH, frozenset({1, 5, 11, 12}), MOST_PARTS
+    )
     protobuf.text(_one(graph, 2))
     nodes, constants = graph.get(1, []), graph.get(5, [])
     if len(nodes) > MOST_NODES or len(constants) > MOST_NODES:

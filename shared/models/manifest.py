@@ -5,6 +5,7 @@ coordinator's word, signed by it (docs/models.md, "The file").
 """
 
 import json
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +19,7 @@ _Long = Annotated[str, Field(max_length=2000)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0)]
 _Size = Annotated[int, Field(ge=1, le=1 << 26)]
+MOST_VALUES = 1 << 24  # of one record
 
 
 class WrongSchema(ValueError):
@@ -26,6 +28,11 @@ class WrongSchema(ValueError):
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+def _check_size(shape: tuple[int, ...]) -> None:
+    if math.prod(shape) > MOST_VALUES:
+        raise ValueError(f"a record has at most {MOST_VALUES} values")
 
 
 class Task(_Part):
@@ -54,6 +61,11 @@ class ImageInput(_Part):
     transparent: Literal["on white"] = "on white"
     resize: Literal["bilinear"] = "bilinear"
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_size(self.shape)
+        return self
+
     @property
     def shape(self) -> tuple[int, ...]:
         """Of one record."""
@@ -68,6 +80,11 @@ class ArrayInput(_Part):
     name: _Text
     shape: Annotated[tuple[_Size, ...], Field(min_length=1, max_length=MOST_AXES)]
     dtype: Literal["float32"] = "float32"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        _check_size(self.shape)
+        return self
 
 
 class Output(_Part):

@@ -7,6 +7,8 @@ no other parser can see something else in the same bytes. https://protobuf.dev/p
 from collections.abc import Iterator, Mapping
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+MOST_FIELDS = 1024  # of one message, unless its reader says otherwise
+MOST_NUMBERS = 1024  # of one repeated integer
 Value = int | memoryview
 
 
@@ -14,10 +16,13 @@ class Malformed(ValueError):
     """The bytes are no such message."""
 
 
-def fields(data: memoryview) -> Iterator[tuple[int, int, Value]]:
-    """(number, wire type, value) of each field; fixed ones as their bytes."""
-    at, end = 0, len(data)
+def fields(data: memoryview, most: int = MOST_FIELDS) -> Iterator[tuple[int, int, Value]]:
+    """(number, wire type, value) of each field, at most so many; fixed ones as their bytes."""
+    at, end, left = 0, len(data), most
     while at < end:
+        left -= 1
+        if left < 0:
+            raise Malformed(f"a message of more than {most} fields")
         tag, at = _varint(data, at)
         number, kind = tag >> 3, tag & 7
         if kind == VARINT:
@@ -37,14 +42,17 @@ def fields(data: memoryview) -> Iterator[tuple[int, int, Value]]:
 
 
 def message(
-    data: memoryview, known: Mapping[int, int], repeated: frozenset[int] = frozenset()
+    data: memoryview,
+    known: Mapping[int, int],
+    repeated: frozenset[int] = frozenset(),
+    most: int = MOST_FIELDS,
 ) -> dict[int, list[Value]]:
     """The values by field number; `known`: number → wire type, all else is refused.
 
     A repeated number may also stand packed; its bytes are then one value.
     """
     found: dict[int, list[Value]] = {}
-    for number, kind, value in fields(data):
+    for number, kind, value in fields(data, most):
         packed = kind == BYTES and number in repeated
         if number not in known or (kind != known[number] and not packed):
             raise Malformed(f"a field {number} that is not allowed")
@@ -84,9 +92,11 @@ def numbers(values: list[Value]) -> list[int]:
             found.append(value)
             continue
         at = 0
-        while at < len(value):
+        while at < len(value) and len(found) <= MOST_NUMBERS:
             one, at = _varint(value, at)
             found.append(one)
+    if len(found) > MOST_NUMBERS:
+        raise Malformed(f"more than {MOST_NUMBERS} integers in a list")
     return found
 
 

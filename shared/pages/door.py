@@ -12,6 +12,7 @@ from edgeveil.shared.base.files import read_secret, write_secret
 from edgeveil.shared.pages.document import policy
 
 COOKIE = "edgeveil_page"
+LEAST_TOKEN = 16  # characters
 LOCAL_NAMES = {"localhost", "127.0.0.1", "::1"}
 
 
@@ -54,7 +55,12 @@ def page_token(path: Path) -> str:
     """The token of this home's page, made once, in a file that only its owner reads."""
     if not path.exists():
         write_secret(path, os.urandom(32).hex().encode() + b"\n")
-    return read_secret(path).decode("ascii").strip()
+    token = read_secret(path).decode("ascii", "replace").strip()
+    if len(token) < LEAST_TOKEN or not token.isascii():
+        raise ConfigError(
+            f"{path}: no token of at least {LEAST_TOKEN} plain characters; delete the file, and a new one is made"
+        )
+    return token
 
 
 def headers(*, live: bool) -> Mapping[str, str]:

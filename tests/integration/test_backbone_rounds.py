@@ -7,7 +7,7 @@ from fakes_federation import POLICY, Federation, plan_for
 from edgeveil.agent.home.records.record_policy import DataPolicy
 from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.coordinator.runs.runs import rehearse
-from edgeveil.shared.base.errors import NotInstalled
+from edgeveil.shared.base.errors import NotInstalled, RunRefused
 from edgeveil.shared.tasks.backbone import asset
 
 SIDE = 96
@@ -61,9 +61,10 @@ def test_a_device_without_the_weights_refuses_before_it_spends_or_reads_anything
     driver, first = federation.driver(plan_for(3, task__options=OPTIONS))
     asset.check_weights.cache_clear()
     monkeypatch.setattr(asset, "PACKAGE", "weights_that_nobody_has")
-    assert "TASK_UNKNOWN" in str(driver.attempt(first))
+    with pytest.raises(RunRefused, match="TASK_UNKNOWN"):
+        driver.attempt(first)
     assert all(read_budget(home.path).rounds == 0 for home in federation.homes)
-    assert any("edgeveil[backbone]" in said for said in federation.statuses)
+    assert any("edgeveil[backbone]" in said for said in federation.statuses), federation.statuses
 
 
 def test_a_coordinator_without_the_weights_says_so_before_a_run_begins(monkeypatch):

@@ -239,3 +239,12 @@ def test_a_log_is_followed_through_its_rotations(tmp_path):
     seen += tail.read()
     tail.close()
     assert [line.round for line in seen] == list(range(1, 21))
+
+
+@pytest.mark.parametrize("kept", [b"", b"\n", b"short", b"\xff" * 40])
+def test_a_token_file_without_a_real_token_opens_to_nobody(tmp_path, kept):
+    path = tmp_path / "page.token"
+    path.touch(mode=0o600)
+    path.write_bytes(kept)
+    with pytest.raises(ConfigError, match="no token"):
+        page_token(path)

@@ -55,12 +55,12 @@ class FeatureCache:
         folder = private_directory(self._home / FOLDER)
         write_secret(folder / TAG, SIGNATURE)
         write_secret(folder / self._name, data.getvalue())
-        _remove(path for path in folder.glob("features-*.npy") if path.name != self._name)
+        _remove(path for path in folder.glob("features-*") if path.name != self._name)
 
 
 def forget(home: Path) -> None:
     """Remove whatever was kept, under any identity."""
-    _remove((home / FOLDER).glob("features-*.npy"))
+    _remove((home / FOLDER).glob("features-*"))
 
 
 def keys(pixels: NDArray[np.float32]) -> list[bytes]:

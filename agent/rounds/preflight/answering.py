@@ -59,11 +59,11 @@ class Preflights:
         question = PreflightQuestion.decode(request.body)
         try:
             code = self._judge(question, request.attempt)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the owner, and answered as a code
             code = code_of(error)
-            if not is_ours(error) and type(error) not in self._logged:
+            if type(error) not in self._logged:  # once: whoever asks again makes no file grow
                 self._logged.add(type(error))
-                log.exception("a preflight failed")
+                self._tell_fault(request.attempt, code, error)
         answer = PreflightAnswer(
             hashlib.sha256(request.body).digest(),
             code,
@@ -72,6 +72,13 @@ class Preflights:
         )
         device = self._device
         return make_reply(device.signer, device.pinned.agent_id, request, answer.encode())
+
+    def _tell_fault(self, attempt: Attempt, code: RefusalCode, error: Exception) -> None:
+        if is_ours(error):
+            said = f"asked about a plan of {attempt.run_id}: would refuse ({code}): {advised(code, error)}"
+            self._device.tell(said)
+        else:
+            log.error("a preflight failed", exc_info=error)
 
     def _judge(self, question: PreflightQuestion, attempt: Attempt) -> RefusalCode | None:
         """None for yes. Raises what an offer would be refused with, and what went wrong."""

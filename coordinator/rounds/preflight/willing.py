@@ -14,7 +14,7 @@ from edgeveil.coordinator.rounds.pacing import LASTING
 from edgeveil.coordinator.rounds.preflight.asking import ask
 from edgeveil.coordinator.rounds.preflight.question import WholePlan
 from edgeveil.coordinator.rounds.preflight.words import code_of, sentence
-from edgeveil.coordinator.rounds.rollback import seen
+from edgeveil.coordinator.rounds.rollback import lost_attempt
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import RefusalCode, RunRefused
 from edgeveil.shared.events.log import Event
@@ -48,7 +48,9 @@ class Willing:
         self._reasons: dict[bytes, str] = {}
         self._asked_at: dict[bytes, float] = {}
         self._epoch = 0
-        self._passed = 0  # attempts of this round that agents have seen and this database has not
+        self._passed: dict[
+            int, int
+        ] = {}  # round → an attempt that agents have seen and this database has not
 
     def unwilling(self, number: int, connected: Sequence[bytes]) -> dict[bytes, str]:
         """Why some of these are not to be asked in round `number`.
@@ -99,8 +101,8 @@ class Willing:
         around, signed = self._around, self._store.roster()
         if signed is None:
             return
-        last = max(self._passed, self._store.last_attempt(self._run_id, number))
-        attempt = Attempt(self._run_id, number, last + 1)
+        known = self._store.last_attempt(self._run_id, number)
+        attempt = Attempt(self._run_id, number, max(known, self._passed.get(number, 0)) + 1)
         members = signed.roster.members  # one may have been revoked a moment ago
         heads = {agent: self._store.ledger_head(agent) for agent in agents if agent in members}
         requests = self._whole.questions(attempt, signed, heads)
@@ -117,8 +119,9 @@ class Willing:
                     reason=reason,
                 )
             self._reasons[agent], self._asked_at[agent] = reason, now
-            if (been := seen(reason)) and been[0] == number:
-                self._passed = max(self._passed, been[1])
+            self._passed[number] = max(
+                self._passed.get(number, 0), lost_attempt(reason, number, known)
+            )
 
     def _give_up_if_in_vain(self, connected: Sequence[bytes]) -> None:
         """With enough agents there to begin, too few members left that could still say yes."""

@@ -14,7 +14,8 @@ MOST_COLUMNS = 256  # of one record
 LONGEST = 60  # characters of a name, and of a unit
 LARGEST = 1e30  # of an end of a range: far inside of float32
 NARROWEST = 1e-5  # of the larger end: the length of a range
-NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
+LONGEST_PART = 250  # characters of a column with its range, looked at before anything else
+NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
 COLUMN = r"(?P<name>[^\[\],]+?)(?: \[(?P<unit>[^\[\],]+)\])?"
 _COLUMN = re.compile(COLUMN)
 _RANGED = re.compile(rf"(?P<column>{COLUMN}) (?P<low>{NUMBER})\.\.(?P<high>{NUMBER})")
@@ -30,7 +31,7 @@ class Column:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `name [unit]`; raises ValueError."""
-        found = _COLUMN.fullmatch(unicodedata.normalize("NFC", text))
+        found = _COLUMN.fullmatch(_short(text))
         if found is None:
             raise ValueError(f"{text!r} is no column; write it as name [unit], or as name alone")
         return cls(_word(found["name"]), _word(found["unit"]) if found["unit"] else "")
@@ -53,7 +54,7 @@ class Ranged:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Read `name [unit] low..high`; raises ValueError."""
-        found = _RANGED.fullmatch(unicodedata.normalize("NFC", text))
+        found = _RANGED.fullmatch(_short(text))
         if found is None:
             raise ValueError(f"{text!r} is not written as name [unit] low..high")
         return cls(Column.parse(found["column"]), float(found["low"]), float(found["high"]))
@@ -64,7 +65,10 @@ class Ranged:
 
 def ranged(text: str) -> tuple[Ranged, ...]:
     """Columns separated by commas, each once; raises ValueError."""
-    found = tuple(Ranged.parse(part.strip()) for part in text.split(","))
+    parts = text.split(",", MOST_COLUMNS)
+    if len(parts) > MOST_COLUMNS:
+        raise ValueError(f"too many columns, at most {MOST_COLUMNS}")
+    found = tuple(Ranged.parse(part.strip()) for part in parts)
     check_once(each.column for each in found)
     return found
 
@@ -72,11 +76,11 @@ def ranged(text: str) -> tuple[Ranged, ...]:
 def check_once(columns: Iterable[Column]) -> None:
     """Raise ValueError for a name that stands twice, whatever its unit, or for too many."""
     names = [each.name for each in columns]
+    if len(names) > MOST_COLUMNS:
+        raise ValueError(f"{len(names)} columns, at most {MOST_COLUMNS}")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"the column {twice[0]!r} is named twice")
-    if len(names) > MOST_COLUMNS:
-        raise ValueError(f"{len(names)} columns, at most {MOST_COLUMNS}")
 
 
 def check_range(low: float, high: float) -> None:
@@ -85,6 +89,13 @@ def check_range(low: float, high: float) -> None:
         raise ValueError(f"{low:g}..{high:g} is no range: the first end has to be the lower one")
     if high - low < NARROWEST * max(abs(low), abs(high)):
         raise ValueError(f"{low:.9g}..{high:.9g} is no range: its ends are too close to each other")
+
+
+def _short(text: str) -> str:
+    """In NFC. A coordinator writes plans: nothing of any length goes into an expression."""
+    if len(text) > LONGEST_PART:
+        raise ValueError(f"{text[:20]!r}…: a column has at most {LONGEST_PART} characters")
+    return unicodedata.normalize("NFC", text)
 
 
 def _word(text: str) -> str:

@@ -1,3 +1,3 @@
 """A frozen network that somebody else trained, as public image features: its file, its layers, its numbers."""
 
-__all__ = ["asset", "embedding", "photos"]
+__all__ = ["asset", "embedding", "graph", "photos"]

@@ -1,5 +1,6 @@
 """A model behind HTTP: the token first, limits before work, a new file between two requests."""
 
+import contextlib
 import http.client
 import io
 import json
@@ -133,6 +134,35 @@ def test_silent_connections_keep_nobody_out_for_long(served):
         except OSError:  # the places of those that left are not free yet
             assert time.monotonic() < end
             time.sleep(0.1)
+
+
+def test_a_head_that_trickles_in_is_cut_however_steadily_it_comes(tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "HEAD_S", 0.5)
+    shutil.copy(VECTORS / "cnn.evm", tmp_path / "bag.evm")
+    made, began = Served(tmp_path / "bag.evm"), time.monotonic()
+    with socket.create_connection(("127.0.0.1", made.port), timeout=20) as link:
+        with contextlib.suppress(OSError):
+            for _ in range(100):
+                link.sendall(b"G")
+                time.sleep(0.1)
+        assert time.monotonic() - began < 5
+    made.server.shutdown()
+    made.server.server_close()
+
+
+def test_more_records_than_a_request_may_hold_are_not_made_into_records(served, monkeypatch):
+    monkeypatch.setattr(service, "MOST_RECORDS", 3)
+    body = npz(np.zeros((4, 8, 8), np.float32))
+    assert served.ask("POST", "/v1/predict", body, Content_Type=service.ARRAYS)[0] == 413
+
+
+def test_a_file_by_another_signer_takes_no_place_where_nobody_vouches_for_either(served, tmp_path):
+    first = served.ask("GET", "/v1/model")[1]["model"]
+    put(tmp_path, resigned(read_package(VECTORS / "cnn.evm"), key=b"\x07" * 32))
+    until(
+        served, lambda _: any("not by the key of the model in use" in each for each in served.said)
+    )
+    assert served.ask("GET", "/v1/model")[1]["model"] == first
 
 
 def test_more_requests_at_once_than_there_are_places_are_told_so(served):

@@ -124,7 +124,8 @@ def test_without_weights_a_device_starts_as_before_and_keeps_nothing(start, tmp_
     asset.check_weights.cache_clear()
     monkeypatch.setattr(asset, "PACKAGE", "weights_that_nobody_has")
     shelf, looked, said = start()
-    assert (looked, said, kept(tmp_path)) == (0, [], [])
+    assert (looked, kept(tmp_path)) == (0, [])
+    assert not any(NAME in sentence for sentence in said)
     task, options = task_and_options("feature-head", "fixed", **OPTIONS)
     assert len(shelf.load(task, options)) == 6
     with pytest.raises(NotInstalled):
@@ -154,16 +155,18 @@ def test_a_start_with_everything_kept_imports_no_torch(start, tmp_path):
 AGAIN = """
 import sys
 from pathlib import Path
-from edgeveil.agent.home.config import AgentConfig
+from edgeveil.agent.home.config import ComputeConfig
+from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy, TaskRule
 from edgeveil.agent.home.records.record_policy import DataPolicy
-from edgeveil.agent.rounds.run import _filled
+from edgeveil.agent.rounds.embedding import completion
 from edgeveil.shared.terminal.progress import progress
 folder = Path(sys.argv[1])
 data = DataPolicy(height=96, width=96, channels=3, labels=("cat", "dog"))
-config = AgentConfig(data=folder / "photos")
-shelf = _filled(AgentHome(folder / "home"), config, Policy(data=data), print, progress)
+shelf = DataShelf(folder / "photos", schema=data.as_schema())
+home, policy = AgentHome(folder / "home"), Policy(data=data)
+shelf.complete(completion(home, policy, ComputeConfig(), print, progress))
 print(type(shelf._read).__name__, len(shelf._read.embedded), "torch" in sys.modules)
 """
 

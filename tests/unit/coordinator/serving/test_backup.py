@@ -11,7 +11,7 @@ from crash_bench import Scenario, World
 from thin_bench import thin_plan
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord, RunState
-from edgeveil.coordinator.rounds.rollback import Restored
+from edgeveil.coordinator.rounds.rollback import Restored, lost_attempt
 from edgeveil.coordinator.runs.runs import Taken, submit
 from edgeveil.coordinator.serving.backup import back_up, read_backup, restore
 from edgeveil.coordinator.store import migrations
@@ -191,6 +191,21 @@ def test_one_liar_cannot_make_a_coordinator_believe_that_it_was_restored():
     assert signs.run_is_lost("run") == "", "others have taken the run as far"
     signs.note(replace(record, dropped_reasons=dict.fromkeys("ab", "refused:ROSTER_STALE:epoch-7")))
     assert signs.roster_is_old() == ""
+
+
+@pytest.mark.parametrize(
+    ("told", "number", "known", "wanted"),
+    [
+        ("refused:ROUND_REPLAY:round-1-attempt-7", 1, 0, 7),
+        ("refused:ROUND_REPLAY:round-1-attempt-1007", 1, 7, 1007),
+        ("refused:ROUND_REPLAY:round-1-attempt-1008", 1, 7, 0),
+        ("refused:ROUND_REPLAY:round-1-attempt-4294967295", 1, 0, 0),
+        ("refused:ROUND_REPLAY:round-2-attempt-7", 1, 0, 0),
+        ("refused:POLICY_TASK", 1, 0, 0),
+    ],
+)
+def test_no_agent_alone_makes_attempts_that_cannot_be_counted(told, number, known, wanted):
+    assert lost_attempt(told, number, known) == wanted
 
 
 def test_one_changed_byte_and_one_missing_file_are_refused(world, tmp_path):

@@ -1,5 +1,6 @@
 import io
 import struct
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -62,6 +63,34 @@ def test_refuses_a_member_that_unpacks_to_more_than_the_limit(tmp_path):
     assert open_arrays(path, ("X",), most=200_128)["X"].size == 200_000
     with pytest.raises(DataError, match="200128 bytes unpacked, at most 200000"):
         open_arrays(path, ("X",), most=200_000)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_refuses_a_compression_that_numpy_never_writes(method, tmp_path):
+    made = io.BytesIO()
+    np.save(made, np.zeros(100))
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("X.npy", made.getvalue())
+    with pytest.raises(DataError, match="compression"):
+        open_arrays(path, ("X",), most=LARGE)
+
+
+def test_never_unpacks_more_than_the_directory_says_whatever_is_packed(tmp_path):
+    """A member of 64 MB whose size is forged: what is over is not even looked at."""
+    made = io.BytesIO()
+    np.save(made, np.zeros(100, np.uint8))
+    path = tmp_path / "data.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("X.npy", made.getvalue() + bytes(64 << 20))
+    whole, size = path.read_bytes(), len(made.getvalue())
+    forged = whole.replace(struct.pack("<I", size + (64 << 20)), struct.pack("<I", size))
+    path.write_bytes(forged)
+    tracemalloc.start()
+    with pytest.raises(DataError):
+        open_arrays(path, ("X",), most=LARGE)
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
 
 
 def test_names_the_array_that_is_missing(tmp_path):

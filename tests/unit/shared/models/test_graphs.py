@@ -159,3 +159,15 @@ def test_mutated_graphs_pass_only_as_graphs_that_onnx_reads_alike():
         assert {node.op_type for node in seen.graph.node} == found
         assert not any(node.domain for node in seen.graph.node)
     assert passed, "some mutations change an attribute alone"
+
+
+def test_millions_of_empty_names_are_refused_before_they_are_counted():
+    node = helper.make_node("Concat", ["records"] * 200_000, ["logits"], axis=0)
+    refused(model([node]), "not readable")
+
+
+def test_a_constant_of_very_many_dimensions_is_refused():
+    def change(made):
+        made.graph.initializer[0].dims.extend([1] * 200_000)
+
+    refused(model(change=change), "not readable")

@@ -10,7 +10,7 @@ from models_bench import KEY, VECTORS, resigned
 
 from edgeveil.shared.base.errors import ConfigError, ModelError, ModelUntrusted
 from edgeveil.shared.models import container, package, signature
-from edgeveil.shared.models.manifest import Manifest
+from edgeveil.shared.models.manifest import ArrayInput, Manifest
 
 WHOLE = (VECTORS / "cnn.evm").read_bytes()
 PARTS = container.decode(WHOLE, package.NAMES, package.LIMITS)
@@ -210,3 +210,11 @@ def _signer():
     from edgeveil.shared.wire.identity import Identity
 
     return Identity(Ed25519PrivateKey.from_private_bytes(KEY))
+
+
+@pytest.mark.parametrize(
+    "shape", [(1 << 26, 1 << 26), (1 << 26, 1 << 26, 1 << 26), ((1 << 24) + 1,)]
+)
+def test_a_manifest_names_no_record_that_no_memory_holds(shape):
+    with pytest.raises(ValueError, match="at most 16777216 values"):
+        ArrayInput(name="records", shape=shape)

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from edgeveil.shared.data.tabular.columns import Column, Ranged, ranged
@@ -50,3 +52,22 @@ def test_refuses_columns_without_a_range_or_named_twice(text, fault):
 def test_a_range_made_in_code_is_held_to_the_same():
     with pytest.raises(ValueError, match="no range"):
         Ranged(Column("a"), 1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a " + "1" * 4090 + ".." + "1" * 4090 + "x",
+        "a " + "1 " * 4090,
+        ",".join(f"c{at} 0..1" for at in range(2000)),
+        "a " + "." * 8000,
+        "a [" * 2700,
+    ],
+)
+def test_no_text_of_a_plan_takes_long_to_refuse(text):
+    before = time.process_time()
+    with pytest.raises(ValueError, match=r"column|written"):
+        ranged(text)
+    assert (
+        time.process_time() - before < 0.2
+    )  # minutes, where an expression tries every way to split
