@@ -2,10 +2,11 @@
 
 import difflib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from edgeveil.shared.base.errors import ConfigError
 
+MOST_LISTED = 12  # in a sentence
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
@@ -22,3 +23,9 @@ def check_name(value: str, what: str) -> str:
             f"{what} {value!r} is not a valid name: use 1 to 40 of a-z, 0-9 and '-', not starting with '-'"
         )
     return value
+
+
+def listed(names: Sequence[str]) -> str:
+    """As many as fit into a sentence; "none" for none."""
+    more = len(names) - MOST_LISTED
+    return ", ".join([*names[:MOST_LISTED], *([f"and {more} more"] if more > 0 else [])]) or "none"

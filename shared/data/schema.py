@@ -3,13 +3,13 @@
 Only these public values decide how a folder is read and whether an offer fits; no record does.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.base.names import listed
 from edgeveil.shared.data.arrays import open_arrays
 from edgeveil.shared.data.folders import Shape, try_folders
 from edgeveil.shared.data.headers import has_colours
@@ -20,17 +20,10 @@ from edgeveil.shared.data.tree import Tree, archives, look
 IMAGES = "images"
 PHOTO = (28, 28)  # height and width to which photos are brought, unless their owner says otherwise
 MOST_LABELS = 1000
-MOST_NAMED = 12  # in a sentence
 LOOKED_AT = (
     201  # photos, evenly spread over the folders, whose headers say whether all are in colours
 )
 COLOURS = (1, 3)  # channels: grey; red, green and blue
-
-
-def named(names: Sequence[str]) -> str:
-    """As many as fit into a sentence."""
-    more = len(names) - MOST_NAMED
-    return ", ".join([*names[:MOST_NAMED], *([f"and {more} more"] if more > 0 else [])]) or "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +37,7 @@ class Schema:
     def __str__(self) -> str:
         height, width, channels = self.shape
         colour = "grey" if channels == 1 else "in colours"
-        return f"{self.kind}, {height}×{width} {colour}, labels {named(self.labels)}"
+        return f"{self.kind}, {height}×{width} {colour}, labels {listed(self.labels)}"
 
     def fits(self, asked: "Schema") -> bool:
         """Whether a task for `asked` can use such records; a class that is not here is no hindrance."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.base.names import listed
 from edgeveil.shared.data.left_out import LeftOut
-from edgeveil.shared.data.schema import named
 from edgeveil.shared.data.tabular.arrays import open_archive, read_archive
 from edgeveil.shared.data.tabular.layout import FILE, Layout, schema_of
 from edgeveil.shared.data.tabular.lines import raw_lines
@@ -55,7 +55,7 @@ class TableSchema:
     def __str__(self) -> str:
         rows = f"of {self.window} rows, " if self.window else ""
         target = f", target {self.target}" if self.target else ""
-        columns, labels = named(self.columns), named(self.labels)
+        columns, labels = listed(self.columns), listed(self.labels)
         return f"{self.kind} {rows}columns {columns}{target}, labels {labels}"
 
     @property
