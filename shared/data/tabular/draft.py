@@ -5,6 +5,7 @@ not taken for the range: that has to come from the sensor, or the records would 
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -16,7 +17,9 @@ from edgeveil.shared.data.tabular.lines import Line, read_lines
 from edgeveil.shared.data.tabular.reading import text_files
 from edgeveil.shared.data.tabular.rows import MISSING, plain
 
-LOOKED_AT = 200_000  # lines
+LOOKED_AT = 200_000  # lines of all files
+LEAST_OF_EACH = 200  # so at most a thousand files
+_UNIT = re.compile(r"(?P<name>[^()\[\],]{1,60}?) ?[(\[](?P<unit>[^()\[\],]{1,60})[)\]]")
 SEPARATORS = (",", ";", "\t", "|")
 MOST_CLASSES = 50  # different texts in a column that is taken for a label
 TIMES = ("time", "timestamp", "date", "datetime")
@@ -66,14 +69,27 @@ def draft(path: Path) -> str:
     titles = [cell.strip() for cell in first]
     comma = separator != "," and _commas(islice(lines, 200))
     seen = [_Seen() for _ in titles]
-    for _, cells in islice(read_lines(file, separator, encoding), 1, LOOKED_AT):
-        if cells is not None and len(cells) == len(titles):
+    each = max(LEAST_OF_EACH, LOOKED_AT // len(files))
+    for other in files[: LOOKED_AT // each]:  # often one recording of one class
+        for cells in _rows(other, separator, encoding, titles, each):
             for column, cell in zip(seen, cells, strict=True):
                 column.see(cell.strip(), comma=comma)
     written = {"separator": separator, "decimal": "," if comma else "."}
     if encoding != "utf-8":
         written["encoding"] = encoding
     return "\n".join(_text(file, written, titles, seen))
+
+
+def _rows(
+    file: Path, separator: str, encoding: str, titles: list[str], most: int
+) -> Iterator[list[str]]:
+    """Its first lines as cells; none of a file with other columns."""
+    lines = read_lines(file, separator, encoding)
+    first = next(lines, (1, None))[1]
+    if first is not None and [cell.strip() for cell in first] == titles:
+        yield from (
+            cells for _, cells in islice(lines, most) if cells and len(cells) == len(titles)
+        )
 
 
 def _is_foreign(file: Path) -> bool:
@@ -143,7 +159,9 @@ def _roles(titles: list[str], seen: list[_Seen]) -> list[str]:
 
 
 def _column(title: str, column: _Seen, role: str) -> Iterator[str]:
-    name = "".join(letter for letter in title if letter not in "[],").strip() or "unnamed"
+    told = _UNIT.fullmatch(title)
+    name, unit = (told["name"].strip(), told["unit"].strip()) if told else (title, "")
+    name = "".join(letter for letter in name if letter not in "[],").strip() or "unnamed"
     yield f"name = {_toml(name)}"
     if name != title:
         yield f"header = {_toml(title)}"
@@ -153,7 +171,7 @@ def _column(title: str, column: _Seen, role: str) -> Iterator[str]:
     elif role == "time":
         yield f'type = "{"number" if column.numbers else "timestamp"}"'
     elif role == "feature":
-        yield 'unit = ""  # what it is measured in; plans ask for name and unit'
+        yield f"unit = {_toml(unit)}  # what it is measured in; plans ask for name and unit"
         yield f"# here from {column.low:g} to {column.high:g}; {column.empty} without a value"
         yield "# range = [, ]  # required: from the sensor's data sheet, never from these values"
         yield 'missing = "leave_out"  # a record without a value; or the number to put there'

@@ -34,9 +34,9 @@ def test_columns_get_the_role_that_name_and_values_suggest(separator, decimal, t
     assert (found["separator"], found["decimal"]) == (separator, decimal)
     roles = [(each["name"], each["role"]) for each in found["columns"]]
     assert roles == [
-        ("time", "time"), ("subject", "group"), ("ax g", "feature"), ("temp", "feature"), ("activity", "label"),
+        ("time", "time"), ("subject", "group"), ("ax", "feature"), ("temp", "feature"), ("activity", "label"),
     ]  # fmt: skip
-    assert found["columns"][2]["header"] == "ax [g]"
+    assert (found["columns"][2]["header"], found["columns"][2]["unit"]) == ("ax [g]", "g")
     assert found["columns"][4]["labels"] == ["run", "walk"]
     assert "# here from 1.5 to 2.5; 0 without a value" in text
 
@@ -94,3 +94,14 @@ def test_no_mutation_of_a_file_makes_a_draft_that_is_no_toml(tmp_path):
             tomllib.loads(draft(folder))
         except DataError:
             continue
+
+
+def test_classes_are_taken_from_all_files_as_often_one_recording_has_one(tmp_path):
+    folder = write_table(tmp_path / "d", "ax (m/s²),activity\n1,walk\n2,walk", "")
+    (folder / "b.csv").write_text("ax (m/s²),activity\n3,run\n4,run")
+    (folder / "c.csv").write_text("other,columns,here\n3,swim,1")
+    text = draft(folder)
+    found = tomllib.loads(text)["columns"]
+    assert (found[0]["name"], found[0]["unit"], found[0]["header"]) == ("ax", "m/s²", "ax (m/s²)")
+    assert found[1]["labels"] == ["run", "walk"]
+    assert "# here from 1 to 4; 0 without a value" in text
