@@ -99,11 +99,14 @@ def _plan(home: Path, path: Path | None) -> Iterator[Finding]:
     if path is None:
         return
     plan = load_plan(path)
-    tested = rehearse(plan, home)
+    tested, left_out = rehearse(plan, home)
     what = f"{plan.rounds.count} rounds of {plan.task.id} {plan.task.version}"
     on = f", tested on {tested} held-out records" if tested else ""
     since = f", beginning with {plan.model.initial}" if plan.model.initial else ""
     yield green("plan", f"{path}: {what}{since}{on}")
+    if left_out:
+        fix = "nothing, if that is meant; all of them: agent data check --data on that folder"
+        yield yellow("held-out", f"of {plan.evaluation.data} {left_out}", fix)
     for notice in plan.notices:
         yield yellow("plan", notice, "docs/configuration.md explains [secagg] and [rounds]")
 

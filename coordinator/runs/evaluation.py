@@ -47,12 +47,11 @@ class Evaluator:
         records = task.load(path, options)
         left = len(records.skipped)
         why = records.skipped[0] if left else "there is no record"
+        self.left_out = f"{left} left out, the first because: {why}" if left else ""
         if len(records) == 0:
             raise DataError(f"{path}: cannot evaluate on this: {why}")
         if left and not quiet:
-            say(
-                f"{path}: evaluating on {len(records)} records; {left} left out, the first because: {why}"
-            )
+            say(f"{path}: evaluating on {len(records)} records; {self.left_out}")
         self._records = records
 
     @property

@@ -100,8 +100,10 @@ def _check_budget(plan: Plan) -> None:
         raise ConfigError(f"plan: {fault}")
 
 
-def rehearse(plan: Plan, home: Path | None = None) -> int:
-    """Do what a run does before its first round, and leave no trace; how many held-out records there are.
+def rehearse(plan: Plan, home: Path | None = None) -> tuple[int, str]:
+    """Do what a run does before its first round, and leave no trace.
+
+    How many held-out records there are, and a sentence about those that cannot be used, or "".
 
     The model it begins with is looked for in `home`; without one, submit() alone looks at it.
 
@@ -122,8 +124,9 @@ def rehearse(plan: Plan, home: Path | None = None) -> int:
         with Store.open(home, read_only=True) as store:
             _initial_model(store, plan, task.spec)
     if plan.evaluation.data is None:
-        return 0
-    return Evaluator(task, options, plan.evaluation.data, quiet=True).size
+        return 0, ""
+    found = Evaluator(task, options, plan.evaluation.data, quiet=True)
+    return found.size, found.left_out
 
 
 def open_run(

@@ -69,7 +69,7 @@ def test_a_device_without_the_weights_refuses_before_it_spends_or_reads_anything
 
 def test_a_coordinator_without_the_weights_says_so_before_a_run_begins(monkeypatch):
     plan = plan_for(3, task__options=OPTIONS)
-    assert rehearse(plan) == 0
+    assert rehearse(plan) == (0, "")
     asset.check_weights.cache_clear()
     monkeypatch.setattr(asset, "PACKAGE", "weights_that_nobody_has")
     with pytest.raises(NotInstalled, match=r"edgeveil\[backbone\]"):

@@ -115,7 +115,11 @@ def test_the_doctor_and_run_load_the_held_out_data_as_the_run_will(home, tmp_pat
         assert made.store.runs() == []
     assert refused.returncode == ExitCode.DAMAGED
     np.savez(tmp_path / "test.npz", X=np.zeros((4, 28, 28), np.uint8), y=np.array([0, 1, 2, 11]))
-    assert any("tested on 3 held-out records" in found.text for found in diagnose(home, path))
+    found = list(diagnose(home, path))
+    assert any("tested on 3 held-out records" in each.text for each in found)
+    (beside,) = [each for each in found if each.check == "held-out"]
+    assert beside.level == "yellow"
+    assert "1 left out, the first because: " in beside.text
 
 
 def test_a_plan_that_begins_with_a_byte_order_mark_is_read(tmp_path):
