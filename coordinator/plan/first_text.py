@@ -19,7 +19,7 @@ from edgeveil.shared.base.files import write_file
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, PHOTO, infer
 from edgeveil.shared.data.tabular.columns import Ranged
-from edgeveil.shared.data.tabular.layout import Layout
+from edgeveil.shared.data.tabular.layout import Layout, schema_of
 from edgeveil.shared.data.tabular.schema import TableSchema
 from edgeveil.shared.data.tree import archives
 from edgeveil.shared.tasks import registry
@@ -54,6 +54,8 @@ def write_first_plan(
             f"{target}: this file is there already; --force replaces it, -o names another"
         )
     named, shape, columns = _records(labels_from, labels, data)
+    if columns and (features is not None or channels is not None):
+        raise ConfigError("--features and --channels are for pictures, --data is for columns")
     if not columns:
         height, width, known = shape
         shape = (height, width, known if channels is None else channels)
@@ -111,6 +113,11 @@ def _records(
 
 def _columns(folder: Path) -> tuple[tuple[str, ...], tuple[int, ...], str]:
     """What the schema.toml of a folder says; no file beside it is read."""
+    if not schema_of(folder).is_file():
+        raise ConfigError(
+            f"{schema_of(folder)}: this file does not exist; copy that of the devices here (agent data schema begins "
+            "one). For pictures: --labels-from DIR"
+        )
     layout = Layout.load(folder)
     if not layout.labels:
         raise ConfigError(

@@ -196,6 +196,14 @@ def test_columns_without_classes_are_told_which_page_to_begin_with(tmp_path):
         new(tmp_path, "--data", tmp_path, "--agents", 4)
 
 
+def test_a_folder_without_a_schema_and_options_of_pictures_are_told_what_to_do(tmp_path):
+    with pytest.raises(ConfigError, match="copy that of the devices"):
+        new(tmp_path, "--data", tmp_path, "--agents", 4)
+    folder = rows(tmp_path / "piece", 9)
+    with pytest.raises(ConfigError, match="are for pictures"):
+        new(tmp_path, "--data", folder, "--agents", 4, "--channels", 3)
+
+
 def test_a_file_that_is_there_is_replaced_only_when_told(tmp_path):
     target, _ = new(tmp_path, "--labels", "cat, dog", "--agents", 3)
     before = target.read_text()
