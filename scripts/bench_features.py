@@ -29,7 +29,8 @@ try:
     from PIL import Image
     from public_data_bench import PublicImages, fashion_mnist, stratified_order
 
-    from edgeveil.agent.home.policy import DataPolicy, Policy
+    from edgeveil.agent.home.policy import Policy
+    from edgeveil.agent.home.records.record_policy import DataPolicy
     from edgeveil.coordinator.plan.first import REACH, Wanted, first_plan
     from edgeveil.shared.base.errors import EdgeveilError
 except ModuleNotFoundError as error:

@@ -63,7 +63,7 @@ class DataShelf:
         self._records: Records | None = None
 
     def fill(self) -> None:
-        """Read everything, once; call it before the first offer can come. Raises DataError.
+        """Read everything, once; call it before the first offer can come.
 
         Raises:
             DataError: the folder cannot be read as what the schema says, or holds too much for memory.
