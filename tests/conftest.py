@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 # By the seconds that scripts/slowest.py showed: what takes longest begins first, so that no worker of
 # `--dist loadfile` is left alone with it at the end.
 LONGEST_FIRST = (
@@ -26,6 +28,14 @@ LONGEST_FIRST = (
     "test_agent_link",
     "test_gateway_strangers",
 )
+
+
+@pytest.fixture(autouse=True)
+def own_umask():
+    """Each test begins with the usual mask: the commands close theirs for the whole process."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 def pytest_make_parametrize_id(val, argname):
