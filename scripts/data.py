@@ -21,6 +21,8 @@ from rich.console import Console
 from edgeveil.shared.base.errors import ConfigError, EdgeveilError
 from edgeveil.shared.terminal.console import table
 
+CACHE = Path(os.environ.get("EDGEVEIL_DATA_DIR") or user_cache_path("edgeveil") / "data")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
@@ -31,14 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     get = commands.add_parser("get", help="write one into a folder")
     get.add_argument("name", choices=sorted(SETS))
     get.add_argument("--out", type=Path, required=True, help="folder to make")
-    default = Path(os.environ.get("EDGEVEIL_DATA_DIR") or user_cache_path("edgeveil") / "data")
-    get.add_argument("--cache", type=Path, default=default, help=f"default: {default}")
+    get.add_argument("--cache", type=Path, default=CACHE, help=f"default: {CACHE}")
     chosen = parser.parse_args(arguments)
     if chosen.command == "list":
         show()
         return 0
     try:
         obtain(chosen.name, chosen.out, chosen.cache)
+        print(f"{chosen.out}: {SETS[chosen.name].about} ({SETS[chosen.name].licence})")
     except EdgeveilError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return int(error.exit_code)
@@ -63,7 +65,6 @@ def obtain(name: str, out: Path, cache: Path) -> None:
         made.mkdir()
         SETS[name].write(made, read)
         made.rename(out)
-    print(f"{out}: {SETS[name].about} ({SETS[name].licence})")
 
 
 if __name__ == "__main__":

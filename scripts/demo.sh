@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A whole federation on this machine: one coordinator and four agents, real processes, TLS on loopback.
-#   ./scripts/demo.sh [--agents N] [--rounds N] [--epsilon E] [--model feature-head|cnn] [--home DIR] [--no-input]
+#   ./scripts/demo.sh [--agents N] [--rounds N] [--epsilon E] [--task NAME] [--home DIR] [--no-input]
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 source "$root/scripts/environment.sh"

@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import random
+import re
 import shlex
 import signal
 import socket
@@ -20,25 +21,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from demo_summary import agents_table, rounds_table
+from demo_tasks import TASKS
 from rich.console import Console
-from rich.table import Table
 
-from edgeveil.shared.pages.text import human_bytes
-from edgeveil.shared.terminal.console import table
+from edgeveil.shared.base.errors import EdgeveilError
 
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(sys.executable).parent
 MARKER = "edgeveil-demo.json"
-SETTINGS = {
+DIGITS = {
     "feature-head": {
         "id": "feature-head", "options": 'variant = "fixed"',
         "steps": 8, "sample_rate": 1.0, "clip_norm": 0.3, "learning_rate": 100.0,
     },
-    "cnn": {
+    "image-classification": {
         "id": "image-classification", "options": 'variant = "cnn"',
         "steps": 32, "sample_rate": 0.25, "clip_norm": 1.0, "learning_rate": 1.0,
     },
-}  # fmt: skip
+}  # fmt: skip  # the plans of the README's demo; other tasks have the one `coordinator plan new` writes
 console = Console(stderr=True, highlight=False)
 
 
@@ -49,9 +50,9 @@ class DemoError(Exception):
 @dataclass(frozen=True)
 class Options:
     agents: int
-    rounds: int
+    rounds: int | None
     epsilon: float
-    model: str
+    task: str
     home: Path
     ask: bool
 
@@ -65,7 +66,7 @@ def main() -> int:
             demo = Demo(options, stack)
             report = demo.play()
             demo.summarise(report, time.monotonic() - started)
-        except DemoError as error:
+        except (DemoError, EdgeveilError) as error:
             console.print("[bold red]error[/]:", end=" ")
             console.print(str(error), markup=False)
             return 1
@@ -86,14 +87,16 @@ def parse() -> Options:
     parser = argparse.ArgumentParser(
         prog="demo.sh", description="A whole federation on this machine."
     )
+    parser.add_argument("--task", choices=TASKS, default="feature-head", help="what is learned")
     parser.add_argument(
-        "--agents", type=int, default=4, help="agent processes, at least 3 (default 4)"
+        "--agents", type=int, help="agent processes, at least 3 (default 4; 10 wearers of watches)"
     )
-    parser.add_argument("--rounds", type=int, default=5, help="training rounds (default 5)")
+    parser.add_argument(
+        "--rounds", type=int, help="training rounds (default 5, or as the plan has it)"
+    )
     parser.add_argument(
         "--epsilon", type=float, default=8.0, help="privacy budget per agent (default 8)"
     )
-    parser.add_argument("--model", choices=sorted(SETTINGS), default="feature-head")
     parser.add_argument(
         "--home",
         type=Path,
@@ -102,11 +105,13 @@ def parse() -> Options:
     )
     parser.add_argument("--no-input", action="store_true", help="never ask")
     given = parser.parse_args()
+    given.agents = given.agents or TASKS[given.task].agents
+    given.rounds = given.rounds or TASKS[given.task].rounds
     if not 3 <= given.agents <= 32:
         parser.error(
             f"--agents {given.agents}: a sum needs at least 3 agents to hide one, and 32 are plenty here"
         )
-    if not 1 <= given.rounds <= 1000:
+    if given.rounds is not None and not 1 <= given.rounds <= 1000:
         parser.error(f"--rounds {given.rounds}: choose 1 to 1000")
     if not 0.1 <= given.epsilon <= 50:
         parser.error(f"--epsilon {given.epsilon}: choose 0.1 to 50")
@@ -116,7 +121,7 @@ def parse() -> Options:
         given.agents,
         given.rounds,
         given.epsilon,
-        given.model,
+        given.task,
         given.home.absolute(),
         not given.no_input,
     )
@@ -127,6 +132,7 @@ class Demo:
 
     def __init__(self, options: Options, stack: contextlib.ExitStack) -> None:
         self.options = options
+        self.task = TASKS[options.task]
         self.home = options.home
         self.names = [f"agent-{number}" for number in range(1, options.agents + 1)]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -135,7 +141,7 @@ class Demo:
     def play(self) -> dict[str, Any]:
         self._prepare_home()
         console.print(
-            f"[bold]1[/] data: real handwritten digits, split over {self.options.agents} agents"
+            f"[bold]1[/] data: {self.task.about}, split over {self.options.agents} agents"
         )
         self._deal_data()
         console.print("[bold]2[/] coordinator: keys, certificates, database")
@@ -149,17 +155,18 @@ class Demo:
             "coordinator", "roster", "sign", "--yes", "--federation", str(self.home / "federation")
         )
         self._wait_for("connected", 180)
-        console.print(f"[bold]5[/] {self.options.rounds} rounds with DP-SGD and secure aggregation")
+        console.print("[bold]5[/] rounds with DP-SGD and secure aggregation")
         return self._train()
 
     def summarise(self, report: dict[str, Any], seconds: float) -> None:
         budgets = {name: self._read(name, "budget") for name in self.names}
         out = Console(highlight=False, soft_wrap=True)
-        out.print(rounds_table(report, budgets))
+        out.print(rounds_table(report, budgets, self.task))
         out.print(agents_table(budgets))
         metrics = report["metrics"]
+        figure = f"{metrics.get(self.task.metric, 0):{self.task.form}}"
         out.print(
-            f"test accuracy [bold]{metrics.get('accuracy', 0):.1%}[/] on {metrics.get('examples', 0):.0f} held-out images, in {seconds:.0f} s"
+            f"{self.task.called} [bold]{figure}[/] on {metrics.get('examples', 0):.0f} held-out {self.task.things}, in {seconds:.0f} s"
         )
         home, run = self.home, report["run"]
         for label, text in (
@@ -195,15 +202,21 @@ class Demo:
         )
 
     def _deal_data(self) -> None:
-        command = [
-            sys.executable,
-            str(ROOT / "scripts/demo_data.py"),
-            "--agents",
-            str(self.options.agents),
-        ]
-        run([*command, "--out", str(self.home / "data")])
-        (self.home / "plan.toml").write_text(plan_text(self.options))
+        data, plan = self.home / "data", self.home / "plan.toml"
+        self.task.deal(data, self.options.agents)
         (self.home / "policy.toml").write_text(policy_text(self.options))
+        if self.options.task in DIGITS:
+            plan.write_text(digits_plan(self.options))
+            return
+        words = [word.format(test=data / "test") for word in self.task.words]
+        self._command(
+            "coordinator", "plan", "new", *words, "--test", str(data / "test"), "--output", str(plan),
+            "--agents", str(self.options.agents), "--records", str(self.task.records),
+            "--epsilon", str(self.options.epsilon),
+        )  # fmt: skip
+        if self.options.rounds:
+            text = re.sub(r"(?m)^count = \d+", f"count = {self.options.rounds}", plan.read_text())
+            plan.write_text(text)
 
     def _start_coordinator(self) -> None:
         port = free_port()
@@ -299,8 +312,8 @@ class Demo:
                 time.sleep(0.3)
 
 
-def plan_text(options: Options) -> str:
-    values = SETTINGS[options.model]
+def digits_plan(options: Options) -> str:
+    values = DIGITS[options.task]
     return f"""# The demo's plan; deploy/samples explains every key.
 [task]
 id = "{values["id"]}"
@@ -325,7 +338,7 @@ n_min = 3
 c_min = 0  # four agents survive the loss of one; nobody is assumed to collude
 
 [evaluation]
-data = "data/test.npz"
+data = "data/test"
 """
 
 
@@ -339,56 +352,6 @@ tell_budget = true
 n_min = 3
 c_min = 0
 """
-
-
-def rounds_table(report: dict[str, Any], budgets: dict[str, dict[str, Any]]) -> Table:
-    made = table(
-        "Rounds",
-        ">round",
-        ">participants",
-        ">test accuracy",
-        ">ε spent",
-        ">seconds",
-        ">up",
-        ">down",
-    )
-    for row in report["rounds"]:
-        if row["outcome"] != "committed":
-            made.add_row(
-                str(row["round"]), "aborted", row["reason"], "", f"{row['seconds']:.1f}", "", ""
-            )
-            continue
-        spent = [
-            after["epsilon_spent"]
-            for found in budgets.values()
-            for after in found["after_rounds"]
-            if after["round"] <= row["round"]
-        ]
-        made.add_row(
-            str(row["round"]),
-            f"{len(row['survived'])} of {len(row['selected'])}",
-            f"{row['metrics']['accuracy']:.1%}",
-            f"{max(spent, default=0):.3f}",
-            f"{row['seconds']:.1f}",
-            human_bytes(row["bytes_up"]),
-            human_bytes(row["bytes_down"]),
-        )
-    return made
-
-
-def agents_table(budgets: dict[str, dict[str, Any]]) -> Table:
-    made = table(
-        "What each agent's own ledger has charged", "agent", ">ε spent", ">ε limit", ">δ", ">rounds"
-    )
-    for name, found in budgets.items():
-        made.add_row(
-            name,
-            f"{found['epsilon_spent']:.3f}",
-            f"{found['epsilon_limit']:g}",
-            f"{found['delta']:g}",
-            str(found["rounds"]),
-        )
-    return made
 
 
 def run(command: list[str], env: dict[str, str] | None = None) -> str:

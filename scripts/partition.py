@@ -156,6 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--by", type=chosen_way, default="iid", metavar="WAY")
     parser.add_argument("--held-out", type=float, default=0.0, metavar="SHARE", help="for server/")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     chosen = parser.parse_args(arguments)
     if not 1 <= chosen.devices <= MOST_DEVICES:
         parser.error(f"--devices: {chosen.devices} is not between 1 and {MOST_DEVICES}")
@@ -171,7 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows = np.flatnonzero(places == place)
             units.write(chosen.target / name, rows)
             classes = len(np.unique(units.labels[rows]))
-            print(f"{chosen.target / name}: {len(rows)} {units.what} of {classes} classes")
+            if not chosen.quiet:
+                print(f"{chosen.target / name}: {len(rows)} {units.what} of {classes} classes")
     except EdgeveilError as error:
         print(f"error: {error.message}", file=sys.stderr)
         return int(error.exit_code)
