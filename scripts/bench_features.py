@@ -83,7 +83,7 @@ def train(pieces: list[Piece], features: str, records: int, epsilon: float) -> d
             np.savez(paths[-1], X=pixels, y=labels)
         height, width, channels = (*pieces[0][0].shape[1:], 1)[:3]
         names = tuple(str(number) for number in range(int(pieces[-1][1].max()) + 1))
-        wanted = Wanted(names, (height, width, channels), AGENTS, records, epsilon, paths[-1], features)  # fmt: skip
+        wanted = Wanted(names, (height, width, channels), AGENTS, records, epsilon, paths[-1], features=features)  # fmt: skip
         made = first_plan(wanted)
         plan = made.plan.model_copy(
             update={
