@@ -11,6 +11,7 @@ import numpy as np
 from catalogue_bench import grey_digits, write_npz
 from sensors_bench import MOTION, motion, write_table
 
+from edgeveil.shared.tasks.conformance.subject import Subject
 from edgeveil.shared.tasks.registry import load, newest
 
 COLUMNS = "temp [°C] -40..85, load [%] 0..100, flow 0..1"
@@ -59,6 +60,9 @@ class Case:
     def made(self):
         found = load(newest(self.task))
         return found, found.parse_options({"variant": self.variant, **self.options})
+
+    def subject(self):
+        return Subject(*self.made(), self.write)
 
     def __str__(self) -> str:
         return f"{self.task}-{self.variant}"

@@ -1,0 +1,236 @@
+"""Each promise of a task, broken: the check says so in one sentence and names the fix."""
+
+import numpy as np
+import pytest
+import torch
+from conforming_bench import CASES
+from torch import nn
+
+from edgeveil.shared.tasks.conformance.subject import Subject
+from edgeveil.shared.tasks.conformance.suite import CHECKS, examine
+from edgeveil.shared.tasks.modules import zero_linear
+from edgeveil.shared.tasks.records import ArrayRecords
+from edgeveil.shared.tasks.sensors.tabular import Tabular
+from edgeveil.shared.tasks.spec import Options
+
+CASE = next(case for case in CASES if str(case) == "tabular-mlp")
+
+
+def found(kind):
+    """The faults of a changed task, by promise; everything else is kept."""
+    _, options = CASE.made()
+    each = examine(Subject(kind(), options, CASE.write))
+    return {finding.promise: finding.fault for finding in each if finding.fault}
+
+
+class Company(nn.Module):
+    """Centres the batch before a layer: BatchNorm without the name."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = zero_linear(3, 3, bias=True)
+
+    def forward(self, inputs):
+        return self.head(inputs - inputs.mean(dim=0))
+
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = zero_linear(3, 3, bias=True)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, inputs):
+        if self.training:
+            self.seen += len(inputs)
+        return self.head(inputs)
+
+
+class Remembering(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = zero_linear(3, 3, bias=True)
+        self.last = 0.0
+
+    def forward(self, inputs):
+        outputs = self.head(inputs) + self.last
+        self.last = float(inputs.detach().sum())
+        return outputs
+
+
+class Shared(nn.CrossEntropyLoss):
+    """One value per record, divided by the size of the batch."""
+
+    def forward(self, outputs, targets):
+        return super().forward(outputs, targets) / max(1, len(targets))
+
+
+class Mixing(Tabular):
+    def build(self, options):
+        return Company()
+
+
+class MixingLoss(Tabular):
+    def criterion(self, reduction):
+        return Shared(reduction=reduction)
+
+
+class MeanLoss(Tabular):
+    def criterion(self, reduction):
+        return nn.CrossEntropyLoss()
+
+
+class Buffered(Tabular):
+    def build(self, options):
+        return Counting()
+
+
+class Stateful(Tabular):
+    def build(self, options):
+        return Remembering()
+
+
+class Random(Tabular):
+    def build(self, options):
+        return nn.Linear(3, 3)
+
+
+class Unused(Tabular):
+    def build(self, options):
+        module = super().build(options)
+        module.spare = nn.Parameter(torch.zeros(2))
+        return module
+
+
+class Unnamed(Tabular):
+    def tensors(self, options):
+        return super().tensors(options)[:-1]
+
+
+class OpenOptions(Tabular):
+    def parse_options(self, raw):
+        return Options.model_construct(**raw)
+
+
+class Centred(Tabular):
+    def prepare(self, found, labels, options):
+        records = super().prepare(found, labels, options)
+        centred = records.inputs - records.inputs.mean(axis=0)
+        return ArrayRecords(centred, records.targets, records.skipped)
+
+
+class OtherForm(Tabular):
+    def probe(self, count, random, options):
+        return torch.randn((count, 5), generator=random), torch.zeros(count, dtype=torch.int64)
+
+
+class Picky(Tabular):
+    def load(self, path, options):
+        records = super().load(path, options)
+        return ArrayRecords(records.inputs[1:], records.targets[1:])
+
+
+class FloatTally(Tabular):
+    def tally(self, outputs, targets, options):
+        return super().tally(outputs, targets, options) / 2
+
+
+class FlatTally(Tabular):
+    def tally(self, outputs, targets, options):
+        return np.minimum(super().tally(outputs, targets, options), 1)
+
+
+class NoisyFigures(Tabular):
+    def metrics(self, tally, options):
+        return {name: float(tally.sum()) for name in super().metrics(tally, options)}
+
+
+class FewFigures(Tabular):
+    def metrics(self, tally, options):
+        return {"accuracy": 0.5}
+
+
+class Raising(Tabular):
+    def keep(self, tally, options):
+        raise KeyError("confusion")
+
+
+class NanTally(Tabular):
+    def tally(self, outputs, targets, options):
+        if np.isnan(outputs.numpy()).any():
+            return np.zeros(9, np.int64)
+        return super().tally(outputs, targets, options)
+
+
+GRADIENT = "has a gradient of each record alone"
+
+
+@pytest.mark.parametrize(
+    ("kind", "promise", "said"),
+    [
+        (Mixing, GRADIENT, "mixes them, as BatchNorm"),
+        (MixingLoss, GRADIENT, "or a mean over the batch"),
+        (MeanLoss, GRADIENT, 'reduction="none"'),
+        (MeanLoss, "has a loss per record, their mean and their sum", "says reduction 'mean'"),
+        (Buffered, "remembers nothing between records", "the buffer seen"),
+        (Stateful, "remembers nothing between records", "keep no state between records"),
+        (Random, "starts from the same bits everywhere", "torch.Generator().manual_seed"),
+        (Unused, GRADIENT, "spare takes no part in the loss"),
+        (Unnamed, "has as many parameters as it says", "not the trainable parameters of build()"),
+        (OpenOptions, "has closed options", "takes {'variant': 'no-such-variant'}"),
+        (Centred, "prepares each record by itself", "scale by public constants alone"),
+        (OtherForm, "makes records up in the form of real ones", "have the form"),
+        (Picky, "prepares each record by itself", "8 of 9 records"),
+        (FloatTally, "has tallies that add up", "int64"),
+        (FlatTally, "has tallies that add up", "do not add up"),
+        (NoisyFigures, "has figures within their range", "accuracy is"),
+        (FewFigures, "has figures within their range", "the scoring names"),
+        (
+            Raising,
+            "has figures within their range",
+            "raised KeyError: 'confusion' (test_broken_tasks.py, line",
+        ),
+        (NanTally, "stands a record of NaN", "spoils the counts of others"),
+    ],
+)
+def test_a_broken_promise_is_found_and_said_in_plain_words(kind, promise, said):
+    faults = found(kind)
+    assert said in faults[promise]
+    assert "\n" not in faults[promise]
+
+
+def test_every_check_has_a_task_that_it_finds_wanting():
+    tried = {mark for test in [test_a_broken_promise_is_found_and_said_in_plain_words] for args in test.pytestmark[0].args[1:] for _, mark, _ in args}  # fmt: skip
+    beside = {"stands an empty batch", "takes the records that it asks for"}
+    assert tried | beside == {check.promise for check in CHECKS}
+
+
+class Greedy(Tabular):
+    """Counts one record even where there is none."""
+
+    def tally(self, outputs, targets, options):
+        return super().tally(outputs, targets, options) + 1
+
+
+class Elsewhere(Tabular):
+    def prepare(self, found, labels, options):
+        records = super().prepare(found, labels, options)
+        return ArrayRecords(records.inputs[::-1].copy(), records.targets)
+
+    def load(self, path, options):
+        records = super().load(path, options)
+        return ArrayRecords(records.inputs[::-1].copy(), records.targets)
+
+
+def test_a_tally_of_nothing_is_nothing():
+    assert "tally() of an empty batch" in found(Greedy)["stands an empty batch"]
+
+
+def test_records_that_are_prepared_otherwise_than_loaded_are_found():
+    assert "other values than load()" in found(Elsewhere)["takes the records that it asks for"]
+
+
+def test_where_no_records_can_be_made_up_it_says_so():
+    task, options = CASE.made()
+    open_ = [each for each in examine(Subject(task, options, None)) if not each.tried]
+    assert {each.promise for each in open_} == {check.promise for check in CHECKS if check.needs_records}  # fmt: skip
