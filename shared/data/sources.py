@@ -98,19 +98,19 @@ class ImageFolders:
     expected = "CLASS/*.png|jpg|bmp|gif|tif|webp folders"
 
     def holds(self, path: Path) -> bool:
-        return path.is_dir() and bool(look(path).pictures)
+        return path.is_dir() and bool(look(path).files)
 
     def check(self, path: Path) -> None:
         """An image is judged when it is read: one that is not readable is left out."""
 
     def records(self, path: Path) -> Iterator[bytes]:
-        for _, picture in look(path).pictures:
+        for _, picture in look(path).files:
             data = read_bytes(picture)
             if not isinstance(data, LeftOut):
                 yield data
 
     def count(self, path: Path) -> int:
-        return len(look(path).pictures)
+        return len(look(path).files)
 
 
 SOURCES: tuple[Source, ...] = (
