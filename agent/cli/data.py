@@ -108,6 +108,8 @@ def _form(schema: Any) -> dict[str, Any]:
     if schema.kind == "images":
         height, width, channels = schema.shape
         return {"height": height, "width": width, "channels": channels}
+    if schema.kind == "sounds":
+        return {"rate": schema.rate, "length_ms": schema.length_ms}
     return {
         "columns": list(schema.columns),
         "target": schema.target,
@@ -179,6 +181,8 @@ def _described(found: dict[str, Any]) -> str:
     if found["kind"] == "images":
         colours = "grey" if found["channels"] == 1 else "in colours"
         return f"{found['height']}×{found['width']}, {colours}"
+    if found["kind"] == "sounds":
+        return f"{found['length_ms'] / 1000:g} s at {found['rate']:,} samples a second"
     columns = ", ".join(found["columns"])
     target = f", target {found['target']}" if found["target"] else ""
     groups = f", {found['groups']} groups" if found["groups"] > 1 else ""

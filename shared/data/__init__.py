@@ -8,6 +8,7 @@ __all__ = [
     "pictures",
     "probe",
     "schema",
+    "sounds",
     "tabular",
     "tree",
 ]

@@ -27,7 +27,7 @@ def read_folders(
     found = look(root)
     left = [*found.left, *_strange(root, found, classes)]
     targets: list[int] = []
-    pixels = np.empty((len(found.pictures), *record_shape(shape)), dtype=np.float32)
+    pixels = np.empty((len(found.files), *record_shape(shape)), dtype=np.float32)
     for index, picture in _pictures(found, classes, shape):
         if isinstance(picture, LeftOut):
             left.append(picture)
@@ -62,7 +62,7 @@ def _pictures(
 ) -> Iterator[tuple[int, Pixels | LeftOut]]:
     """Every file of a class of the task, in the order of classes and names."""
     paths: dict[str, list[Path]] = {}
-    for label, path in found.pictures:
+    for label, path in found.files:
         paths.setdefault(label, []).append(path)
     for index, name in enumerate(classes):
         for path in paths.get(name, ()):
@@ -72,7 +72,7 @@ def _pictures(
 def _strange(root: Path, found: Tree, classes: tuple[str, ...]) -> Iterator[LeftOut]:
     """One per folder that is no class of the task; usually a typing mistake."""
     counts = dict.fromkeys((name for name in found.labels if name not in classes), 0)
-    for label, _ in found.pictures:
+    for label, _ in found.files:
         if label in counts:
             counts[label] += 1
     for name, count in counts.items():

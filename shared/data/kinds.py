@@ -1,4 +1,4 @@
-"""What an owner's records are, of whatever kind: pictures, tables or windows of numbers."""
+"""What an owner's records are, of whatever kind: pictures, sounds, tables or windows of numbers."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 
 from edgeveil.shared.data import schema
 from edgeveil.shared.data.left_out import LeftOut
+from edgeveil.shared.data.sounds import schema as sounds
 from edgeveil.shared.data.tabular import schema as tables
+from edgeveil.shared.data.tree import archives, look
 
 
 class Found(Protocol):
@@ -64,4 +66,7 @@ class RecordSchema(Protocol):
 
 def infer(path: Path) -> RecordSchema:
     """The schema of a probed folder or file as it is now; raises DataError."""
-    return tables.infer_table(path) if tables.holds(path) else schema.infer(path)
+    if tables.holds(path):
+        return tables.infer_table(path)
+    heard = not archives(path) and not look(path).files and sounds.holds(path)
+    return sounds.infer_sounds(path) if heard else schema.infer(path)

@@ -12,10 +12,12 @@ class Reason(StrEnum):
     """In the order in which an owner should hear of them."""
 
     DAMAGED = "damaged or no picture"
+    NO_SOUND = "damaged or no recording"
     UNREADABLE = "cannot be opened"
     TOO_LARGE = "too large"
     VALUES = "values out of range"
     MISSING = "a missing value"
+    RATE = "another sample rate"
     TEXT = "text where a number belongs"
     RAGGED = "a line that is no row"
     LABEL = "no class of the task"

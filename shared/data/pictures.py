@@ -64,19 +64,20 @@ def read_picture(path: Path, height: int, width: int, channels: int) -> Pixels |
         return LeftOut(Reason.DAMAGED, str(path), f"not a readable picture ({text})")
 
 
-def read_bytes(path: Path) -> bytes | LeftOut:
-    """What a file holds; pipes and devices are never waited for."""
+def read_bytes(path: Path, most: int | None = None) -> bytes | LeftOut:
+    """What a file of at most `most` bytes holds; pipes and devices are never waited for."""
+    limit = MAX_BYTES if most is None else most
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 return LeftOut(Reason.UNREADABLE, str(path), "not a regular file")
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(limit + 1)
     except (OSError, ValueError) as error:  # the latter for a name that no file can have
         why = getattr(error, "strerror", None) or str(error)
         return LeftOut(Reason.UNREADABLE, str(path), f"cannot be opened ({why})")
-    if len(data) > MAX_BYTES:
-        return LeftOut(Reason.TOO_LARGE, str(path), f"more than {MAX_BYTES >> 20} MiB")
+    if len(data) > limit:
+        return LeftOut(Reason.TOO_LARGE, str(path), f"more than {limit >> 20} MiB")
     return data
 
 

@@ -94,9 +94,9 @@ def infer(path: Path) -> Schema:
 
 
 def _mostly_coloured(tree: Tree) -> bool:
-    count = len(tree.pictures)
+    count = len(tree.files)
     looked = min(count, LOOKED_AT)
-    chosen = (tree.pictures[at * count // looked][1] for at in range(looked))
+    chosen = (tree.files[at * count // looked][1] for at in range(looked))
     known = [answer for path in chosen if (answer := has_colours(path)) is not None]
     return 2 * sum(known) > len(known)
 

@@ -15,6 +15,8 @@ from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import read_bytes
+from edgeveil.shared.data.sounds import schema as sounds
+from edgeveil.shared.data.sounds.recordings import MAX_BYTES, SOUNDS
 from edgeveil.shared.data.tabular import schema as tables
 from edgeveil.shared.data.tabular.layout import FILE
 from edgeveil.shared.data.tabular.reading import SUFFIXES
@@ -98,23 +100,46 @@ class ImageFolders:
     expected = "CLASS/*.png|jpg|bmp|gif|tif|webp folders"
 
     def holds(self, path: Path) -> bool:
-        return path.is_dir() and bool(look(path).pictures)
+        return path.is_dir() and bool(look(path).files)
 
     def check(self, path: Path) -> None:
         """An image is judged when it is read: one that is not readable is left out."""
 
     def records(self, path: Path) -> Iterator[bytes]:
-        for _, picture in look(path).pictures:
+        for _, picture in look(path).files:
             data = read_bytes(picture)
             if not isinstance(data, LeftOut):
                 yield data
 
     def count(self, path: Path) -> int:
-        return len(look(path).pictures)
+        return len(look(path).files)
+
+
+class SoundFolders:
+    """A folder of recordings per class."""
+
+    expected = "CLASS/*.wav|flac|ogg folders"
+
+    def holds(self, path: Path) -> bool:
+        return sounds.holds(path)
+
+    def check(self, path: Path) -> None:
+        """A recording is judged when it is read; raises NotInstalled for what only an extra can read."""
+        sounds.check(path)
+
+    def records(self, path: Path) -> Iterator[bytes]:
+        for _, recording in look(path, SOUNDS).files:
+            data = read_bytes(recording, MAX_BYTES)
+            if not isinstance(data, LeftOut):
+                yield data
+
+    def count(self, path: Path) -> int:
+        return len(look(path, SOUNDS).files)
 
 
 SOURCES: tuple[Source, ...] = (
     Tables(),  # first, for what only schema.toml sets apart from an archive of pictures
     Archive(),
     ImageFolders(),
+    SoundFolders(),
 )

@@ -1,4 +1,4 @@
-"""What lies in a folder of class folders, by names alone: pictures, and everything that is none.
+"""What lies in a folder of class folders, by names alone: files of one kind, and everything that is none.
 
 The only place that lists such folders, so that whoever counts, hashes or reads them sees the same.
 Names of class folders are compared in Unicode form NFC: the same name, typed on another system, can have
@@ -15,20 +15,38 @@ from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.left_out import LeftOut, Reason, by_reason
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-NO_PICTURE = f"not one of {', '.join(SUFFIXES)}"
 MOST_LOOKED_AT = 100_000  # entries of one folder that is left out, when its files are counted
 
 
 @dataclass(frozen=True, slots=True)
+class Kind:
+    """Which files are records, by how their names end; `called` as in "pictures belong …"."""
+
+    called: str
+    suffixes: tuple[str, ...]
+
+    def ends(self, name: str) -> bool:
+        return name.lower().endswith(self.suffixes)
+
+    @property
+    def other(self) -> str:
+        """What is said of every other file."""
+        return f"not one of {', '.join(self.suffixes)}"
+
+
+PICTURES = Kind("pictures", SUFFIXES)
+
+
+@dataclass(frozen=True, slots=True)
 class Tree:
-    """`labels` ascending, in NFC; `pictures` with their label, in the order of folders and names."""
+    """`labels` ascending, in NFC; `files` with their label, in the order of folders and names."""
 
     labels: tuple[str, ...]
-    pictures: tuple[tuple[str, Path], ...]
+    files: tuple[tuple[str, Path], ...]
     left: tuple[LeftOut, ...]
 
 
-def look(root: Path) -> Tree:
+def look(root: Path, kind: Kind = PICTURES) -> Tree:
     """Every entry of `root` and of its class folders, each in one of the three.
 
     Raises:
@@ -39,21 +57,21 @@ def look(root: Path) -> Tree:
     except OSError as error:
         raise DataError(f"{root}: this folder cannot be read ({error.strerror})") from error
     labels: set[str] = set()
-    pictures: list[tuple[str, Path]] = []
+    files: list[tuple[str, Path]] = []
     left: list[LeftOut] = []
     for entry in entries:
         label = nfc(entry.name)
         if entry.name[0] == ".":
             left.append(_left(Reason.HIDDEN, entry, "hidden, so not looked at"))
         elif not _is_folder(entry):
-            left.append(_beside(entry))
+            left.append(_beside(entry, kind))
         elif label is None:
             why = "the name of this folder is not UTF-8; rename it"
             left.append(_left(Reason.LABEL, entry, why, _inside(entry)))
         else:
             labels.add(label)
-            pictures += ((label, path) for path in _class_folder(Path(entry.path), left))
-    return Tree(tuple(sorted(labels)), tuple(pictures), by_reason(left))
+            files += ((label, path) for path in _class_folder(Path(entry.path), kind, left))
+    return Tree(tuple(sorted(labels)), tuple(files), by_reason(left))
 
 
 def nfc(name: str) -> str | None:
@@ -73,8 +91,8 @@ def archives(path: Path) -> list[Path]:
     return sorted(found)
 
 
-def _class_folder(folder: Path, left: list[LeftOut]) -> Iterator[Path]:
-    """Its pictures; what is none is added to `left`."""
+def _class_folder(folder: Path, kind: Kind, left: list[LeftOut]) -> Iterator[Path]:
+    """Its files of that kind; what is none is added to `left`."""
     try:
         entries = _entries(folder)
     except OSError as error:
@@ -87,21 +105,21 @@ def _class_folder(folder: Path, left: list[LeftOut]) -> Iterator[Path]:
         elif _is_folder(entry):
             count = _inside(entry)
             files = "1 file" if count == 1 else f"{count} files"
-            why = f"a folder, with {files} in it: pictures belong directly into {folder.name}"
+            why = f"a folder, with {files} in it: {kind.called} belong directly into {folder.name}"
             left.append(_left(Reason.NESTED, entry, why, count))
-        elif not entry.name.lower().endswith(SUFFIXES):
-            left.append(_left(Reason.KIND, entry, NO_PICTURE))
+        elif not kind.ends(entry.name):
+            left.append(_left(Reason.KIND, entry, kind.other))
         elif not _is_file(entry):
             left.append(_left(Reason.UNREADABLE, entry, "a link that leads nowhere, or no file"))
         else:
             yield folder / entry.name
 
 
-def _beside(entry: os.DirEntry[str]) -> LeftOut:
+def _beside(entry: os.DirEntry[str], kind: Kind) -> LeftOut:
     """What lies at the root and is no folder."""
-    if entry.name.lower().endswith(SUFFIXES):
+    if kind.ends(entry.name):
         return _left(Reason.STRAY, entry, "put it into the folder of its class")
-    return _left(Reason.KIND, entry, NO_PICTURE)
+    return _left(Reason.KIND, entry, kind.other)
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -88,7 +88,7 @@ STORAGE = {
 
 # Which part of the installation brings a module that an import may miss.
 EXTRA_OF = {
-    "torch": "train", "opacus": "train", "flwr": "train", "PIL": "train", "safetensors": "train",
+    "soundfile": "audio", "torch": "train", "opacus": "train", "flwr": "train", "PIL": "train", "safetensors": "train",
     "sqlalchemy": "serve", "alembic": "serve", "starlette": "serve", "uvicorn": "serve",
     "tensorboard": "tensorboard", "mlflow": "mlflow",
     "onnxruntime": "infer", "onnx": "serve", "onnxscript": "serve",

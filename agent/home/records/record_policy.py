@@ -16,6 +16,7 @@ from pydantic import (
 from edgeveil.shared.base.config import Settings, validate
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.data.schema import MOST_LABELS, Schema
+from edgeveil.shared.data.sounds.schema import LONGEST_MS, SHORTEST_MS, SoundSchema
 from edgeveil.shared.data.tabular.columns import MOST_COLUMNS, Column
 from edgeveil.shared.data.tabular.layout import LONGEST_WINDOW
 from edgeveil.shared.data.tabular.schema import TableSchema
@@ -41,7 +42,7 @@ class DataPolicy(Settings):
     @classmethod
     def _is_known(cls, value: object) -> object:
         if value != "images":  # the other kinds have a section of their own
-            raise ValueError("one of images, table, windows")
+            raise ValueError("one of images, sounds, table, windows")
         return value
 
     @field_validator("labels")
@@ -51,6 +52,24 @@ class DataPolicy(Settings):
 
     def as_schema(self) -> Schema:
         return Schema(self.kind, (self.height, self.width, self.channels), self.labels)
+
+
+class SoundPolicy(Settings):
+    """The same for recordings; `rate` in samples a second."""
+
+    kind: Literal["sounds"]
+    rate: Literal[8000, 11025, 16000, 22050, 24000]
+    length_ms: Annotated[Whole, Field(ge=SHORTEST_MS, le=LONGEST_MS)]
+    labels: tuple[Label, ...] = Field(min_length=1, max_length=MOST_LABELS)
+    usable_min: Share = 0.5
+
+    @field_validator("labels")
+    @classmethod
+    def _compared_in_one_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(nfc(label) or label for label in value)
+
+    def as_schema(self) -> SoundSchema:
+        return SoundSchema(self.rate, self.length_ms, self.labels)
 
 
 Named = Annotated[str, Strict(), AfterValidator(lambda text: str(Column.parse(text)))]
@@ -84,17 +103,24 @@ class TablePolicy(Settings):
 
 def _kind(value: Any) -> str:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    if kind == "sounds":
+        return "[sounds]"
     return "[table]" if kind in {"table", "windows"} else "[images]"
 
 
 RecordPolicy = Annotated[
-    Annotated[DataPolicy, Tag("[images]")] | Annotated[TablePolicy, Tag("[table]")],
+    Annotated[DataPolicy, Tag("[images]")]
+    | Annotated[SoundPolicy, Tag("[sounds]")]
+    | Annotated[TablePolicy, Tag("[table]")],
     Discriminator(_kind),
 ]
 
 
-def record_policy(schema: RecordSchema) -> DataPolicy | TablePolicy:
+def record_policy(schema: RecordSchema) -> RecordPolicy:
     """What a policy says of such records; raises ConfigError for a schema that no policy can hold."""
+    if isinstance(schema, SoundSchema):
+        heard = {"kind": schema.kind, "rate": schema.rate, "length_ms": schema.length_ms}
+        return validate({**heard, "labels": schema.labels}, SoundPolicy, source="data")
     if isinstance(schema, TableSchema):
         names = TablePolicy.model_fields.keys() - {"usable_min"}
         fields = {name: getattr(schema, name) for name in names}

@@ -110,7 +110,7 @@ def test_no_entry_stops_those_who_probe_count_hash_or_infer(tmp_path):
     root = tmp_path / "data"
     odd_tree(root)
     probe(root)
-    listed = len(look(root).pictures)
+    listed = len(look(root).files)
     assert count_records(root) == listed == 6
     assert len(list(raw_records(root))) == 6
     assert infer(root).labels == ("cat", "dgo")
