@@ -31,7 +31,8 @@ try:
 
     from edgeveil.agent.home.policy import Policy
     from edgeveil.agent.home.records.record_policy import DataPolicy
-    from edgeveil.coordinator.plan.first import REACH, Wanted, first_plan
+    from edgeveil.coordinator.plan.first import Wanted, first_plan
+    from edgeveil.coordinator.plan.first_rules import REACH
     from edgeveil.shared.base.errors import EdgeveilError
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')

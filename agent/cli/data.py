@@ -1,5 +1,7 @@
 """`agent data check` and `agent data schema`: what of a data set can be used, and a first schema.toml. Nothing is sent."""
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +15,13 @@ if TYPE_CHECKING:
     from edgeveil.shared.data.left_out import LeftOut
 
 ROLE = "agent"
-FIRST = 5  # names shown for one reason
+FIRST, ALIKE = (
+    5,
+    2,
+)  # sentences shown for one reason, and of those that differ in figures and names alone
+FIGURES = re.compile(
+    r"[0-9]+|'[^']*'"
+)  # of a line, of a cell: what tells two sentences of one kind apart
 data_app = typer.Typer(help="The owner's records: what can be used of them.", no_args_is_help=True)
 
 
@@ -137,12 +145,15 @@ def _pinned(home: Path) -> Any:
 def _reasons(left: Iterable["LeftOut"], root: Path) -> list[dict[str, Any]]:
     """Each reason with its count and its first sentences, with names as seen from `root`."""
     found: dict[str, dict[str, Any]] = {}
+    told = Counter[tuple[str, str]]()
     for each in left:
         entry = found.setdefault(
             each.reason.value, {"reason": each.reason.value, "count": 0, "first": []}
         )
         entry["count"] += each.count
-        if len(entry["first"]) < FIRST:
+        kind = (each.reason.value, FIGURES.sub("", each.why))
+        told[kind] += 1
+        if len(entry["first"]) < FIRST and told[kind] <= ALIKE:
             name = each.name.removeprefix(f"{root}/")
             entry["first"].append(f"{name}: {each.why}")
     return list(found.values())

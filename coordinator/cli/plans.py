@@ -11,6 +11,19 @@ from edgeveil.shared.terminal import console
 if TYPE_CHECKING:
     from edgeveil.coordinator.plan.first import FirstPlan
 
+TaskOption = Annotated[
+    str | None,
+    Option(
+        "--task",
+        metavar="ID",
+        help="Of columns, what to learn: anomaly, sensor-sequence, tabular, tabular-regression. "
+        "[default: as schema.toml has labels, a target, or neither]",
+    ),
+]
+NormalOption = Annotated[
+    str | None,
+    Option("--normal", metavar="A,B,…", help="For anomaly: the classes that are normal."),
+]
 ChannelsOption = Annotated[
     int | None,
     Option(
@@ -53,6 +66,8 @@ def new(
         Path | None,
         Option("--data", metavar="DIR", help="A folder with the schema.toml of columns."),
     ] = None,
+    task: TaskOption = None,
+    normal: NormalOption = None,
     records: Annotated[
         int | None,
         Option("--records", metavar="R", min=1, help="Of one device, about. [default: 1000]"),
@@ -84,6 +99,8 @@ def new(
         labels_from=labels_from,
         labels=labels,
         data=data,
+        task=task,
+        normal=normal,
         channels=channels,
         features=features,
         test=test,
@@ -100,9 +117,9 @@ def new(
 
 def _say(made: "FirstPlan", output: Path) -> None:
     plan, cost = made.plan, made.cost
+    classes = f" with {len(made.wanted.labels)} classes" if "labels" in plan.task.options else ""
     console.stdout.print(
-        f"Wrote {output}: {plan.rounds.count} rounds of {plan.task.id} with "
-        f"{len(made.wanted.labels)} classes, {plan.rounds.goal} devices wanted in each, "
+        f"Wrote {output}: {plan.rounds.count} rounds of {plan.task.id}{classes}, {plan.rounds.goal} devices wanted in each, "
         f"for about {made.wanted.records} records on each device (--records)"
     )
     console.stdout.print(

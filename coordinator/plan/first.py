@@ -1,11 +1,6 @@
-"""A first plan from what is public: how many devices, about how many records each, which classes.
+"""A first plan from what is public: how many devices, about how many records each, which classes or columns.
 
-Nothing here looks at a record. The learning rate follows from the noise: after T full-batch steps the
-noise in a weight of the mean model has a standard deviation of rate · clip · σ · √T / (n · √N), and
-features of length 1 were learned best where that was about REACH: found on grey digits (MNIST), with 3 and 4
-devices at ε 1, 2 and 8. For the numbers of the frozen network twice that was best in trials with ten devices,
-composed scenes and photos of solar cells, ε 1 to 8. Other pictures were not tried. Statistics of windows have
-the same length.
+Nothing here looks at a record.
 """
 
 import math
@@ -14,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
+from edgeveil.coordinator.plan.first_rules import FEATURES, REACH, RULES, Rule
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.config import validate
@@ -22,16 +18,14 @@ from edgeveil.shared.privacy import rdp
 from edgeveil.shared.privacy.counting import affordable_scale, charged
 from edgeveil.shared.privacy.filter import cap, choose_order, steps_left
 
-TASK, VARIANT = "feature-head", "fixed"  # learns most where devices are few
-ON_WINDOWS, ON_ROWS = ("sensor-sequence", "statistics"), ("tabular", "logistic")  # as well
+ON_PICTURES = "feature-head"  # learns most where devices are few
+ON_COLUMNS = ("sensor-sequence", "tabular", "tabular-regression", "anomaly")
 BUDGET, DELTA = 8.0, 1e-5  # what a device allows whose owner says nothing
 EPSILON = BUDGET / 4  # so that there is a second run, and a third
 RECORDS = 1000  # of one device, when nobody says
 LEAST_AGENTS, EVERYBODY, MOST_GOAL = 3, 10, 1000
-ROUNDS, SPARE, STEPS, CLIP = 20, 1, 4, 0.1
-FEATURES = "orientation"  # the task's own default, which a plan need not name
-REACH = {"orientation": 1.4, "blocks": 1.4, "efficientnet-lite0": 2.8}
-LEAST_RATE, MOST_RATE = 1e-3, 1000.0
+ROUNDS, SPARE = 20, 1
+LEAST_RATE = 1e-3
 
 Shape = tuple[int, int, int]
 
@@ -41,6 +35,7 @@ class Wanted:
     """`shape` is height and width in pixels, and channels; `records` those of one device, about.
 
     With `columns`, as a plan names them, `shape` is their number, after the rows of a window if there is one.
+    `task` is the one that suits, where it is empty. `target` has its range, `normal` is of anomaly.
     """
 
     labels: tuple[str, ...]
@@ -51,6 +46,22 @@ class Wanted:
     test: Path | None = None
     columns: str = ""
     features: str = FEATURES
+    task: str = ""
+    target: str = ""
+    normal: str = ""
+
+    @property
+    def chosen(self) -> str:
+        """The task that is asked for, or else what columns hold decides."""
+        if self.task or not self.columns:
+            return self.task or ON_PICTURES
+        if self.labels:
+            return "sensor-sequence" if len(self.shape) > 1 else "tabular"
+        return "tabular-regression" if self.target else "anomaly"
+
+    @property
+    def rule(self) -> Rule:
+        return RULES[self.chosen]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +110,7 @@ def first_plan(wanted: Wanted) -> FirstPlan:
             f"--agents {wanted.agents}: a sum of fewer than {LEAST_AGENTS} devices hides nobody; "
             f"invite {LEAST_AGENTS} or more"
         )
-    if len(wanted.labels) < 2:
-        raise ConfigError("a plan needs two classes or more, such as --labels cat,dog")
+    _check_task(wanted)
     if wanted.features not in REACH:
         raise ConfigError(f"--features {wanted.features}: choose one of {', '.join(REACH)}")
     values = _values(wanted, rate=1.0)
@@ -115,15 +125,44 @@ def first_plan(wanted: Wanted) -> FirstPlan:
     return FirstPlan(wanted, plan, noise, _cost(plan, noise))
 
 
+def _check_task(wanted: Wanted) -> None:
+    """What the chosen task needs has to be there; raises ConfigError with the option that gives it."""
+    chosen, windows = wanted.chosen, len(wanted.shape) > 1
+    allowed = ON_COLUMNS if wanted.columns else (ON_PICTURES,)
+    if chosen not in allowed:
+        raise ConfigError(f"--task {chosen}: for these records choose one of {', '.join(allowed)}")
+    if wanted.columns and windows != (chosen == "sensor-sequence") and chosen != "anomaly":
+        held, other = ("windows", "rows") if windows else ("rows", "windows")
+        raise ConfigError(f"--task {chosen} takes {other}, and schema.toml describes {held}")
+    if wanted.normal and chosen != "anomaly":
+        raise ConfigError(f"--normal is for anomaly, not for {chosen}")
+    if unknown := set(wanted.normal.split(",")) - {"", *wanted.labels}:
+        raise ConfigError(f"--normal {min(unknown)}: no class of schema.toml")
+    if chosen == "tabular-regression":
+        if not wanted.target:
+            raise ConfigError(
+                '--task tabular-regression: no column of schema.toml has role = "target"'
+            )
+    elif chosen == "anomaly":
+        if wanted.labels and not wanted.normal:
+            raise ConfigError(
+                f"--task anomaly: say which of {', '.join(wanted.labels)} are normal, such as "
+                f"--normal {wanted.labels[0]}"
+            )
+    elif len(wanted.labels) < 2:
+        raise ConfigError("a plan needs two classes or more, such as --labels cat,dog")
+
+
 def _values(wanted: Wanted, *, rate: float) -> dict[str, Any]:
-    goal = _goal(wanted.agents)
+    goal, rule = _goal(wanted.agents), wanted.rule
     return {
         "task": _task(wanted),
         "training": {
-            "steps": STEPS,
-            "sample_rate": 1.0,
-            "clip_norm": CLIP,
+            "steps": rule.steps,
+            "sample_rate": rule.sample_rate,
+            "clip_norm": rule.clip,
             "learning_rate": rate,
+            "optimizer": rule.optimizer,
             "epsilon": wanted.epsilon,
             "delta": DELTA,
         },
@@ -136,13 +175,10 @@ def _values(wanted: Wanted, *, rate: float) -> dict[str, Any]:
 def _task(wanted: Wanted) -> dict[str, Any]:
     labels = ",".join(wanted.labels)
     if wanted.columns:
-        *window, _ = wanted.shape
-        task, variant = ON_WINDOWS if window else ON_ROWS
-        options = {"variant": variant, "columns": wanted.columns, "labels": labels}
-        return {"id": task, "options": options | ({"window": window[0]} if window else {})}
+        return {"id": wanted.chosen, "options": _of_columns(wanted, labels)}
     height, width, channels = wanted.shape
     pictures = {
-        "variant": VARIANT,
+        "variant": wanted.rule.variant,
         "classes": len(wanted.labels),
         "height": height,
         "width": width,
@@ -150,7 +186,20 @@ def _task(wanted: Wanted) -> dict[str, Any]:
     }
     pictures |= {} if channels == 1 else {"channels": channels}
     pictures |= {} if wanted.features == FEATURES else {"features": wanted.features}
-    return {"id": TASK, "options": pictures}
+    return {"id": ON_PICTURES, "options": pictures}
+
+
+def _of_columns(wanted: Wanted, labels: str) -> dict[str, Any]:
+    *window, _ = wanted.shape
+    options: dict[str, Any] = {"variant": wanted.rule.variant, "columns": wanted.columns}
+    match wanted.chosen:
+        case "tabular-regression":
+            options["target"] = wanted.target
+        case "anomaly":
+            options |= {"normal": wanted.normal} if wanted.normal else {}
+        case _:
+            options["labels"] = labels
+    return options | ({"window": window[0]} if window else {})
 
 
 def _goal(agents: int) -> int:
@@ -172,9 +221,13 @@ def _largest(records: int) -> int:
 
 def _rate(wanted: Wanted, noise: float) -> float:
     """Two digits of it; who knows the size to one digit needs no more."""
+    rule = wanted.rule
+    if rule.rate is not None:
+        return rule.rate
+    reach = rule.reach if wanted.columns else REACH[wanted.features]
     records = wanted.records * math.sqrt(wanted.agents)
-    exact = REACH[wanted.features] * records / (CLIP * noise * math.sqrt(ROUNDS * STEPS))
-    return float(f"{min(max(exact, LEAST_RATE), MOST_RATE):.2g}")
+    exact = reach * records / (rule.clip * noise * math.sqrt(ROUNDS * rule.steps))
+    return float(f"{min(max(exact, LEAST_RATE), rule.most_rate):.2g}")
 
 
 def _cost(plan: Plan, noise: float) -> Cost:

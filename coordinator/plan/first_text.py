@@ -5,7 +5,6 @@ from pathlib import Path
 
 from edgeveil.coordinator.plan.first import (
     EPSILON,
-    FEATURES,
     RECORDS,
     Cost,
     FirstPlan,
@@ -13,13 +12,15 @@ from edgeveil.coordinator.plan.first import (
     Wanted,
     first_plan,
 )
+from edgeveil.coordinator.plan.first_rules import FEATURES
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_file
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, PHOTO, infer
 from edgeveil.shared.data.tabular.columns import Ranged
-from edgeveil.shared.data.tabular.layout import Layout, schema_of
+from edgeveil.shared.data.tabular.layout import ColumnSection, Layout, schema_of
+from edgeveil.shared.data.tabular.reading import text_files
 from edgeveil.shared.data.tabular.schema import TableSchema
 from edgeveil.shared.data.tree import archives
 from edgeveil.shared.tasks import registry
@@ -32,6 +33,8 @@ def write_first_plan(
     labels_from: Path | None,
     labels: str | None,
     data: Path | None,
+    task: str | None,
+    normal: str | None,
     channels: int | None,
     features: str | None,
     test: Path | None,
@@ -53,7 +56,7 @@ def write_first_plan(
         raise ConfigError(
             f"{target}: this file is there already; --force replaces it, -o names another"
         )
-    named, shape, columns = _records(labels_from, labels, data)
+    named, shape, columns, target_column = _records(labels_from, labels, data)
     if columns and (features is not None or channels is not None):
         raise ConfigError("--features and --channels are for pictures, --data is for columns")
     if not columns:
@@ -69,12 +72,15 @@ def write_first_plan(
         None if test is None else test.expanduser().resolve(),
         columns,
         features or FEATURES,
+        task or "",
+        target_column,
+        normal or "",
     )
     if wanted.test is not None:
         probe(wanted.test)
     made = first_plan(wanted)
-    task = registry.load(registry.find(made.plan.task.id, made.plan.task.version))
-    task.parse_options(made.plan.task.options)
+    chosen = registry.load(registry.find(made.plan.task.id, made.plan.task.version))
+    chosen.parse_options(made.plan.task.options)
     from_disk = labels_from or data
     hint = None if from_disk is None else from_disk.expanduser().resolve()
     write_file(target, text(made, hint).encode())
@@ -94,8 +100,8 @@ def _seen(shape: Shape, features: str | None, *, fixed: bool) -> tuple[Shape, st
 
 def _records(
     folder: Path | None, labels: str | None, tables: Path | None
-) -> tuple[tuple[str, ...], tuple[int, ...], str]:
-    """The class names, the shape of a record, and columns with their ranges, of a folder or as given."""
+) -> tuple[tuple[str, ...], tuple[int, ...], str, str]:
+    """Class names, the shape of a record, columns and the target with their ranges, of a folder or as given."""
     if sum(each is not None for each in (folder, labels, tables)) != 1:
         raise ConfigError(
             "give the classes: --labels-from DIR, --labels A,B,… or, for columns, --data DIR (one "
@@ -104,14 +110,18 @@ def _records(
     if tables is not None:
         return _columns(tables)
     if folder is None:
-        return tuple(name.strip() for name in (labels or "").split(",")), (*PHOTO, 1), ""
+        return tuple(name.strip() for name in (labels or "").split(",")), (*PHOTO, 1), "", ""
+    if folder.exists() and (schema_of(folder).is_file() or text_files(folder)):
+        raise ConfigError(
+            f"--labels-from {folder}: there are columns, and --labels-from is for pictures; use --data {folder}"
+        )
     if not folder.is_dir():  # class folders may still be empty
         probe(folder)
     found = infer(folder)
-    return found.labels, found.shape, ""
+    return found.labels, found.shape, "", ""
 
 
-def _columns(folder: Path) -> tuple[tuple[str, ...], tuple[int, ...], str]:
+def _columns(folder: Path) -> tuple[tuple[str, ...], tuple[int, ...], str, str]:
     """What the schema.toml of a folder says; no file beside it is read."""
     if not schema_of(folder).is_file():
         raise ConfigError(
@@ -119,14 +129,13 @@ def _columns(folder: Path) -> tuple[tuple[str, ...], tuple[int, ...], str]:
             "one). For pictures: --labels-from DIR"
         )
     layout = Layout.load(folder)
-    if not layout.labels:
-        raise ConfigError(
-            f"{folder}: schema.toml names no classes; for a number to predict, or records without "
-            "labels, begin with the plan in docs/tasks/tabular-regression.md or anomaly.md"
-        )
     shape = TableSchema.of(layout).shape
-    ranges = (Ranged(each.column, each.low, each.high) for each in layout.features)
-    return layout.labels, shape, ", ".join(str(each) for each in ranges)
+    columns = ", ".join(_ranged(each) for each in layout.features)
+    return layout.labels, shape, columns, "".join(_ranged(each) for each in layout.of("target"))
+
+
+def _ranged(section: ColumnSection) -> str:
+    return str(Ranged(section.column, section.low, section.high))
 
 
 def text(made: FirstPlan, hint: Path | None = None) -> str:
@@ -153,9 +162,9 @@ options = {{ {options} }}
 
 [training]
 steps = {training.steps}  # optimiser steps of one device in one round
-sample_rate = {training.sample_rate:g}  # every record in every step
+sample_rate = {training.sample_rate:g}  # {_about_sampling(training.sample_rate)}
 clip_norm = {training.clip_norm:g}  # L2 bound of one record's gradient
-learning_rate = {training.learning_rate:g}  # follows from noise, devices and records; make it anew when these change
+learning_rate = {training.learning_rate:g}  # {_about_rate(made)}
 epsilon = {training.epsilon:g}  # the most this run may cost a device, repeated rounds included
 delta = {training.delta:g}
 
@@ -171,15 +180,28 @@ spare = {rounds.spare}  # rounds that may be repeated within epsilon
 """
 
 
+def _about_sampling(rate: float) -> str:
+    return (
+        "every record in every step" if rate == 1 else "of the records, drawn anew for every step"
+    )
+
+
+def _about_rate(made: FirstPlan) -> str:
+    if made.wanted.rule.rate is None:
+        return "follows from noise, devices and records; make it anew when these change"
+    optimizer = _toml(made.plan.training.optimizer)
+    return f"of adam, which divides each step by its own size\noptimizer = {optimizer}"
+
+
 def _about_task(made: FirstPlan) -> str:
-    task = _toml(made.plan.task.id)
+    task, about = _toml(made.plan.task.id), made.wanted.rule.about
     if made.wanted.columns:
         return f"""\
-id = {task}  # a linear model, which suits few devices
+id = {task}  # {about}
 # Columns by name and unit, as the schema.toml of every device names them; the ranges scale, the same everywhere.
 # Labels, and the rows of a window, are what their policy.toml says ([data]), taken from schema.toml when they join."""
     return f"""\
-id = {task}  # a linear model on public image features, which suits few devices{_needs(made.wanted)}
+id = {task}  # {about}{_needs(made.wanted)}
 # The class names, in order, are also the names of the class folders on the devices. Height, width and channels
 # (1 grey, 3 colours; 1 if not named) are what their policy.toml says ([data]), taken from the data when they join."""
 

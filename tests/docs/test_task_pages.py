@@ -1,11 +1,14 @@
 """The page of each task on columns: its plan is one, its schema.toml is one, and they fit each other."""
 
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from edgeveil.coordinator.cli.app import app
 from edgeveil.coordinator.plan.derived import training_plan
 from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.plan.plan import Plan
@@ -40,6 +43,21 @@ def test_the_plan_on_the_page_can_be_run(entry):
     assert (plan.task.id, plan.task.version) == (entry.id, entry.version)
     assert training_plan(plan).noise_multiplier > 0
     assert judged_by(plan).name == entry.scoring.headline.name
+
+
+@EACH
+def test_the_plan_on_the_page_is_what_the_command_on_it_writes(entry, tmp_path):
+    text = (PAGES / f"{entry.id}.md").read_text()
+    (command,) = re.findall(
+        r"coordinator plan new --data \./held-out --test \./held-out (.*)", text
+    )
+    (tmp_path / "schema.toml").write_text(block(entry, "schema.toml"))
+    target = tmp_path / "plan.toml"
+    arguments = ["plan", "new", "--data", str(tmp_path), *shlex.split(command), "-o", str(target)]
+    found = CliRunner().invoke(app, arguments)
+    assert found.exit_code == 0, found.exception
+    plan, _, _ = planned(entry)
+    assert plan == Plan.model_validate(tomllib.loads(target.read_text()))
 
 
 @EACH

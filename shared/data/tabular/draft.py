@@ -128,10 +128,13 @@ def _text(
         yield f"{key} = {_toml(value)}"
     yield "# window = 100  # for recordings: so many rows are one record; without it each row is one"
     yield "# step = 100    # rows from one window to the next; less than window puts an event into two records"
-    for title, column, role in zip(titles, seen, _roles(titles, seen), strict=True):
+    roles = _roles(titles, seen)
+    for title, column, role in zip(titles, seen, roles, strict=True):
         yield ""
         yield "[[columns]]"
         yield from _column(title, column, role)
+        if role == "ignore":
+            yield f"# not used because {_why_not(title, column, roles)}"
 
 
 def _roles(titles: list[str], seen: list[_Seen]) -> list[str]:
@@ -156,6 +159,23 @@ def _roles(titles: list[str], seen: list[_Seen]) -> list[str]:
         if few and roles[few[-1]] == "ignore":
             roles[few[-1]] = "label"
     return roles
+
+
+def _why_not(title: str, column: _Seen, roles: list[str]) -> str:
+    """What its owner may want to change, in the words of `role`."""
+    if not column.numbers and not column.words:
+        return "no line that was looked at has a value in it"
+    word = title.casefold()
+    for role, names in (("time", TIMES), ("group", GROUPS), ("label", LABELS)):
+        if word in names and role in roles:
+            return f"another column is the {role} already"
+    if column.many:
+        return f"it holds text, of more than {MOST_CLASSES} kinds: too many for a label"
+    if len(column.texts) < 2:
+        return "it says the same in every line"
+    if "label" in roles:
+        return "it holds text, and another column is the label already"
+    return "most of its values are text"
 
 
 def _column(title: str, column: _Seen, role: str) -> Iterator[str]:

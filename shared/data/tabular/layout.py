@@ -37,6 +37,14 @@ class ColumnSection(Settings):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        """A mistake names the column: its place in the file tells its owner nothing."""
+        try:
+            self._check()
+        except ValueError as error:
+            raise ValueError(f"the column {self.name!r}: {error}") from error
+        return self
+
+    def _check(self) -> None:
         if self.role in NUMERIC:
             Column.parse(str(self.column))
             self._check_numbers()
@@ -52,7 +60,6 @@ class ColumnSection(Settings):
             raise ValueError('a label, and nothing else, lists its classes: labels = ["…", "…"]')
         if len(set(self.labels)) != len(self.labels):
             raise ValueError("a class is listed twice")
-        return self
 
     @field_validator("name", "unit", "header")
     @classmethod

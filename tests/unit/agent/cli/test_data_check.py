@@ -62,7 +62,7 @@ def test_everything_is_counted_by_class_and_by_reason(photos, tmp_path):
         "in a folder inside a class folder": 1,
     }
     heic = next(entry for entry in found["reasons"] if "another kind" in entry["reason"])
-    assert len(heic["first"]) == 5
+    assert len(heic["first"]) == 2, "the others would say the same of another name"
     assert heic["first"][0].startswith("dog/0.heic: not one of .png, ")
     assert not (tmp_path / "home").exists()
 
@@ -155,6 +155,20 @@ def test_a_table_is_told_with_its_columns_and_what_was_cut(tmp_path):
     assert found["reasons"][0]["first"] == ["a.csv: line 6 has no value in temp"]
     shown = run(tmp_path / "home", "--data", str(folder)).stdout
     assert "Values cut to the range" in shown
+
+
+def test_sentences_that_differ_in_a_line_or_a_value_alone_are_not_repeated(tmp_path):
+    bad = "".join(f"x{at},1,ok\n" for at in range(9)) + "1,y,ok\n=A1,1,ok\n"
+    folder = write_table(tmp_path / "d", LINES + bad)
+    found = json.loads(run(tmp_path / "home", "--data", str(folder), "--json").stdout)
+    (text,) = found["reasons"]
+    assert text["count"] == 11
+    assert text["first"] == [
+        "a.csv: line 5 has text in temp: 'x0'",
+        "a.csv: line 6 has text in temp: 'x1'",
+        "a.csv: line 14 has text in load: 'y'",
+        "a.csv: line 15 has a formula in temp: '=A1'",
+    ]
 
 
 def test_windows_that_overlap_are_said_to_hold_an_event_twice(tmp_path):

@@ -46,7 +46,7 @@ def test_no_range_is_taken_from_the_values_and_reading_waits_for_one(tmp_path):
     text = draft(folder)
     assert "range" not in str(tomllib.loads(text))
     (folder / "schema.toml").write_text(text)
-    with pytest.raises(DataError, match="from its data sheet"):
+    with pytest.raises(DataError, match=r"the column 'ax': range = .* from its data sheet"):
         kinds.infer(folder)
     (folder / "schema.toml").write_text(re.sub(r"# range = .*", "range = [-50, 50]", text))
     found = kinds.infer(folder).read(folder)
@@ -105,3 +105,20 @@ def test_classes_are_taken_from_all_files_as_often_one_recording_has_one(tmp_pat
     assert (found[0]["name"], found[0]["unit"], found[0]["header"]) == ("ax", "m/s²", "ax (m/s²)")
     assert found[1]["labels"] == ["run", "walk"]
     assert "# here from 1 to 4; 0 without a value" in text
+
+
+def test_a_column_that_is_not_used_says_why(tmp_path):
+    names = "".join(
+        f"{at},x,,word{at},{'ab'[at % 2]},{'ok' if at % 2 else 'bad'}\n" for at in range(60)
+    )
+    text = draft(write_table(tmp_path / "d", "t,site,spare,note,state,label\n" + names, ""))
+    columns = {each["name"]: each["role"] for each in tomllib.loads(text)["columns"]}
+    assert [name for name, role in columns.items() if role == "ignore"] == [
+        "site", "spare", "note", "label",
+    ]  # fmt: skip
+    assert re.findall(r"# not used because (.*)", text) == [
+        "it says the same in every line",
+        "no line that was looked at has a value in it",
+        "it holds text, of more than 50 kinds: too many for a label",
+        "another column is the label already",
+    ]
