@@ -135,6 +135,10 @@ ADVICE: dict[Code, Advice] = {
         "another one holds for data sets that begin after",
         "agent policy set n_ref=N",
     ),
+    Code.POLICY_DP: Advice(
+        "nothing, if that is meant: this device adds noise to whatever it sends; what it agrees to",
+        "agent policy show",
+    ),
     Code.POLICY_WHEN: Advice(
         "nothing, if that is meant: it trains when the rule holds; to change it (or when.battery_min, when.idle)",
         "agent policy set when.charging=false --yes",

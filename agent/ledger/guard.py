@@ -68,6 +68,7 @@ def precheck(
     _check_dataset(question, state)
     _check_parties(question, policy, pinned)
     _check_replay(question, state)
+    _check_noise(question)
     _check_plan(question, policy)
     _check_size(question, state)
     _check_delta(question, policy, state)
@@ -136,6 +137,14 @@ def _check_replay(question: Question, state: LedgerState) -> None:
         raise PolicyRefusal(
             RefusalCode.ROUND_REPLAY,
             f"{question.attempt} is not after {last}, which the ledger already charged",
+        )
+
+
+def _check_noise(question: Question) -> None:
+    if not question.plan.noised:
+        raise PolicyRefusal(
+            RefusalCode.POLICY_DP,
+            "the plan trains without noise, and policy.toml: dp_required is true",
         )
 
 

@@ -11,12 +11,13 @@ import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgeveil.agent.training import noise, sampler
+from edgeveil.agent.training import noise, noiseless, sampler
 from edgeveil.agent.training.compute import CPU, Compute
 from edgeveil.agent.training.engine_choice import Choice, choose
 from edgeveil.agent.training.engines.gradients import ENGINES, Engine, GradientMode
@@ -24,7 +25,7 @@ from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.recurrent import trained_form
 from edgeveil.agent.training.validate import Probe, out_of_place
 from edgeveil.shared.base.errors import DataError, ProtocolError, RefusalCode
-from edgeveil.shared.tasks.batches import form
+from edgeveil.shared.tasks.batches import Form, form
 from edgeveil.shared.tasks.modules import read_vector, trainable, write_vector
 from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.tasks.spec import Options, Trainable
@@ -41,11 +42,14 @@ Progress = Callable[[int, int], None]  # steps done, steps planned
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """`update` is trained − start, float32 (d,), tensors in the order given to train."""
+    """`update` is trained − start, float32 (d,), tensors in the order given to train.
+
+    `gradient_mode` "batch": gradients of whole batches, not of records (agent.training.noiseless).
+    """
 
     update: NDArray[np.float32]
     steps: int
-    gradient_mode: GradientMode
+    gradient_mode: GradientMode | Literal["batch"]
 
 
 _NONE = np.arange(0)
@@ -109,11 +113,40 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
 
 
 class Trainer:
-    """train() and check_trainable() where the owner wants them to be computed."""
+    """train(), check_trainable() and what there is without noise, where the owner wants them to be computed."""
 
     def __init__(self, compute: Compute) -> None:
+        self._compute = compute
         self.check_trainable = partial(check_trainable, compute=compute)
+        self.check_form = partial(check_form, compute=compute)
         self.train = partial(train, compute=compute)
+
+    def train_without_noise(  # noqa: PLR0917  the seven inputs of agent.training.noiseless.train
+        self,
+        task: Trainable,
+        options: Options,
+        records: Records,
+        start: NDArray[np.float32],
+        tensors: tuple[Tensor, ...],
+        plan: TrainingPlan,
+        number: int,
+        *,
+        progress: Progress | None = None,
+    ) -> TrainingResult:
+        """As agent.training.noiseless.train; raises DataError too, for records of another form."""
+        self.check_form(task, options, records)
+        update = noiseless.train(
+            task,
+            options,
+            records,
+            start,
+            tensors,
+            plan,
+            number,
+            progress=progress,
+            compute=self._compute,
+        )
+        return TrainingResult(update, plan.steps, "batch")
 
 
 def _optimizer(module: torch.nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
@@ -182,6 +215,25 @@ def check_trainable(
 
     Call it before reserving: a device that cannot train then spends nothing.
     """
+    probe, wanted = _probe_of(task, options, records, compute)
+    key = (task.spec, options.model_dump_json(), wanted, frozenset(modes), compute.device)
+    if key not in _choices:
+        _choices[key] = choose(probe, modes, compute)
+        log.info("gradients of %s by %s", task.spec.id, _choices[key].reason)
+    return _choices[key]
+
+
+def check_form(
+    task: Trainable, options: Options, records: Records | None = None, compute: Compute = CPU
+) -> None:
+    """All of check_trainable() but the gradients of single records, which nothing needs without noise."""
+    _probe_of(task, options, records, compute)
+
+
+def _probe_of(
+    task: Trainable, options: Options, records: Records | None, compute: Compute
+) -> tuple[Probe, Form]:
+    """Random records of the task with their form, which `records` must have; raises DataError."""
     _prepare_process(compute)
     probe = Probe(
         build=lambda: trained_form(task.build(options)).to(compute.device),
@@ -194,11 +246,7 @@ def check_trainable(
         raise DataError(
             f"records of the form {found} do not fit the model of {task.spec.id}, which takes {wanted}"
         )
-    key = (task.spec, options.model_dump_json(), wanted, frozenset(modes), compute.device)
-    if key not in _choices:
-        _choices[key] = choose(probe, modes, compute)
-        log.info("gradients of %s by %s", task.spec.id, _choices[key].reason)
-    return _choices[key]
+    return probe, wanted
 
 
 def _step(

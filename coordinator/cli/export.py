@@ -83,6 +83,7 @@ def models(home: HomeOption = None, as_json: JsonOption = False) -> None:
     Example: coordinator models
     """
     from edgeveil.coordinator.models.listing import models as listed
+    from edgeveil.shared.privacy.unlimited import shown
 
     found = listed(home_of(ROLE, home))
     if as_json:
@@ -97,7 +98,7 @@ def models(home: HomeOption = None, as_json: JsonOption = False) -> None:
     for row in found:
         made.add_row(
             row["run"], row["state"], row["task"], row["metric"], _round(row["best"]),
-            _round(row["last"]), f"{row['epsilon_at_most']:.3f}",
+            _round(row["last"]), shown(row["epsilon_at_most"], ".3f"),
             "gone" if row["bytes"] is None else f"{row['bytes']:,}",
         )  # fmt: skip
     stdout.print(console.fit(made, stdout, "state", "bytes", "task"))

@@ -267,11 +267,17 @@ def privacy(
 
 
 def _print_privacy(found: dict[str, Any]) -> None:
+    from edgeveil.shared.privacy.unlimited import shown
+
     guarantee = found["guarantee"]
     made = console.table(f"Privacy of {found['run']}", "what", "value")
-    made.add_row("ε planned", f"{guarantee['epsilon_planned']:g} at δ {guarantee['delta']:g}")
-    made.add_row("ε of this run, any agent", f"at most {guarantee['epsilon_at_most']:.4f}")
-    made.add_row("ε of this run, median", f"at most {guarantee['epsilon_median']:.4f}")
+    made.add_row(
+        "ε planned", f"{shown(guarantee['epsilon_planned'], 'g')} at δ {guarantee['delta']:g}"
+    )
+    made.add_row(
+        "ε of this run, any agent", f"at most {shown(guarantee['epsilon_at_most'], '.4f')}"
+    )
+    made.add_row("ε of this run, median", f"at most {shown(guarantee['epsilon_median'], '.4f')}")
     told = ", ".join(f"{code} {count}" for code, count in found["refusals"].items())
     made.add_row("refusals", told or "none")
     made.add_row("ε attested, all runs", _told(guarantee["epsilon_attested"]))

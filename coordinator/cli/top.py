@@ -25,6 +25,7 @@ from edgeveil.coordinator.watching.waiting import Waiting, sentence
 from edgeveil.shared.events.tail import as_text
 from edgeveil.shared.pages.text import human_bytes, human_seconds
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
+from edgeveil.shared.privacy.unlimited import in_json, share, shown
 from edgeveil.shared.scores.metric import MetricSpec
 from edgeveil.shared.terminal.console import table, without
 
@@ -62,8 +63,8 @@ class Picture:
             "rounds_planned": self.rounds,
             "rounds_committed": self.totals.committed,
             "attempts_aborted": self.totals.aborted,
-            "epsilon_charged": dict(self.charged),
-            "epsilon_limit": self.limit,
+            "epsilon_charged": {name: in_json(spent) for name, spent in self.charged.items()},
+            "epsilon_limit": in_json(self.limit),
             "epsilon_attested": {name: asdict(told) for name, told in self.told.items()},
             "rounds": [record.as_json() for record in self.records[-LAST_ROUNDS:]],
         }
@@ -90,7 +91,7 @@ def look(home: Path) -> Picture:
         charged={agent: found.epsilon_after(times) for agent, times in charges.items()},
         headline=found.scoring.headline,
         rounds=found.plan.rounds.count,
-        limit=found.plan.training.epsilon,
+        limit=found.plan.training.limit,
         left_s=seconds_left(found.committed, found.plan.rounds.count - totals.committed),
     )
 
@@ -162,8 +163,9 @@ def _progress(picture: Picture, at: float) -> Table:
     made.add_row("throughput", *_throughput(picture.records))
     if picture.charged:
         most = max(picture.charged.values())
-        spent = ProgressBar(total=picture.limit, completed=min(most, picture.limit), width=24)
-        made.add_row("ε charged", spent, f"{most:.2f} of {picture.limit:g} at most")
+        spent = ProgressBar(total=1.0, completed=share(most, picture.limit), width=24)
+        of_all = f"{shown(most, '.2f')} of {shown(picture.limit, 'g')} at most"
+        made.add_row("ε charged", spent, of_all)
     return made
 
 
@@ -197,7 +199,7 @@ def _agents(picture: Picture, at: float, *, everybody: bool) -> Table:
             Text(agent["state"], style="green" if agent["state"] == CONNECTED else "yellow"),
             "never" if seen is None else f"{max(0.0, at - seen):.0f}",
             Text(part, style=style),
-            "–" if spent is None else f"{spent:.2f}",
+            "–" if spent is None else shown(spent, ".2f"),
             _told(picture.told.get(name)),
         )
     if len(agents) > MOST_AGENTS and not everybody:

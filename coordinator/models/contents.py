@@ -18,8 +18,12 @@ from edgeveil.shared.models.manifest import (
     Privacy,
     Task,
 )
+from edgeveil.shared.privacy.unlimited import in_json
 from edgeveil.shared.tasks.spec import Options, TaskSpec
 
+NO_MECHANISM = (
+    "none: trained without noise, by the word of the devices' owners; sums by secure aggregation"
+)
 MECHANISM = "DP-SGD on each agent, charged before training; sums by secure aggregation"
 RECORDS, LOGITS = "records", "logits"
 
@@ -104,10 +108,10 @@ def _privacy(found: RunFacts, record: RoundRecord) -> Privacy:
     so_far = RunFacts(found.run, until, found.told)
     told = [found.told[agent].epsilon for agent in so_far.agents if agent in found.told]
     return Privacy(
-        mechanism=MECHANISM,
-        delta=proposal.delta,
+        mechanism=MECHANISM if proposal.noised else NO_MECHANISM,
+        delta=found.plan.training.delta,
         epsilon_planned=found.plan.training.epsilon,
-        epsilon_at_most=max((so_far.charged(agent) for agent in so_far.agents), default=0.0),
+        epsilon_at_most=in_json(so_far.most_charged),
         epsilon_attested=max(told, default=None),
         noise_multiplier=proposal.noise_multiplier,
         sample_rate=proposal.sample_rate,

@@ -9,6 +9,7 @@ from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.coordinator.store.store import Store
+from edgeveil.shared.privacy.unlimited import in_json
 from edgeveil.shared.scores.metric import MetricSpec
 
 
@@ -32,8 +33,8 @@ def _line(home: Path, found: RunFacts) -> dict[str, Any]:
         "metric": metric.name,
         "best": _scored(top, metric),
         "last": _scored(newest, metric),
-        "epsilon_at_most": max((found.charged(agent) for agent in found.agents), default=0.0),
-        "delta": found.proposal.delta,
+        "epsilon_at_most": in_json(found.most_charged),
+        "delta": found.plan.training.delta,
         "bytes": path.stat().st_size if path.exists() else None,
     }
 

@@ -10,6 +10,7 @@ from edgeveil.shared.vector.quantization import plan_segments
 from edgeveil.shared.wire.plan import TrainingPlan
 
 NOISE_REACH = 6  # standard deviations: of 10^8 values, less than one lies beyond
+ROUNDING = 1e-3  # of the bound of an update without noise: the length of all rounding together
 ADAM_REACH = (1 - 0.9) / math.sqrt(1 - 0.999)  # at torch's default moments
 
 
@@ -17,27 +18,34 @@ PRG = {"aes-256-ctr": 1, "chacha20": 2}
 
 
 def training_plan(plan: Plan) -> TrainingPlan:
-    """The proposal every agent gets: σ is the least that keeps count + spare rounds within epsilon.
+    """The proposal every agent gets, with the noise that keeps it within its epsilon if it has one."""
+    training = plan.training
+    epsilon = training.epsilon
+    return TrainingPlan(
+        **training.training_keys(),
+        noise_multiplier=0.0 if epsilon is None else _noise_multiplier(plan, epsilon),
+        delta=0.0 if epsilon is None else training.delta,
+        options=plan.task.options,
+        control_variates=plan.server.strategy == "scaffold",
+        rounds=plan.rounds.count,
+        n_ref_min=plan.secagg.n_ref_min,
+    )
+
+
+def _noise_multiplier(plan: Plan, epsilon: float) -> float:
+    """The least σ that keeps count + spare rounds within `epsilon`.
 
     At the order that a ledger opened without a schedule enforces, and beside the count that a device
     without a declared size has charged, so that agents find it sufficient.
     """
     training, rounds = plan.training, plan.rounds
     steps = training.steps * (rounds.count + rounds.spare)
-    order = choose_order(training.epsilon, training.delta)
-    counted = charged(affordable_scale(cap(training.epsilon, training.delta, order), order))
+    order = choose_order(epsilon, training.delta)
+    counted = charged(affordable_scale(cap(epsilon, training.delta, order), order))
     exact = noise_multiplier_for(
-        training.epsilon, training.delta, steps, training.sample_rate, [counted], order=order
+        epsilon, training.delta, steps, training.sample_rate, [counted], order=order
     )
-    return TrainingPlan(
-        **training.training_keys(),
-        options=plan.task.options,
-        control_variates=plan.server.strategy == "scaffold",
-        noise_multiplier=math.ceil(exact * 1e4) / 1e4,
-        delta=training.delta,
-        rounds=rounds.count,
-        n_ref_min=plan.secagg.n_ref_min,
-    )
+    return math.ceil(exact * 1e4) / 1e4
 
 
 def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params:
@@ -45,20 +53,20 @@ def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params
 
     The range holds the signal of any honest update twice over, and where updates are weighed, which makes
     the noise of all agents alike, its noise too. The step is a quarter of the noise, of the largest agent
-    where they differ, so rounding adds at most 1/64 of its variance.
+    where they differ, so rounding adds at most 1/64 of its variance. Without noise no value is larger than
+    the bound of the whole update, and rounding all values moves it by at most a thousandth of that bound.
     """
     secagg = plan.secagg
-    reach, noise = _reach_and_noise(proposal, secagg.n_ref_max)
-    weight, margin = 1, 0.0
-    if plan.weights == "declared":
-        weight = secagg.n_ref_max
-        margin = NOISE_REACH * _most_noise(proposal)
+    weight = secagg.n_ref_max if plan.weights == "declared" else 1
+    if proposal.noised:
+        reach, noise = _reach_and_noise(proposal, secagg.n_ref_max)
+        margin = NOISE_REACH * _most_noise(proposal) if weight > 1 else 0.0
+        bound, step = 2 * reach * weight + margin, noise * weight / 4
+    else:
+        bound = proposal.clip_norm * weight
+        step = bound * ROUNDING / math.sqrt(parameters)
     bits, segments = plan_segments(
-        parameters,
-        bound_a=2 * reach * weight + margin,
-        step_wanted=noise * weight / 4,
-        n_max=plan.sum_max,
-        weight_max=weight,
+        parameters, bound_a=bound, step_wanted=step, n_max=plan.sum_max, weight_max=weight
     )
     params = Params(
         prg=PRG[secagg.prg],

@@ -65,7 +65,8 @@ class Plan(Settings):
 
     @model_validator(mode="after")
     def _weights_mean_something(self) -> Self:
-        if self.training.optimizer == "adam" and self.secagg.weights == "declared":
+        adam = self.training.optimizer == "adam" and self.training.noised
+        if adam and self.secagg.weights == "declared":
             raise ValueError(
                 "secagg.weights: adam divides each step by its own size, so an update is no sum over "
                 'records that a size could weigh; use weights = "uniform", or optimizer = "sgd"'
@@ -77,7 +78,7 @@ class Plan(Settings):
         """What agents count for in the mean: their declared size, or all the same."""
         if self.secagg.weights is not None:
             return self.secagg.weights
-        alike = self.training.optimizer == "adam" or self.secagg.n_ref_max == 1
+        alike = self.training.optimizer != "sgd" or self.secagg.n_ref_max == 1
         return "uniform" if alike else "declared"
 
     @property

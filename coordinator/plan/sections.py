@@ -1,16 +1,24 @@
 """The sections of a plan, each complete by itself (docs/configuration.md)."""
 
+import math
 import re
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from edgeveil.coordinator.learning.robust import Robust
-from edgeveil.coordinator.learning.schedules import Average, Schedule
+from edgeveil.coordinator.learning.schedules import Average
 from edgeveil.coordinator.learning.strategies import STRATEGIES
 from edgeveil.shared.base.config import Settings
 from edgeveil.shared.base.names import NAME
+from edgeveil.shared.base.schedule import Schedule
 from edgeveil.shared.secagg.primitives.errors import Infeasible
 from edgeveil.shared.secagg.primitives.solver import Solution, solve
 from edgeveil.shared.wire.condition import Flag
@@ -49,10 +57,29 @@ class ModelSection(Settings):
 
 
 class TrainingSection(TrainingKeys):
-    """Proposed to every agent; each agent's own policy decides."""
+    """Proposed to every agent; each agent's own policy decides. `epsilon` is None without noise."""
 
-    epsilon: float = Field(gt=0, le=50)
+    epsilon: float | None = Field(default=None, gt=0, le=50)
     delta: float = Field(default=1e-5, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _budget_is_named(self) -> Self:
+        if self.noised and self.epsilon is None:
+            raise ValueError(
+                "epsilon is missing: the budget that the noise follows from (for the devices of one "
+                'owner, who wants none: privacy = "none")'
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_asked(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        return {name: value for name, value in values.items() if name not in self.unsaid()}
+
+    @property
+    def limit(self) -> float:
+        """The most ε that the run may cost a device; infinite without noise."""
+        return math.inf if self.epsilon is None else self.epsilon
 
 
 class RoundsSection(Settings):

@@ -20,6 +20,7 @@ from edgeveil.shared.pages.charts import (
 )
 from edgeveil.shared.pages.markup import Tile, figure, lead
 from edgeveil.shared.pages.text import human_seconds
+from edgeveil.shared.privacy.unlimited import share, shown
 from edgeveil.shared.scores.metric import MetricSpec
 from edgeveil.shared.scores.views import Series, said
 
@@ -52,7 +53,8 @@ class Figures:
 def figures_of(found: RunFacts, here: Standing, words: Words) -> Figures:
     """The figure, ε, the time, the curve; as long as no attempt ends they stay the same."""
     tiles = [*_scores(found, here, words)]
-    charged, planned = f"{here.epsilon:.3g}", f"{here.planned:g}"
+    no_limit = words("not_limited")
+    charged, planned = shown(here.epsilon, ".3g", no_limit), shown(here.planned, "g", no_limit)
     tiles.append(Tile(words("epsilon_so_far"), charged, words("of_planned", planned=planned)))
     left = "–" if here.left_s is None else human_seconds(here.left_s)
     if found.run.state in {RunState.RUNNING, RunState.QUEUED}:
@@ -60,8 +62,8 @@ def figures_of(found: RunFacts, here: Standing, words: Words) -> Figures:
     else:
         took = sum(record.seconds for record in found.records)
         tiles.append(Tile(words("took"), human_seconds(took), words("took_note")))
-    share = here.epsilon / here.planned
-    bar = meter(share, words("epsilon_used", share=f"{share:.0%}"), calm=True)
+    used = share(here.epsilon, here.planned)
+    bar = meter(used, words("epsilon_used", share=f"{used:.0%}"), calm=found.limited)
     return Figures(tiles, bar, judged_figure(found, here.metric, words))
 
 
@@ -157,13 +159,15 @@ def bytes_figure(found: RunFacts, words: Words) -> str:
 
 
 def spending_figure(found: RunFacts, words: Words) -> str:
-    """One step curve per agent that differs, the largest drawn bold, and the plan's limit."""
+    """One step curve per agent that differs, the largest drawn bold, and the plan's limit; none without one."""
+    if not found.limited:
+        return ""
     kept = shown_places(len(found.records))
     xs = [0.0, *(float(place + 1) for place in kept)]
     curves = {tuple(map(int, paid)) for paid in found.paid[:, kept]}
     most = sorted(curves, key=lambda paid: paid[-1] if paid else 0, reverse=True)[:MOST_CURVES]
     ordered = [[found.epsilon_after(times) for times in paid] for paid in most]
-    limit = found.plan.training.epsilon
+    limit = found.plan.training.limit
     lines = [Line("", xs, [0.0, *curve], "thin") for curve in ordered[1:]]
     shown = [Line(words("most_charged"), xs, [0.0, *ordered[0]])] if ordered else []
     shown.append(Line(words("limit"), [xs[0], xs[-1]], [limit, limit], "limit", DASHES[1]))

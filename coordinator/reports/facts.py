@@ -14,6 +14,7 @@ from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import NOT_COUNTED, Outcome, RoundRecord, Run
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
 from edgeveil.shared.privacy.rdp import Segment, epsilon
+from edgeveil.shared.privacy.unlimited import UNLIMITED
 from edgeveil.shared.scores.metric import Scoring
 from edgeveil.shared.scores.views import View
 from edgeveil.shared.tasks import registry
@@ -96,6 +97,11 @@ class RunFacts:
         return self.epsilon_after(int(paid[-1]) if len(paid) else 0)
 
     @cached_property
+    def most_charged(self) -> float:
+        """The most that the run can have charged any agent."""
+        return max((self.charged(agent) for agent in self.agents), default=0.0)
+
+    @cached_property
     def paid(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
         """Charged rounds so far, (agents, records), agents in the order of `agents`."""
         place = {agent: row for row, agent in enumerate(self.agents)}
@@ -107,7 +113,9 @@ class RunFacts:
 
     @cached_property
     def history(self) -> tuple[Segment, ...]:
-        """What the run can have charged the agent that was asked most often."""
+        """What the run can have charged the agent that was asked most often; nothing where it adds no noise."""
+        if not self.proposal.noised:
+            return ()
         most = self.segment(int(self.paid.max(initial=0)))
         return (most,) if most.steps else ()
 
@@ -121,8 +129,15 @@ class RunFacts:
     def epsilon_if_always_asked(self) -> float:
         return self.epsilon_after(len(self.records))
 
+    @cached_property
+    def limited(self) -> bool:
+        """Whether an ε bounds what the run's model tells of a record."""
+        return self.proposal.noised
+
     def epsilon_after(self, charges: int) -> float:
-        """The ε at the plan's δ of that many rounds of this plan."""
+        """The ε at the plan's δ of that many rounds of this plan; infinite where nothing bounds it."""
+        if charges and not self.limited:
+            return UNLIMITED
         if charges not in self._curve:
             segment = self.segment(charges)
             self._curve[charges] = epsilon([segment], self.proposal.delta)[0]

@@ -18,6 +18,7 @@ from edgeveil.shared.pages.markup import Raw, facts, section, table
 from edgeveil.shared.pages.text import escape, human_bytes, utc
 from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
+from edgeveil.shared.privacy.unlimited import share, shown
 from edgeveil.shared.scores.views import said
 
 MOST_TITLES = 1500  # cells of a participation map that each get a title of their own
@@ -153,16 +154,17 @@ def _titles(found: RunFacts, agent: str, cells: list[str], words: Words) -> list
 
 
 def _privacy(found: RunFacts, words: Words) -> str:
-    limit = found.plan.training.epsilon
+    limit = found.plan.training.limit
     rows = []
     for agent in found.agents:
         spent = found.charged(agent)
         told = attested(found.told.get(agent), words)
-        rows.append([agent, f"{spent:.3f}", f"{spent / limit:.0%}", told])
+        charged = shown(spent, ".3f", words("not_limited"))
+        rows.append([agent, charged, f"{share(spent, limit):.0%}", told])
     headings = words.headings("agent", ">charged", ">share_of_limit", ">attested")
-    charged = table(headings, rows, label=words("charged"))
+    by_agent = table(headings, rows, label=words("charged"))
     figure = charts.spending_figure(found, words)
-    return f'{planned_facts(found, words)}<div class="charts">{figure}<div>{charged}</div></div>'
+    return f'{planned_facts(found, words)}<div class="charts">{figure}<div>{by_agent}</div></div>'
 
 
 def attested(told: ToldBudget | None, words: Words) -> str:

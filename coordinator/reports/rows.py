@@ -8,6 +8,7 @@ from edgeveil.coordinator.reports.tables import headline_cell
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.shared.pages.markup import Raw, facts, folded, table
 from edgeveil.shared.pages.text import escape, human_bytes, utc
+from edgeveil.shared.privacy.unlimited import shown
 from edgeveil.shared.scores.metric import MetricSpec
 from edgeveil.shared.scores.views import said
 
@@ -51,12 +52,12 @@ def planned_facts(found: RunFacts, words: Words) -> str:
     proposal, training = found.proposal, found.plan.training
     return facts(
         {
-            words("limit"): f"ε {training.epsilon:g}",
+            words("limit"): f"ε {shown(training.limit, 'g', words('not_limited'))}",
             words("delta"): f"{training.delta:g}",
             words("unit"): words("unit_record"),
             words("noise"): f"{proposal.noise_multiplier:g}",
             words("clip"): f"{proposal.clip_norm:g}",
-            words("rate"): f"{proposal.sample_rate:g}",
+            **({words("rate"): f"{proposal.sample_rate:g}"} if proposal.noised else {}),
             words("steps"): proposal.steps,
         }
     )

@@ -10,6 +10,7 @@ from edgeveil.coordinator.records.records import RoundRecord, Run
 from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.pages.text import human_seconds
+from edgeveil.shared.privacy.unlimited import shown
 from edgeveil.shared.scores.metric import MetricSpec
 
 LOOKED_AT = 20  # newest attempts, from which the time left is estimated
@@ -54,7 +55,7 @@ def standing(
         values=[] if metric is None else [row.metrics[metric.name] for row in measured],
         fresh=bool(measured) and measured[-1] is rounds[-1],
         epsilon=found.epsilon_after(paid),
-        planned=found.plan.training.epsilon,
+        planned=found.plan.training.limit,
         left_s=seconds_left(rounds, found.plan.rounds.count - done),
     )
 
@@ -94,7 +95,7 @@ def sentence(here: Standing) -> str:
         change = here.change()
         more = f" ({change})" if change else ""
         parts.append(f"{here.metric.within} {here.metric.shown(here.value)}{more}")
-    parts.append(f"ε {here.epsilon:.2f} of {here.planned:g}")
+    parts.append(f"ε {shown(here.epsilon, '.2f')} of {shown(here.planned, 'g')}")
     if here.left_s is not None:
         parts.append(f"about {human_seconds(here.left_s)} left")
     return ", ".join(parts)

@@ -29,6 +29,7 @@ def build(
         "task": f"{plan.task.id} {plan.task.version}",
         "privacy": {
             "unit": "record",
+            "limited": found.limited,
             "epsilon_planned": plan.training.epsilon,
             "delta": plan.training.delta,
             "noise_multiplier": proposal.noise_multiplier,

@@ -12,6 +12,7 @@ from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.reports.facts import STAGES, natural, part_of
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.pages.text import harmless, human_bytes, plain, utc
+from edgeveil.shared.privacy.unlimited import shown
 from edgeveil.shared.scores.metric import MetricSpec, Scoring
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.terminal.console import table
@@ -188,7 +189,7 @@ def summary_table(report: dict[str, Any], models: Mapping[str, str]) -> Table:
             f"test {m.within}": m.shown(metrics[m.name]) if m.name in metrics else "not evaluated"
             for m in scoring.metrics
         },
-        "planned budget": f"ε {privacy['epsilon_planned']:g} at δ {privacy['delta']:g} per agent and record",
+        "planned budget": f"ε {shown(privacy['epsilon_planned'], 'g')} at δ {privacy['delta']:g} per agent and record",
         "noise multiplier": f"{privacy['noise_multiplier']:g} (clip norm {privacy['clip_norm']:g}, q {privacy['sample_rate']:g}, {privacy['steps_per_round']} steps a round)",
         "smallest sum": f"{report['secure_aggregation']['smallest_sum'] or 0} agents (never fewer than {report['secure_aggregation']['n_min']})",
         "traffic": f"{human_bytes(report['bytes_up'])} up, {human_bytes(report['bytes_down'])} down",

@@ -9,6 +9,7 @@ import numpy as np
 from edgeveil.coordinator.learning import robust, schedules, strategies
 from edgeveil.coordinator.learning.strategies import MeanUpdate, Model, Settings, State
 from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.shared.base.schedule import factor
 from edgeveil.shared.vector.model_vector import VARIATE
 
 AVERAGE = "average"
@@ -57,7 +58,7 @@ class Learner:
             state=now.state,
             settings=self._settings,
             number=number,
-            factor=schedules.factor(
+            factor=factor(
                 server.schedule, number, count, warmup=server.warmup, end=server.final_rate
             ),
         )

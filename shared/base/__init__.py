@@ -11,4 +11,5 @@ __all__ = [
     "json_text",
     "names",
     "peer_json",
+    "schedule",
 ]

@@ -121,18 +121,27 @@ class Privacy(_Part):
     """As the coordinator reckons it; what an agent really spent stands in its own ledger.
 
     `epsilon_at_most`: the most that the attempts up to this round can have charged any agent, at `delta`;
-    `epsilon_attested`: the most that any agent says of all its runs, None if none tells.
+    `epsilon_attested`: the most that any agent says of all its runs, None if none tells. None as
+    `epsilon_at_most` says that ε is not limited: it, or a model that its run began with, was trained without
+    noise. None as `epsilon_planned`: it was.
     """
 
     unit: Literal["record"] = "record"
     mechanism: _Text
     delta: float
-    epsilon_planned: float
-    epsilon_at_most: float
+    epsilon_planned: float | None
+    epsilon_at_most: float | None
     epsilon_attested: float | None
     noise_multiplier: float
     sample_rate: float
     clip_norm: float
+
+    @model_validator(mode="after")
+    def _nothing_is_promised_without_noise(self) -> Self:
+        told = (self.epsilon_planned, self.epsilon_at_most)
+        if not self.noise_multiplier > 0 and any(value is not None for value in told):
+            raise ValueError("without noise no epsilon is limited")
+        return self
 
 
 class Piece(_Part):

@@ -18,11 +18,16 @@ from pydantic import (
 
 from edgeveil.shared.base.config import Settings
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode
+from edgeveil.shared.base.schedule import Schedule, factor
 
 MAX_PLAN = 16384  # bytes
 MOST_DECAY = 0.999
+# Keys that mean something in one of the two ways to train only; a plan for the other does not name them.
+ONLY_WITH_NOISE = ("sample_rate", "average", "proximal", "noise_multiplier", "delta", "epsilon")
+ONLY_WITHOUT_NOISE = ("batch_size", "weight_decay", "schedule", "warmup", "final_rate")
 
 Option = str | int | bool
+Privacy = Literal["dp", "none"]
 
 
 class TrainingKeys(Settings):
@@ -34,24 +39,48 @@ class TrainingKeys(Settings):
     one round that becomes the update, 0 for the last step alone. `proximal` is μ of FedProx (Li et
     al. 2020, arXiv 1812.06127): each noisy gradient is increased by μ · (model − global model),
     which depends on no record but through earlier noisy steps and so costs no budget either.
+
+    With `privacy` "none" nothing is noised and no record's gradient is clipped: every step takes
+    `batch_size` records of an epoch in random order, the learning rate follows `schedule` over the
+    rounds, and `clip_norm` bounds the L2 norm of a device's whole update. Such an update is as
+    telling as its sum is small, so a device takes part by its owner's word alone
+    (docs/threat-model.md, "Without noise").
     """
 
+    privacy: Privacy = "dp"
     steps: int = Field(ge=1, le=100_000)
     sample_rate: float = Field(default=1.0, gt=0, le=1)
     clip_norm: float = Field(gt=0)
     learning_rate: float = Field(gt=0)
-    optimizer: Literal["sgd", "adam"] = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     momentum: float = Field(default=0.0, ge=0, le=MOST_DECAY)
     average: float = Field(default=0.0, ge=0, le=MOST_DECAY)
     proximal: float = Field(default=0.0, ge=0)
+    batch_size: int = Field(default=16, ge=1, le=65_536)
+    weight_decay: float = Field(default=0.0, ge=0, le=1)
+    schedule: Schedule = "constant"
+    warmup: int = Field(default=0, ge=0, le=1_000_000)  # rounds
+    final_rate: float = Field(default=0.1, gt=0, le=1)  # of learning_rate, where a schedule ends
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        """Nothing is asked for that would not happen."""
+        kind, others = ("none", ONLY_WITHOUT_NOISE) if self.noised else ("dp", ONLY_WITH_NOISE)
+        fields = type(self).model_fields
+        for name in (name for name in others if name in fields):
+            if getattr(self, name) != fields[name].default:
+                raise ValueError(f'{name} belongs to privacy = "{kind}"')
+        if self.optimizer == "adamw" and self.noised:
+            raise ValueError('optimizer "adamw" belongs to privacy = "none"')
+        return self
 
     @model_validator(mode="after")
     def _combine(self) -> Self:
         """Adam brings moments of its own. With plain descent and rate · proximal ≤ 1 the pull never
         overshoots the global model, so no update reaches further than it would without.
         """
-        if self.optimizer == "adam" and self.momentum:
-            raise ValueError("momentum belongs to sgd; adam has its own")
+        if self.optimizer != "sgd" and self.momentum:
+            raise ValueError(f"momentum belongs to sgd; {self.optimizer} has its own")
         if self.proximal and (self.optimizer != "sgd" or self.momentum):
             raise ValueError("proximal belongs to sgd without momentum")
         if self.learning_rate * self.proximal > 1:
@@ -61,19 +90,36 @@ class TrainingKeys(Settings):
         return self
 
     def check_control_variates(self) -> None:
-        """Raise ValueError: SCAFFOLD is defined for plain steps alone."""
+        """Raise ValueError: SCAFFOLD is defined for plain steps alone, and here for noisy ones."""
+        if not self.noised:
+            raise ValueError('scaffold belongs to privacy = "dp"')
         if self.optimizer != "sgd" or self.momentum or self.average or self.proximal:
             raise ValueError("scaffold belongs to sgd without momentum, average and proximal")
+
+    @property
+    def noised(self) -> bool:
+        """Whether what a device sends is differentially private."""
+        return self.privacy == "dp"
 
     def training_keys(self) -> dict[str, Any]:
         """These keys alone, whatever a subclass adds."""
         return {name: getattr(self, name) for name in TrainingKeys.model_fields}
 
+    def unsaid(self) -> tuple[str, ...]:
+        """What a plan of this way to train does not name; one with noise has the bytes it always had."""
+        return ("privacy", *ONLY_WITHOUT_NOISE) if self.noised else ONLY_WITH_NOISE
+
+    def rate(self, number: int, rounds: int) -> float:
+        """The learning rate of round `number` (1 … rounds) of the run."""
+        return self.learning_rate * factor(
+            self.schedule, number, rounds, warmup=self.warmup, end=self.final_rate
+        )
+
 
 class TrainingPlan(TrainingKeys):
     """Hyper-parameters of one attempt. The device checks each against its own policy.
 
-    `noise_multiplier` is σ; `rounds` the rounds planned for the whole run; `n_ref_min` the least declared
+    `noise_multiplier` is σ, above 0 with noise and 0 without, as `delta` is; `rounds` the rounds planned for the whole run; `n_ref_min` the least declared
     size it is for. With `control_variates` (SCAFFOLD) the offer holds a second vector, see
     agent.rounds.variates. A plan without them, or for every size, does not name the key.
     """
@@ -84,8 +130,8 @@ class TrainingPlan(TrainingKeys):
     options: dict[str, Option] = Field(default_factory=dict, max_length=32)
     control_variates: bool = False
     n_ref_min: int = Field(default=1, ge=1, lt=1 << 32)
-    noise_multiplier: float = Field(gt=0)
-    delta: float = Field(gt=0, lt=1)
+    noise_multiplier: float = Field(default=0.0, ge=0)
+    delta: float = Field(default=0.0, ge=0, lt=1)
     rounds: int = Field(ge=1, le=1_000_000)
 
     @field_validator("*", mode="before")
@@ -95,6 +141,13 @@ class TrainingPlan(TrainingKeys):
         return _read_decimal(value) if number else value
 
     @model_validator(mode="after")
+    def _noise_is_named(self) -> Self:
+        """A plan is with noise unless it says otherwise, so one that forgets it is none."""
+        if self.noised and not (self.noise_multiplier > 0 and self.delta > 0):
+            raise ValueError("noise_multiplier and delta must be above 0")
+        return self
+
+    @model_validator(mode="after")
     def _steps_are_plain(self) -> Self:
         if self.control_variates:
             self.check_control_variates()
@@ -102,6 +155,8 @@ class TrainingPlan(TrainingKeys):
 
     def to_json(self) -> bytes:
         fields = {key: _spell(value) for key, value in self.model_dump().items()}
+        for name in self.unsaid():
+            fields.pop(name, None)
         for name in ("control_variates", "n_ref_min"):
             if getattr(self, name) == type(self).model_fields[name].default:
                 del fields[name]

@@ -43,7 +43,7 @@ class FrozenClock:
 
 def question(round_number: int = 1, attempt: int = 1, *, run: str = "run-1", **changes) -> Question:
     """A question that the default policy accepts; `changes` are plan fields or Question fields."""
-    plan_fields = {**PLAN, **{k: v for k, v in changes.items() if k in PLAN}}
+    plan_fields = {**PLAN, **{k: v for k, v in changes.items() if k in TrainingPlan.model_fields}}
     plan = TrainingPlan(**plan_fields)
     fields = {
         "coordinator_id": COORDINATOR,
@@ -53,7 +53,7 @@ def question(round_number: int = 1, attempt: int = 1, *, run: str = "run-1", **c
         "model_hash": b"m" * 32,
         "dataset_id": "data",
     }
-    fields |= {k: v for k, v in changes.items() if k not in PLAN}
+    fields |= {k: v for k, v in changes.items() if k not in TrainingPlan.model_fields}
     return Question(
         plan=plan, plan_json=plan.to_json(), attempt=Attempt(run, round_number, attempt), **fields
     )

@@ -7,6 +7,7 @@ from pathlib import PurePath
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.reports.facts import PATHS, RunFacts, initial_model
+from edgeveil.shared.privacy.unlimited import NOT_LIMITED, UNLIMITED
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def _values(
     yield "round/bytes_up", record.bytes_up
     yield "round/bytes_down", record.bytes_down
     yield "run/attempts_aborted", aborted
-    yield "privacy/epsilon_at_most", most  # of any agent, at the plan's δ
+    if most != UNLIMITED:
+        yield "privacy/epsilon_at_most", most  # of any agent, at the plan's δ
     for stage, seconds in record.stage_seconds.items():
         yield f"stage/{stage}_seconds", seconds
 
@@ -51,6 +53,8 @@ def _values(
 def settings(found: RunFacts) -> dict[str, str]:
     """The plan and what the run began with as names and texts; of a path here only the last part."""
     parts = found.plan.model_dump(mode="json") | {"initial_model": initial_model(found) or {}}
+    if not found.limited:
+        parts["privacy"] = {"epsilon": NOT_LIMITED}
     return {
         f"{part}.{key}": PurePath(str(value)).name if (part, key) in PATHS else str(value)
         for part, values in parts.items()

@@ -11,6 +11,7 @@ from edgeveil.shared.privacy.filter import choose_order
 from edgeveil.shared.privacy.ledger.facts import MOST_POINTS
 from edgeveil.shared.privacy.rdp import epsilon, rdp_step, to_epsilon
 from edgeveil.shared.privacy.report import words
+from edgeveil.shared.privacy.unlimited import in_json, share
 from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
 
 NEARLY = 0.8  # of its limit: a device near its budget
@@ -25,14 +26,15 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
     asked = found.epsilon_if_always_asked
     order, enforced = _enforced(found)
     return {
+        "limited": found.limited,
         "epsilon_planned": training.epsilon,
         "delta": training.delta,
         "delta_why": SAID("said_delta_why"),
-        "epsilon_at_most_by_agent": most,
-        "epsilon_at_most": top,
-        "epsilon_median": statistics.median(spent) if spent else 0.0,
-        "epsilon_left": max(0.0, training.epsilon - top),
-        "share_spent": min(1.0, top / training.epsilon),
+        "epsilon_at_most_by_agent": {agent: in_json(value) for agent, value in most.items()},
+        "epsilon_at_most": in_json(top),
+        "epsilon_median": in_json(statistics.median(spent)) if spent else 0.0,
+        "epsilon_left": None if training.epsilon is None else max(0.0, training.epsilon - top),
+        "share_spent": share(top, training.limit),
         "best_order": epsilon(found.history, training.delta)[1] if found.history else None,
         "gaussian_mu": words.gaussian_mu(found.history),
         "rounds_left": max(0, found.plan.rounds.count - len(found.committed)),
@@ -41,7 +43,7 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
         "epsilon_prv": None,
         "not_here": "PRV stands in each device's own report; epsilon_enforced and alpha are those of a "
         "ledger that holds this run alone, under a limit of epsilon_planned",
-        "epsilon_if_always_asked": asked,
+        "epsilon_if_always_asked": in_json(asked),
         "epsilon_attested": _attested(found),
         "epsilon_attested_note": SAID("said_attested_note"),
         "sums_only": _sums_only(found),
@@ -50,9 +52,11 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _enforced(found: RunFacts) -> tuple[int, float]:
+def _enforced(found: RunFacts) -> tuple[int | None, float | None]:
     """(order, ε) as a ledger opened for this run alone, limited to the plan's ε, enforces them."""
     training = found.plan.training
+    if training.epsilon is None:
+        return None, None
     order = choose_order(training.epsilon, training.delta)
     rdp = sum(
         one.steps * rdp_step(one.noise_multiplier, one.sample_rate, order) for one in found.history
@@ -83,13 +87,13 @@ def _attested(found: RunFacts) -> dict[str, Any]:
     }
 
 
-def _curve(found: RunFacts) -> list[dict[str, float]]:
+def _curve(found: RunFacts) -> list[dict[str, float | None]]:
     """After each attempt, the most that the run can have charged any agent."""
     tops = found.paid.max(axis=0, initial=0)
     every = max(1, math.ceil(len(tops) / MOST_POINTS))
     kept = [index for index in range(len(tops)) if index % every == 0 or index == len(tops) - 1]
     return [
-        {"attempt": index + 1, "epsilon_at_most": found.epsilon_after(int(tops[index]))}
+        {"attempt": index + 1, "epsilon_at_most": in_json(found.epsilon_after(int(tops[index])))}
         for index in kept
     ]
 
@@ -101,7 +105,7 @@ def _sums_only(found: RunFacts) -> dict[str, Any]:
     rules = found.plan.secagg
     honest = max(0, smallest - assumed_corrupt(smallest, rules.gamma_ppm, rules.c_min))
     value = None
-    if found.records:
+    if found.records and found.proposal.noised:
         history = [found.segment(len(found.records))]
         value = words.sums_only(
             history, proposal.delta, honest=honest, steps_per_round=proposal.steps

@@ -9,6 +9,7 @@ from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.report import chart, sections
 from edgeveil.shared.privacy.report import words as privacy_words
 from edgeveil.shared.privacy.report.page import Page, Section, Sheet
+from edgeveil.shared.privacy.unlimited import shown
 
 Report = Mapping[str, Any]
 
@@ -16,7 +17,7 @@ Report = Mapping[str, Any]
 def page(report: Report, language: Language = "en") -> str:
     """HTML of a report made by coordinator.reports.privacy.report."""
     words, guarantee, unit = Words(language), report["guarantee"], report["privacy_unit"]
-    most, planned = guarantee["epsilon_at_most"], f"{guarantee['epsilon_planned']:g}"
+    planned = _shown(guarantee["epsilon_planned"], words, "g")
     trust = report["trust_model"]
     return Page(
         language=language,
@@ -24,18 +25,22 @@ def page(report: Report, language: Language = "en") -> str:
         subtitle=f"{report['run']} · {report['identity']['time']}",
         headline=_headline(report, words),
         paragraphs=(privacy_words.Words(language).again(guarantee["in_words"]),),
-        used=min(1.0, most / guarantee["epsilon_planned"]),
+        used=guarantee["share_spent"],
         tiles=(
             Tile(
                 words("at_most"),
-                f"{most:.3g}",
+                _shown(guarantee["epsilon_at_most"], words, ".3g"),
                 words("of_planned", planned=planned, delta=f"{guarantee['delta']:g}"),
             ),
-            Tile(words("median"), f"{guarantee['epsilon_median']:.3g}", words("this_run")),
+            Tile(
+                words("median"),
+                _shown(guarantee["epsilon_median"], words, ".3g"),
+                words("this_run"),
+            ),
             Tile(words("asked"), str(report["agents"]["asked"]), words("all_rounds")),
             Tile(words("refusals"), str(sum(report["refusals"].values())), words("they_decide")),
         ),
-        curve=_curve(guarantee, words) if guarantee["curve"] else None,
+        curve=_curve(guarantee, words) if guarantee["curve"] and guarantee["limited"] else None,
         sections=(
             sections.gaps(report["not_covered"], language, words.again),
             _limits(report, words),
@@ -50,9 +55,16 @@ def page(report: Report, language: Language = "en") -> str:
     ).render()
 
 
+def _shown(value: float | None, words: Words, form: str) -> str:
+    """An ε of the report; null is one that nothing limits."""
+    return shown(value, form, words("not_limited"))
+
+
 def _headline(report: Report, words: Words) -> str:
     guarantee = report["guarantee"]
     most, planned = guarantee["epsilon_at_most"], guarantee["epsilon_planned"]
+    if most is None:
+        return words("headline_unlimited")
     if most:
         tier = privacy_words.tier(most, privacy_words.Words(words.language))
         return words("headline", most=f"{most:.3g}", planned=f"{planned:g}", tier=tier)
@@ -74,14 +86,15 @@ def _guarantee(report: Report, words: Words) -> Section:
     g = report["guarantee"]
     sums = g["sums_only"]
     shown = sections.figure(sums["epsilon"], ".4g")
-    planned, left = f"{g['epsilon_planned']:g}", f"{g['epsilon_left']:.6g}"
+    planned = _shown(g["epsilon_planned"], words, "g")
+    left = _shown(g["epsilon_left"], words, ".6g")
     return sections.listed(
         words("guarantee"),
         (words("planned"), words("with_spare", planned=planned)),
-        (words("at_most_any"), f"{g['epsilon_at_most']:.6g}"),
+        (words("at_most_any"), _shown(g["epsilon_at_most"], words, ".6g")),
         (words("left"), words("left_rounds", left=left, n=f"{g['rounds_left']:,}")),
         (words("order_and_mu"), f"{g['best_order'] or '–'}, {sections.figure(g['gaussian_mu'])}"),
-        (words("if_always"), f"{g['epsilon_if_always_asked']:.6g}"),
+        (words("if_always"), _shown(g["epsilon_if_always_asked"], words, ".6g")),
         (
             words("attested"),
             f"{_attested(g['epsilon_attested'], words)}: {words.again(g['epsilon_attested_note'])}",
@@ -108,7 +121,12 @@ def _devices(report: Report, words: Words) -> Section:
     refused = report["agents"]["refused_for_budget"]
     told = report["guarantee"]["epsilon_attested"]["by_agent"]
     rows = [
-        (name, f"{value:.4f}", *_told(told.get(name), words), str(refused.get(name, 0)))
+        (
+            name,
+            _shown(value, words, ".4f"),
+            *_told(told.get(name), words),
+            str(refused.get(name, 0)),
+        )
         for name, value in report["guarantee"]["epsilon_at_most_by_agent"].items()
     ]
     columns = words.headings("device", ">of_this_run", ">attested", ">of_its_limit", ">for_budget")
@@ -132,6 +150,8 @@ def _refusals(report: Report, words: Words) -> Section:
 def _mechanism(report: Report, words: Words) -> Section:
     m, again = report["mechanism"], words.again
     rounds, spare = m["rounds_planned"], m["spare_rounds"]
+    if not m["noise_multiplier"]:
+        return _plain_mechanism(m, words)
     return sections.listed(
         words("mechanism"),
         (words("what"), again(m["name"])),
@@ -146,10 +166,23 @@ def _mechanism(report: Report, words: Words) -> Section:
     )  # fmt: skip
 
 
+def _plain_mechanism(m: Report, words: Words) -> Section:
+    decay = f"{m['weight_decay']:g}"
+    return sections.listed(
+        words("mechanism"),
+        (words("what"), words.again(m["name"])),
+        (words("batch"), f"{m['batch_size']}, {m['steps_per_round']}"),
+        (words("clip_norm"), f"{m['clip_norm']:g}"),
+        (words("optimiser"), words("with_rate", what=m["optimizer"], rate=f"{m['learning_rate']:g}")),
+        (words("schedule"), f"{m['schedule']}, {decay}"),
+        (words("rounds"), words("and_spare", n=m["rounds_planned"], spare=m["spare_rounds"])),
+    )  # fmt: skip
+
+
 def _accounting(report: Report, words: Words) -> Section:
     a = report["accounting"]
     fits = words("within") if a["within_epsilon_planned"] else words("above")
-    planned = f"{a['epsilon_of_plan_and_spare_rounds']:.6g}"
+    planned = _shown(a["epsilon_of_plan_and_spare_rounds"], words, ".6g")
     return sections.accounted(
         a,
         words.language,

@@ -22,6 +22,7 @@ from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.base.installed import software
 from edgeveil.shared.privacy.rdp import epsilon
 from edgeveil.shared.privacy.report import sections, words
+from edgeveil.shared.privacy.unlimited import UNLIMITED, in_json
 from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
 
 KIND = "edgeveil coordinator privacy report"
@@ -50,7 +51,7 @@ def build(found: RunFacts, clock: Clock) -> dict[str, Any]:
         "trust_model": _trust(found),
         "mechanism": _mechanism(found),
         "accounting": _accounting(found),
-        "not_covered": [*words.NOT_COVERED, *_before(found)],
+        "not_covered": [*_without_noise(found), *words.NOT_COVERED, *_before(found)],
         "agents": _agents(found, most),
         "refusals": refusals(found.records),
         "rounds": _rounds(found),
@@ -80,6 +81,11 @@ def _identity(found: RunFacts, now: str) -> dict[str, Any]:
         "software": software(),
         "time": now,
     }
+
+
+def _without_noise(found: RunFacts) -> list[str]:
+    """What no ε covers at all; the first thing to be read."""
+    return [] if found.limited else [SAID("said_without_noise")]
 
 
 def _before(found: RunFacts) -> list[str]:
@@ -115,6 +121,8 @@ def _mechanism(found: RunFacts) -> dict[str, Any]:
     optimizer = str(proposal.optimizer)
     if proposal.momentum:
         optimizer += f", momentum {proposal.momentum:g}"
+    if not proposal.noised:
+        return _plain_mechanism(found, optimizer)
     return {
         "name": SAID("said_mechanism"),
         "noise_multiplier": proposal.noise_multiplier,
@@ -134,14 +142,34 @@ def _mechanism(found: RunFacts) -> dict[str, Any]:
     }
 
 
+def _plain_mechanism(found: RunFacts, optimizer: str) -> dict[str, Any]:
+    """Where nothing is noised: what a device does, and the bound of what it sends."""
+    proposal = found.proposal
+    return {
+        "name": SAID("said_no_mechanism"),
+        "noise_multiplier": 0.0,
+        "steps_per_round": proposal.steps,
+        "batch_size": proposal.batch_size,
+        "clip_norm": proposal.clip_norm,
+        "learning_rate": proposal.learning_rate,
+        "schedule": proposal.schedule,
+        "weight_decay": proposal.weight_decay,
+        "optimizer": optimizer,
+        "rounds_planned": proposal.rounds,
+        "spare_rounds": found.plan.rounds.spare,
+    }
+
+
 def _accounting(found: RunFacts) -> dict[str, Any]:
     proposal = found.proposal
-    planned = found.segment(proposal.rounds + found.plan.rounds.spare)
-    check = epsilon([planned], proposal.delta)[0]
+    check = UNLIMITED
+    if proposal.noised:
+        planned = found.segment(proposal.rounds + found.plan.rounds.spare)
+        check = epsilon([planned], proposal.delta)[0]
     return sections.accounting(
         SAID("said_composition"),
-        epsilon_of_plan_and_spare_rounds=check,
-        within_epsilon_planned=check <= found.plan.training.epsilon * (1 + 1e-9),
+        epsilon_of_plan_and_spare_rounds=in_json(check),
+        within_epsilon_planned=check <= found.plan.training.limit * (1 + 1e-9),
         attempts=len(found.records),
         attempts_aborted=len(found.records) - len(found.committed),
         aborted_attempts_counted=SAID("said_aborted_count"),
@@ -156,8 +184,8 @@ def _agents(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
                 out_of_budget[agent] += 1
     return {
         "asked": len(found.agents),
-        "epsilon_at_most": max(most.values(), default=0.0),
-        "epsilon_median": statistics.median(most.values()) if most else 0.0,
+        "epsilon_at_most": in_json(max(most.values(), default=0.0)),
+        "epsilon_median": in_json(statistics.median(most.values())) if most else 0.0,
         "refused_for_budget": dict(sorted(out_of_budget.items())),
     }
 
@@ -186,10 +214,17 @@ def _utility(found: RunFacts) -> dict[str, Any]:
         "metrics_charge": "none: nothing is sent, so nothing is charged",
         "scores": dict(last.metrics) if last else {},
         "scores_on": SAID("said_held_out"),
-        "sentence": SAID(
-            "said_sentence",
-            tier=words.tier(found.epsilon_if_always_asked),
-            epsilon=f"{found.epsilon_if_always_asked:.3g}",
-            delta=f"{found.proposal.delta:g}",
-        ),
+        "sentence": _sentence(found),
     }
+
+
+def _sentence(found: RunFacts) -> str:
+    asked = found.epsilon_if_always_asked
+    if asked == UNLIMITED:
+        return words.tier(asked)
+    return SAID(
+        "said_sentence",
+        tier=words.tier(asked),
+        epsilon=f"{asked:.3g}",
+        delta=f"{found.plan.training.delta:g}",
+    )

@@ -40,6 +40,10 @@ _WORDS: Mapping[RefusalCode, tuple[str, str]] = {
         "has a size that the plan is not for",
         "change secagg.n_ref_min or n_ref_max of the plan",
     ),
+    _C.POLICY_DP: (
+        "trains with noise only, and this plan has none",
+        'plan with privacy = "dp"; only the owner of a device can allow this: docs/threat-model.md',
+    ),
     _C.POLICY_WHEN: ("may not train now by its owner's rule", "wait, or ask its owner"),
     _C.BUDGET_EXHAUSTED: ("has spent its budget", _BUDGET),
     _C.BUDGET_WOULD_EXCEED: ("has not the budget for a round of it", _BUDGET),

@@ -9,6 +9,7 @@ from typing import Any
 
 from edgeveil.shared.pages import words
 from edgeveil.shared.privacy.rdp import Segment, epsilon
+from edgeveil.shared.privacy.unlimited import UNLIMITED
 
 SCHEMA = 1  # of privacy reports
 STRONG, REASONABLE = 1.0, 10.0
@@ -43,7 +44,10 @@ def one_in(probability: float) -> str:
     return SAID("said_one_in", n=f"{many:,.0f}")
 
 
-def tier(value: float, words: Words = SAID) -> str:
+def tier(value: float | None, words: Words = SAID) -> str:
+    """Of an ε, in a report or not; None and infinity: nothing bounds it."""
+    if value is None or value == UNLIMITED:
+        return words("said_no_limit")
     if value == 0:
         return words("said_nothing_spent")
     if value <= STRONG:
@@ -55,6 +59,9 @@ def meaning(value: float, delta: float, *, run: bool = False) -> str:
     """One paragraph for a person who is not a cryptographer; `run`: of one run, else of a device."""
     if value == 0:
         return SAID("said_no_training")
+    if value == UNLIMITED:
+        seen = SAID("said_seen_run") if run else SAID("said_seen_device")
+        return SAID("said_unlimited", seen=seen)
     # Rounded up, so that the sentence never promises more than the figure.
     percent = math.ceil(guess_rate(value) * 10_000) / 100
     odds = SAID("said_odds_more") if percent >= 100 else SAID("said_odds", percent=f"{percent:g}")

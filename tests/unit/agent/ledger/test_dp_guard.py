@@ -89,6 +89,11 @@ def test_each_rule_has_its_code(store, changes, code):
     assert refusal(bench.question(**changes), store, policy) is code
 
 
+def test_a_plan_without_noise_is_refused_by_name(store):
+    asked = bench.question(privacy="none", noise_multiplier=0.0, delta=0.0)
+    assert refusal(asked, store) is RefusalCode.POLICY_DP
+
+
 def test_noise_for_which_not_one_step_fits_finds_the_budget_exhausted(store):
     policy = Policy(sigma_min=0.1)
     asked = bench.question(noise_multiplier=0.2)

@@ -8,13 +8,14 @@ from pydantic import ValidationError
 
 from edgeveil.coordinator.learning.judgement import Scored, best, converged, harmful, scored
 from edgeveil.coordinator.learning.robust import robust_mean
-from edgeveil.coordinator.learning.schedules import averaged, factor
+from edgeveil.coordinator.learning.schedules import averaged
 from edgeveil.coordinator.learning.strategies import STRATEGIES
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.runs import run_files
 from edgeveil.coordinator.runs.learner import Learned, Learner
 from edgeveil.shared.base.errors import StateDamaged
+from edgeveil.shared.base.schedule import factor
 from edgeveil.shared.scores.class_scores import CLASSES
 from edgeveil.shared.wire.messages import Tensor
 

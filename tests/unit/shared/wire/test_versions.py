@@ -109,7 +109,11 @@ def test_an_agent_may_only_choose_an_offered_version():
                 "update this agent"
             ),
         ),
-        ({"optimizer": "lion"}, "MALFORMED", "plan: 'optimizer': Input should be 'sgd' or 'adam'"),
+        (
+            {"optimizer": "lion"},
+            "MALFORMED",
+            "plan: 'optimizer': Input should be 'sgd', 'adam' or 'adamw'",
+        ),
         ({"steps": 0}, "MALFORMED", "plan: 'steps': Input should be greater than or equal to 1"),
         (
             {"proximal": "0.1", "momentum": "0.5"},
