@@ -134,6 +134,13 @@ class Privacy(_Part):
     sample_rate: float
     clip_norm: float
 
+    @property
+    def said(self) -> str:
+        """What a list has room for."""
+        if self.noise_multiplier == 0:
+            return "trained without noise: no limit on ε"
+        return f"ε at most {self.epsilon_at_most:.3g} at δ {self.delta:g}"
+
 
 class Piece(_Part):
     sha256: _Hash
