@@ -135,6 +135,95 @@ def export_model(
 
 
 @model_app.command()
+def publish(
+    what: Annotated[
+        str | None,
+        Argument(
+            metavar="RUN|FILE", help="A run, or a package NAME.evm [default: the newest run]."
+        ),
+    ] = None,
+    home: HomeOption = None,
+    which: Annotated[
+        str | None,
+        Option("--round", metavar="N|best|last", help="[default: the best, or the last]"),
+    ] = None,
+    to: Annotated[
+        str | None, Option("--to", metavar="NAME,…", help="Agents [default: every member].")
+    ] = None,
+    licence: Annotated[
+        str, Option("--licence", metavar="TEXT", help="Under which others may use the model.")
+    ] = "not stated",
+    as_json: JsonOption = False,
+) -> None:
+    """Sign a model and offer it to the members; whose policy says so takes it at once.
+
+    Example: coordinator model publish --round best
+    """
+    from edgeveil.coordinator.cli.operator import publish_model
+
+    names = None if to is None else [name.strip() for name in to.split(",") if name.strip()]
+    found = publish_model(home_of(ROLE, home), what, which, names, licence)
+    if as_json:
+        print_json(found)
+        return
+    whom = "every member" if found["to"] is None else ", ".join(found["to"])
+    when = "" if found["live"] else "; coordinator serve offers it when it runs"
+    stdout.print(
+        f"published {found['serial']}: round {found['round']} of {found['run']}, "
+        f"{found['bytes']:,} bytes, to {whom}{when}"
+    )
+
+
+@model_app.command()
+def withdraw(
+    which: Annotated[
+        str, Argument(metavar="SERIAL", help="As coordinator model published shows it.")
+    ],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Offer a published model no more. Devices that have it keep it: publish a better one to replace it.
+
+    Example: coordinator model withdraw 1769860800
+    """
+    from edgeveil.coordinator.cli.operator import withdraw_model
+
+    found = withdraw_model(home_of(ROLE, home), which)
+    if as_json:
+        print_json(found)
+        return
+    stdout.print(f"withdrawn {found['serial']}: round {found['round']} of {found['run']}")
+
+
+@model_app.command("published")
+def show_published(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """What is offered to whom, how many have fetched it, and who says to use it.
+
+    Example: coordinator model published
+    """
+    from edgeveil.coordinator.cli.operator import published_models
+
+    found = published_models(home_of(ROLE, home))
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        console.stderr.print("nothing is published; coordinator model publish RUN offers a model")
+        return
+    made = console.table(
+        "Published models", "serial", "run", ">round", "to", "privacy", ">fetched", ">told in use"
+    )
+    for row in found:
+        whom = "every member" if row["to"] is None else ", ".join(row["to"])
+        made.add_row(
+            str(row["serial"]), row["run"], str(row["round"]), whom, row["privacy"] or "file gone",
+            "–" if row["fetched"] is None else str(row["fetched"]),
+            "–" if row["in_use"] is None else str(len(row["in_use"])),
+        )  # fmt: skip
+    stdout.print(made)
+
+
+@model_app.command()
 def show(file: FileArgument, as_json: JsonOption = False) -> None:
     """What a package says of itself: task, labels, run, privacy, figures, parts.
 

@@ -1,6 +1,7 @@
 """What the `coordinator` commands do: through the admin socket while `serve` runs, else on the database."""
 
 import re
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -224,3 +225,46 @@ def change_agents(home: Path, change: str, names: Sequence[str], new: str = "") 
         return
     with Store.open(home) as store, EventLog(home / "events.jsonl") as events:
         membership.change_in(store, events, change, names, new)
+
+
+def publish_model(
+    home: Path, what: str | None, which: str | None, names: Sequence[str] | None, licence: str
+) -> dict[str, Any]:
+    """Package the model of a run, or take a package, and offer it; `live` says whether devices see it now."""
+    from edgeveil.coordinator.models import publishing
+
+    load_config(home)
+    if what is not None and what.endswith(".evm"):
+        if which is not None:
+            raise ConfigError("--round: a package is of one round already")
+        found = publishing.publish(home, Path(what), names)
+    else:
+        from edgeveil.coordinator.models.export import export
+
+        with tempfile.TemporaryDirectory(dir=home, prefix="publish-") as folder:
+            file = Path(folder) / "model.evm"
+            export(home, what, which, file, licence=licence)
+            found = publishing.publish(home, file, names)
+    return found | {"live": call(home, "models") is not None}
+
+
+def withdraw_model(home: Path, which: str) -> dict[str, Any]:
+    """The running coordinator stops offering it before this returns."""
+    from edgeveil.coordinator.models import publishing
+
+    found = publishing.withdraw(home, which)
+    call(home, "models")
+    return found
+
+
+def published_models(home: Path) -> list[dict[str, Any]]:
+    """As publishing.published(); `fetched` and `in_use` are None where no coordinator runs."""
+    from edgeveil.coordinator.models import publishing
+
+    answer = call(home, "models")
+    told = None if answer is None else answer["told"]
+    rows = publishing.published(home)
+    for row in rows:
+        row["fetched"] = None if told is None else sum(serial == row["serial"] for serial, _ in told.values())  # fmt: skip
+        row["in_use"] = None if told is None else sorted(agent for agent, (_, model) in told.items() if model == row["model"])  # fmt: skip
+    return rows

@@ -5,10 +5,12 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from edgeveil.coordinator.gateway.vocabulary import FLEET, Operation, Reason
+from edgeveil.shared.models.offer import OFFER_PATH, SLICE_PATH
 
 JOIN, HEALTH, WHOAMI, CONDITION, OTHER = "join", "health", "whoami", "condition", "other"
+MODEL, MODEL_SLICE = "model", "model-slice"
 _PATHS = {"/v1/join": JOIN, "/v1/whoami": WHOAMI, "/healthz": HEALTH, "/readyz": HEALTH}
-_PATHS |= {"/v1/condition": CONDITION}
+_PATHS |= {"/v1/condition": CONDITION, OFFER_PATH: MODEL, SLICE_PATH: MODEL_SLICE}
 _PATHS |= {FLEET + operation.value: operation.value for operation in Operation}
 
 

@@ -50,6 +50,8 @@ class Node:
     seen_wall: float | None = None
     heartbeat: float = -1e9
     condition: Condition | None = None  # of this session
+    fetched: int = 0  # serial of the newest published model that it says to have
+    model: str | None = None  # the one in use, where its owner lets it tell
 
     def seen(self, clock: Clock) -> None:
         self.seen_monotonic = clock.monotonic()

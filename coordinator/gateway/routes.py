@@ -24,6 +24,7 @@ from edgeveil.coordinator.gateway.http.web import (
     send_pieces,
     trust,
 )
+from edgeveil.coordinator.gateway.models import ModelDoor, Shelf
 from edgeveil.coordinator.gateway.nodes import Node, Nodes
 from edgeveil.coordinator.gateway.vocabulary import (
     BODY_CAPS,
@@ -38,6 +39,7 @@ from edgeveil.coordinator.machine.transport import Log
 from edgeveil.shared.base.clock import Clock
 from edgeveil.shared.base.errors import ProtocolError
 from edgeveil.shared.events.log import Event
+from edgeveil.shared.models.offer import MOST_QUESTION, OFFER_PATH, SLICE_PATH
 from edgeveil.shared.wire import condition
 from edgeveil.shared.wire.condition import Condition
 from edgeveil.shared.wire.standing import PATH
@@ -65,7 +67,9 @@ class Routes:
         join: Join,
         ready: Callable[[], bool],
         about: About,
+        shelf: Shelf,
     ) -> None:
+        self.models = ModelDoor(shelf, settings.hold_s)
         self.door = FleetDoor(nodes, store, settings, clock)
         self.counts = Counts()
         self._nodes = nodes
@@ -74,6 +78,12 @@ class Routes:
         self._log = log
         self._join, self._ready, self._about = join, ready, about
         self._authenticator = Authenticator(nodes, settings, clock, log)
+        self._signed = {
+            PATH: self._answer_whoami,
+            condition.PATH: self._take_condition,
+            OFFER_PATH: self._answer_model,
+            SLICE_PATH: self._answer_model,
+        }
         self._bytes_coming = 0
         self._joins = RateLimiter(
             settings.join_rate_per_address, settings.join_burst_per_address, clock
@@ -99,10 +109,8 @@ class Routes:
             elif path == "/v1/join" and scope["method"] == "POST":
                 disown(scope)
                 await self._answer_join(scope, body, send)
-            elif path == PATH and scope["method"] == "POST":
-                await self._answer_whoami(scope, body, send)
-            elif path == condition.PATH and scope["method"] == "POST":
-                await self._take_condition(scope, body, send)
+            elif path in self._signed and scope["method"] == "POST":
+                await self._signed[path](scope, body, send)
             elif path in {"/healthz", "/readyz"} and scope["method"] == "GET":
                 disown(scope)
                 await self._answer_health(path, send)
@@ -209,6 +217,25 @@ class Routes:
             claim.node.condition = told
         self.counts.answered(condition.PATH, 200)
         await send_json(send, 200, {})
+
+    async def _answer_model(self, scope: Scope, body: Body, send: Send) -> None:
+        """Authenticated like every Fleet request, beside the agent's session: a device without one asks too."""
+        path: str = scope["path"]
+        claim = self._claim(scope, aside=True)
+        with self._under_way(claim.node, body.announced(MOST_QUESTION)):
+            data = await body.read(MOST_QUESTION, self._settings.body_deadline_s)
+            self._authenticator.admit_aside(claim, self._authenticator.verify(claim, path, data))
+            trust(scope, claim.node.member.agent_id)
+            piece: bytes | memoryview
+            if path == OFFER_PATH:
+                piece, kind = (
+                    await self.models.offer(claim.node, data, body.gone),
+                    "application/json",
+                )
+            else:
+                piece, kind = await self.models.part(claim.node, data), "application/octet-stream"
+            self.counts.answered(path, 200)
+            await send_pieces(send, 200, (piece,), kind)
 
     def _standing(self, node: Node) -> dict[str, object]:
         with self._nodes.lock:

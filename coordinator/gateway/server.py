@@ -16,6 +16,7 @@ from typing import Any
 from edgeveil.coordinator.gateway.counts import Counts
 from edgeveil.coordinator.gateway.edge_store import EdgeStore
 from edgeveil.coordinator.gateway.http.listener import HttpServer
+from edgeveil.coordinator.gateway.models import NoShelf, Shelf
 from edgeveil.coordinator.gateway.nodes import Nodes
 from edgeveil.coordinator.gateway.routes import About, Join, Routes
 from edgeveil.coordinator.gateway.upstream import UpstreamClient
@@ -30,7 +31,7 @@ _START_S = 10.0
 
 class Gateway:
     """`join` answers `/v1/join` in a worker thread; `ready` adds to `/readyz`, `about` to `/v1/whoami`
-    (in a worker thread too).
+    (in a worker thread too). `shelf` holds the published models.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Gateway:
         ready: Callable[[], bool],
         log: Log,
         about: About = dict,
+        shelf: Shelf | None = None,
         settings: GatewaySettings | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -56,6 +58,7 @@ class Gateway:
             join=join,
             ready=ready,
             about=about,
+            shelf=shelf or NoShelf(),
         )
         self._forwarded: Counter[bytes] = Counter()
         self._taken = (0, 0)  # body bytes, up and down, that take_traffic() has told
@@ -120,6 +123,19 @@ class Gateway:
         now = self._clock.monotonic()
         with self._nodes.lock:
             return {node.member.agent_id: node.silence(now) for node in self._nodes.all()}
+
+    def models_changed(self) -> None:
+        """The shelf has changed: agents that wait for a model are answered."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._routes.models.changed)
+
+    def models_told(self) -> dict[bytes, tuple[int, str | None]]:
+        """By agent id: the newest serial it has fetched (0: none, or never asked), and the model in use
+        where its owner lets it tell; since this gateway's start.
+        """
+        with self._nodes.lock:
+            nodes = self._nodes.all()
+            return {node.member.agent_id: (node.fetched, node.model) for node in nodes}
 
     def forwarded(self) -> dict[bytes, int]:
         """Requests sent on to SuperLink so far, by agent id."""

@@ -36,6 +36,8 @@ LOCK = "serve.lock"
 _SINGLE = ("coordinator.toml", "identity.key")
 _PATTERNS = (
     "tls/*",
+    "published/*.evm",
+    "published/index.json",
     "events*.jsonl*",
     "runs/*/*.safetensors",
     "runs/*/events*.jsonl*",

@@ -22,6 +22,7 @@ from edgeveil.coordinator.federation.membership import agents_of, keys_of
 from edgeveil.coordinator.flower_runtime.child_process import raise_file_limit
 from edgeveil.coordinator.flower_runtime.runtime import FlowerRuntime
 from edgeveil.coordinator.gateway.server import Gateway
+from edgeveil.coordinator.models.publishing import ModelShelf
 from edgeveil.coordinator.plan.config import CoordinatorConfig, identity_path, load_config
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.plan_file import load_plan
@@ -42,7 +43,7 @@ from edgeveil.coordinator.serving.status import status_of
 from edgeveil.coordinator.store.store import Store
 from edgeveil.coordinator.watching.watchers import Lookout
 from edgeveil.shared.base.clock import SystemClock
-from edgeveil.shared.base.errors import EdgeveilError, TransportError
+from edgeveil.shared.base.errors import EdgeveilError, StateDamaged, TransportError
 from edgeveil.shared.base.files import exclusive_lock, private_directory
 from edgeveil.shared.events.log import Event, EventLog, Level
 from edgeveil.shared.terminal.telling import say
@@ -99,11 +100,13 @@ class Coordinator:
             events=self.events,
             wake=self._wake_up,
         )
+        self.shelf = ModelShelf(home)
         self.gateway = Gateway(
             join=self.roster.join,
             ready=self._is_ready,
             log=self._log,
             about=lambda: handlers.about(self.store, self._execution.next_run()),
+            shelf=self.shelf,
         )
         self.runtime = self._new_runtime()
         self._execution = execution.Execution(
@@ -231,6 +234,7 @@ class Coordinator:
             self.roster.apply(self.gateway)
             self._register_members()
         self._certificates.check()
+        self._look_at_models()  # also where whoever published was killed before telling us
         if self._signer is not None:
             self._signer.keep_alive(self.clock.monotonic())
         if not self.runtime.alive():
@@ -264,8 +268,22 @@ class Coordinator:
             "roster-wanted": self.roster.wanted,
             "agents": lambda _: {"agents": agents_of(self.store, self.gateway.presence())},
             "agents-change": lambda asked: self.roster.change(asked, self.gateway),
+            "models": lambda _: self._models(),
             "stop": lambda _: self._ask_to_stop(),
         }
+
+    def _look_at_models(self) -> None:
+        try:
+            if self.shelf.reload():
+                self.gateway.models_changed()
+        except StateDamaged as error:
+            say(f"{error.message}; no model is offered until then", level="error")
+
+    def _models(self) -> dict[str, Any]:
+        """After a change: by agent id, what each has fetched and, where its owner tells, uses."""
+        self._look_at_models()
+        told = self.gateway.models_told()
+        return {"told": {agent.hex(): [serial, model] for agent, (serial, model) in told.items()}}
 
     def _ask_to_stop(self) -> dict[str, Any]:
         self.halt.set()

@@ -143,6 +143,13 @@ class Privacy(_Part):
             raise ValueError("without noise no epsilon is limited")
         return self
 
+    @property
+    def said(self) -> str:
+        """What a list has room for."""
+        if self.epsilon_at_most is None:
+            return "trained without noise: no limit on ε"
+        return f"ε at most {self.epsilon_at_most:.3g} at δ {self.delta:g}"
+
 
 class Piece(_Part):
     sha256: _Hash

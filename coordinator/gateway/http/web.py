@@ -4,7 +4,7 @@ import asyncio
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -94,7 +94,12 @@ def check_request(scope: Scope) -> None:
 
 
 async def send_pieces(
-    send: Send, status: int, pieces: tuple[bytes, ...], media_type: str, *, close: bool = False
+    send: Send,
+    status: int,
+    pieces: Sequence[bytes | memoryview],
+    media_type: str,
+    *,
+    close: bool = False,
 ) -> None:
     """Slice by slice as the client takes them, so that little of it waits in buffers."""
     headers = [
@@ -109,7 +114,7 @@ async def send_pieces(
         await send({"type": "http.response.body", "body": piece, "more_body": number < len(slices)})
 
 
-def _slices(pieces: tuple[bytes, ...]) -> Iterator[bytes | memoryview]:
+def _slices(pieces: Sequence[bytes | memoryview]) -> Iterator[bytes | memoryview]:
     for piece in pieces:
         if len(piece) <= _SLICE_BYTES:
             yield piece

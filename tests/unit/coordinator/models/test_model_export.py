@@ -174,3 +174,14 @@ def test_a_model_that_other_code_trained_is_not_exported(tmp_path):
     home, run_id = trained(tmp_path, "image-classification", task_hash="00" * 32, **OPTIONS)
     with pytest.raises(ConfigError, match="another build"):
         export(home, run_id, "last", tmp_path / "a.evm")
+
+
+def test_a_run_is_published_as_it_is_exported(exported):
+    home, run_id, _ = exported
+    told = json.loads(run(home, "model", "publish", run_id, "--round", "1", "--json").stdout)
+    assert (told["run"], told["round"], told["to"]) == (run_id, 1, None)
+    (found,) = json.loads(run(home, "model", "published", "--json").stdout)
+    assert found["privacy"].startswith("ε at most")
+    assert sorted(path.name for path in home.glob("publish*")) == ["published"], (
+        "nothing is left over"
+    )
