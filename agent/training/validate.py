@@ -18,6 +18,8 @@ from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.mixing import mixing_module
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
 from edgeveil.shared.tasks.batches import replaced, size, stacked
+from edgeveil.shared.tasks.conformance.layers import statistics_fault
+from edgeveil.shared.tasks.conformance.subject import spoiled
 from edgeveil.shared.tasks.records import Batch
 
 TOLERANCE = 1e-4  # relative, of float32 sums
@@ -113,17 +115,11 @@ def _clipped_sum(probe: Probe, mode: GradientMode, clip_norm: float) -> list[Ten
 
 def _check_layers(module: nn.Module) -> None:
     """Every module, frozen ones too: a frozen BatchNorm still uses the batch's statistics."""
+    if fault := statistics_fault(module):
+        raise _refused(fault)
     for name, part in module.named_modules():
-        kind = type(part).__name__
-        if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:  # noqa: SLF001  the one common base
-            raise _refused(
-                f"{name} ({kind}) uses the statistics of the batch; replace it with GroupNorm"
-            )
-        if isinstance(part, nn.modules.instancenorm._InstanceNorm) and part.track_running_stats:  # noqa: SLF001  the one common base
-            raise _refused(
-                f"{name} ({kind}) keeps statistics of the data; set track_running_stats=False"
-            )
         if isinstance(part, REFUSED_LAYERS):
+            kind = type(part).__name__
             raise _refused(f"{name} ({kind}) has no per-record rule; {_replacement(part)}")
     faults = ModuleValidator.validate(module, strict=False)
     if faults:
@@ -149,6 +145,17 @@ def _check_independence(module: nn.Module, probe: Probe) -> None:
         inside = _record(module, probe, more_inputs, more_targets, at=at)
         if not all(_close(a, b) for a, b in zip(alone, inside, strict=True)):
             raise _refused(_who_mixes(module, inputs, more_inputs, at))
+        _check_nans(module, probe, more_inputs, more_targets, at=at)
+
+
+def _check_nans(module: nn.Module, probe: Probe, inputs: Batch, targets: Batch, *, at: int) -> None:
+    """A neighbour of NaN leaves the loss of record `at` as it is; else it would take all others out of a step."""
+    neighbour = (at + 1) % size(inputs)
+    with torch.no_grad():
+        before = probe.criterion(module(inputs), targets)[at]
+        after = probe.criterion(module(spoiled(inputs, neighbour)), targets)[at]
+    if not _close(before, after):
+        raise _refused("a record of NaN changes the loss of another; compute it from each alone")
 
 
 def _chance(largest: int) -> tuple[tuple[int, int], tuple[int, int]]:

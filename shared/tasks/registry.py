@@ -1,6 +1,9 @@
-"""The task catalogue: which tasks this installation has. Loads a task's module only on demand."""
+"""The task catalogue: which tasks this installation has. Loads a task's module only on demand.
 
-import importlib
+Beside those of the product stand the own ones of a home (edgeveil.shared.tasks.own), which its command takes in.
+"""
+
+from collections.abc import Sequence
 
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode, StateDamaged
 from edgeveil.shared.scores.class_scores import CLASSES
@@ -103,17 +106,32 @@ _CATALOGUE = (
 )
 
 
+_own: tuple[TaskSpec, ...] = ()
+
+
 def catalogue() -> tuple[TaskSpec, ...]:
-    """Every installed task, ascending by id and version."""
+    """Every installed task: the product's, then own ones, each ascending by id and version."""
+    return (*_CATALOGUE, *_own)
+
+
+def product() -> tuple[TaskSpec, ...]:
+    """Those that came with the product."""
     return _CATALOGUE
+
+
+def take_own(tasks: Sequence[TaskSpec]) -> None:
+    """From now on these are the own tasks of this process; none of them may have an id of the product's."""
+    global _own  # noqa: PLW0603  one home per process
+    ids = {spec.id for spec in _CATALOGUE}
+    _own = tuple(spec for spec in tasks if spec.id not in ids)
 
 
 def find(task_id: str, version: str) -> TaskSpec:
     """Raise ProtocolError(TASK_UNKNOWN) unless exactly this task is installed."""
-    for spec in _CATALOGUE:
+    for spec in catalogue():
         if (spec.id, spec.version) == (task_id, version):
             return spec
-    known = ", ".join(f"{spec.id} {spec.version}" for spec in _CATALOGUE)
+    known = ", ".join(f"{spec.id} {spec.version}" for spec in catalogue())
     raise ProtocolError(
         RefusalCode.TASK_UNKNOWN,
         f"task {task_id!r} {version!r} is not installed here; this installation has {known}",
@@ -122,7 +140,7 @@ def find(task_id: str, version: str) -> TaskSpec:
 
 def newest(task_id: str) -> TaskSpec | None:
     """What is installed under this id; None for nothing."""
-    return next((spec for spec in reversed(_CATALOGUE) if spec.id == task_id), None)
+    return next((spec for spec in reversed(catalogue()) if spec.id == task_id), None)
 
 
 def scoring(task_id: str) -> Scoring:
@@ -132,9 +150,12 @@ def scoring(task_id: str) -> Scoring:
 
 
 def load(spec: TaskSpec) -> Task:
-    """Import the task's module (this imports torch) and return its TASK."""
-    module = importlib.import_module(spec.module)
-    task: Task = module.TASK
+    """Import the task's module (this imports torch) and return its TASK.
+
+    Raises:
+        ConfigError: an own task is not what was installed.
+    """
+    task: Task = spec.exposed()
     if task.spec != spec:
         raise StateDamaged(
             f"{spec.module} implements {task.spec.id} {task.spec.version}, the catalogue says "

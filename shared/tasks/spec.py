@@ -7,6 +7,7 @@ imports torch at run time: a proposal is judged before anything heavy is loaded.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -48,6 +49,10 @@ class TaskSpec:
     def code_hash(self) -> bytes:
         """SHA-256 over the declared files, read once per process (protocol.md, "Encodings")."""
         return _code_hash(self.files)
+
+    def exposed(self) -> Any:
+        """The TASK of its module; this imports torch."""
+        return importlib.import_module(self.module).TASK
 
     def task_hash(self) -> bytes:
         return context.task_hash(self.id, self.version, self.code_hash())

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from edgeveil.shared.tasks.batches import one, replaced, stacked, taken
+from edgeveil.shared.tasks.conformance.layers import statistics_fault
 from edgeveil.shared.tasks.modules import read_vector, write_vector
 from edgeveil.shared.tasks.records import Batch, Records
 from edgeveil.shared.tasks.spec import Task
@@ -42,8 +43,10 @@ class Subject:
         return self.task.load(path, self.options)
 
     def moved(self) -> torch.nn.Module:
-        """A module away from its first weights: zeros would hide a mixed batch."""
+        """A module away from its first weights: zeros would hide a mixed batch. Raises Broken for BatchNorm."""
         module = self.task.build(self.options)
+        if fault := statistics_fault(module):
+            raise Broken(fault)
         tensors = self.task.tensors(self.options)
         start = read_vector(module, tensors)
         change = np.random.default_rng(3).normal(scale=MOVE, size=start.size)
