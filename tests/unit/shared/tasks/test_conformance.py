@@ -37,7 +37,8 @@ def moved(task, options, case, scale=0.1):
 def gradient(task, module, inputs, targets, at):
     """Of the loss of the record at that place alone."""
     losses = task.criterion("none")(module(inputs), targets)
-    found = torch.autograd.grad(losses[at], [p for _, p in sorted(module.named_parameters())])
+    trained = [p for _, p in sorted(module.named_parameters()) if p.requires_grad]
+    found = torch.autograd.grad(losses[at], trained)
     return torch.cat([part.flatten() for part in found]).double()
 
 
