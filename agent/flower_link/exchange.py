@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
 
@@ -18,6 +18,7 @@ from flwr.proto.node_pb2 import Node
 from flwr.supercore.inflatable import inflatable_object, inflatable_utils
 from flwr.supernode.fleet_http_client import FleetHttpClient
 
+from edgeveil.agent.flower_link.kept_objects import KeptObjects
 from edgeveil.agent.flower_link.retry import Caller, Dropped
 from edgeveil.shared.base.errors import ProtocolError
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
@@ -39,6 +40,7 @@ class Exchange:
     node: Node
     run_id: int
     deadline: float
+    kept: KeptObjects = field(default_factory=KeptObjects)
 
     def download(self, tree: message_pb2.ObjectTree) -> Message:
         """Fetch, confirm and inflate; raises Dropped if it is no message of ours."""
@@ -47,12 +49,16 @@ class Exchange:
         )
         if len(names) > most_objects(MOST_DOWNLOAD_BYTES):
             raise Dropped("the message has too many objects")
-        contents = dict(zip(names, self._spread(self._pull, names), strict=True))
+        contents = self.kept.known(names)
+        missing = [name for name in names if name not in contents]
+        contents |= zip(missing, self._spread(self._pull, missing), strict=True)
         confirm = message_pb2.ConfirmMessageReceivedRequest(
             node=self.node, run_id=self.run_id, message_object_id=tree.object_id
         )
         self._call(partial(self.client.ConfirmMessageReceived, confirm))
-        return _inflate(tree.object_id, contents)
+        message = _inflate(tree.object_id, dict(contents))  # which inflating empties
+        self.kept.keep(contents)
+        return message
 
     def upload(self, reply: Message) -> bool:
         """Send the reply and its objects; False if the coordinator no longer wanted it."""

@@ -27,6 +27,7 @@ from flwr.proto.node_pb2 import Node
 from edgeveil.agent.flower_link import client_app, fleet_client, heartbeat
 from edgeveil.agent.flower_link.condition_teller import ConditionTeller
 from edgeveil.agent.flower_link.exchange import Exchange
+from edgeveil.agent.flower_link.kept_objects import KeptObjects
 from edgeveil.agent.flower_link.retry import ActivateFirst, Caller, Dropped, Stopped
 from edgeveil.shared.base.errors import EdgeveilError
 from edgeveil.shared.flower.codec import decode_reply
@@ -68,6 +69,7 @@ class FlowerLink:
         self._client = fleet_client.make_client(self.url, self.ca_pem, *who)
         self._teller = ConditionTeller(self._client, self.url, *who, condition=self.condition)
         self._said = ""
+        self._kept = KeptObjects()
         self._node: Node | None = None
         self._activate_again = threading.Event()
         self._busy = threading.Event()
@@ -165,7 +167,7 @@ class FlowerLink:
         try:
             metadata = answer.messages_list[0].metadata
             deadline = time.monotonic() + min(max(metadata.ttl, 0.0), 86_400.0)
-            exchange = Exchange(self._client, caller, node, metadata.run_id, deadline)
+            exchange = Exchange(self._client, caller, node, metadata.run_id, deadline, self._kept)
             self._say(f"working on {metadata.message_type}")
             self._exchange(exchange, node, answer.message_object_trees[0])
         except Dropped as reason:

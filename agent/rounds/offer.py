@@ -22,7 +22,7 @@ from edgeveil.shared.secagg.primitives.canonical import Malformed
 from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, Params
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.spec import Options, Task, TaskSpec
-from edgeveil.shared.vector.model_vector import check_vector, model_hash
+from edgeveil.shared.vector.model_vector import Frozen, check_vector, model_hash
 from edgeveil.shared.wire.identity import verify
 from edgeveil.shared.wire.messages import (
     VERSIONS,
@@ -84,7 +84,8 @@ def check_offer(
     task = load_task(spec := installed_task(offer))
     options = _options(task, plan)
     model, variate = received.vectors(task.tensors(options), params, plan)
-    hashed = model_hash(model, offer.tensors, variate)
+    frozen = received.frozen(task, options)
+    hashed = model_hash(model, offer.tensors, variate, frozen)
     return CheckedOffer(
         ctx=received.context(pinned.coordinator_public, spec, hashed, roster),
         question=Question(
@@ -99,7 +100,7 @@ def check_offer(
             dataset_id=dataset_id,
             weight_max=params.weight_max,
         ),
-        task=task,
+        task=_with_frozen(task, frozen),
         options=options,
         tensors=offer.tensors,
         model=model,
@@ -188,6 +189,14 @@ def _options(task: Task, plan: TrainingPlan) -> Options:
         ) from error
 
 
+def _with_frozen(task: Task, frozen: Frozen | None) -> Task:
+    if frozen is None:
+        return task
+    from edgeveil.shared.tasks.modules import with_frozen  # noqa: PLC0415 - torch
+
+    return with_frozen(task, frozen)
+
+
 @dataclass(frozen=True)
 class _Received:
     """An offer as it came; each method judges one part of it, with what the earlier ones made."""
@@ -217,6 +226,19 @@ class _Received:
         variate = check_vector(bulk[half:], own)
         _check_within_reach(variate, params)
         return model, variate
+
+    def frozen(self, task: Task, options: Options) -> Frozen | None:
+        """What training leaves as it is, if the offer brings it; else it is this task's own."""
+        if self.request.frozen is None:
+            return None
+        from edgeveil.shared.tasks.modules import frozen_tensors  # noqa: PLC0415 - torch
+
+        own = frozen_tensors(task, options)
+        if not own:
+            raise ProtocolError(
+                RefusalCode.MODEL_INVALID, "the offer has a frozen part, the plan's model has none"
+            )
+        return Frozen(own, check_vector(memoryview(self.request.frozen).cast("B"), own))
 
     def context(self, coordinator: bytes, spec: TaskSpec, model: bytes, roster: Roster) -> bytes:
         """The hash of all that was judged so far, which the coordinator must have signed."""

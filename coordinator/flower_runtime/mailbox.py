@@ -124,7 +124,8 @@ class Mailbox:
         self._largest = max(self._largest, len(bulk))
         known = self._bulks.get(id(bulk))
         if known is None:
-            known = (bulk, bulk_record(MODEL, bulk))  # holds `bulk`, so its id stays its own
+            # Holds `bulk`, so its id stays its own; what is frozen is the same for everybody.
+            known = (bulk, bulk_record(MODEL, bulk, request.frozen))
             self._bulks[id(bulk)] = known
         return encode_request(request, known[1])
 

@@ -41,10 +41,11 @@ def export(
     weights = path.read_bytes()
     task = registry.load(spec)  # torch, from here on
     options = task.parse_options(found.plan.task.options)
-    if saved.tensors != task.tensors(options) or piece(weights).sha256 != saved.sha256:
-        raise StateDamaged(f"{path}: this checkpoint belongs to another model")
     from edgeveil.coordinator.models import graph  # noqa: PLC0415 - torch and ONNX
+    from edgeveil.shared.tasks.modules import all_tensors  # noqa: PLC0415
 
+    if saved.tensors != all_tensors(task, options) or piece(weights).sha256 != saved.sha256:
+        raise StateDamaged(f"{path}: this checkpoint belongs to another model")
     model, form = graph.graph_of(task, options, saved.vector)
     pieces = {"model": piece(model), "weights": piece(weights)}
     manifest = contents.manifest(

@@ -21,7 +21,7 @@ from torch import nn
 from edgeveil.coordinator.models.contents import LOGITS, RECORDS, Form
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.tasks.graphs import Packaged, packaged
-from edgeveil.shared.tasks.modules import write_vector
+from edgeveil.shared.tasks.modules import all_tensors, write_vector
 from edgeveil.shared.tasks.spec import Options, Task
 from edgeveil.shared.vector.model_vector import Vector
 
@@ -33,14 +33,14 @@ LOUD = ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")
 
 
 def graph_of(task: Task, options: Options, vector: Vector) -> tuple[bytes, Form]:
-    """The graph with the weights in it, and its form.
+    """The graph with the weights in it, those of the whole model, and its form.
 
     Raises:
         ConfigError: models of this task have no graph that packages can hold.
         StateDamaged: the graph does not compute what the model does.
     """
     module = task.build(options).eval()
-    write_vector(module, vector, task.tensors(options))
+    write_vector(module, vector, all_tensors(task, options))
     try:
         found = packaged(task, options, module)
     except TypeError as error:

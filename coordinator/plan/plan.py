@@ -58,6 +58,16 @@ class Plan(Settings):
         return values
 
     @model_validator(mode="after")
+    def _what_stays_was_learned(self) -> Self:
+        part = self.task.options.get("train", "all")
+        if part != "all" and self.model.initial is None:
+            raise ValueError(
+                f'task.options.train: "{part}" leaves the rest of the model as it was learned before: name '
+                'that model as model.initial, or train "all"'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _scaffold_steps_are_plain(self) -> Self:
         if self.server.strategy == "scaffold":
             self.training.check_control_variates()

@@ -16,7 +16,7 @@ from edgeveil.shared.secagg.agreement import context
 from edgeveil.shared.secagg.primitives.parameters import Params
 from edgeveil.shared.secagg.server.stages import ServerSetup
 from edgeveil.shared.tasks.spec import TaskSpec
-from edgeveil.shared.vector.model_vector import model_hash
+from edgeveil.shared.vector.model_vector import Frozen, model_hash
 from edgeveil.shared.wire.identity import Signer
 from edgeveil.shared.wire.messages import Attempt, Request, RoundOffer, Stage, Tensor, make_request
 from edgeveil.shared.wire.plan import TrainingPlan
@@ -46,10 +46,11 @@ class Proposal:
     signer: Signer
     deadline_s: float
     variate: NDArray[np.float32] | None = field(default=None, repr=False)
+    frozen: Frozen | None = None
 
     @cached_property
     def model_hash(self) -> bytes:
-        return model_hash(self.model, self.tensors, self.variate)
+        return model_hash(self.model, self.tensors, self.variate, self.frozen)
 
     @cached_property
     def contexts(self) -> tuple[bytes, ...]:
@@ -99,6 +100,10 @@ class Proposal:
         return b"".join(vector.astype("<f4", copy=False).tobytes() for vector in vectors)
 
     @cached_property
+    def _frozen_bytes(self) -> bytes | None:
+        return None if self.frozen is None else self.frozen.to_bytes()
+
+    @cached_property
     def _open_signatures(self) -> tuple[bytes, ...]:
         return tuple(self.signer.sign(context.open_message(ctx)) for ctx in self.contexts)
 
@@ -126,6 +131,7 @@ class Proposal:
             deadline_ms=round(self.deadline_s * 1000),
             open_signature=self._open_signatures[shard],
         )
+        body = offer.encode()
         return make_request(
-            self.signer, agent, Stage.ROUND, self.attempt, offer.encode(), self.bulk
+            self.signer, agent, Stage.ROUND, self.attempt, body, self.bulk, self._frozen_bytes
         )

@@ -74,6 +74,7 @@ class TrainingRounds:
             signer=self._signer,
             deadline_s=self._run.plan.rounds.deadline_s,
             variate=self.learned.variate if self._plan.control_variates else None,
+            frozen=self._run.frozen,
         )
 
     def apply(self, summed: Summed) -> Abort | None:
@@ -104,7 +105,9 @@ class TrainingRounds:
             return harm
         failpoint(Failpoint.COORDINATOR_CHECKPOINT_BEFORE)
         facts = round_facts.of_checkpoint(self._run, number, result)
-        saved = run_files.save(folder, number, learned, self._run.tensors, facts)
+        saved = run_files.save(
+            folder, number, learned, self._run.tensors, facts, frozen=self._run.frozen
+        )
         failpoint(Failpoint.COORDINATOR_CHECKPOINT_AFTER)
         record = self._record(summed, result, evaluated, *saved)
         failpoint(Failpoint.COORDINATOR_RECORD_BEFORE)

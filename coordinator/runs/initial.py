@@ -1,5 +1,6 @@
 """The model a run begins with where its plan names one: found, held against the plan, and kept as round 0.
 
+A plan that trains a part of the model takes the rest from there and leaves it as it is (`Frozen`).
 Looked at in full when the plan is submitted, before any device is asked, and copied into the run's
 folder then. Every start of the run reads that copy by its hash, whatever has become of the source.
 Devices learn of it as of any model: by the hash that the offer of round 1 binds (docs/protocol.md,
@@ -8,7 +9,7 @@ Devices learn of it as of any model: by the hash that the offer of round 1 binds
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -30,7 +31,7 @@ from edgeveil.shared.base.files import private_directory
 from edgeveil.shared.base.names import NAME
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.spec import TaskSpec
-from edgeveil.shared.vector.model_vector import Vector
+from edgeveil.shared.vector.model_vector import Frozen, Vector, part
 from edgeveil.shared.wire.messages import Tensor
 
 FIRST = 0  # the round whose model a run begins with
@@ -46,18 +47,33 @@ class Found:
     round: int | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Wanted:
+    """What a plan's model consists of: the trained part, with the task's `own` first values, and the frozen."""
+
+    tensors: tuple[Tensor, ...]
+    own: Vector
+    frozen: tuple[Tensor, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """Where to read. `sha256`: what the file must hash to, "" where no record says."""
+    """Where to read. `sha256`: what the file must hash to, "" where no record says.
+
+    `head`: whether the plan's options let the trained part go on too.
+    """
 
     path: Path
     sha256: str = ""
     run: str = ""
     round: int | None = None
+    head: bool = True
 
 
-def find(store: Store, plan: Plan, spec: TaskSpec, tensors: tuple[Tensor, ...]) -> Found | None:
+def find(store: Store, plan: Plan, spec: TaskSpec, wanted: Wanted) -> Found | None:
     """The model that `plan` begins with; None where that is the task's own.
+
+    Where a part is frozen, that part must fit; a trained part that does not fit begins anew, as the task's own.
 
     Raises:
         ConfigError: there is none, or it does not fit; the sentence names the file and the first misfit.
@@ -68,7 +84,7 @@ def find(store: Store, plan: Plan, spec: TaskSpec, tensors: tuple[Tensor, ...]) 
     try:
         model = checkpoint.parse(_bytes(source))
         _check_task(model.metadata, spec)
-        _check_tensors(model.tensors, tensors)
+        model = _fitted(model, wanted, head=source.head)
         run, number = _told(model.metadata)
         if source.run and (run, number) != (source.run, source.round):
             raise ValueError(f"it is not the model of round {source.round} of {source.run}")
@@ -88,8 +104,14 @@ def keep(store: Store, run_id: str, plan: Plan, spec: TaskSpec, found: Found) ->
     return InitialModel(told.named, told.source_sha256, sha256, told.run, told.round)
 
 
-def load(folder: Path, run: Run, plan: Plan, tensors: tuple[Tensor, ...]) -> Vector | None:
-    """What keep() has copied; None where the run begins with its task's own model.
+def load(
+    folder: Path,
+    run: Run,
+    plan: Plan,
+    tensors: tuple[Tensor, ...],
+    frozen: tuple[Tensor, ...] = (),
+) -> tuple[Vector, Frozen | None] | None:
+    """What keep() has copied, the trained part and the frozen; None where the task's own model is meant.
 
     Raises:
         StateDamaged: the copy is gone, changed or of another shape, or nothing is recorded of it.
@@ -103,9 +125,10 @@ def load(folder: Path, run: Run, plan: Plan, tensors: tuple[Tensor, ...]) -> Vec
         )
     path = run_files.model_path(folder, FIRST)
     saved = checkpoint.load(path, sha256=run.initial.sha256)
-    if saved.tensors != tensors:
+    if set(saved.tensors) != {*tensors, *frozen}:
         raise StateDamaged(f"{path}: the model this run begins with belongs to another task")
-    return saved.vector
+    stays = Frozen(frozen, part(saved.vector, saved.tensors, frozen)) if frozen else None
+    return part(saved.vector, saved.tensors, tensors), stays
 
 
 def metadata_of(initial: InitialModel | None) -> dict[str, str]:
@@ -124,8 +147,10 @@ def notices(store: Store, run: Run) -> list[str]:
     if initial is None:
         return []
     which = f"the model of {initial.whose} (SHA-256 {initial.source_sha256})"
-    begun = f"{run.run_id} begins with {which}; {NOT_COUNTED}"
     plan = Plan.model_validate_json(run.plan)
+    trained = plan.task.options.get("train", "all")
+    stays = "" if trained == "all" else f" and trains only its {trained}"
+    begun = f"{run.run_id} begins with {which}{stays}; {NOT_COUNTED}"
     try:
         now = hashlib.sha256(checkpoint.read(_source(store, plan).path)).hexdigest()
     except (ConfigError, ValueError):
@@ -147,14 +172,14 @@ def _source(store: Store, plan: Plan) -> _Source:
         run = store.run(of_run.run)
     except ConfigError as error:
         raise _refused(error.message) from error
-    _check_options(run, plan)
+    head = _check_options(run, plan)
     record = _record(store, run, of_run.which)
     folder = store.home / "runs" / run.run_id
     average = run_files.average_path(folder, record.round)
     if average.exists():
-        return _Source(average, run=run.run_id, round=record.round)
+        return _Source(average, run=run.run_id, round=record.round, head=head)
     path = run_files.model_path(folder, record.round)
-    return _Source(path, record.model_sha256, run.run_id, record.round)
+    return _Source(path, record.model_sha256, run.run_id, record.round, head)
 
 
 def _record(store: Store, run: Run, which: str | int) -> RoundRecord:
@@ -178,25 +203,33 @@ def _record(store: Store, run: Run, which: str | int) -> RoundRecord:
     raise _refused(f"{run.run_id} has no committed round {number}; its last is {last.round}")
 
 
-def _check_options(run: Run, plan: Plan) -> None:
-    """The same task with the same options: outputs are classes by their place alone."""
+def _check_options(run: Run, plan: Plan) -> bool:
+    """The same task with the same options: outputs are classes by their place alone.
+
+    Only how it is trained may differ, and, for a plan that trains the head alone, what a head depends on:
+    then this is False, and its head begins anew.
+    """
     before = _plan_of(run).task
     if before.id != plan.task.id:
         raise _refused(f"{run.run_id} is a run of {before.id}, this plan is one of {plan.task.id}")
     spec = registry.newest(plan.task.id)
     if spec is None:
-        return  # the task's own check says so
+        return True  # the task's own check says so
     task = registry.load(spec)
     try:
         there = task.parse_options(before.options).model_dump()
     except ConfigError as error:
         raise _refused(f"{run.run_id}: {error.message}") from error
-    here = task.parse_options(plan.task.options).model_dump()
-    for name in here:
-        if here[name] != there.get(name):
-            raise _refused(
-                f"{run.run_id} has task.options.{name} = {there.get(name)!r}, this plan has {here[name]!r}"
-            )
+    options = task.parse_options(plan.task.options)
+    here = options.model_dump()
+    other = {name for name in here if here[name] != there.get(name)} - options.TRAINING
+    if options.train != "all" and other <= options.HEAD:
+        return not other
+    for name in sorted(other):
+        raise _refused(
+            f"{run.run_id} has task.options.{name} = {there.get(name)!r}, this plan has {here[name]!r}"
+        )
+    return True
 
 
 def _plan_of(run: Run) -> Plan:
@@ -221,6 +254,19 @@ def _check_task(metadata: Mapping[str, str], spec: TaskSpec) -> None:
     name = metadata.get("task", spec.id).partition(" ")[0]
     if name != spec.id:
         raise ValueError(f"it is a model of the task {name[:40]!r}, the plan's is {spec.id}")
+
+
+def _fitted(model: checkpoint.Checkpoint, wanted: Wanted, *, head: bool) -> checkpoint.Checkpoint:
+    """The model as the plan's; raises ValueError with the first misfit."""
+    every = tuple(sorted((*wanted.tensors, *wanted.frozen), key=lambda each: each.name))
+    if not wanted.frozen or (head and model.tensors == every):
+        _check_tensors(model.tensors, every)
+        return model
+    stays = {tensor.name for tensor in wanted.frozen}
+    _check_tensors(tuple(each for each in model.tensors if each.name in stays), wanted.frozen)
+    body = Frozen(wanted.frozen, part(model.vector, model.tensors, wanted.frozen))
+    vector, tensors = body.whole(wanted.own, wanted.tensors)
+    return replace(model, vector=vector, tensors=tensors)
 
 
 def _check_tensors(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import Evaluation, InitialModel
 from edgeveil.shared.tasks.spec import TaskSpec
+from edgeveil.shared.vector.model_vector import Frozen
 from edgeveil.shared.wire.messages import Tensor
 
 
@@ -30,6 +31,7 @@ class OpenRun:
     folder: Path
     evaluate: Evaluate | None
     initial: InitialModel | None = None
+    frozen: Frozen | None = None  # what its rounds leave as it is
 
 
 @dataclass

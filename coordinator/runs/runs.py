@@ -80,8 +80,16 @@ def _create(store: Store, plan: Plan, text: str, plan_hash: str) -> Run:
 
 
 def _initial_model(store: Store, plan: Plan, spec: TaskSpec) -> initial.Found | None:
+    from edgeveil.coordinator.runs.evaluation import initial_model  # noqa: PLC0415 - torch
+    from edgeveil.shared.tasks.modules import frozen_tensors  # noqa: PLC0415
+
+    if plan.model.initial is None:
+        return None
     task = registry.load(spec)
-    return initial.find(store, plan, spec, task.tensors(task.parse_options(plan.task.options)))
+    options = task.parse_options(plan.task.options)
+    own, tensors = initial_model(task, options)
+    wanted = initial.Wanted(tensors, own, frozen_tensors(task, options))
+    return initial.find(store, plan, spec, wanted)
 
 
 def _same(run: Run, plan: Plan, plan_hash: str) -> bool:
@@ -142,6 +150,7 @@ def open_run(
         StateDamaged: the last checkpoint, or the model it begins with, is not the one that was recorded.
     """
     from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model  # noqa: PLC0415 - torch
+    from edgeveil.shared.tasks.modules import frozen_tensors, with_frozen  # noqa: PLC0415
 
     plan = Plan.model_validate(json.loads(run.plan))
     spec = find_task(plan)
@@ -149,19 +158,23 @@ def open_run(
     options = task.parse_options(plan.task.options)
     folder = private_directory(home / "runs" / run.run_id)
     vector, tensors = initial_model(task, options)
+    stays = frozen_tensors(task, options)
     last = store.last_committed(run.run_id)
+    begun = initial.load(folder, run, plan, tensors, stays) if stays or last is None else None
+    frozen = None if begun is None else begun[1]
     if last is not None:
-        learned = run_files.load(folder, last, tensors)
+        learned = run_files.load(folder, last, tensors, frozen)
         scores = judgement.scored(store.rounds(run.run_id), judged_by(plan))
         run_files.link(folder, last.round, judgement.best(scores))
-    elif (earlier := initial.load(folder, run, plan, tensors)) is not None:
-        learned = learner.Learned(earlier)
+    elif begun is not None:
+        learned = learner.Learned(begun[0])
     else:
         learned = learner.Learned(vector)
         metadata = {"run": run.run_id, "round": "0", "task": f"{spec.id} {spec.version}"}
         checkpoint.save(run_files.model_path(folder, 0), vector, tensors, metadata)
     evaluate: Evaluate | None = None
     if plan.evaluation.data is not None:
-        evaluate = Evaluator(task, options, plan.evaluation.data, quiet=quiet).examine
-    opened = OpenRun(run.run_id, plan, spec, tensors, folder, evaluate, run.initial)
+        whole = with_frozen(task, frozen)
+        evaluate = Evaluator(whole, options, plan.evaluation.data, quiet=quiet).examine
+    opened = OpenRun(run.run_id, plan, spec, tensors, folder, evaluate, run.initial, frozen)
     return opened, learned, 1 if last is None else last.round + 1

@@ -1,8 +1,8 @@
 """Request and Reply as Flower records and back (docs/transport.md, "Messages").
 
 A RecordDict holds one ConfigRecord `secagg` of bytes fields and, for bulk data, one ArrayRecord
-`model` (requests) or `y` (replies) with a single Array of raw bytes. Everything decoded here came
-from the network: another key, type or length is ProtocolError(MALFORMED). It checks form only;
+`model` (requests) or `y` (replies) with a single Array of raw bytes; a request's may have a second one,
+`frozen`, whose objects stay the same from round to round. Everything decoded here came from the network: another key, type or length is ProtocolError(MALFORMED). It checks form only;
 signatures are checked by shared.wire.messages.
 """
 
@@ -31,16 +31,26 @@ from edgeveil.shared.wire.messages import (
 
 CONFIG: Final = "secagg"
 MODEL: Final = "model"
+FROZEN: Final = "frozen"
 MASKED: Final = "y"
 RAW: Final = "edgeveil.raw"
 DTYPE: Final = "uint8"
 SIGNATURE_BYTES: Final = 64
 
 
-def bulk_record(name: str, data: bytes | memoryview) -> ArrayRecord:
+def bulk_record(
+    name: str, data: bytes | memoryview, frozen: bytes | memoryview | None = None
+) -> ArrayRecord:
     """One record of raw bytes; `bytes` are not copied, and one record may serve many messages."""
+    arrays = {name: _array(data)}
+    if frozen is not None:
+        arrays[FROZEN] = _array(frozen)
+    return ArrayRecord(arrays)
+
+
+def _array(data: bytes | memoryview) -> Array:
     raw = data if isinstance(data, bytes) else bytes(data)
-    return ArrayRecord({name: Array(dtype=DTYPE, shape=(len(raw),), stype=RAW, data=raw)})
+    return Array(dtype=DTYPE, shape=(len(raw),), stype=RAW, data=raw)
 
 
 def encode_request(request: Request, bulk: ArrayRecord | None = None) -> RecordDict:
@@ -52,7 +62,7 @@ def encode_request(request: Request, bulk: ArrayRecord | None = None) -> RecordD
         "signature": request.signature,
     }
     if bulk is None and request.bulk is not None:
-        bulk = bulk_record(MODEL, request.bulk)
+        bulk = bulk_record(MODEL, request.bulk, request.frozen)
     return _records(fields, MODEL, bulk)
 
 
@@ -65,6 +75,7 @@ def decode_request(records: RecordDict) -> Request:
         _body(fields["body"]),
         _signature(fields["signature"]),
         bulk,
+        _frozen(records),
     )
 
 
@@ -134,8 +145,21 @@ def _split(
 
 
 def _bulk(record: object, name: str) -> bytes:
-    if not isinstance(record, ArrayRecord) or set(record) != {name}:
+    allowed = {FROZEN} if name == MODEL else set()
+    if not isinstance(record, ArrayRecord) or set(record) - allowed != {name}:
         raise _malformed(f"bulk data is not one array named {name}")
+    return _raw(record, name)
+
+
+def _frozen(records: RecordDict) -> bytes | None:
+    """The second array of a request whose form _split has looked at."""
+    record = records.get(MODEL)
+    if not isinstance(record, ArrayRecord) or FROZEN not in record:
+        return None
+    return _raw(record, FROZEN)
+
+
+def _raw(record: ArrayRecord, name: str) -> bytes:
     array = record[name]
     if array.dtype != DTYPE or array.stype != RAW or array.shape != (len(array.data),):
         raise _malformed(f"the array {name} is not raw bytes of its own length")

@@ -40,6 +40,14 @@ def check_objects(contents: Mapping[str, bytes], *, most_bytes: int) -> None:
             raise _malformed(f"objects that inflate to more than {most_bytes} bytes")
 
 
+def repeating(contents: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The chunks of a message with more than one array, which has one that later messages have too."""
+    kinds = {name: _head(content)[0] for name, content in contents.items()}
+    if sum(kind == b"Array" for kind in kinds.values()) < 2:
+        return {}
+    return {name: contents[name] for name, kind in kinds.items() if kind == b"ArrayChunk"}
+
+
 def _inflated(contents: Mapping[str, bytes], children: list[str], body: bytes) -> int:
     try:
         order = json.loads(body)["arraychunk_ids"]

@@ -15,7 +15,7 @@ from torch import nn
 
 from edgeveil.shared.tasks import images, registry
 from edgeveil.shared.tasks.features import flat_pixels
-from edgeveil.shared.tasks.modules import empty, trainable, zero_linear
+from edgeveil.shared.tasks.modules import empty, freeze_all_but, trainable, zero_linear
 from edgeveil.shared.tasks.records import Batch
 from edgeveil.shared.tasks.spec import RawOptions, TaskSpec
 from edgeveil.shared.wire.messages import Tensor
@@ -32,6 +32,10 @@ PREPROCESSING = {
 
 class ImageClassificationOptions(images.ImageOptions):
     variant: Literal["cnn", "linear"] = "cnn"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("all", "head") if self.variant == "cnn" else ("all",)
 
 
 class ImageClassification(images.ImageTask):
@@ -76,7 +80,9 @@ def _cnn(options: ImageClassificationOptions) -> nn.Module:
     first, second = WIDTHS
     flat = second * (options.height // images.STRIDE) * (options.width // images.STRIDE)
     blocks = (*_block(options.channels, first, random), *_block(first, second, random))
-    return nn.Sequential(*blocks, nn.Flatten(), zero_linear(flat, options.classes, bias=True))
+    head = zero_linear(flat, options.classes, bias=True)
+    module = nn.Sequential(*blocks, nn.Flatten(), head)
+    return freeze_all_but(module, head) if options.train == "head" else module
 
 
 def _block(channels: int, width: int, random: torch.Generator) -> tuple[nn.Module, ...]:

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.scores.metric import Scoring
@@ -64,11 +64,35 @@ def _code_hash(files: tuple[str, ...]) -> bytes:
 
 
 class Options(BaseModel):
-    """Base of every task's own options; `variant` picks the model."""
+    """Base of every task's own options; `variant` picks the model, `train` which part of it is trained.
+
+    What is not trained stays as the plan's initial model has it: it costs no noise and does not travel back.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    # Options that say how a model is trained, and those that only its head depends on.
+    TRAINING: ClassVar[frozenset[str]] = frozenset({"train"})
+    HEAD: ClassVar[frozenset[str]] = frozenset({"classes", "labels"})
+
     variant: str
+    train: str = "all"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """What `train` may be: "all", and the parts that can be trained alone."""
+        return ("all",)
+
+    @model_validator(mode="after")
+    def _has_such_a_part(self) -> Self:
+        if self.train in self.parts:
+            return self
+        if self.parts == ("all",):
+            raise ValueError(
+                f"train = {self.train!r}: variant {self.variant!r} has no body that could stay as it is; "
+                'leave the key out, or write "all"'
+            )
+        raise ValueError(f"train = {self.train!r}: one of {', '.join(self.parts)}")
 
 
 class Trainable(Protocol):

@@ -7,6 +7,7 @@ network are compared with the bytes at hand before anything is allocated.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,29 @@ from edgeveil.shared.wire.messages import MAX_TENSORS, Tensor
 MAX_PARAMETERS = 1 << 26  # 256 MiB of float32, far above any task of the catalogue
 DTYPE = "float32"
 VARIATE = "variate"
+FROZEN = "frozen"
 
 Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frozen:
+    """The part of a model that training leaves as it is: its tensors, ascending by name, and (d,) values."""
+
+    tensors: tuple[Tensor, ...]
+    vector: Vector = field(repr=False)
+
+    def whole(
+        self, vector: Vector, tensors: tuple[Tensor, ...]
+    ) -> tuple[Vector, tuple[Tensor, ...]]:
+        """The whole model of this part and the trained one."""
+        every = tuple(sorted((*self.tensors, *tensors), key=lambda each: each.name))
+        arrays = unflatten(self.vector, self.tensors) | unflatten(vector, tensors)
+        return flatten(arrays, every), every
+
+    def to_bytes(self) -> bytes:
+        """As an offer holds it: little-endian float32."""
+        return self.vector.astype("<f4", copy=False).tobytes()
 
 
 def count(tensors: Sequence[Tensor]) -> int:
@@ -87,15 +109,29 @@ def unflatten(vector: Vector, tensors: Sequence[Tensor]) -> dict[str, Vector]:
     return arrays
 
 
-def model_hash(vector: Vector, tensors: Sequence[Tensor], variate: Vector | None = None) -> bytes:
+def part(vector: Vector, tensors: Sequence[Tensor], wanted: Sequence[Tensor]) -> Vector:
+    """Of a whole model the values of `wanted`, which must be among `tensors`; owned."""
+    arrays = unflatten(vector, tensors)
+    return flatten({each.name: arrays[each.name] for each in wanted}, wanted)
+
+
+def model_hash(
+    vector: Vector,
+    tensors: Sequence[Tensor],
+    variate: Vector | None = None,
+    frozen: Frozen | None = None,
+) -> bytes:
     """H("model", …) over name, dtype, shape and raw bytes of each tensor; 32 bytes.
 
-    A global control variate counts as further tensors, named "variate/…".
+    A global control variate counts as further tensors, named "variate/…", a frozen part as "frozen/…".
     """
     arrays = unflatten(vector, tensors)
     if variate is not None:
         found = unflatten(variate, tensors).items()
         arrays |= {f"{VARIATE}/{name}": array for name, array in found}
+    if frozen is not None:
+        found = unflatten(frozen.vector, frozen.tensors).items()
+        arrays |= {f"{FROZEN}/{name}": array for name, array in found}
     return context.model_hash(
         (name, DTYPE, array.shape, np.ascontiguousarray(array, dtype="<f4").tobytes())
         for name, array in arrays.items()

@@ -3,7 +3,8 @@
 A Request goes from the coordinator to one agent, a Reply comes back. `body` is the canonical
 encoding of the stage's own message (RoundOffer and PreflightQuestion here, the others in
 shared.secagg.agreement.messages);
-`bulk` carries the model down (ROUND) or the masked vector up (MASKED) as raw little-endian bytes.
+`bulk` carries the model down (ROUND) or the masked vector up (MASKED) as raw little-endian bytes; beside it
+`frozen` carries the part of the model that training leaves as it is, where the plan's model has one.
 Both directions are signed, since Flower's node id alone proves nothing (docs/threat-model.md).
 """
 
@@ -87,6 +88,7 @@ class Request:
     body: bytes
     signature: bytes  # the coordinator's, over request_bytes()
     bulk: bytes | memoryview | None = field(default=None, repr=False)
+    frozen: bytes | memoryview | None = field(default=None, repr=False)  # only beside a bulk
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +130,10 @@ def make_request(  # noqa: PLR0917 - the parts of a request in the order of its 
     attempt: Attempt,
     body: bytes,
     bulk: bytes | memoryview | None = None,
+    frozen: bytes | memoryview | None = None,
 ) -> Request:
     signature = signer.sign(request_bytes(agent_id, stage, attempt, body))
-    return Request(stage, attempt, body, signature, bulk)
+    return Request(stage, attempt, body, signature, bulk, frozen)
 
 
 def make_reply(

@@ -190,11 +190,17 @@ class Bench:
         await_true(lambda: node.polls > 0, PATIENCE_S, "no poll is held")
 
     def requests(
-        self, stage: Kind, attempt: int = 1, body: bytes = b"hello", bulk: bytes | None = None
+        self,
+        stage: Kind,
+        attempt: int = 1,
+        body: bytes = b"hello",
+        bulk: bytes | None = None,
+        frozen: bytes | None = None,
     ) -> dict[bytes, Request]:
+        at = Attempt(RUN, 1, attempt)
         return {
             agent.agent_id: make_request(
-                self.coordinator, agent.agent_id, stage, Attempt(RUN, 1, attempt), body, bulk
+                self.coordinator, agent.agent_id, stage, at, body, bulk, frozen
             )
             for agent in self.agents
         }

@@ -306,3 +306,18 @@ def test_forty_megabytes_go_both_ways():
     with federation(1) as bench:  # with the product's own deadlines, not those of above
         (incoming,) = bench.exchange(bench.requests(Stage.MASKED, bulk=bulk), 200)
     assert incoming.reply.bulk == bulk[::-1]
+
+
+def test_a_frozen_part_is_fetched_once_and_there_in_every_round():
+    frozen = os.urandom(3 << 20)
+    with federation(1) as bench:
+        fetched = []
+        for attempt in (1, 2):
+            bench.gateway.take_traffic()
+            bulk = os.urandom(1000)
+            bench.exchange(bench.requests(Stage.ROUND, attempt, bulk=bulk, frozen=frozen), 60)
+            fetched.append(bench.gateway.take_traffic()[1])
+        (agent,) = bench.agents
+        assert [bytes(each.frozen) for each in agent.requests] == [frozen] * 2
+    assert fetched[0] > len(frozen)
+    assert fetched[1] < 1 << 16

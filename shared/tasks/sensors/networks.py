@@ -5,7 +5,7 @@ import math
 import torch
 from torch import nn
 
-from edgeveil.shared.tasks.modules import empty, zero_linear
+from edgeveil.shared.tasks.modules import empty, freeze_all_but, zero_linear
 
 SEED = 11_943  # public: every installation starts from the same weights
 
@@ -23,10 +23,11 @@ def linear(inputs: int, outputs: int, random: torch.Generator) -> nn.Linear:
     return layer
 
 
-def perceptron(inputs: int, hidden: int, outputs: int) -> nn.Module:
+def perceptron(inputs: int, hidden: int, outputs: int, *, train: str = "all") -> nn.Module:
     """One hidden layer; its head starts at zero, so that the first step already points the right way."""
-    body = linear(inputs, hidden, starting())
-    return nn.Sequential(body, nn.Tanh(), zero_linear(hidden, outputs, bias=True))
+    body, head = linear(inputs, hidden, starting()), zero_linear(hidden, outputs, bias=True)
+    module = nn.Sequential(body, nn.Tanh(), head)
+    return freeze_all_but(module, head) if train == "head" else module
 
 
 def perceptron_size(inputs: int, hidden: int, outputs: int) -> int:

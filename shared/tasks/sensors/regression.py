@@ -46,6 +46,10 @@ class RegressionOptions(tables.ColumnOptions):
         return self
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        return ("all", "head") if self.variant == "mlp" else ("all",)
+
+    @property
     def number(self) -> Ranged:
         return Ranged.parse(self.target)
 
@@ -81,7 +85,8 @@ class TabularRegression:
     def build(self, options: RegressionOptions) -> nn.Module:
         columns = len(options.ranges)
         if options.variant == "mlp":
-            return nn.Sequential(networks.perceptron(columns, options.hidden, 1), Flat())
+            made = networks.perceptron(columns, options.hidden, 1, train=options.train)
+            return nn.Sequential(made, Flat())
         return nn.Sequential(zero_linear(columns + 1, 1, bias=False), Flat())
 
     def tensors(self, options: RegressionOptions) -> tuple[Tensor, ...]:

@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from edgeveil.shared.tasks import registry
-from edgeveil.shared.tasks.modules import empty, zero_linear
+from edgeveil.shared.tasks.modules import empty, freeze_all_but, zero_linear
 from edgeveil.shared.tasks.sensors import networks, statistics, tables
 from edgeveil.shared.tasks.sensors.classes import ClassTask
 from edgeveil.shared.tasks.spec import RawOptions, TaskSpec
@@ -41,6 +41,10 @@ class SequenceOptions(tables.LabelOptions):
         if self.variant == "statistics":
             tables.check_size(len(self.class_names) * statistics.count(columns, motion=self.motion))
         return self
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("all",) if self.variant == "statistics" else ("all", "head")
 
     @property
     def motion(self) -> bool:
@@ -99,10 +103,13 @@ class SensorSequence(ClassTask):
         if options.variant == "statistics":
             count = statistics.count(columns, motion=options.motion)
             return zero_linear(count + 1, classes, bias=False)
+        made: Convolutions | Recurrent
         if options.variant == "cnn1d":
-            return Convolutions(columns, classes)
-        kind = nn.LSTM if options.variant == "lstm" else nn.GRU
-        return Recurrent(kind, columns, options.hidden, classes)
+            made = Convolutions(columns, classes)
+        else:
+            kind = nn.LSTM if options.variant == "lstm" else nn.GRU
+            made = Recurrent(kind, columns, options.hidden, classes)
+        return freeze_all_but(made, made.head) if options.train == "head" else made
 
     def signature(self, options: SequenceOptions) -> dict[str, object]:
         kind = "motion" if options.motion else "plain"

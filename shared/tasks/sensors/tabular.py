@@ -33,6 +33,10 @@ class TabularOptions(tables.LabelOptions):
         tables.check_size(networks.perceptron_size(*sizes))
         return self
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return ("all", "head") if self.variant == "mlp" else ("all",)
+
 
 class Tabular(ClassTask):
     spec: TaskSpec = registry.find("tabular", "1.0.0")
@@ -48,7 +52,7 @@ class Tabular(ClassTask):
     def build(self, options: TabularOptions) -> nn.Module:
         columns, classes = len(options.ranges), len(options.class_names)
         if options.variant == "mlp":
-            return networks.perceptron(columns, options.hidden, classes)
+            return networks.perceptron(columns, options.hidden, classes, train=options.train)
         return zero_linear(columns + 1, classes, bias=False)
 
     def signature(self, options: TabularOptions) -> dict[str, object]:

@@ -14,6 +14,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeveil.agent.flower_link.kept_objects import KeptObjects
 from edgeveil.agent.flower_link.retry import ActivateFirst, Caller, Dropped, SessionOver, Stopped
 from edgeveil.coordinator.gateway.edge_store import EdgeStore, Refused
 from edgeveil.shared.base.errors import EnrollmentError, ProtocolError, RefusalCode, TransportError
@@ -41,16 +42,17 @@ def digest(content: bytes) -> str:
 @given(
     stage=st.sampled_from([*Asking, *Stage]),
     body=st.binary(max_size=200),
-    bulk=st.none() | st.binary(max_size=200),
+    bulk=st.none() | st.tuples(st.binary(max_size=200), st.none() | st.binary(max_size=200)),
     number=st.integers(1, 2**64 - 1),
     attempt=st.integers(1, 2**32 - 1),
 )
 @settings(max_examples=60, deadline=None)
 def test_requests_and_replies_come_back_as_they_went(stage, body, bulk, number, attempt):
     at = Attempt("run-9", number, attempt)
-    request = Request(stage, at, body, b"s" * 64, bulk)
+    model, frozen = bulk or (None, None)
+    request = Request(stage, at, body, b"s" * 64, model, frozen)
     assert decode_request(encode_request(request)) == request
-    reply = Reply(stage, at, body, None, b"s" * 64, bulk)
+    reply = Reply(stage, at, body, None, b"s" * 64, model)
     assert decode_reply(encode_reply(reply)) == reply
     refusal = Reply(stage, at, b"", RefusalCode.BUDGET_EXHAUSTED, b"s" * 64)
     assert decode_reply(encode_reply(refusal)) == refusal
@@ -97,6 +99,11 @@ RAW = {"dtype": "uint8", "shape": (4,), "stype": "edgeveil.raw", "data": b"bulk"
         with_record("model", ConfigRecord({"model": b"x"})),
         with_record("model", ArrayRecord({"other": Array(**RAW)})),
         with_record("model", ArrayRecord({"model": Array(**RAW), "b": Array(**RAW)})),
+        with_record("model", ArrayRecord({"frozen": Array(**RAW)})),
+        with_record(
+            "model",
+            ArrayRecord({"model": Array(**RAW), "frozen": Array(**{**RAW, "dtype": "int8"})}),
+        ),
         with_record("model", ArrayRecord({"model": Array(**{**RAW, "shape": (5,)})})),
         with_record("model", ArrayRecord({"model": Array(**{**RAW, "dtype": "float32"})})),
         with_record("model", ArrayRecord({"model": Array(**{**RAW, "stype": "numpy.ndarray"})})),
@@ -125,6 +132,41 @@ def test_one_record_serves_many_requests_without_a_copy():
     assert record["model"].data is data
     requests = [Request(Stage.ROUND, ATTEMPT, bytes([n]), b"s" * 64, data) for n in range(3)]
     assert all(encode_request(request, record)["model"] is record for request in requests)
+
+
+def test_a_reply_brings_no_second_array():
+    records = encode_reply(Reply(Stage.MASKED, ATTEMPT, b"body", None, b"s" * 64, b"bulk"))
+    records["y"] = ArrayRecord({"y": Array(**RAW), "frozen": Array(**RAW)})
+    with pytest.raises(ProtocolError, match="not one array"):
+        decode_reply(records)
+
+
+def message(*chunks: bytes) -> dict[str, bytes]:
+    """The objects of a message with one array for each of `chunks`."""
+    found = {}
+    for chunk in chunks:
+        made = item("ArrayChunk", [], chunk)
+        found |= made | item("Array", list(made), b'{"arraychunk_ids": [0]}')
+    return found | item("ArrayRecord", [], b"{}")
+
+
+def test_what_two_messages_of_two_arrays_have_in_common_is_known_the_second_time():
+    kept = KeptObjects()
+    first, second = message(b"model 1", b"body"), message(b"model 2", b"body")
+    assert kept.known(first) == {}
+    kept.keep(first)
+    assert kept.known(second) == item("ArrayChunk", [], b"body")
+    kept.keep(message(b"a model alone"))
+    kept.keep(item("ConfigRecord", [], b"{}"))
+    assert kept.known(second) == item("ArrayChunk", [], b"body")
+    kept.keep(second)
+    assert kept.known(first) == item("ArrayChunk", [], b"body")
+
+
+def test_a_device_keeps_no_more_objects_than_its_bound():
+    kept = KeptObjects(most_bytes=30)
+    kept.keep(message(b"model", bytes(40)))
+    assert kept.known(message(b"model", bytes(40))) == {}
 
 
 def test_an_attempt_reads_back():

@@ -19,7 +19,8 @@ from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.base.files import private_directory
 from edgeveil.shared.tasks import registry
-from edgeveil.shared.vector.model_vector import count, unflatten
+from edgeveil.shared.tasks.modules import all_tensors
+from edgeveil.shared.vector.model_vector import count, part, unflatten
 
 TASK = registry.load(registry.newest("feature-head"))
 TENSORS = TASK.tensors(TASK.parse_options({"variant": "fixed"}))
@@ -299,3 +300,77 @@ def test_a_plan_without_the_key_keeps_its_bytes_and_one_with_it_is_another_plan(
     assert "model" not in json.loads(without_it.model_dump_json())
     stored = Plan.model_validate_json(with_it.model_dump_json())
     assert stored == with_it != without_it
+
+
+CNN = registry.load(registry.newest("image-classification"))
+
+
+def cnn(**options):
+    found = CNN.parse_options({"variant": "cnn", **options})
+    tensors = all_tensors(CNN, found)
+    return np.linspace(-1, 1, count(tensors)).astype(np.float32), tensors
+
+
+def head_plan(named, **options):
+    options = {"variant": "cnn", "train": "head", **options}
+    return plan(named, task__id="image-classification", task__options=options)
+
+
+def test_a_head_of_other_classes_begins_anew_on_the_body_of_the_file(store, start):
+    vector, tensors = cnn(classes=7)
+    checkpoint.save(start, vector, tensors, {})
+    run, _ = submit(store, head_plan(start))
+    found, learned, _ = open_run(store, store.home, run)
+    assert not learned.model.any()  # as the task begins it
+    assert np.array_equal(found.frozen.vector, part(vector, tensors, found.frozen.tensors))
+    assert "trains only its head" in initial.notices(store, run)[0]
+
+
+def test_a_head_that_fits_goes_on_beside_its_body(store, start):
+    vector, tensors = cnn()
+    checkpoint.save(start, vector, tensors, {})
+    run, _ = submit(store, head_plan(start))
+    found, learned, _ = open_run(store, store.home, run)
+    assert np.array_equal(learned.model, part(vector, tensors, found.tensors))
+
+
+def test_a_body_of_another_shape_is_refused_with_the_first_misfit(store, start):
+    vector, tensors = cnn(channels=3)
+    checkpoint.save(start, vector, tensors, {})
+    with pytest.raises(ConfigError, match=r"tensor 0\.weight is \(16, 3, 3, 3\)"):
+        submit(store, head_plan(start))
+
+
+def test_a_plan_for_a_head_without_a_model_to_begin_with_is_refused():
+    with pytest.raises(ValueError, match=r'task.options.train: "head" leaves the rest'):
+        plan_for(4, task__options={"variant": "cnn", "train": "head"})
+
+
+def test_a_body_that_is_gone_from_the_runs_folder_stops_every_later_start(store, start):
+    vector, tensors = cnn()
+    checkpoint.save(start, vector, tensors, {})
+    run, _ = submit(store, head_plan(start))
+    run_files.model_path(store.home / "runs" / run.run_id, 0).unlink()
+    with pytest.raises(StateDamaged, match="round-0000"):
+        open_run(store, store.home, run)
+
+
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("feature-head", {"variant": "fixed"}),
+        ("image-classification", {"variant": "linear"}),
+        ("sensor-sequence", {"variant": "statistics", "columns": "a 0..1", "labels": "x,y"}),
+        ("tabular", {"variant": "logistic", "columns": "a 0..1", "labels": "x,y"}),
+        ("anomaly", {"variant": "vae", "columns": "a 0..1"}),
+    ],
+)
+def test_a_task_without_a_body_refuses_to_train_its_head_alone(task, options):
+    found = registry.load(registry.newest(task))
+    with pytest.raises(ConfigError, match="has no body that could stay as it is"):
+        found.parse_options({**options, "train": "head"})
+
+
+def test_a_part_that_no_model_has_is_refused():
+    with pytest.raises(ConfigError, match="one of all, head"):
+        CNN.parse_options({"variant": "cnn", "train": "tail"})
