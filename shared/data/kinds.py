@@ -1,4 +1,4 @@
-"""What an owner's records are, of whatever kind: pictures, sounds, tables or windows of numbers."""
+"""What an owner's records are, of whatever kind: pictures, also with boxes, sounds, tables or windows of numbers."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.data import schema
+from edgeveil.shared.data.boxes import schema as boxes
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.sounds import schema as sounds
 from edgeveil.shared.data.tabular import schema as tables
@@ -68,5 +69,9 @@ def infer(path: Path) -> RecordSchema:
     """The schema of a probed folder or file as it is now; raises DataError."""
     if tables.holds(path):
         return tables.infer_table(path)
-    heard = not archives(path) and not look(path).files and sounds.holds(path)
-    return sounds.infer_sounds(path) if heard else schema.infer(path)
+    if not archives(path) and path.is_dir():
+        if boxes.holds(path):
+            return boxes.infer_boxes(path)
+        if not look(path).files and sounds.holds(path):
+            return sounds.infer_sounds(path)
+    return schema.infer(path)

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from edgeveil.shared.base.config import Settings, validate
+from edgeveil.shared.data.boxes.schema import LEAST_SIDE, MOST_SIDE, STEP, BoxSchema
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.data.schema import MOST_LABELS, Schema
 from edgeveil.shared.data.sounds.schema import LONGEST_MS, SHORTEST_MS, SoundSchema
@@ -42,7 +43,7 @@ class DataPolicy(Settings):
     @classmethod
     def _is_known(cls, value: object) -> object:
         if value != "images":  # the other kinds have a section of their own
-            raise ValueError("one of images, sounds, table, windows")
+            raise ValueError("one of images, boxes, sounds, table, windows")
         return value
 
     @field_validator("labels")
@@ -101,15 +102,35 @@ class TablePolicy(Settings):
         return TableSchema(self.columns, self.labels, self.target, self.window, self.step)
 
 
+class BoxPolicy(Settings):
+    """The same for pictures with boxes, which are brought to a square; `tile` 0 takes them whole."""
+
+    kind: Literal["boxes"]
+    side: Annotated[Whole, Field(ge=LEAST_SIDE, le=MOST_SIDE, multiple_of=STEP)]
+    labels: tuple[Label, ...] = Field(min_length=1, max_length=MOST_LABELS)
+    tile: Literal[0] | Annotated[Whole, Field(ge=LEAST_SIDE, le=8192)] = 0  # pixels of the picture
+    difficult: Annotated[bool, Strict()] = False
+    usable_min: Share = 0.5
+
+    @field_validator("labels")
+    @classmethod
+    def _compared_in_one_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(nfc(label) or label for label in value)
+
+    def as_schema(self) -> BoxSchema:
+        return BoxSchema(self.side, self.labels, self.tile, self.difficult)
+
+
 def _kind(value: Any) -> str:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    if kind == "sounds":
-        return "[sounds]"
+    if kind in {"boxes", "sounds"}:
+        return f"[{kind}]"
     return "[table]" if kind in {"table", "windows"} else "[images]"
 
 
 RecordPolicy = Annotated[
     Annotated[DataPolicy, Tag("[images]")]
+    | Annotated[BoxPolicy, Tag("[boxes]")]
     | Annotated[SoundPolicy, Tag("[sounds]")]
     | Annotated[TablePolicy, Tag("[table]")],
     Discriminator(_kind),
@@ -118,6 +139,9 @@ RecordPolicy = Annotated[
 
 def record_policy(schema: RecordSchema) -> RecordPolicy:
     """What a policy says of such records; raises ConfigError for a schema that no policy can hold."""
+    if isinstance(schema, BoxSchema):
+        pinned = {"kind": schema.kind, "side": schema.side, "labels": schema.labels}
+        return validate(pinned, BoxPolicy, source="data")
     if isinstance(schema, SoundSchema):
         heard = {"kind": schema.kind, "rate": schema.rate, "length_ms": schema.length_ms}
         return validate({**heard, "labels": schema.labels}, SoundPolicy, source="data")
