@@ -1,5 +1,6 @@
 """Records: of one form, each prepared by itself, options that are closed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.data import kinds, probe
+from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.data.schema import IMAGES
 from edgeveil.shared.tasks.batches import form, size
 from edgeveil.shared.tasks.conformance.subject import COUNT, OTHERS, PLACE, Broken, Subject, alike
@@ -51,6 +53,8 @@ def takes_what_it_asks_for(subject: Subject, folder: Path) -> None:
     asked, own = task.schema(options), kinds.infer(path)
     if own.kind == asked.kind == IMAGES and own.shape == asked.shape:
         own = asked  # an archive names no classes; its owner does, in policy.toml
+    if isinstance(own, BoxSchema) and isinstance(asked, BoxSchema):
+        own = replace(own, side=asked.side)  # the owner's choice as well
     if not own.fits(asked):
         raise Broken(f"schema() asks for {asked}; such records were read as {own}")
     prepared = task.prepare(own.read(path), own.labels, options)

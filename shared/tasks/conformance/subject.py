@@ -94,13 +94,14 @@ def _nans(batch: Batch) -> Batch:
 
 
 def alike(a: Batch, b: Batch, *, relative: float = 0.0, absolute: float = 0.0) -> bool:
-    """Equal bit for bit, or within these tolerances; NaN equals nothing."""
+    """Equal bit for bit, or within these tolerances, the absolute one of the largest value above 1; NaN equals nothing."""
     if isinstance(a, tuple | list):
         pairs = zip(a, b, strict=True)
         return len(a) == len(b) and all(alike(x, y, relative=relative, absolute=absolute) for x, y in pairs)  # fmt: skip
     if relative == absolute == 0.0:
         return torch.equal(a, b)
-    return a.shape == b.shape and torch.allclose(a, b, rtol=relative, atol=absolute)
+    most = max(1.0, float(b.abs().max())) if b.numel() else 1.0  # pixels are larger than logits
+    return a.shape == b.shape and torch.allclose(a, b, rtol=relative, atol=absolute * most)
 
 
 def part(batch: Batch, places: list[int]) -> Batch:
