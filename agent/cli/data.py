@@ -96,11 +96,32 @@ def examine(home: Path, data: Path | None) -> dict[str, Any]:
         "pinned": pinned is not None,
         "usable": sum(survey.usable),
         "left_out": total(survey.left),
-        "classes": dict(zip(schema.labels, survey.usable, strict=False)),
+        "classes": dict(zip(schema.labels, _counted(survey), strict=False)),
         "reasons": _reasons(survey.left, path),
         "advice": survey.advice,
         **_cut(survey),
+        **_boxes(survey, path),
     }
+
+
+def _counted(survey: Any) -> tuple[int, ...]:
+    """Records of each class; boxes, where these are what has a class."""
+    return tuple(getattr(survey, "objects", survey.usable))
+
+
+def _boxes(survey: Any, root: Path) -> dict[str, Any]:
+    """What there is to say of pictures with boxes alone."""
+    if not hasattr(survey, "notes"):
+        return {}
+    faults = [
+        {
+            "fault": note.fault.value,
+            "count": note.count,
+            "first": [name.removeprefix(f"{root}/") for name in note.first],
+        }
+        for note in survey.notes
+    ]
+    return {"pictures": survey.pictures, "empty": survey.empty, "box_faults": faults}
 
 
 def _form(schema: Any) -> dict[str, Any]:
@@ -108,6 +129,8 @@ def _form(schema: Any) -> dict[str, Any]:
     if schema.kind == "images":
         height, width, channels = schema.shape
         return {"height": height, "width": width, "channels": channels}
+    if schema.kind == "boxes":
+        return {"side": schema.side, "tile": schema.tile, "difficult": schema.difficult}
     return {
         "columns": list(schema.columns),
         "target": schema.target,
@@ -150,35 +173,68 @@ def _show(found: dict[str, Any]) -> None:
     fixed = "fixed in policy.toml" if found["pinned"] else "as the first start would fix it"
     out = console.stdout
     out.print(f"{found['data']}: {found['kind']}, {_described(found)} ({fixed})")
-    made = console.table("Usable", "class", ">records")
-    for label, count in found["classes"].items():
-        made.add_row(label, f"{count:,}")
-    made.add_row("all", f"{found['usable']:,}")
-    out.print(made)
+    out.print(_usable(found))
+    if found["kind"] == "boxes":
+        out.print(_squares(found))
     if found["reasons"]:
-        made = console.table("Left out", "why", ">count", "the first")
-        for entry in found["reasons"]:
-            for at, sentence in enumerate(entry["first"]):
-                again = at > 0
-                made.add_row(
-                    "" if again else entry["reason"],
-                    "" if again else f"{entry['count']:,}",
-                    sentence,
-                )
-        out.print(made)
+        out.print(_left(found["reasons"]))
     if found.get("cut_to_range"):
         made = console.table("Values cut to the range of their column", "column", ">values")
         for name, count in found["cut_to_range"].items():
             made.add_row(name, f"{count:,}")
         out.print(made)
+    if found.get("box_faults"):
+        out.print(_faults(found["box_faults"]))
     if found["advice"]:
         out.print(found["advice"])
+
+
+def _usable(found: dict[str, Any]) -> Any:
+    boxes = found["kind"] == "boxes"
+    made = console.table("Usable", "class", ">boxes" if boxes else ">records")
+    for label, count in found["classes"].items():
+        made.add_row(label, f"{count:,}")
+    if not boxes:
+        made.add_row("all", f"{found['usable']:,}")
+    return made
+
+
+def _left(reasons: list[dict[str, Any]]) -> Any:
+    made = console.table("Left out", "why", ">count", "the first")
+    for entry in reasons:
+        for at, sentence in enumerate(entry["first"]):
+            again = at > 0
+            made.add_row(
+                "" if again else entry["reason"], "" if again else f"{entry['count']:,}", sentence
+            )
+    return made
+
+
+def _faults(faults: list[dict[str, Any]]) -> Any:
+    made = console.table("Boxes", "fault", ">count", "the first")
+    for entry in faults:
+        made.add_row(entry["fault"], f"{entry['count']:,}", ", ".join(entry["first"]))
+    return made
+
+
+def _squares(found: dict[str, Any]) -> str:
+    """How many records, and of what privacy speaks where one picture is several."""
+    empty = f"{found['empty']:,} of them without a box"
+    if not found["tile"]:
+        return f"{found['usable']:,} pictures, {empty}"
+    return (
+        f"{found['usable']:,} tiles of {found['pictures']:,} pictures, {empty}; each tile is a record: ε is of a "
+        "tile, and a picture has as many times that as it has tiles"
+    )
 
 
 def _described(found: dict[str, Any]) -> str:
     if found["kind"] == "images":
         colours = "grey" if found["channels"] == 1 else "in colours"
         return f"{found['height']}×{found['width']}, {colours}"
+    if found["kind"] == "boxes":
+        tiles = f", tiles of {found['tile']} pixels" if found["tile"] else ""
+        return f"{found['side']}×{found['side']}, in colours{tiles}"
     columns = ", ".join(found["columns"])
     target = f", target {found['target']}" if found["target"] else ""
     groups = f", {found['groups']} groups" if found["groups"] > 1 else ""

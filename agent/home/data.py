@@ -10,6 +10,7 @@ import numpy as np
 
 from edgeveil.agent.home.records.usable import Summary
 from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.boxes.schema import BOXES
 from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.kinds import Found, RecordSchema
 from edgeveil.shared.data.left_out import total
@@ -27,17 +28,17 @@ def check_folder(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class InUse:
-    """The records that this device trains on: `labels` → how many are usable; `left_out` of all there are."""
+    """The records that this device trains on: `labels` → how many are usable; `left_out` of all there are.
+
+    Of pictures with boxes `labels` counts the boxes.
+    """
 
     path: Path
     kind: str
     shape: tuple[int, ...]
     labels: Mapping[str, int]
     left_out: int
-
-    @property
-    def usable(self) -> int:
-        return sum(self.labels.values())
+    usable: int
 
 
 class DataShelf:
@@ -72,7 +73,9 @@ class DataShelf:
         if schema is None or self._read is not None:
             return
         wanted = math.prod(schema.shape) * count
-        if wanted > MAX_VALUES:
+        if (
+            schema.kind != BOXES and wanted > MAX_VALUES
+        ):  # which has a limit of its own: 8 bits, tiles
             raise DataError(
                 f"{self.path}: {count} records take {wanted} values in memory, at most {MAX_VALUES}; "
                 "choose a smaller height and width in policy.toml, less overlap of windows, or fewer "
@@ -81,7 +84,8 @@ class DataShelf:
         read: Found = schema.read(self.path)
         self._read = read
         counts = np.bincount(read.targets, minlength=max(1, len(schema.labels))).tolist()
-        self._summary = Summary(schema, tuple(counts), read.left, "".join(read.skipped[:1]))
+        why, objects = "".join(read.skipped[:1]), getattr(read, "objects", ())
+        self._summary = Summary(schema, tuple(counts), read.left, why, objects)
         self._on_status(f"data: {self._summary.sentence}")
         if read.advice and read.advice not in read.skipped:
             self._on_status(f"data: {read.advice}")
@@ -105,7 +109,8 @@ class DataShelf:
         if found is None:
             return None
         labels = dict(found.labelled)
-        return InUse(self.path, found.schema.kind, found.schema.shape, labels, total(found.left))
+        kind, shape = found.schema.kind, found.schema.shape
+        return InUse(self.path, kind, shape, labels, total(found.left), found.usable)
 
     def count(self) -> int:
         """Raw records on the disk at the first call, whatever a task can use of them."""

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from edgeveil.agent.home.policy import Policy, Range, SecaggPolicy, TaskRule, WhenPolicy
-from edgeveil.agent.home.records.record_policy import DataPolicy, TablePolicy
+from edgeveil.agent.home.records.record_policy import Declared
 
 CEILINGS = ("epsilon_max", "delta", "q_max", "steps_max", "rounds_max")
 SECAGG_FLOORS = ("n_min", "gamma_ppm", "c_min", "sigma")
@@ -61,7 +61,7 @@ def _same_or_within(new: str | Collection[str], old: str | Collection[str]) -> b
     return set(new) <= set(old)
 
 
-def _data(old: DataPolicy | TablePolicy, new: DataPolicy | TablePolicy | None) -> list[str]:
+def _data(old: Declared, new: Declared | None) -> list[str]:
     """What is read, and what its absence would tell; and with how few usable records this device takes part."""
     if new is None or new.model_copy(update={"usable_min": old.usable_min}) != old:
         return ["data"]

@@ -8,7 +8,7 @@ from edgeveil.agent.home.config import AgentConfig
 from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy
-from edgeveil.agent.home.records.record_policy import DataPolicy, TablePolicy, record_policy
+from edgeveil.agent.home.records.record_policy import Declared, record_policy
 from edgeveil.agent.home.records.usable import LastLook, doubts
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.base.files import write_atomic
@@ -66,9 +66,7 @@ def declare_data(
     return Policy.load(home.policy_path), shelf
 
 
-def check_ready(
-    home: AgentHome, config: AgentConfig, shelf: DataShelf, data: DataPolicy | TablePolicy
-) -> None:
+def check_ready(home: AgentHome, config: AgentConfig, shelf: DataShelf, data: Declared) -> None:
     """Raise DataError if too few records are usable; doctor, page and budget show how the look ended."""
     summary, refused = shelf.summary(), ""
     try:

@@ -2,6 +2,7 @@
 
 __all__ = [
     "arrays",
+    "boxes",
     "images",
     "kinds",
     "left_out",

@@ -1,4 +1,4 @@
-"""What an owner's records are, of whatever kind: pictures, tables or windows of numbers."""
+"""What an owner's records are, of whatever kind: pictures, pictures with boxes, tables or windows of numbers."""
 
 from pathlib import Path
 from typing import Any, Protocol
@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.data import schema
+from edgeveil.shared.data.boxes import schema as boxes
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.tabular import schema as tables
+from edgeveil.shared.data.tree import archives
 
 
 class Found(Protocol):
@@ -64,4 +66,7 @@ class RecordSchema(Protocol):
 
 def infer(path: Path) -> RecordSchema:
     """The schema of a probed folder or file as it is now; raises DataError."""
-    return tables.infer_table(path) if tables.holds(path) else schema.infer(path)
+    if tables.holds(path):
+        return tables.infer_table(path)
+    in_folders = not path.is_dir() or bool(archives(path)) or not boxes.holds(path)
+    return schema.infer(path) if in_folders else boxes.infer_boxes(path)

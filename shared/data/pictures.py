@@ -12,10 +12,12 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +38,15 @@ BITS, PHOTOMETRIC = 258, 262  # TIFF
 MOST_SAID = 200  # characters of what a library says
 
 Pixels = NDArray[np.float32]
+Decoded = TypeVar("Decoded")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upright:
+    """`pixels` (height, width, 3); `stored` (width, height) before it was turned."""
+
+    pixels: NDArray[np.uint8]
+    stored: tuple[int, int]
 
 
 def read_picture(path: Path, height: int, width: int, channels: int) -> Pixels | LeftOut:
@@ -46,6 +57,32 @@ def read_picture(path: Path, height: int, width: int, channels: int) -> Pixels |
     Raises:
         ModuleNotFoundError: without Pillow.
     """
+    return _guarded(
+        path, lambda pillow, data: _decoded(pillow, data, str(path), (height, width, channels))
+    )
+
+
+def read_upright(path: Path) -> Upright | LeftOut:
+    """One file as it is shown, at its own size, in red, green and blue of 8 bits; else as read_picture()."""
+    return _guarded(path, lambda pillow, data: _shown(pillow, data, str(path)))
+
+
+def stored_size(path: Path) -> tuple[int, int] | None:
+    """Width and height by the header of a file; None where nothing can be told."""
+
+    def header(pillow: ModuleType, data: bytes) -> tuple[int, int]:
+        with pillow.open(io.BytesIO(data), formats=FORMATS) as image:
+            width, height = image.size
+            return width, height
+
+    found = _guarded(path, header)
+    return None if isinstance(found, LeftOut) else found
+
+
+def _guarded(
+    path: Path, decode: Callable[[ModuleType, bytes], Decoded | LeftOut]
+) -> Decoded | LeftOut:
+    """What `decode` makes of a file with Pillow, or why nothing can be made of it."""
     pillow = _pillow()
     data = read_bytes(path)
     if isinstance(data, LeftOut):
@@ -54,7 +91,7 @@ def read_picture(path: Path, height: int, width: int, channels: int) -> Pixels |
         with warnings.catch_warnings():
             # Pillow warns of odd metadata, and at a limit of its own; ours is checked before decoding.
             warnings.simplefilter("ignore")
-            return _decoded(pillow, data, str(path), (height, width, channels))
+            return decode(pillow, data)
     except pillow.DecompressionBombError:
         return LeftOut(Reason.TOO_LARGE, str(path), f"more than {MAX_PIXELS:,} pixels")
     except pillow.UnidentifiedImageError:
@@ -64,19 +101,20 @@ def read_picture(path: Path, height: int, width: int, channels: int) -> Pixels |
         return LeftOut(Reason.DAMAGED, str(path), f"not a readable picture ({text})")
 
 
-def read_bytes(path: Path) -> bytes | LeftOut:
-    """What a file holds; pipes and devices are never waited for."""
+def read_bytes(path: Path, most: int | None = None) -> bytes | LeftOut:
+    """What a file of at most `most` bytes (MAX_BYTES) holds; pipes and devices are never waited for."""
+    most = MAX_BYTES if most is None else most
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 return LeftOut(Reason.UNREADABLE, str(path), "not a regular file")
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(most + 1)
     except (OSError, ValueError) as error:  # the latter for a name that no file can have
         why = getattr(error, "strerror", None) or str(error)
         return LeftOut(Reason.UNREADABLE, str(path), f"cannot be opened ({why})")
-    if len(data) > MAX_BYTES:
-        return LeftOut(Reason.TOO_LARGE, str(path), f"more than {MAX_BYTES >> 20} MiB")
+    if len(data) > most:
+        return LeftOut(Reason.TOO_LARGE, str(path), f"more than {most >> 20} MiB")
     return data
 
 
@@ -93,11 +131,8 @@ def _decoded(
 ) -> Pixels | LeftOut:
     height, width, channels = shape
     with pillow.open(io.BytesIO(data), formats=FORMATS) as image:
-        if image.width * image.height > MAX_PIXELS:
-            return LeftOut(Reason.TOO_LARGE, name, f"more than {MAX_PIXELS:,} pixels")
-        if image.mode in NO_RANGE:
-            why = f"its values ({image.mode}) have no fixed range; save it with 8 or 16 bits"
-            return LeftOut(Reason.VALUES, name, why)
+        if (left := _unfit(image, name)) is not None:
+            return left
         image.load()
         upright = _upright(pillow, image)
         deep = image.mode.startswith("I;16")
@@ -107,6 +142,31 @@ def _decoded(
     if deep and channels > 1:
         scaled = np.repeat(scaled[:, :, np.newaxis], channels, axis=2)
     return scaled
+
+
+def _shown(pillow: ModuleType, data: bytes, name: str) -> Upright | LeftOut:
+    with pillow.open(io.BytesIO(data), formats=FORMATS) as image:
+        if (left := _unfit(image, name)) is not None:
+            return left
+        image.load()
+        upright = _upright(pillow, image)
+        if image.mode.startswith("I;16"):
+            values, most = _deep(pillow, upright, image)
+            grey = (np.asarray(values) * np.float32(255 / most)).round().astype(np.uint8)
+            pixels = np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+        else:
+            pixels = np.asarray(_flat(pillow, upright, 3)[0], dtype=np.uint8)
+        return Upright(pixels, image.size)
+
+
+def _unfit(image: "Image.Image", name: str) -> LeftOut | None:
+    """What its header rules out, before anything is decoded."""
+    if image.width * image.height > MAX_PIXELS:
+        return LeftOut(Reason.TOO_LARGE, name, f"more than {MAX_PIXELS:,} pixels")
+    if image.mode in NO_RANGE:
+        why = f"its values ({image.mode}) have no fixed range; save it with 8 or 16 bits"
+        return LeftOut(Reason.VALUES, name, why)
+    return None
 
 
 def _upright(pillow: ModuleType, image: "Image.Image") -> "Image.Image":

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.boxes import schema as boxes
 from edgeveil.shared.data.left_out import total
 from edgeveil.shared.data.sources import SOURCES, Source
 from edgeveil.shared.data.tabular import schema as tables
@@ -42,7 +43,8 @@ def count_records(path: Path) -> int:
 
 def count_left_out(path: Path) -> int:
     """How many entries of an image folder are no picture by their names alone; 0 for all else."""
-    return 0 if archives(path) or tables.holds(path) else total(look(path).left)
+    others = archives(path) or tables.holds(path) or boxes.holds(path)
+    return 0 if others else total(look(path).left)
 
 
 def _source(path: Path) -> Source | None:

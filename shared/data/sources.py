@@ -13,6 +13,7 @@ import numpy as np
 
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
+from edgeveil.shared.data.boxes import schema as boxes
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import read_bytes
 from edgeveil.shared.data.tabular import schema as tables
@@ -92,6 +93,24 @@ class Archive:
         return len(open_arrays(archives(path)[0], ("X",), most=MOST_BYTES)["X"])
 
 
+class Boxes:
+    """Pictures with boxes: COCO, Pascal VOC, YOLO."""
+
+    expected = boxes.EXPECTED
+
+    def holds(self, path: Path) -> bool:
+        return boxes.holds(path)
+
+    def check(self, path: Path) -> None:
+        boxes.check(path)
+
+    def records(self, path: Path) -> Iterator[bytes]:
+        yield from boxes.records(path)
+
+    def count(self, path: Path) -> int:
+        return boxes.count(path)
+
+
 class ImageFolders:
     """A folder of images per class."""
 
@@ -116,5 +135,6 @@ class ImageFolders:
 SOURCES: tuple[Source, ...] = (
     Tables(),  # first, for what only schema.toml sets apart from an archive of pictures
     Archive(),
+    Boxes(),  # before folders of classes, which `images` and `labels` would be by their names
     ImageFolders(),
 )

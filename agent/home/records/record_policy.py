@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from edgeveil.shared.base.config import Settings, validate
+from edgeveil.shared.data.boxes.schema import LEAST_SIDE, MOST_SIDE, STEP, BoxSchema
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.data.schema import MOST_LABELS, Schema
 from edgeveil.shared.data.tabular.columns import MOST_COLUMNS, Column
@@ -41,7 +42,7 @@ class DataPolicy(Settings):
     @classmethod
     def _is_known(cls, value: object) -> object:
         if value != "images":  # the other kinds have a section of their own
-            raise ValueError("one of images, table, windows")
+            raise ValueError("one of images, boxes, table, windows")
         return value
 
     @field_validator("labels")
@@ -82,19 +83,46 @@ class TablePolicy(Settings):
         return TableSchema(self.columns, self.labels, self.target, self.window, self.step)
 
 
+class BoxPolicy(Settings):
+    """The same for pictures with boxes, which are brought to a square; `tile` 0 takes them whole."""
+
+    kind: Literal["boxes"]
+    side: Annotated[Whole, Field(ge=LEAST_SIDE, le=MOST_SIDE, multiple_of=STEP)]
+    labels: tuple[Label, ...] = Field(min_length=1, max_length=MOST_LABELS)
+    tile: Literal[0] | Annotated[Whole, Field(ge=LEAST_SIDE, le=8192)] = 0  # pixels of the picture
+    difficult: Annotated[bool, Strict()] = False
+    usable_min: Share = 0.5
+
+    @field_validator("labels")
+    @classmethod
+    def _compared_in_one_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(nfc(label) or label for label in value)
+
+    def as_schema(self) -> BoxSchema:
+        return BoxSchema(self.side, self.labels, self.tile, self.difficult)
+
+
 def _kind(value: Any) -> str:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    if kind == "boxes":
+        return "[boxes]"
     return "[table]" if kind in {"table", "windows"} else "[images]"
 
 
 RecordPolicy = Annotated[
-    Annotated[DataPolicy, Tag("[images]")] | Annotated[TablePolicy, Tag("[table]")],
+    Annotated[DataPolicy, Tag("[images]")]
+    | Annotated[BoxPolicy, Tag("[boxes]")]
+    | Annotated[TablePolicy, Tag("[table]")],
     Discriminator(_kind),
 ]
+Declared = DataPolicy | BoxPolicy | TablePolicy
 
 
-def record_policy(schema: RecordSchema) -> DataPolicy | TablePolicy:
+def record_policy(schema: RecordSchema) -> Declared:
     """What a policy says of such records; raises ConfigError for a schema that no policy can hold."""
+    if isinstance(schema, BoxSchema):
+        pinned = {"kind": schema.kind, "side": schema.side, "labels": schema.labels}
+        return validate(pinned, BoxPolicy, source="data")
     if isinstance(schema, TableSchema):
         names = TablePolicy.model_fields.keys() - {"usable_min"}
         fields = {name: getattr(schema, name) for name in names}

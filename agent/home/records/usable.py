@@ -12,25 +12,30 @@ from pathlib import Path
 
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.base.files import write_atomic
+from edgeveil.shared.data.boxes.schema import BOXES
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.data.left_out import LeftOut, Reason, total
 from edgeveil.shared.data.schema import IMAGES
 
 FILE = "data.json"
 NAMED = 20  # classes in one sentence
-WORDS = {"images": "images", "table": "rows", "windows": "windows"}
+WORDS = {"images": "images", "boxes": "pictures", "table": "rows", "windows": "windows"}
 NO_RECORD = (Reason.KIND, Reason.HIDDEN)
 SHORT = 3  # letters; names up to here differ by one letter because they are short
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """`counts`: usable records of each label, one figure where there are none; `left` out, and `why` first."""
+    """`counts`: usable records of each label, one figure where there are none; `left` out, and `why` first.
+
+    `objects`: boxes of each label, where records are pictures with boxes.
+    """
 
     schema: RecordSchema
     counts: tuple[int, ...]
     left: tuple[LeftOut, ...] = ()
     why: str = ""
+    objects: tuple[int, ...] = ()
 
     @property
     def usable(self) -> int:
@@ -43,7 +48,8 @@ class Summary:
 
     @property
     def labelled(self) -> Iterator[tuple[str, int]]:
-        yield from zip(self.schema.labels, self.counts, strict=False)
+        """Records, or boxes, of each label."""
+        yield from zip(self.schema.labels, self.objects or self.counts, strict=False)
 
     @property
     def sentence(self) -> str:
@@ -63,10 +69,13 @@ class Summary:
         told = [f"{label} {count}" for label, count in self.labelled][:NAMED]
         if known > NAMED:
             told.append(f"and {known - NAMED} more")
-        return f", {known} classes ({', '.join(told)})" if known else ""
+        what = "classes of boxes" if self.objects else "classes"
+        return f", {known} {what} ({', '.join(told)})" if known else ""
 
     def _shape(self) -> str:
         *sides, last = self.schema.shape
+        if self.schema.kind == BOXES:
+            return f"{sides[0]}×{sides[1]} in colours"
         if self.schema.kind == IMAGES:
             height, width = sides
             return f"{height}×{width} {'grey' if last == 1 else 'in colours'}"
@@ -90,7 +99,7 @@ def doubts(summary: Summary) -> Iterator[str]:
     labels = summary.schema.labels
     few = [label for label, count in summary.labelled if count < 2]
     if few and len(few) < len(labels):
-        yield f"one record or none in class {_listed(few)}: a mistyped name?"
+        yield f"one {'box' if summary.objects else 'record'} or none in class {_listed(few)}: a mistyped name?"
     pairs = [f"{one!r} and {other!r}" for one, other in _alike(labels)]
     if pairs:
         shown = "; ".join(pairs[:NAMED])

@@ -88,7 +88,7 @@ def test_a_percentage_of_the_budget_is_epsilon_of_epsilon_everywhere(tmp_path):
 
 
 def test_the_device_s_page_shows_the_data_in_use_resets_and_how_to_pause(device):
-    found = InUse(device.path, "images", (28, 28, 3), {"bag": 12, "<coat>": 30}, 3)
+    found = InUse(device.path, "images", (28, 28, 3), {"bag": 12, "<coat>": 30}, 3, 42)
     text = own_page(own_state(device.path, "data", found), "en")
     for shown in (
         "images, 28 × 28 × 3",
