@@ -23,6 +23,7 @@ from edgeveil.shared.data.probe import count_left_out, count_records
 from edgeveil.shared.doctor import checks as doctor
 from edgeveil.shared.doctor.checks import MIB, Check, Finding, examine, green, red, yellow
 from edgeveil.shared.doctor.network import route
+from edgeveil.shared.privacy.unlimited import shown
 from edgeveil.shared.wire.tokens import Token
 
 NEEDED_DISK = 512 * MIB
@@ -115,7 +116,12 @@ def _policy(home: AgentHome) -> Finding:
     if not home.policy_path.exists():
         return green("policy", "none yet; the defaults are written at the first start")
     policy = Policy.load(home.policy_path)
-    return green("policy", f"ε at most {policy.epsilon_max:g}, δ at most {policy.delta:g}")
+    text = f"ε at most {policy.epsilon_max:g}, δ at most {policy.delta:g}"
+    if policy.exempt:
+        whom = ", ".join(f"{key[:16]}…" for key in sorted(policy.exempt))
+        fix = "nothing, if that is meant; else: agent policy set dp_required=true"
+        return yellow("policy", f"{text}; rounds without noise are allowed to {whom}", fix)
+    return green("policy", text)
 
 
 def _condition(home: AgentHome) -> Finding:
@@ -141,9 +147,16 @@ def _ledger(path: Path, dataset: str | None) -> Finding:
     found = read_budget(path, dataset)
     remarks = look_around(path, dataset).remarks
     text = (
-        f"{found.dataset}: ε {found.epsilon_spent:.3f} of {found.epsilon_limit:g} spent, "
+        f"{found.dataset}: ε {shown(found.epsilon_spent, '.3f')} of {found.epsilon_limit:g} spent, "
         f"{found.epsilon_share:.0%} of it"
     )
+    if not found.limited:
+        why = (
+            f"{found.rounds_without_noise} rounds were without noise, so ε is not limited, for ever"
+        )
+        return yellow(
+            "ledger", "; ".join((text, why, *remarks)), "agent budget --html report.html says it"
+        )
     if found.rounds_left == 0 or found.share_spent >= 0.99:
         return red(
             "ledger",

@@ -21,6 +21,11 @@ from edgeveil.shared.base.clock import Clock
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_atomic
 
+WITHOUT_NOISE = (
+    "dp_required = false lets the coordinators of without_noise_for ask for training without noise. After the "
+    "first such round ε of these records is not limited, whatever is set back or reset; sums of several devices "
+    "are all that hides an update. Only for devices and a coordinator of one owner."
+)
 BARE = re.compile(r"[a-z][a-z0-9_-]*")
 ASSIGNMENT = re.compile(r"([a-z_]+(?:\.[a-z_]+)?)=(.*)", re.DOTALL)
 
@@ -76,6 +81,8 @@ def prepare(path: Path, assignments: Sequence[str]) -> Change:
     values = before.model_dump(mode="json", exclude_none=True)
     for text in assignments:
         _assign(values, text)
+    if any(text.startswith("dp_required=") for text in assignments):
+        _name_whom_it_trusts(values, home)
     after = Policy.parse(values, "policy")
     kept = [before, *(chained for _, chained in _chained(home))]
     looser = sorted({key for old in kept for key in loosened(old, after)})
@@ -119,6 +126,16 @@ def apply(
                 remarks += [f"{folder.name}: {remark}" for remark in store.remarks]
         write_atomic(home.policy_path, change.after.to_toml().encode())
     return tuple(done), tuple(remarks)
+
+
+def _name_whom_it_trusts(values: dict[str, Any], home: AgentHome) -> None:
+    """`dp_required=false` means the coordinator that this device has joined, and true nobody any more."""
+    pinned = home.find_pinned()
+    if values.get("dp_required") is True:
+        values.pop("without_noise_for", None)
+    elif pinned is not None:
+        own = pinned.coordinator_public.hex()
+        values["without_noise_for"] = sorted({own, *values.get("without_noise_for", ())})
 
 
 def _current(home: AgentHome) -> Policy:

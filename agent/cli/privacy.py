@@ -76,12 +76,13 @@ def _say_whether_ready(folder: Path, dataset: str | None) -> None:
 
 def _print_budget(folder: Path, dataset: str | None) -> None:
     from edgeveil.agent.ledger.budget import read_budget
+    from edgeveil.shared.privacy.unlimited import shown
 
     found = read_budget(folder, dataset)
     width = 20
     filled = min(width, round(found.epsilon_share * width))
     made = console.table(f"Privacy budget of {found.dataset}", "what", ">value")
-    made.add_row("ε spent", f"{found.epsilon_spent:.4f}")
+    made.add_row("ε spent", shown(found.epsilon_spent, ".4f"))
     made.add_row("ε limit", f"{found.epsilon_limit:g}")
     made.add_row("δ", f"{found.delta:g}")
     made.add_row(
@@ -89,6 +90,10 @@ def _print_budget(folder: Path, dataset: str | None) -> None:
     )
     made.add_row("unit", f"one {found.unit}, added or removed")
     made.add_row("rounds charged", str(found.rounds))
+    if not found.limited:
+        made.add_row(
+            "of these without noise", f"{found.rounds_without_noise}: ε is not limited, for ever"
+        )
     if found.resets:
         made.add_row("counted anew by the owner", f"{found.resets} times; see the report")
     if found.rounds_left is not None:
@@ -172,6 +177,10 @@ def budget_reset(
         "no longer count. What these updates showed of the records stays shown; with more rounds it adds up. "
         "The reset is recorded for good and stands in every later report.",
     )
+    if forgotten.rounds_without_noise:
+        console.stderr.print(
+            f"{forgotten.rounds_without_noise} rounds were without noise: ε stays not limited, whatever is reset."
+        )
     if not yes:
         if not sys.stdin.isatty():
             raise ConfigError("this forgets what was spent; confirm it with --yes")
@@ -223,11 +232,13 @@ def policy_set(
 
     Example: agent policy set epsilon_max=4 secagg.n_min=5
     """
-    from edgeveil.agent.cli.policy_commands import apply, prepare
+    from edgeveil.agent.cli.policy_commands import WITHOUT_NOISE, apply, prepare
     from edgeveil.shared.base.clock import SystemClock
 
     folder = console.home_of(ROLE, home)
     change = prepare(folder, assignments)
+    if "dp_required" in change.looser:
+        console.warn(WITHOUT_NOISE)
     if change.looser and not yes and sys.stdin.isatty():
         console.stderr.print(f"This allows more than before: {', '.join(change.looser)}")
         yes = typer.confirm("Allow it?", abort=True, err=True)

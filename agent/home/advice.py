@@ -136,8 +136,9 @@ ADVICE: dict[Code, Advice] = {
         "agent policy set n_ref=N",
     ),
     Code.POLICY_DP: Advice(
-        "nothing, if that is meant: this device adds noise to whatever it sends; what it agrees to",
-        "agent policy show",
+        "nothing, if that is meant: it adds noise to whatever it sends; only where one owner has all devices and the "
+        "coordinator, and ε may be unlimited for ever",
+        "agent policy set dp_required=false --yes",
     ),
     Code.POLICY_WHEN: Advice(
         "nothing, if that is meant: it trains when the rule holds; to change it (or when.battery_min, when.idle)",

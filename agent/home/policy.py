@@ -117,7 +117,8 @@ class Policy(Settings):
     coordinators: Literal["pinned"] | tuple[AgentId, ...] = "pinned"
     metrics: Literal["none"] = "none"
     tell_budget: Flag = False
-    dp_required: Literal[True] = True
+    dp_required: Flag = True
+    without_noise_for: tuple[AgentId, ...] = Field(default=(), max_length=16)  # coordinators
     secagg_required: Literal[True] = True
     schedule: Schedule | None = None
     secagg: SecaggPolicy = SecaggPolicy()
@@ -130,6 +131,20 @@ class Policy(Settings):
         if self.n_ref is not None and self.delta * self.n_ref >= 1:
             raise ValueError(f"delta {self.delta} must be below 1/n_ref = {1 / self.n_ref:g}")
         return self
+
+    @model_validator(mode="after")
+    def _names_whom_it_trusts(self) -> Self:
+        if not self.dp_required and not self.without_noise_for:
+            raise ValueError(
+                "dp_required = false holds for coordinators that are named: without_noise_for = "
+                '["KEY"]; agent policy set dp_required=false names the one this device has joined'
+            )
+        return self
+
+    @property
+    def exempt(self) -> frozenset[str]:
+        """The coordinators, by their keys in hex, that may ask for rounds without noise."""
+        return frozenset() if self.dp_required else frozenset(self.without_noise_for)
 
     @property
     def planned(self) -> Segment | None:
@@ -160,7 +175,10 @@ class Policy(Settings):
 
     def to_json(self) -> str:
         """The canonical text that is hashed and chained in the ledger; ASCII, one line."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        fields = self.model_dump(mode="json")
+        if not self.without_noise_for:  # the text, and its hash, of before there was the key
+            del fields["without_noise_for"]
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

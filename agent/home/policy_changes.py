@@ -29,6 +29,8 @@ def loosened(old: Policy, new: Policy) -> tuple[str, ...]:
         found += _data(old.data, new.data)
     if new.tell_budget and not old.tell_budget:
         found.append("tell_budget")
+    if not new.exempt <= old.exempt:
+        found.append("dp_required")
     found += _secagg(old.secagg, new.secagg)
     return tuple(sorted([*found, *_when(old.when, new.when)]))
 

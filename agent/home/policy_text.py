@@ -34,9 +34,12 @@ metrics = {metrics}
 # true: each reply that carries the signed end of the ledger also tells this coordinator what the
 # ledger has charged in all, of which limit. From it, it can see that you took part elsewhere.
 tell_budget = {tell_budget}
-# This version has no way to train without either; both must stay true.
+# true: whatever leaves this device is noised, and the budget above limits it. false, once you have confirmed it: the
+# coordinators named beside it, by public key, may ask for training without noise. Only for devices and a coordinator
+# of one owner: after the first such round the epsilon of these records is not limited, whatever is set back or reset.
 dp_required = {dp_required}
-secagg_required = {secagg_required}
+without_noise_for = {without_noise_for}
+secagg_required = {secagg_required}    # no way around it
 
 # Optional: the use you plan for; it fixes the accounting order when the ledger is opened.
 {schedule}

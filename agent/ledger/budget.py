@@ -24,13 +24,17 @@ from edgeveil.shared.base.errors import ConfigError, EnrollmentError
 from edgeveil.shared.privacy.ledger.records import Kind
 from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.privacy.rdp import Segment, best, total
+from edgeveil.shared.privacy.unlimited import in_json, share
 
 SHOWN_ROUNDS = 200  # of a long ledger, the newest
 
 
 @dataclass(frozen=True)
 class Budget:
-    """`epsilon_spent` is the best bound over the orders, `epsilon_enforced` the one that refuses."""
+    """`epsilon_spent` is the best bound over the orders, `epsilon_enforced` the one that refuses.
+
+    Both are infinite, and null in JSON, once a round was without noise (shared.privacy.unlimited).
+    """
 
     dataset: str
     unit: str
@@ -40,6 +44,7 @@ class Budget:
     delta: float
     share_spent: float  # of the Rényi divergence that the filter allows, 0..1; no share of ε
     rounds: int  # charged ever, resets or not
+    rounds_without_noise: int  # of these
     resets: int
     n_ref: int | None
     ledger_records: int
@@ -50,10 +55,19 @@ class Budget:
     @property
     def epsilon_share(self) -> float:
         """What is spent of the limit, ε of ε, 0..1; where nothing is allowed, all of it."""
-        return min(1.0, self.epsilon_spent / self.epsilon_limit) if self.epsilon_limit > 0 else 1.0
+        return share(self.epsilon_spent, self.epsilon_limit) if self.epsilon_limit > 0 else 1.0
+
+    @property
+    def limited(self) -> bool:
+        """Whether an ε bounds what these records may have shown."""
+        return not self.rounds_without_noise
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        figures = {
+            "epsilon_spent": in_json(self.epsilon_spent),
+            "epsilon_enforced": in_json(self.epsilon_enforced),
+        }
+        return {**asdict(self), **figures, "limited": self.limited}
 
 
 def open_home(path: Path) -> AgentHome:
@@ -146,6 +160,7 @@ def unspent(name: str, policy: Policy) -> Budget:
         delta=policy.delta,
         share_spent=0.0,
         rounds=0,
+        rounds_without_noise=0,
         resets=0,
         n_ref=policy.n_ref,
         ledger_records=0,
@@ -166,6 +181,7 @@ def budget_of(name: str, found: Verified) -> Budget:
         delta=state.delta,
         share_spent=state.share_spent,
         rounds=state.rounds_charged,
+        rounds_without_noise=state.unlimited,
         resets=state.resets,
         n_ref=state.n_ref,
         ledger_records=state.seq,
@@ -175,12 +191,12 @@ def budget_of(name: str, found: Verified) -> Budget:
     )
 
 
-def _reserves(found: Verified) -> Iterator[dict[str, Any]]:
-    """Reservations since the last reset, newest first."""
+def _reserves(found: Verified, *kinds: Kind) -> Iterator[dict[str, Any]]:
+    """Reservations since the last reset, newest first; of these `kinds`, or with noise."""
     for body in found.bodies():
         if body["kind"] == Kind.RESET:
             return
-        if body["kind"] == Kind.RESERVE:
+        if body["kind"] in (kinds or (Kind.RESERVE,)):
             yield body
 
 
@@ -198,14 +214,24 @@ def _rounds_left(found: Verified) -> int | None:
 
 
 def _after_rounds(found: Verified) -> list[dict[str, Any]]:
-    """What was spent after each of the newest charges, added to what was spent before all of them."""
-    shown = list(islice(_reserves(found), SHOWN_ROUNDS))[::-1]
-    spent = _before(found.state, [_segment(body) for body in shown])
+    """What was spent after each of the newest charges, added to what was spent before all of them.
+
+    None from the first round without noise on, whenever that was.
+    """
+    newest = _reserves(found, Kind.RESERVE, Kind.UNLIMITED)
+    shown = list(islice(newest, SHOWN_ROUNDS))[::-1]
+    noised = [body for body in shown if body["kind"] == Kind.RESERVE]
+    spent = _before(found.state, [_segment(body) for body in noised])
+    limited = found.state.unlimited == len(shown) - len(noised)
     rows = []
     for body in shown:
-        spent = spent + total([_segment(body)])
+        if body["kind"] == Kind.RESERVE:
+            spent = spent + total([_segment(body)])
+        else:
+            limited = False
         where = {"run": body["run_id"], "round": body["round"], "attempt": body["attempt"]}
-        rows.append({**where, "epsilon_spent": best(spent, found.state.delta)[0]})
+        epsilon = best(spent, found.state.delta)[0] if limited else None
+        rows.append({**where, "epsilon_spent": epsilon})
     return rows
 
 

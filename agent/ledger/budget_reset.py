@@ -24,6 +24,7 @@ class Forgotten:
     dataset: str
     epsilon_spent: float
     rounds: int
+    rounds_without_noise: int  # which no reset takes back
     resets: int
 
 
@@ -36,10 +37,15 @@ def look(path: Path, dataset: str | None) -> Forgotten:
     """
     home, name, found = find_ledger(path, dataset)
     check_known(home, dataset)
+    if found is not None and found.state.unlimited and not found.state.history:
+        raise ConfigError(
+            f"data set {name}: its rounds were without noise, which a reset does not take back: ε stays not limited"
+        )
     if found is None or not found.state.history:
         raise ConfigError(f"data set {name}: nothing has been spent, so there is nothing to reset")
     state = found.state
-    return Forgotten(name, state.epsilon_spent, state.rounds_charged, state.resets)
+    counted = state.epsilon_and_order[0]
+    return Forgotten(name, counted, state.rounds_charged, state.unlimited, state.resets)
 
 
 def reset(path: Path, forgotten: Forgotten, clock: Clock) -> None:

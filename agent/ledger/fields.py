@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.size import Size
-from edgeveil.agent.ledger.guard import Reservation
+from edgeveil.agent.ledger.guard import Question, Reservation
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.privacy.filter import cap, choose_order
 from edgeveil.shared.privacy.ledger.heads import SignedHead
@@ -30,6 +30,7 @@ def delta_too_large(policy: Policy, n_ref: int) -> ConfigError:
 
 
 def open_fields(size: Size, unit: str, policy: Policy) -> dict[str, Value]:
+    """`policy` requires noise: one that does not is chained by a record of its own, once it is confirmed."""
     if policy.delta * size.n_ref >= 1:
         raise delta_too_large(policy, size.n_ref)
     alpha = choose_order(policy.epsilon_max, policy.delta, policy.planned)
@@ -54,6 +55,26 @@ def reserve_fields(reservation: Reservation, state: LedgerState) -> dict[str, Va
     step = state.rdp_step(sigma, q)
     spent = state.rdp_spent + steps * step
     return {
+        **_round_fields(question),
+        "mechanism": "subsampled_gaussian",
+        "sigma": sigma.hex(),
+        "q": q.hex(),
+        "sampling": "full" if q == 1 else "poisson",
+        "rng": RNG,
+        "rdp_step": step.hex(),
+        "rdp_spent": spent.hex(),
+        "epsilon_enforced": to_epsilon(spent, state.alpha, state.delta).hex(),
+    }
+
+
+def unlimited_fields(reservation: Reservation) -> dict[str, Value]:
+    """Of a round without noise: no figure, since none would bound anything."""
+    return {**_round_fields(reservation.question), "mechanism": "none"}
+
+
+def _round_fields(question: Question) -> dict[str, Value]:
+    plan = question.plan
+    return {
         **attempt_fields(question.attempt),
         "coordinator_id": question.coordinator_id.hex(),
         "task_id": question.task_id,
@@ -61,17 +82,9 @@ def reserve_fields(reservation: Reservation, state: LedgerState) -> dict[str, Va
         "task_hash": question.task_hash.hex(),
         "model_hash": question.model_hash.hex(),
         "plan_hash": question.plan_hash.hex(),
-        "mechanism": "subsampled_gaussian",
-        "sigma": sigma.hex(),
-        "q": q.hex(),
-        "steps_planned": steps,
-        "clip": question.plan.clip_norm.hex(),
-        "optimizer": optimizer_text(question.plan),
-        "sampling": "full" if q == 1 else "poisson",
-        "rng": RNG,
-        "rdp_step": step.hex(),
-        "rdp_spent": spent.hex(),
-        "epsilon_enforced": to_epsilon(spent, state.alpha, state.delta).hex(),
+        "steps_planned": plan.steps,
+        "clip": plan.clip_norm.hex(),
+        "optimizer": optimizer_text(plan),
         "software": _software(),
     }
 
@@ -81,8 +94,10 @@ def attempt_fields(attempt: Attempt) -> dict[str, Value]:
 
 
 def optimizer_text(plan: TrainingPlan) -> str:
-    """What was done with the noisy gradients; for reports, it costs nothing."""
+    """What was done with the gradients; for reports, it costs nothing."""
     text: str = plan.optimizer
+    if not plan.noised:
+        text += f", batches of {plan.batch_size}"
     if plan.momentum:
         text += f", momentum {plan.momentum:g}"
     if plan.average:

@@ -68,11 +68,13 @@ def precheck(
     _check_dataset(question, state)
     _check_parties(question, policy, pinned)
     _check_replay(question, state)
-    _check_noise(question)
+    _check_noise(question, policy)
     _check_plan(question, policy)
     _check_size(question, state)
-    _check_delta(question, policy, state)
     free = reusable(question, state)
+    if not question.plan.noised:
+        return Reservation(question, free)
+    _check_delta(question, policy, state)
     _check_budget(question, state, rounds=remaining_rounds(question) - int(free), free=free)
     return Reservation(question, free)
 
@@ -140,18 +142,24 @@ def _check_replay(question: Question, state: LedgerState) -> None:
         )
 
 
-def _check_noise(question: Question) -> None:
-    if not question.plan.noised:
-        raise PolicyRefusal(
-            RefusalCode.POLICY_DP,
-            "the plan trains without noise, and policy.toml: dp_required is true",
-        )
+def _check_noise(question: Question, policy: Policy) -> None:
+    """Without noise by the owner's word alone, which names the coordinator it trusts so far."""
+    if question.plan.noised or question.coordinator_id.hex() in policy.exempt:
+        return
+    why = (
+        "dp_required is true"
+        if policy.dp_required
+        else f"without_noise_for does not name {question.coordinator_id.hex()[:16]}…"
+    )
+    raise PolicyRefusal(
+        RefusalCode.POLICY_DP, f"the plan trains without noise, and policy.toml: {why}"
+    )
 
 
 def _check_plan(question: Question, policy: Policy) -> None:
     plan = question.plan
     sigma, q = plan.noise_multiplier, plan.sample_rate
-    if not policy.sigma_min <= sigma <= HIGHEST_SIGMA:
+    if plan.noised and not policy.sigma_min <= sigma <= HIGHEST_SIGMA:
         bounds = f"{policy.sigma_min}..{HIGHEST_SIGMA}"
         raise _outside(RefusalCode.POLICY_SIGMA, "noise_multiplier", sigma, bounds, "within")
     if not 0 < q <= policy.q_max:
@@ -199,7 +207,7 @@ def _check_budget(question: Question, state: LedgerState, *, rounds: int, free: 
     left = state.steps_left(sigma, q)
     numbers = (
         f"at noise_multiplier {sigma} and sample_rate {q} the ledger admits {left} more steps "
-        f"(epsilon {state.epsilon_enforced:.4g} of {state.epsilon_max:.4g} spent)"
+        f"(epsilon {state.epsilon_counted:.4g} of {state.epsilon_max:.4g} spent)"
     )
     if left >= rounds * steps:
         return
@@ -222,7 +230,7 @@ def _room(question: Question, state: LedgerState, rounds: int) -> str:
     """What still fits, and the least budget that would hold the rest of the plan, for the owner."""
     sigma, q, steps = question.segment
     whole = state.steps_left(sigma, q) // steps
-    rest = max(0.0, state.epsilon_max - state.epsilon_enforced)
+    rest = max(0.0, state.epsilon_max - state.epsilon_counted)
     fits = f"ε {rest:.2g} still fits: {whole} rounds of {steps} steps at noise_multiplier {sigma}"
     spent = state.rdp_spent + rounds * steps * state.rdp_step(sigma, q)
     wanted = to_epsilon(spent, state.alpha, state.delta) * ROUND_UP

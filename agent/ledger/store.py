@@ -22,9 +22,10 @@ from edgeveil.agent.ledger.fields import (
     limit_fields,
     open_fields,
     reserve_fields,
+    unlimited_fields,
 )
 from edgeveil.agent.ledger.file import LEDGER, LedgerFile, ledger_records, read_ledger
-from edgeveil.agent.ledger.guard import Reservation, reusable
+from edgeveil.agent.ledger.guard import Question, Reservation, reusable
 from edgeveil.agent.ledger.index import note_opened
 from edgeveil.agent.ledger.reading import BLOB, check_never_opened
 from edgeveil.shared.base.clock import Clock
@@ -80,24 +81,33 @@ class LedgerStore:
         unit: str,
         policy: Policy,
         clock: Clock,
+        accept_looser: bool = False,
     ) -> Self:
         """Lock the folder and begin a ledger in it; `size` and `unit` stay fixed from here on.
 
-        What the size cost is spent with the first record.
+        What the size cost is spent with the first record. Every ledger begins with noise required: that
+        `policy` says otherwise is a second record, with `accept_looser` as in open().
 
         Raises:
             Busy: another process holds this ledger.
             LedgerDamaged: there was a ledger, and its file is gone.
-            ConfigError: there is a ledger, or delta does not fit n_ref.
+            ConfigError: there is a ledger, delta does not fit n_ref, or rounds without noise are not
+                confirmed.
         """
         path = folder / LEDGER
         with _locked(folder) as lock:
             if path.exists():
                 raise ConfigError(f"{path}: there is a ledger already, and it cannot begin anew")
-            fields = open_fields(size, unit, policy)
+            strict = policy.model_copy(update={"dp_required": True, "without_noise_for": ()})
+            if policy.exempt and not accept_looser:
+                raise _unconfirmed(loosened(strict, policy))
+            fields = open_fields(size, unit, strict)
             file = LedgerFile.create(path, signer, clock, dataset_id, fields)
             note_opened(folder, signer)
-            return cls(folder, file, lock.pop_all(), tells_budget=policy.tell_budget)
+            store = cls(folder, file, lock, tells_budget=policy.tell_budget)
+            store._adopt(policy, accept_looser=accept_looser)
+            store._lock = lock.pop_all()
+            return store
 
     @classmethod
     def open(
@@ -204,23 +214,33 @@ class LedgerStore:
     def reserve(self, reservation: Reservation) -> None:
         """Charge the round: when this returns its steps are spent, whatever happens next.
 
+        One without noise is written down as such, which the chained policy has to allow.
+
         Raises:
             BudgetExhausted: BUDGET_WOULD_EXCEED, decided again on the newest state.
+            ProtocolError: STATE, the chained policy requires noise.
         """
+        question = reservation.question
         with self._mutex:
             self._give_up_submitted()
             state = self.state
-            if not state.admits(reservation.question.segment):
+            if not question.plan.noised:
+                self._begin(Kind.UNLIMITED, unlimited_fields(reservation), question)
+                return
+            if not state.admits(question.segment):
                 raise BudgetExhausted(
                     RefusalCode.BUDGET_WOULD_EXCEED,
-                    f"{reservation.question.plan.steps} steps do not fit beside epsilon "
-                    f"{state.epsilon_enforced:.4g} of {state.epsilon_max:.4g}",
+                    f"{question.plan.steps} steps do not fit beside epsilon "
+                    f"{state.epsilon_counted:.4g} of {state.epsilon_max:.4g}",
                 )
-            self._note_echo(reservation.question.attempt.run_id)
-            failpoint(Failpoint.AGENT_RESERVE_BEFORE)
-            self._file.append(Kind.RESERVE, reserve_fields(reservation, self.state))
-            failpoint(Failpoint.AGENT_RESERVE_AFTER)
-            self._drop_blob()
+            self._begin(Kind.RESERVE, reserve_fields(reservation, state), question)
+
+    def _begin(self, kind: Kind, fields: dict[str, Value], question: Question) -> None:
+        self._note_echo(question.attempt.run_id)
+        failpoint(Failpoint.AGENT_RESERVE_BEFORE)
+        self._file.append(kind, fields)
+        failpoint(Failpoint.AGENT_RESERVE_AFTER)
+        self._drop_blob()
 
     def seal(self, attempt: Attempt, blob: bytes, *, steps_done: int, gradient_mode: str) -> None:
         """Keep the noisy update on disk, then record it; from here on it may be masked.
@@ -350,13 +370,17 @@ class LedgerStore:
         except ConfigError:
             looser = ("a schema of another version",)
         if looser and not accept_looser:
-            raise ConfigError(
-                f"policy.toml allows more than the policy chained in the ledger: {', '.join(looser)}"
-                "; restore it, or confirm the change with: agent policy set KEY=VALUE --yes, or agent run --accept-policy"
-            )
+            raise _unconfirmed(looser)
         fields = limit_fields(policy, state.alpha)
         note = "loosened" if looser else "tightened"
         self._file.append(Kind.POLICY, {"note_code": note, **fields})
+
+
+def _unconfirmed(looser: tuple[str, ...]) -> ConfigError:
+    return ConfigError(
+        f"policy.toml allows more than the policy chained in the ledger: {', '.join(looser)}"
+        "; restore it, or confirm the change with: agent policy set KEY=VALUE --yes, or agent run --accept-policy"
+    )
 
 
 def _locked(folder: Path) -> ExitStack:

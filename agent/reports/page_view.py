@@ -24,6 +24,7 @@ from edgeveil.shared.pages.text import escape, human_bytes, utc
 from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.ledger.records import Kind
 from edgeveil.shared.privacy.report import words as privacy_words
+from edgeveil.shared.privacy.unlimited import shown
 
 JOURNAL = "events.jsonl"
 REMEMBERED = 2000  # lines of the journal
@@ -50,7 +51,8 @@ def own_state(path: Path, dataset: str, in_use: InUse | None = None) -> Own:
     home, name, found = find_ledger(path, dataset)
     reserves: list[Mapping[str, Any]] = []
     if found is not None:
-        wanted = (body for body in found.bodies() if body["kind"] == Kind.RESERVE)
+        kinds = (Kind.RESERVE, Kind.UNLIMITED)
+        wanted = (body for body in found.bodies() if body["kind"] in kinds)
         reserves = list(islice(wanted, SHOWN))
         budget = budget_of(name, found)
     else:
@@ -83,7 +85,7 @@ def _budget(own: Own, words: Words) -> str:
     usable = "–" if own.in_use is None else f"{own.in_use.usable:,}"
     skipped = "" if own.in_use is None else words("left_out_n", n=f"{own.in_use.left_out:,}")
     tiles = [
-        Tile(words("spent"), f"{budget.epsilon_spent:.3g}", words("of_limit", limit=limit, delta=delta)),
+        Tile(words("spent"), shown(budget.epsilon_spent, ".3g", words("not_limited")), words("of_limit", limit=limit, delta=delta)),
         Tile(words("rounds_left"), left, words("at_newest_plan")),
         Tile(words("rounds"), f"{budget.rounds:,}", words("rounds_note")),
         Tile(words("usable"), usable, skipped),
@@ -106,6 +108,8 @@ def _sentence(own: Own, words: Words) -> str:
     budget = own.budget
     if budget.rounds == 0:
         said = words("nothing_yet")
+    elif not budget.limited:
+        said = words("headline_unlimited", n=budget.rounds_without_noise)
     else:
         tier = privacy_words.tier(budget.epsilon_spent, privacy_words.Words(words.language))
         said = words("headline", share=f"{budget.epsilon_share:.0%}", tier=tier)
@@ -146,7 +150,7 @@ def _data(own: Own, words: Words) -> str:
 
 def _curve(own: Own, words: Words) -> str:
     rows, limit = own.budget.after_rounds, own.budget.epsilon_limit
-    if not rows:
+    if not rows or not own.budget.limited:
         return ""
     first = own.budget.rounds - len(rows) + 1
     xs = [float(first + place) for place in range(len(rows))]
@@ -181,13 +185,19 @@ def _trained(own: Own, words: Words) -> str:
             body["round"],
             body["attempt"],
             body["steps_planned"],
-            f"{float.fromhex(body['sigma']):.4g}",
-            f"{float.fromhex(body['q']):.4g}",
+            *_noise(body, words),
         ]
         for body in own.reserves
     ]
     headings = words.headings("time", "run", ">round", ">attempt", ">steps", ">noise", ">rate")
     return section("trained", words("trained"), table(headings, rows, label=words("trained")))
+
+
+def _noise(body: Mapping[str, Any], words: Words) -> tuple[str, str]:
+    """σ and q of a round, if it had noise."""
+    if body["kind"] == Kind.UNLIMITED:
+        return words("none"), "–"
+    return f"{float.fromhex(body['sigma']):.4g}", f"{float.fromhex(body['q']):.4g}"
 
 
 def _sent(own: Own, words: Words) -> str:

@@ -26,6 +26,7 @@ from edgeveil.shared.privacy.ledger.facts import Facts, SegmentFacts, collect, t
 from edgeveil.shared.privacy.rdp import Segment, epsilon
 from edgeveil.shared.privacy.report import sections
 from edgeveil.shared.privacy.report import words as privacy_words
+from edgeveil.shared.privacy.unlimited import UNLIMITED, in_json, shown
 from edgeveil.shared.secagg.primitives.errors import Infeasible
 from edgeveil.shared.secagg.primitives.solver import COMPLETE_UP_TO, assumed_corrupt, solve
 from edgeveil.shared.wire.canonical import canon
@@ -46,7 +47,9 @@ def build(path: Path, dataset: str | None, clock: Clock, *, prv: bool = True) ->
     policy = _policy(home, found)
     facts = collect(()) if found is None else collect(found.bodies_in_order())
     numeric = Prv(None, SAID("said_prv_not_asked"))
-    if prv and found is not None:
+    if found is not None and found.state.unlimited:
+        numeric = Prv(None, SAID("said_prv_unlimited"))
+    elif prv and found is not None:
         numeric = cached_prv(home.ledger_folder / name, found.state.history, found.state.delta)
     report = compose(home, name, found, policy, facts=facts, numeric=numeric, now=utc_text(clock))
     report["integrity"]["refusals"] = read_refusals(home.path)
@@ -66,7 +69,7 @@ def compose(
 ) -> dict[str, Any]:
     """Every section but the refusals, the previous report and the signature."""
     budget = unspent(name, policy) if found is None else budget_of(name, found)
-    ever = epsilon(facts.everything, budget.delta)[0]
+    ever = epsilon(facts.everything, budget.delta)[0] if budget.limited else UNLIMITED
     return {
         "schema": privacy_words.SCHEMA,
         "kind": KIND,
@@ -140,9 +143,10 @@ def _guarantee(
     state = None if found is None else found.state
     history = () if state is None else state.history
     return {
-        "epsilon_spent": budget.epsilon_spent,
+        "limited": budget.limited,
+        "epsilon_spent": in_json(budget.epsilon_spent),
         "best_order": state.epsilon_and_order[1] if state and history else None,
-        "epsilon_enforced": budget.epsilon_enforced,
+        "epsilon_enforced": in_json(budget.epsilon_enforced),
         "alpha": None if state is None else state.alpha,
         "rdp_spent": 0.0 if state is None else state.rdp_spent,
         "cap": None if state is None else state.cap,
@@ -155,7 +159,7 @@ def _guarantee(
         "epsilon_left": max(0.0, budget.epsilon_limit - budget.epsilon_enforced),
         "share_spent": budget.share_spent,
         "rounds_left": budget.rounds_left,
-        "epsilon_since_opening": ever,
+        "epsilon_since_opening": in_json(ever),
         "curve": [
             {"round": p.number, "epsilon": p.epsilon_enforced, "share_spent": p.share_spent}
             for p in thinned(facts.points)
@@ -193,6 +197,7 @@ def _mechanism(budget: Budget, facts: Facts) -> dict[str, Any]:
             {**row, **_segment(facts.segments[row["noise_multiplier"], row["sample_rate"]])}
             for row in privacy_words.segment_rows(facts.history, budget.delta)
         ],
+        "without_noise": {**_segment(facts.unlimited), "steps": facts.unlimited.steps},
         "gradient_modes": dict(sorted(facts.gradient_modes.items())),
         "sampling": sorted(facts.samplings),
         "sampling_self_test": SAID("said_sampling_test"),
@@ -215,7 +220,7 @@ def _segment(facts: SegmentFacts) -> dict[str, Any]:
 
 def _accounting(budget: Budget, facts: Facts, numeric: Prv) -> dict[str, Any]:
     check = None
-    if numeric.epsilon is not None and budget.epsilon_spent > 0:
+    if numeric.epsilon is not None and 0 < budget.epsilon_spent < UNLIMITED:
         check = {
             "epsilon_prv": numeric.epsilon,
             "rule": SAID("said_rule", error=f"{EPS_ERROR:g}"),
@@ -235,7 +240,9 @@ def _accounting(budget: Budget, facts: Facts, numeric: Prv) -> dict[str, Any]:
 
 def _not_covered(facts: Facts, ever: float) -> list[str]:
     found = list(privacy_words.NOT_COVERED)
-    if facts.resets:
+    if facts.unlimited.rounds:
+        found.insert(0, SAID("said_without_noise", n=facts.unlimited.rounds))
+    if facts.resets and not facts.unlimited.rounds:
         count = len(facts.resets)
         often = SAID("said_once") if count == 1 else SAID("said_often", n=count)
         found.insert(0, SAID("said_before_resets", often=often, ever=f"{ever:.4g}"))
@@ -262,7 +269,7 @@ def _utility(budget: Budget) -> dict[str, Any]:
         "metrics_charge": "none: nothing is sent, so nothing is charged",
         "scores": "no score of this device's data leaves it; the coordinator tests the model on data "
         "of its own",
-        "sentence": f"{privacy_words.tier(budget.epsilon_spent)}: epsilon {budget.epsilon_spent:.3g} of at most "
+        "sentence": f"{privacy_words.tier(budget.epsilon_spent)}: epsilon {shown(budget.epsilon_spent, '.3g')} of at most "
         f"{budget.epsilon_limit:g} at delta {budget.delta:g}, per {budget.unit}",
     }
 

@@ -12,6 +12,7 @@ from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.report import chart, sections
 from edgeveil.shared.privacy.report import words as privacy_words
 from edgeveil.shared.privacy.report.page import Page, Section, Sheet
+from edgeveil.shared.privacy.unlimited import shown
 
 Report = Mapping[str, Any]
 
@@ -19,7 +20,7 @@ Report = Mapping[str, Any]
 def page(report: Report, language: Language = "en") -> str:
     """HTML of a report made by agent.reports.report."""
     words, guarantee = Words(language), report["guarantee"]
-    spent, limit, identity = report["epsilon_spent"], report["epsilon_limit"], report["identity"]
+    limit, identity = report["epsilon_limit"], report["identity"]
     used = share_of(report)
     return Page(
         language=language,
@@ -31,7 +32,7 @@ def page(report: Report, language: Language = "en") -> str:
         tiles=(
             Tile(
                 words("spent"),
-                f"{spent:.3g}",
+                _shown(report["epsilon_spent"], words, ".3g"),
                 words("of_limit", limit=f"{limit:g}", delta=f"{report['delta']:g}"),
             ),
             Tile(words("share"), f"{used:.1%}", words("share_note")),
@@ -42,7 +43,7 @@ def page(report: Report, language: Language = "en") -> str:
                 words("at_newest_plan"),
             ),
         ),
-        curve=_curve(report, words) if guarantee["curve"] else None,
+        curve=_curve(report, words) if guarantee["curve"] and guarantee["limited"] else None,
         sections=(
             sections.gaps(report["not_covered"], language, words.again),
             sections.protected(report["privacy_unit"], language, words("promise")),
@@ -56,12 +57,21 @@ def page(report: Report, language: Language = "en") -> str:
 def share_of(report: Report) -> float:
     """ε spent of the ε that is allowed, 0..1."""
     spent, limit = report["epsilon_spent"], report["epsilon_limit"]
+    if spent is None:
+        return 1.0
     return min(1.0, float(spent / limit)) if limit > 0 else 1.0
+
+
+def _shown(value: float | None, words: Words, form: str) -> str:
+    """An ε of the report; null is one that nothing limits."""
+    return shown(value, form, words("not_limited"))
 
 
 def _headline(report: Report, words: Words) -> str:
     if report["rounds"] == 0:
         return words("nothing_yet")
+    if not report["limited"]:
+        return words("headline_unlimited", n=report["rounds_without_noise"])
     share, guarantee = f"{share_of(report):.0%}", report["guarantee"]
     everything = guarantee["epsilon_since_opening"]
     if report["integrity"]["resets"]:
@@ -110,21 +120,25 @@ def _guarantee(report: Report, words: Words) -> Section:
     g = report["guarantee"]
     prv = words("prv_missing", note=words.again(g["epsilon_prv_note"]))
     left = f"{g['epsilon_left']:.6g}"
+    spent, enforced, ever = (
+        _shown(g[name], words, ".6g")
+        for name in ("epsilon_spent", "epsilon_enforced", "epsilon_since_opening")
+    )
     return sections.listed(
         words("guarantee"),
         (
             words("spent"),
-            words("best_order", value=f"{g['epsilon_spent']:.6g}", order=g["best_order"] or "–"),
+            words("best_order", value=spent, order=g["best_order"] or "–"),
         ),
         (
             words("enforced"),
-            words("at_order", value=f"{g['epsilon_enforced']:.6g}", order=g["alpha"] or "–"),
+            words("at_order", value=enforced, order=g["alpha"] or "–"),
         ),
         (words("prv"), prv if g["epsilon_prv"] is None else f"{g['epsilon_prv']:.6g}"),
         ("δ", f"{g['delta']:g}: {words.again(g['delta_why'])}"),
         (words("mu"), sections.figure(g["gaussian_mu"])),
         (words("budget_row"), words("budget_left", limit=f"{g['epsilon_limit']:g}", left=left)),
-        (words("since_opening"), words("resets_or_not", value=f"{g['epsilon_since_opening']:.6g}")),
+        (words("since_opening"), words("resets_or_not", value=ever)),
         (
             words("divergence"),
             words("divergence_of", spent=f"{g['rdp_spent']:.9g}", cap=f"{g['cap'] or 0:.9g}"),
@@ -154,6 +168,16 @@ def _segments(report: Report, words: Words) -> Section:
     )
 
 
+def _without_noise(plain: Report, words: Words) -> tuple[tuple[str, str], ...]:
+    """A row about the rounds that no figure bounds, where there were any."""
+    if not plain["rounds"]:
+        return ()
+    bounds = ", ".join(f"{c:g}" for c in plain["clip_norms"])
+    how = "; ".join(plain["optimizers"])
+    said = words("plain_rounds", n=plain["rounds"], steps=plain["steps"], how=how, bounds=bounds)
+    return ((words("without_noise"), said),)
+
+
 def _mechanism(report: Report, words: Words) -> Section:
     m, again = report["mechanism"], words.again
     modes = ", ".join(
@@ -163,6 +187,7 @@ def _mechanism(report: Report, words: Words) -> Section:
     return sections.listed(
         words("mechanism"),
         (words("what"), again(m["name"])),
+        *_without_noise(m["without_noise"], words),
         (words("gradients"), modes or "–"),
         (
             words("sampling"),
@@ -227,7 +252,12 @@ def _refusals(report: Report, words: Words) -> Section:
 
 def _after_rounds(report: Report, words: Words) -> Section:
     rows = [
-        (row["run"], str(row["round"]), str(row["attempt"]), f"{row['epsilon_spent']:.4f}")
+        (
+            row["run"],
+            str(row["round"]),
+            str(row["attempt"]),
+            _shown(row["epsilon_spent"], words, ".4f"),
+        )
         for row in report["after_rounds"][::-1]
     ]
     columns = words.headings("run", ">round", ">attempt", ">epsilon_after")

@@ -35,6 +35,7 @@ from edgeveil.shared.privacy.ledger.replay import replay
 from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.privacy.rdp import Segment, epsilon, rdp_total, to_epsilon
 from edgeveil.shared.privacy.report.page import load_strictly, read_data
+from edgeveil.shared.privacy.unlimited import shown
 from edgeveil.shared.terminal.progress import counted, progress
 from edgeveil.shared.wire.identity import verify
 
@@ -175,8 +176,8 @@ def _check_ledger(home: AgentHome, name: str, finding: Finding, *, quiet: bool) 
     finding.checked += [
         f"data set {name}: {state.seq} records, every hash and signature, in legal order",
         (
-            f"every divergence and epsilon recomputed: spent {state.epsilon_spent:.6g}, enforced "
-            f"{state.epsilon_enforced:.6g} of {state.epsilon_max:g} at delta {state.delta:g}"
+            f"every divergence and epsilon recomputed: spent {shown(state.epsilon_spent, '.6g')}, enforced "
+            f"{shown(state.epsilon_enforced, '.6g')} of {state.epsilon_max:g} at delta {state.delta:g}"
         ),
         f"policy and budget respected by each of {state.rounds_charged} charged rounds",
     ]
@@ -196,6 +197,8 @@ def _check_policy(records: Sequence[Record]) -> None:
     for record in records:
         if record.kind in (Kind.OPEN, Kind.POLICY):
             policy = Policy.from_json(record.text("policy"))
+        if record.kind is Kind.UNLIMITED:
+            _check_unlimited(record, policy)
         if record.kind is not Kind.RESERVE:
             continue
         sigma, q, clip = (record.real(name) for name in ("sigma", "q", "clip"))
@@ -207,6 +210,17 @@ def _check_policy(records: Sequence[Record]) -> None:
         )
         if not within:
             raise LedgerDamaged(Fault.BUDGET, record.seq, "outside the policy then in force")
+
+
+def _check_unlimited(record: Record, policy: Policy) -> None:
+    """A round without noise where the owner had allowed it; that it is marked is what every reader relies on."""
+    within = (
+        record.text("coordinator_id") in policy.exempt
+        and record.number("steps_planned") <= policy.steps_max
+        and record.real("clip") in policy.clip_norm
+    )
+    if not within:
+        raise LedgerDamaged(Fault.BUDGET, record.seq, "outside the policy then in force")
 
 
 def _check_report(
@@ -259,7 +273,10 @@ def _recompute(claimed: Mapping[str, Any], history: Sequence[Segment], finding: 
     """Every ε that follows from the report's own segments."""
     guarantee = claimed["guarantee"]
     delta = float(guarantee["delta"])
-    figures = {"epsilon_spent": epsilon(history, delta)[0]}
+    limited = _says_limited(claimed, finding)
+    figures: dict[str, float | None] = {
+        "epsilon_spent": epsilon(history, delta)[0] if limited else None
+    }
     if history:
         order = int(guarantee["alpha"])
         spent = rdp_total(history, order)
@@ -267,17 +284,30 @@ def _recompute(claimed: Mapping[str, Any], history: Sequence[Segment], finding: 
         figures |= {
             "rdp_spent": spent,
             "cap": limit,
-            "epsilon_enforced": to_epsilon(spent, order, delta),
-            "share_spent": min(1.0, spent / limit) if limit > 0 else 1.0,
+            "epsilon_enforced": to_epsilon(spent, order, delta) if limited else None,
+            "share_spent": min(1.0, spent / limit) if limit > 0 and limited else 1.0,
         }
     for name, expected in figures.items():
         for where, stated in (("guarantee", guarantee), ("report", claimed)):
             if name in stated and not _same(stated[name], expected):
                 finding.fail(
-                    Verdict.REPORT, f"{where}: {name} is {stated[name]}, recomputed {expected:.9g}"
+                    Verdict.REPORT,
+                    f"{where}: {name} is {stated[name]}, recomputed {shown(expected, '.9g')}",
                 )
     if not finding.faults:
         finding.checked.append("every epsilon of the report recomputed from its segments")
+
+
+def _says_limited(claimed: Mapping[str, Any], finding: Finding) -> bool:
+    """Whether the report knows of no round without noise; it must say the same everywhere."""
+    rounds = claimed["mechanism"]["without_noise"]["rounds"]
+    limited: bool = rounds == 0
+    told = (claimed["limited"], claimed["guarantee"]["limited"])
+    if claimed["rounds_without_noise"] != rounds or any(one is not limited for one in told):
+        finding.fail(
+            Verdict.REPORT, "the report says different things on whether rounds were without noise"
+        )
+    return limited
 
 
 def _compare(

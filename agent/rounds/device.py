@@ -45,6 +45,8 @@ class Trainer(Protocol):
         modes: "Collection[GradientMode]",
     ) -> object: ...
 
+    def check_form(self, task: Task, options: Options) -> None: ...
+
     def train(  # noqa: PLR0917 - the shape of agent.training.train
         self,
         task: Task,
@@ -58,6 +60,19 @@ class Trainer(Protocol):
         modes: "Collection[GradientMode]",
         progress: Callable[[int, int], None],
         bend: NDArray[np.float32] | None = None,
+    ) -> "TrainingResult": ...
+
+    def train_without_noise(  # noqa: PLR0917 - the shape of agent.training.noiseless.train
+        self,
+        task: Task,
+        options: Options,
+        records: Records,
+        start: NDArray[np.float32],
+        tensors: tuple[Tensor, ...],
+        plan: TrainingPlan,
+        number: int,
+        *,
+        progress: Callable[[int, int], None],
     ) -> "TrainingResult": ...
 
 

@@ -23,6 +23,7 @@ from edgeveil.agent.rounds.work import Training, Work
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
 from edgeveil.shared.events.log import Event
+from edgeveil.shared.privacy.unlimited import shown
 from edgeveil.shared.secagg.client.session import ClientSession
 from edgeveil.shared.secagg.primitives.canonical import u32
 from edgeveil.shared.secagg.primitives.errors import SecaggError
@@ -101,7 +102,7 @@ class Session:
         state = self._ledger.state
         self._device.on_status(
             f"round {reply.attempt.round}: done; "
-            f"ε {state.epsilon_spent:.3f} of {state.epsilon_max:g} spent"
+            f"ε {shown(state.epsilon_spent, '.3f')} of {state.epsilon_max:g} spent"
         )
 
     def _takes_part_in(self, request: Request) -> bool:
@@ -256,6 +257,7 @@ class Session:
                 unit=device.policy.unit,
                 policy=device.policy,
                 clock=device.clock,
+                accept_looser=device.accept_looser,
             )
             device.tell(size.sentence)
         ledger.watch_fsyncs(device.fsynced)

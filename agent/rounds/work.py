@@ -3,7 +3,8 @@
 One class per kind of work; the session sees none of the difference. Nothing leaves the device here.
 """
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,11 @@ from edgeveil.shared.base.failpoints import Failpoint, failpoint
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.events.log import Event
 from edgeveil.shared.secagg.primitives.ring import Lanes
+from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.wire.messages import Stage
+
+if TYPE_CHECKING:
+    from edgeveil.agent.training.training import TrainingResult
 
 
 class Work(Protocol):
@@ -45,7 +50,7 @@ class Work(Protocol):
 
 
 class Training:
-    """The work of a training round: DP-SGD on the owner's records, an update that is sealed."""
+    """The work of a training round: DP-SGD, or what the owner lets it be, on the owner's records, an update that is sealed."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -61,11 +66,12 @@ class Training:
         reservation = precheck(
             offer.question, device.policy, ledger.state, pinned=device.pinned.coordinator_public
         )
-        device.trainer().check_trainable(
-            offer.task,
-            offer.options,
-            modes=device.policy.gradient_modes,
-        )
+        if offer.question.plan.noised:
+            device.trainer().check_trainable(
+                offer.task, offer.options, modes=device.policy.gradient_modes
+            )
+        else:
+            device.trainer().check_form(offer.task, offer.options)
         return reservation
 
     def seal(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
@@ -98,24 +104,33 @@ class Training:
             offer.task, offer.options
         )  # not before the charge: it takes time
         with device.progress(f"round {attempt.round}: training", plan.steps) as step:
-            result = device.trainer().train(
-                offer.task,
-                offer.options,
-                examples,
-                offer.model,
-                offer.tensors,
-                plan,
-                ledger.state.n_ref,
-                modes=device.policy.gradient_modes,
-                progress=lambda _done, _planned: step(1),
-                bend=self._bend(offer),
-            )
+            result = self._trained(offer, examples, ledger.state.n_ref, lambda _done, _all: step(1))
         failpoint(Failpoint.AGENT_TRAIN_AFTER)
         took = round((device.clock.monotonic() - started) * 1000)
         device.note(Event.UPDATE_TRAIN, attempt, stage=Stage.ROUND, dur_ms=took)
         blob = to_blob(result.update)
         ledger.seal(attempt, blob, steps_done=result.steps, gradient_mode=result.gradient_mode)
         return blob
+
+    def _trained(
+        self,
+        offer: CheckedOffer,
+        examples: Records,
+        n_ref: int,
+        progress: Callable[[int, int], None],
+    ) -> "TrainingResult":
+        trainer, plan = self._device.trainer(), offer.question.plan
+        given = (offer.task, offer.options, examples, offer.model, offer.tensors, plan)
+        if not plan.noised:
+            number = offer.question.attempt.round
+            return trainer.train_without_noise(*given, number, progress=progress)
+        return trainer.train(
+            *given,
+            n_ref,
+            modes=self._device.policy.gradient_modes,
+            progress=progress,
+            bend=self._bend(offer),
+        )
 
     def _bend(self, offer: CheckedOffer) -> NDArray[np.float32] | None:
         """What this agent's control variate makes of the offered one, if the plan has them."""

@@ -285,11 +285,11 @@ def _print_privacy(found: dict[str, Any]) -> None:
 
 
 def _told(attested: dict[str, Any]) -> str:
+    from edgeveil.shared.privacy.unlimited import shown
+
     told = len(attested["by_agent"])
     if not told:
         return "not told by any agent; their owners see it with: agent budget"
     silent = attested["agents_that_do_not_tell"]
     others = f"; {silent} do not tell" if silent else ""
-    return (
-        f"at most {attested['max']:.4f}, median {attested['median']:.4f}, by {told} agents{others}"
-    )
+    return f"at most {shown(attested['max'], '.4f')}, median {shown(attested['median'], '.4f')}, by {told} agents{others}"

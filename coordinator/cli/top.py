@@ -65,7 +65,10 @@ class Picture:
             "attempts_aborted": self.totals.aborted,
             "epsilon_charged": {name: in_json(spent) for name, spent in self.charged.items()},
             "epsilon_limit": in_json(self.limit),
-            "epsilon_attested": {name: asdict(told) for name, told in self.told.items()},
+            "epsilon_attested": {
+                name: {**asdict(told), "epsilon": in_json(told.epsilon)}
+                for name, told in self.told.items()
+            },
             "rounds": [record.as_json() for record in self.records[-LAST_ROUNDS:]],
         }
 
@@ -210,7 +213,7 @@ def _agents(picture: Picture, at: float, *, everybody: bool) -> Table:
 
 
 def _told(budget: ToldBudget | None) -> str:
-    return "–" if budget is None else f"{budget.epsilon:.2f} of {budget.epsilon_max:g}"
+    return "–" if budget is None else f"{shown(budget.epsilon, '.2f')} of {budget.epsilon_max:g}"
 
 
 def _rounds(picture: Picture) -> Table:

@@ -18,7 +18,7 @@ from edgeveil.shared.models.manifest import (
     Privacy,
     Task,
 )
-from edgeveil.shared.privacy.unlimited import in_json
+from edgeveil.shared.privacy.unlimited import NOT_LIMITED, UNLIMITED, in_json
 from edgeveil.shared.tasks.spec import Options, TaskSpec
 
 NO_MECHANISM = (
@@ -112,7 +112,7 @@ def _privacy(found: RunFacts, record: RoundRecord) -> Privacy:
         delta=found.plan.training.delta,
         epsilon_planned=found.plan.training.epsilon,
         epsilon_at_most=in_json(so_far.most_charged),
-        epsilon_attested=max(told, default=None),
+        epsilon_attested=NOT_LIMITED if UNLIMITED in told else max(told, default=None),
         noise_multiplier=proposal.noise_multiplier,
         sample_rate=proposal.sample_rate,
         clip_norm=proposal.clip_norm,

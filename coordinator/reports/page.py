@@ -171,7 +171,11 @@ def attested(told: ToldBudget | None, words: Words) -> str:
     """What a device says its ledger has charged over all runs, of which limit."""
     if told is None:
         return words("not_told")
-    return words("attested_of", spent=f"{told.epsilon:.3f}", limit=f"{told.epsilon_max:g}")
+    return words(
+        "attested_of",
+        spent=shown(told.epsilon, ".3f", words("not_limited")),
+        limit=f"{told.epsilon_max:g}",
+    )
 
 
 def _stages(found: RunFacts, words: Words) -> str:

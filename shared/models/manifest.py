@@ -131,7 +131,7 @@ class Privacy(_Part):
     delta: float
     epsilon_planned: float | None
     epsilon_at_most: float | None
-    epsilon_attested: float | None
+    epsilon_attested: float | Literal["not limited"] | None
     noise_multiplier: float
     sample_rate: float
     clip_norm: float

@@ -5,9 +5,10 @@ it is null beside a `limited` that is false; whoever reads it is told "not limit
 """
 
 import math
+from typing import Final
 
 UNLIMITED = math.inf
-NOT_LIMITED = "not limited"
+NOT_LIMITED: Final = "not limited"
 
 
 def shown(epsilon: float | None, form: str = ".4g", said: str = NOT_LIMITED) -> str:

@@ -29,6 +29,9 @@ PLAN = {
 }
 
 
+WITHOUT_NOISE = {"privacy": "none", "noise_multiplier": 0.0, "delta": 0.0, "batch_size": 8}
+
+
 def history(vector: dict) -> list[Segment]:
     return [Segment(s["sigma"], s["q"], s["steps"]) for s in vector["history"]]
 

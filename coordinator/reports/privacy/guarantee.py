@@ -65,14 +65,17 @@ def _enforced(found: RunFacts) -> tuple[int | None, float | None]:
 
 
 def _attested(found: RunFacts) -> dict[str, Any]:
-    """What agents of this run say their ledgers have charged, at their newest answer to any run."""
+    """What agents of this run say their ledgers have charged, at their newest answer to any run.
+
+    An `epsilon` of an agent that is null is not limited, and so is a `max` or `median` where any agent tells.
+    """
     told = {agent: found.told[agent] for agent in found.agents if agent in found.told}
     spent = [budget.epsilon for budget in told.values()]
-    used = {agent: budget.epsilon / budget.epsilon_max for agent, budget in told.items()}
+    used = {agent: share(budget.epsilon, budget.epsilon_max) for agent, budget in told.items()}
     return {
         "by_agent": {
             agent: {
-                "epsilon": budget.epsilon,
+                "epsilon": in_json(budget.epsilon),
                 "epsilon_limit": budget.epsilon_max,
                 "delta": budget.delta,
                 "resets": budget.resets,
@@ -80,8 +83,8 @@ def _attested(found: RunFacts) -> dict[str, Any]:
             for agent, budget in told.items()
         },
         "agents_that_do_not_tell": len(found.agents) - len(told),
-        "max": max(spent, default=None),
-        "median": statistics.median(spent) if spent else None,
+        "max": in_json(max(spent)) if spent else None,
+        "median": in_json(statistics.median(spent)) if spent else None,
         "near_budget": [agent for agent, share in used.items() if NEARLY <= share < 1],
         "at_or_over_budget": [agent for agent, share in used.items() if share >= 1],
     }

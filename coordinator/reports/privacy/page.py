@@ -105,12 +105,12 @@ def _guarantee(report: Report, words: Words) -> Section:
 
 
 def _attested(told: Report, words: Words) -> str:
-    if told["max"] is None:
+    if not told["by_agent"]:
         return words("nobody_tells")
     return words(
         "attested_sum",
-        most=f"{told['max']:.6g}",
-        median=f"{told['median']:.6g}",
+        most=_shown(told["max"], words, ".6g"),
+        median=_shown(told["median"], words, ".6g"),
         near=", ".join(told["near_budget"]) or words("none"),
         over=", ".join(told["at_or_over_budget"]) or words("none"),
         silent=told["agents_that_do_not_tell"],
@@ -137,7 +137,9 @@ def _told(budget: Report | None, words: Words) -> tuple[str, str]:
     if budget is None:
         return words("not_told"), "–"
     again = words("counted_anew", n=budget["resets"]) if budget["resets"] else ""
-    spent = words("spent_at", epsilon=f"{budget['epsilon']:.4f}", delta=f"{budget['delta']:g}")
+    spent = words(
+        "spent_at", epsilon=_shown(budget["epsilon"], words, ".4f"), delta=f"{budget['delta']:g}"
+    )
     return f"{spent}{again}", f"{budget['epsilon_limit']:g}"
 
 

@@ -65,6 +65,7 @@ def _fields(mark: Bookmark) -> dict[str, Any]:
             "rdp_spent": state.rdp_spent.hex(),
             "divergence": [value.hex() for value in state.divergence],
             "rounds_charged": state.rounds_charged,
+            "unlimited": state.unlimited,
             "resets": state.resets,
             "current": None if state.current is None else _entry_fields(state.current),
             "last_attempts": {
@@ -102,6 +103,7 @@ def _state(raw: dict[str, Any]) -> LedgerState:
         rdp_spent=real(raw["rdp_spent"]),
         divergence=tuple(map(real, raw.get("divergence", ()))),  # earlier bookmarks have none
         rounds_charged=raw["rounds_charged"],
+        unlimited=raw.get("unlimited", 0),  # earlier ones come from before there were such rounds
         resets=raw["resets"],
         current=None if raw["current"] is None else _entry(raw["current"]),
         last_attempts={run: Attempt(run, *last) for run, last in raw["last_attempts"].items()},

@@ -53,6 +53,9 @@ class Facts:
     generators: set[str] = field(default_factory=set)
     gradient_modes: Counter[str] = field(default_factory=Counter)
     charged: int = 0
+    unlimited: SegmentFacts = field(
+        default_factory=SegmentFacts
+    )  # rounds without noise; clip_norms bound updates
     sealed: int = 0
     submitted: int = 0
     acknowledged: int = 0
@@ -62,7 +65,6 @@ class Facts:
     before_resets: list[Segment] = field(default_factory=list)  # no longer counted, never undone
     anchors: int = 0
     opened: int = 0  # Unix seconds
-    latest: dict[str, Any] = field(default_factory=dict)  # the newest reservation
 
     @property
     def never_sealed(self) -> int:
@@ -90,6 +92,9 @@ def collect(bodies: Iterable[Mapping[str, Any]]) -> Facts:
             _note_policy(facts, body, kind)
         elif kind is Kind.RESERVE:
             _note_reserve(facts, body, limit)
+        elif kind is Kind.UNLIMITED:
+            _note_round(facts, body)
+            _add_round(facts.unlimited, body)
         elif kind is Kind.SEAL:
             facts.sealed += 1
             facts.gradient_modes[body["gradient_mode"]] += 1
@@ -128,21 +133,10 @@ def _note_policy(facts: Facts, body: Mapping[str, Any], kind: Kind) -> None:
 
 def _note_reserve(facts: Facts, body: Mapping[str, Any], limit: float) -> None:
     sigma, q = float.fromhex(body["sigma"]), float.fromhex(body["q"])
-    segment = facts.segments.setdefault((sigma, q), SegmentFacts())
-    segment.rounds += 1
-    segment.steps += body["steps_planned"]
-    segment.steps_per_round.add(body["steps_planned"])
-    segment.clip_norms.add(float.fromhex(body["clip"]))
-    optimizer = body.get("optimizer", ADDED[Kind.RESERVE]["optimizer"][1])
-    segment.optimizers.add(str(optimizer))
-    facts.charged += 1
-    facts.tasks.add((body["task_id"], body["task_version"], body["task_hash"]))
-    facts.coordinators.add(body["coordinator_id"])
-    facts.runs.add(body["run_id"])
+    _note_round(facts, body)
+    _add_round(facts.segments.setdefault((sigma, q), SegmentFacts()), body)
     facts.samplings.add(body["sampling"])
     facts.generators.add(body["rng"])
-    _note_software(facts, body["software"])
-    facts.latest = dict(body)
     spent = float.fromhex(body["rdp_spent"])
     facts.points.append(
         Point(
@@ -154,6 +148,23 @@ def _note_reserve(facts: Facts, body: Mapping[str, Any], limit: float) -> None:
             min(1.0, spent / limit) if limit > 0 else 1.0,
         )
     )
+
+
+def _note_round(facts: Facts, body: Mapping[str, Any]) -> None:
+    """What every round tells, with noise or without."""
+    facts.charged += 1
+    facts.tasks.add((body["task_id"], body["task_version"], body["task_hash"]))
+    facts.coordinators.add(body["coordinator_id"])
+    facts.runs.add(body["run_id"])
+    _note_software(facts, body["software"])
+
+
+def _add_round(segment: SegmentFacts, body: Mapping[str, Any]) -> None:
+    segment.rounds += 1
+    segment.steps += body["steps_planned"]
+    segment.steps_per_round.add(body["steps_planned"])
+    segment.clip_norms.add(float.fromhex(body["clip"]))
+    segment.optimizers.add(str(body.get("optimizer", ADDED[Kind.RESERVE]["optimizer"][1])))
 
 
 def _note_software(facts: Facts, software: str) -> None:

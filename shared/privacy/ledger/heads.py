@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode
+from edgeveil.shared.privacy.unlimited import UNLIMITED
 from edgeveil.shared.secagg.primitives.canonical import Malformed, f64, u16, u32, u64, uint
-from edgeveil.shared.wire.canonical import canon, parse
+from edgeveil.shared.wire.canonical import canon, first, parse
 from edgeveil.shared.wire.identity import Signer, verify
 
-TOLD = 1  # layout of the part that tells the budget
+TOLD, TOLD_UNLIMITED = 1, 2  # layouts of the part that tells the budget; the second has no ε
 MOST_EPSILON = 1e4  # above anything a ledger can enforce; the spent one, at a δ that became smaller
 
 
@@ -31,7 +32,8 @@ class ToldBudget:
     """What a ledger says it has charged in all: ε at its one order, of ε_max, at δ.
 
     From noise multipliers, sample rates and steps alone, so it depends on no record. It does show
-    that a device took part elsewhere. Nobody but the device can check it.
+    that a device took part elsewhere. Nobody but the device can check it. After a round without noise
+    it is infinite.
     """
 
     epsilon: float
@@ -40,23 +42,27 @@ class ToldBudget:
     resets: int  # how often the owner began to count anew
 
     def encode(self) -> bytes:
-        return canon(
-            "ledger-budget",
-            u16(TOLD),
-            f64(self.epsilon),
-            f64(self.epsilon_max),
-            f64(self.delta),
-            u32(self.resets),
-        )
+        rest = (f64(self.epsilon_max), f64(self.delta), u32(self.resets))
+        if self.epsilon == UNLIMITED:
+            return canon("ledger-budget", u16(TOLD_UNLIMITED), *rest)
+        return canon("ledger-budget", u16(TOLD), f64(self.epsilon), *rest)
 
     @classmethod
     def decode(cls, data: bytes) -> Self:
         """Raises Malformed, also for numbers that no ledger can hold."""
-        version, *reals, resets = parse("ledger-budget", data, 5)
-        if uint(version, 2) != TOLD:
-            raise Malformed(f"budget layout {uint(version, 2)} is not {TOLD}")
-        epsilon, epsilon_max, delta = (_real(data) for data in reals)
-        possible = 0 <= epsilon <= MOST_EPSILON and 0 < epsilon_max <= 50 and 0 < delta < 0.1
+        layout = uint(first("ledger-budget", data), 2)
+        if layout == TOLD_UNLIMITED:
+            _, *others, resets = parse("ledger-budget", data, 4)
+            epsilon, reals = UNLIMITED, others
+        elif layout == TOLD:
+            _, spent, *reals, resets = parse("ledger-budget", data, 5)
+            epsilon = _real(spent)
+            if not 0 <= epsilon <= MOST_EPSILON:
+                raise Malformed("a budget that no ledger can have")
+        else:
+            raise Malformed(f"budget layout {layout} is none of {TOLD}, {TOLD_UNLIMITED}")
+        epsilon_max, delta = (_real(data) for data in reals)
+        possible = 0 < epsilon_max <= 50 and 0 < delta < 0.1
         if not possible or math.copysign(1, epsilon) < 0:
             raise Malformed("a budget that no ledger can have")
         return cls(epsilon, epsilon_max, delta, uint(resets, 4))

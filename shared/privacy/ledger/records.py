@@ -31,6 +31,7 @@ Body = Mapping[str, Value]
 class Kind(StrEnum):
     OPEN = "open"
     RESERVE = "reserve"
+    UNLIMITED = "unlimited"  # in the place of a reserve: a round without noise
     SEAL = "seal"
     SUBMIT = "submit"
     ACK = "ack"
@@ -45,7 +46,9 @@ class Fault(StrEnum):
     CHAIN = "chain"  # unreadable, hash, signature, sequence
     ORDER = "order"  # a record that may not follow the ones before it
     ARITHMETIC = "arithmetic"  # a recorded divergence or epsilon that is not the recomputed one
-    BUDGET = "budget"  # a reservation above the cap
+    BUDGET = (
+        "budget"  # a reservation above the cap, or a round without noise that the policy forbids
+    )
 
 
 class LedgerDamaged(StateDamaged):
@@ -69,6 +72,13 @@ _RESERVED = dict.fromkeys(
     ),
     str,
 )  # fmt: skip
+_UNNOISED = dict.fromkeys(
+    (
+        "coordinator_id", "task_id", "task_version", "task_hash", "model_hash", "plan_hash",
+        "mechanism", "clip", "optimizer", "software",
+    ),
+    str,
+)  # fmt: skip
 FIELDS: dict[Kind, dict[str, type]] = {
     Kind.OPEN: {
         "unit": str,
@@ -82,6 +92,7 @@ FIELDS: dict[Kind, dict[str, type]] = {
     Kind.RESET: {"note_code": str},
     Kind.ANCHOR: {"run_id": str, "echo_seq": int, "echo_hash": str},
     Kind.RESERVE: {**_ATTEMPT, **_RESERVED, "steps_planned": int},
+    Kind.UNLIMITED: {**_ATTEMPT, **_UNNOISED, "steps_planned": int},
     Kind.SEAL: {**_ATTEMPT, "steps_done": int, "gradient_mode": str, "blob_sha256": str},
     Kind.SUBMIT: {**_ATTEMPT, "blob_sha256": str, "ctx": str},
     Kind.ACK: {**_ATTEMPT, "note_code": str},

@@ -104,12 +104,17 @@ def opened(record: Record) -> LedgerState:
     if alpha not in ORDERS or n_ref < 1:
         raise LedgerDamaged(Fault.ARITHMETIC, record.seq, "alpha or n_ref is out of range")
     history = counted(record.number("count_scale"), record.seq)
+    limits = _limits(record, alpha)
+    if limits.exempt:
+        raise LedgerDamaged(
+            Fault.BUDGET, record.seq, "opened without noise, which only a later record can allow"
+        )
     return LedgerState(
         dataset_id=record.text("dataset_id"),
         unit=record.text("unit"),
         n_ref=n_ref,
         alpha=alpha,
-        limits=_limits(record, alpha),
+        limits=limits,
         history=history,
         rdp_spent=rdp_total(history, alpha),
         seq=record.seq,
@@ -151,11 +156,19 @@ def _out_of_order(record: Record, why: str) -> LedgerDamaged:
     return LedgerDamaged(Fault.ORDER, record.seq, f"a {record.kind} record {why}")
 
 
-def _reserve(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
+def _begun(grown: Grown, record: Record) -> Entry:
+    """The entry of a round that begins with this record, after all earlier ones of its run."""
     attempt = attempt_of(record)
     last = grown.last_attempts.get(attempt.run_id)
     if last is not None and attempt <= last:
         raise _out_of_order(record, f"for {attempt} follows one for {last}")
+    names = ("task_hash", "model_hash", "plan_hash")
+    hashes = {name: bytes.fromhex(record.text(name)) for name in names}
+    return Entry(attempt, Phase.RESERVED, record.number("steps_planned"), **hashes)
+
+
+def _reserve(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
+    entry = _begun(grown, record)
     segment = Segment(record.real("sigma"), record.real("q"), record.number("steps_planned"))
     step = state.rdp_step(segment.noise_multiplier, segment.sample_rate)
     spent = state.rdp_spent + segment.steps * step
@@ -166,13 +179,26 @@ def _reserve(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
         raise LedgerDamaged(
             Fault.BUDGET, record.seq, f"spends {spent:.9g} of a cap of {state.cap:.9g}"
         )
-    names = ("task_hash", "model_hash", "plan_hash")
-    hashes = {name: bytes.fromhex(record.text(name)) for name in names}
-    entry = Entry(attempt, Phase.RESERVED, segment.steps, **hashes)
     grown.charge(segment)
-    grown.last_attempts[attempt.run_id] = attempt
+    grown.last_attempts[entry.attempt.run_id] = entry.attempt
     charged = state.rounds_charged + 1
     return replace(state, rdp_spent=spent, rounds_charged=charged, current=entry)
+
+
+def _unlimited(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
+    """A round without noise: nothing is added to a sum that no longer bounds anything, and that stays so."""
+    entry = _begun(grown, record)
+    if not state.limits.without_noise(record.text("coordinator_id")):
+        raise LedgerDamaged(
+            Fault.BUDGET, record.seq, "without noise, which the policy then in force did not allow"
+        )
+    grown.last_attempts[entry.attempt.run_id] = entry.attempt
+    return replace(
+        state,
+        rounds_charged=state.rounds_charged + 1,
+        unlimited=state.unlimited + 1,
+        current=entry,
+    )
 
 
 def _seal(state: LedgerState, _grown: Grown, record: Record) -> LedgerState:
@@ -212,7 +238,10 @@ def _policy(state: LedgerState, _grown: Grown, record: Record) -> LedgerState:
 
 
 def _reset(state: LedgerState, grown: Grown, _record: Record) -> LedgerState:
-    """The owner's explicit decision to start counting again; reports show how often."""
+    """The owner's explicit decision to start counting again; reports show how often.
+
+    What was done without noise was never counted, and stays.
+    """
     grown.forget_charges()
     return replace(state, rdp_spent=0.0, current=None, resets=state.resets + 1)
 
@@ -231,6 +260,7 @@ def _open_again(_state: LedgerState, _grown: Grown, record: Record) -> LedgerSta
 CHANGES: dict[Kind, Callable[[LedgerState, Grown, Record], LedgerState]] = {
     Kind.OPEN: _open_again,
     Kind.RESERVE: _reserve,
+    Kind.UNLIMITED: _unlimited,
     Kind.SEAL: _seal,
     Kind.SUBMIT: _submit,
     Kind.ACK: _ack,

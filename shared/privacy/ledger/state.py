@@ -5,6 +5,7 @@ Nothing is ever refunded.
 """
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -13,6 +14,7 @@ import numpy as np
 
 from edgeveil.shared.privacy.filter import admits, steps_left
 from edgeveil.shared.privacy.rdp import Segment, best, rdp_step, to_epsilon, total
+from edgeveil.shared.privacy.unlimited import UNLIMITED
 from edgeveil.shared.wire.canonical import canon
 from edgeveil.shared.wire.messages import Attempt
 
@@ -49,6 +51,22 @@ class Limits:
     cap: float
     policy_json: str
 
+    def without_noise(self, coordinator_id: str) -> bool:
+        """Whether the owner lets this coordinator, by its key in hex, ask for rounds without noise."""
+        return coordinator_id in self.exempt
+
+    @property
+    def exempt(self) -> tuple[str, ...]:
+        """The coordinators that may ask for rounds without noise; none unless the policy says so in full."""
+        try:
+            policy = json.loads(self.policy_json)
+        except ValueError:
+            return ()
+        if not isinstance(policy, dict) or policy.get("dp_required") is not False:
+            return ()
+        named = policy.get("without_noise_for", ())
+        return tuple(map(str, named)) if isinstance(named, list) else ()
+
 
 def policy_hash(policy_json: str) -> bytes:
     return hashlib.sha256(canon("policy", policy_json.encode("ascii"))).digest()
@@ -70,6 +88,7 @@ class LedgerState:
     rdp_spent: float = 0.0  # at alpha, since the last reset
     divergence: tuple[float, ...] = ()  # of the history at each of ORDERS; computed if left out
     rounds_charged: int = 0
+    unlimited: int = 0  # rounds without noise among them; no reset takes one back
     resets: int = 0
     current: Entry | None = None
     last_attempts: Mapping[str, Attempt] = field(default_factory=dict)  # by run_id
@@ -93,21 +112,28 @@ class LedgerState:
 
     @property
     def epsilon_spent(self) -> float:
-        """The minimum over orders 2..256: for reports, not for decisions."""
-        return self.epsilon_and_order[0]
+        """The minimum over orders 2..256, infinite after a round without noise: for reports, not for decisions."""
+        return UNLIMITED if self.unlimited else self.epsilon_and_order[0]
 
     @property
     def epsilon_and_order(self) -> tuple[float, int]:
-        """As shared.privacy.rdp.epsilon of the history, however long that is."""
+        """As shared.privacy.rdp.epsilon of the history, the rounds with noise, however long that is."""
         return best(np.array(self.divergence), self.delta)
 
     @property
     def epsilon_enforced(self) -> float:
+        return UNLIMITED if self.unlimited else self.epsilon_counted
+
+    @property
+    def epsilon_counted(self) -> float:
+        """Of the rounds with noise alone, which is what the filter goes on to limit."""
         return to_epsilon(self.rdp_spent, self.alpha, self.delta) if self.history else 0.0
 
     @property
     def share_spent(self) -> float:
         """rdp_spent/cap in 0..1, which is no share of ε. A cap of 0 or less counts as all spent."""
+        if self.unlimited:
+            return 1.0
         return min(1.0, self.rdp_spent / self.cap) if self.cap > 0 else 1.0
 
     def rdp_step(self, noise_multiplier: float, sample_rate: float) -> float:

@@ -123,7 +123,7 @@ def test_whoever_declares_another_size_too_late_is_told_that_the_ledger_keeps_it
         "epsilon_max=nan",
         "unknown=1",
         "delta.x=1",
-        "dp_required=false",
+        "dp_required=maybe",
         "secagg_required=false",
         "secagg.n_min=1",
         "metrics=all",
@@ -157,7 +157,8 @@ def test_what_makes_no_policy_is_refused_and_changes_nothing(device, text):
         ("unknown=1", "unknown"),
         ("secagg.unknown=1", "secagg.unknown"),
         ("secagg=1", "secagg"),
-        ("dp_required=false", "dp_required"),
+        ("dp_required=0", "dp_required"),
+        ('without_noise_for=["me"]', "without_noise_for"),
         ("metrics=dp", "metrics"),
     ],
 )

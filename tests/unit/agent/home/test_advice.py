@@ -12,7 +12,7 @@ from edgeveil.agent.home.advice import ADVICE, advised
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.records.record_policy import DataPolicy
-from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
+from edgeveil.shared.base.errors import ConfigError, PolicyRefusal, RefusalCode
 
 VALUES = {"E": "9", "N": "5", "S": "0.4", "Q": "0.5", "C": "11", "R": "3", "D": "1e-4"}
 COMMAND = re.compile(r"agent (?:policy set [a-z_.]+=\S+(?: --yes)?|[a-z]+(?: [a-z]+)?(?: --\S+)?)")
@@ -55,6 +55,10 @@ def test_every_value_that_is_advised_can_be_set(tmp_path, code):
     key, value = assignment[1], VALUES.get(assignment[2], assignment[2].strip("'"))
     if key == "secagg.KEY":
         key, value = "secagg.n_min", "4"
+    if key == "dp_required":  # it means the coordinator that was joined, and nobody was
+        with pytest.raises(ConfigError, match="without_noise_for"):
+            prepare(home.path, [f"{key}={value}"])
+        return
     prepare(home.path, [f"{key}={value}"])
 
 

@@ -1,6 +1,7 @@
 """A device's word about its budget: told by policy only, from the mechanism only, signed with the head."""
 
 import math
+import struct
 from dataclasses import replace
 
 import privacy_bench as bench
@@ -94,7 +95,7 @@ def test_a_head_that_tells_is_still_echoed_and_still_finds_a_rollback(device, tm
 @pytest.mark.parametrize(
     "numbers",
     [
-        (math.nan, 8.0, 1e-5), (math.inf, 8.0, 1e-5), (-1.0, 8.0, 1e-5), (-0.0, 8.0, 1e-5),
+        (math.nan, 8.0, 1e-5), (math.inf, 60.0, 1e-5), (-1.0, 8.0, 1e-5), (-0.0, 8.0, 1e-5),
         (1e5, 8.0, 1e-5), (1.0, 0.0, 1e-5), (1.0, 51.0, 1e-5), (1.0, 8.0, 0.0), (1.0, 8.0, 0.1),
         (1.0, math.nan, 1e-5), (1.0, 8.0, math.nan),
     ],
@@ -102,6 +103,14 @@ def test_a_head_that_tells_is_still_echoed_and_still_finds_a_rollback(device, tm
 def test_a_budget_that_no_ledger_can_have_is_malformed(numbers):
     with pytest.raises(Malformed):
         ToldBudget.decode(ToldBudget(*numbers, resets=0).encode())
+
+
+def test_a_budget_that_nothing_limits_is_told_as_that_and_never_as_a_number():
+    word = ToldBudget(math.inf, 8.0, 1e-5, 2)
+    assert ToldBudget.decode(word.encode()) == word
+    number = ToldBudget(3.25, 8.0, 1e-5, 2).encode()
+    with pytest.raises(Malformed):
+        ToldBudget.decode(number.replace(struct.pack(">d", 3.25), struct.pack(">d", math.inf)))
 
 
 def test_its_encoding_is_small_and_reads_back():

@@ -90,8 +90,43 @@ def test_each_rule_has_its_code(store, changes, code):
 
 
 def test_a_plan_without_noise_is_refused_by_name(store):
-    asked = bench.question(privacy="none", noise_multiplier=0.0, delta=0.0)
+    asked = bench.question(**bench.WITHOUT_NOISE)
     assert refusal(asked, store) is RefusalCode.POLICY_DP
+    named = Policy(without_noise_for=[bench.COORDINATOR.hex()])
+    assert refusal(asked, store, named) is RefusalCode.POLICY_DP
+
+
+def test_the_owners_word_holds_for_the_coordinator_it_names_and_no_other(store):
+    asked = bench.question(**bench.WITHOUT_NOISE)
+    other = Policy(dp_required=False, without_noise_for=["ab" * 32])
+    assert refusal(asked, store, other) is RefusalCode.POLICY_DP
+    own = Policy(dp_required=False, without_noise_for=["ab" * 32, bench.COORDINATOR.hex()])
+    assert not precheck(asked, own, store.state, pinned=bench.COORDINATOR).free
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"steps": 101}, RefusalCode.POLICY_STEPS),
+        ({"rounds": 11}, RefusalCode.POLICY_STEPS),
+        ({"clip_norm": 1.01}, RefusalCode.POLICY_CLIP),
+        ({"learning_rate": 1000.5}, RefusalCode.POLICY_LR),
+        ({"dataset_id": "other"}, RefusalCode.DATASET_UNKNOWN),
+        ({"coordinator_id": b"x" * 32}, RefusalCode.POLICY_COORDINATOR),
+        ({"n_ref_min": 2000}, RefusalCode.POLICY_SIZE),
+    ],
+)
+def test_every_other_rule_holds_without_noise_too(store, changes, code):
+    policy = Policy(
+        dp_required=False,
+        without_noise_for=[bench.COORDINATOR.hex()],
+        steps_max=100,
+        rounds_max=10,
+        clip_norm={"least": 0.1, "most": 1.0},
+        learning_rate={"least": 0.1, "most": 1000.0},
+    )
+    asked = bench.question(**bench.WITHOUT_NOISE | changes)
+    assert refusal(asked, store, policy) is code
 
 
 def test_noise_for_which_not_one_step_fits_finds_the_budget_exhausted(store):
