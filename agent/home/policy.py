@@ -58,6 +58,14 @@ class TaskRule(Settings):
     variants: tuple[Annotated[str, Strict()], ...] | None = Field(default=None, min_length=1)
 
 
+class OwnTask(Settings):
+    """An own task that this device trains: exactly this code, installed by its owner (agent task install)."""
+
+    id: Annotated[str, Strict()]
+    version: Annotated[str, Strict()]
+    hash: Hash
+
+
 class Schedule(Settings):
     """The use the owner plans for; fixes the filter's order when the ledger is opened."""
 
@@ -114,6 +122,7 @@ class Policy(Settings):
         default=("hooks", "ghost", "single"), min_length=1
     )
     tasks: Literal["installed"] | tuple[TaskRule, ...] = "installed"
+    own_tasks: tuple[OwnTask, ...] = ()
     coordinators: Literal["pinned"] | tuple[AgentId, ...] = "pinned"
     metrics: Literal["none"] = "none"
     tell_budget: Flag = False
@@ -159,8 +168,14 @@ class Policy(Settings):
         return validate(raw, cls, source=where)
 
     def to_json(self) -> str:
-        """The canonical text that is hashed and chained in the ledger; ASCII, one line."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        """The canonical text that is hashed and chained in the ledger; ASCII, one line.
+
+        Without own tasks it does not name them, as before there were any.
+        """
+        values = self.model_dump(mode="json")
+        if not values["own_tasks"]:
+            del values["own_tasks"]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:
