@@ -11,6 +11,7 @@ from typer import Argument, Option
 from edgeveil.agent.cli import data as data_cli
 from edgeveil.agent.cli import models as models_cli
 from edgeveil.agent.cli import privacy as privacy_cli
+from edgeveil.agent.cli import tasks as tasks_cli
 from edgeveil.agent.home.advice import advised
 from edgeveil.shared.base.errors import PolicyRefusal
 from edgeveil.shared.terminal import console
@@ -26,6 +27,7 @@ app = typer.Typer(
 app.add_typer(privacy_cli.budget_app, name="budget")
 app.add_typer(privacy_cli.policy_app, name="policy")
 app.add_typer(data_cli.data_app, name="data")
+app.add_typer(tasks_cli.task_app, name="task")
 app.add_typer(models_cli.app)
 app.command()(privacy_cli.verify)
 app.command()(privacy_cli.audit)

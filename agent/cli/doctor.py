@@ -42,7 +42,7 @@ def diagnose(
         ("cpu", "", doctor.processor),
         ("memory", "", lambda: doctor.memory(BASE_MEMORY, "training a small model")),
         ("disk", "", lambda: doctor.disk(path, NEEDED_DISK)),
-        ("tasks", "reinstall edgeveil", doctor.tasks),
+        ("tasks", "reinstall edgeveil", lambda: doctor.tasks(path)),
         ("backbone", "", doctor.backbone),
         ("compute", "correct agent.toml: [compute]", lambda: _compute(path)),
         ("data", "give --data PATH", lambda: _data(path, data, dataset)),

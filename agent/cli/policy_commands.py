@@ -6,7 +6,7 @@ before anything happens; the caller asks the owner.
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,7 @@ def show(path: Path) -> dict[str, Any]:
         LedgerDamaged: a ledger cannot be trusted.
     """
     home = open_home(path)
-    policy = _current(home)
+    policy = current(home)
     return {
         "file": str(home.policy_path),
         "hash": policy.hash().hex(),
@@ -77,24 +77,36 @@ def prepare(path: Path, assignments: Sequence[str]) -> Change:
         ConfigError: a key or value is wrong, every fault at once.
     """
     home = open_home(path)
-    before = _current(home)
+    before = current(home)
     values = before.model_dump(mode="json", exclude_none=True)
     for text in assignments:
         _assign(values, text)
     if any(text.startswith("dp_required=") for text in assignments):
         _name_whom_it_trusts(values, home)
-    after = Policy.parse(values, "policy")
+    return compared(path, Policy.parse(values, "policy"))
+
+
+def compared(path: Path, after: Policy) -> Change:
+    """What a new policy would change; nothing is written."""
+    home = open_home(path)
+    before = current(home)
     kept = [before, *(chained for _, chained in _chained(home))]
     looser = sorted({key for old in kept for key in loosened(old, after)})
     return Change(before, after, tuple(looser))
 
 
 def apply(
-    path: Path, change: Change, clock: Clock, *, accept_looser: bool
+    path: Path,
+    change: Change,
+    clock: Clock,
+    *,
+    accept_looser: bool,
+    before: Callable[[], None] = lambda: None,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Chain the new policy in every ledger, then write the file.
 
     Returns the data sets whose ledger it changed, and what the owner should know of their ledgers.
+    `before` runs under the lock, before anything is chained.
 
     A crash in between leaves a tighter file than the ledger's, which is safe.
 
@@ -109,6 +121,7 @@ def apply(
     home = open_home(path)
     done, remarks = [], []
     with home.lock():
+        before()
         for folder, _ in _chained(home):
             state = read_ledger(folder, home.identity().public)
             with LedgerStore.open(
@@ -138,7 +151,8 @@ def _name_whom_it_trusts(values: dict[str, Any], home: AgentHome) -> None:
         values["without_noise_for"] = sorted({own, *values.get("without_noise_for", ())})
 
 
-def _current(home: AgentHome) -> Policy:
+def current(home: AgentHome) -> Policy:
+    """policy.toml, or the defaults where there is none yet; raises ConfigError."""
     return Policy.load(home.policy_path) if home.policy_path.exists() else Policy.default()
 
 

@@ -58,6 +58,14 @@ class TaskRule(Settings):
     variants: tuple[Annotated[str, Strict()], ...] | None = Field(default=None, min_length=1)
 
 
+class OwnTask(Settings):
+    """An own task that this device trains: exactly this code, installed by its owner (agent task install)."""
+
+    id: Annotated[str, Strict()]
+    version: Annotated[str, Strict()]
+    hash: Hash
+
+
 class Schedule(Settings):
     """The use the owner plans for; fixes the filter's order when the ledger is opened."""
 
@@ -114,6 +122,7 @@ class Policy(Settings):
         default=("hooks", "ghost", "single"), min_length=1
     )
     tasks: Literal["installed"] | tuple[TaskRule, ...] = "installed"
+    own_tasks: tuple[OwnTask, ...] = ()
     coordinators: Literal["pinned"] | tuple[AgentId, ...] = "pinned"
     metrics: Literal["none"] = "none"
     tell_budget: Flag = False
@@ -174,11 +183,16 @@ class Policy(Settings):
         return validate(raw, cls, source=where)
 
     def to_json(self) -> str:
-        """The canonical text that is hashed and chained in the ledger; ASCII, one line."""
-        fields = self.model_dump(mode="json")
-        if not self.without_noise_for:  # the text, and its hash, of before there was the key
-            del fields["without_noise_for"]
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"))
+        """The canonical text that is hashed and chained in the ledger; ASCII, one line.
+
+        It names neither own tasks nor coordinators trusted without noise where there are none, as before
+        there were any.
+        """
+        values = self.model_dump(mode="json")
+        for key in ("own_tasks", "without_noise_for"):
+            if not values[key]:
+                del values[key]
+        return json.dumps(values, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

@@ -23,6 +23,8 @@ def loosened(old: Policy, new: Policy) -> tuple[str, ...]:
         found.append("gradient_modes")
     if not _within(new.tasks, old.tasks):
         found.append("tasks")
+    if set(new.own_tasks) - set(old.own_tasks):
+        found.append("own_tasks")
     if not _same_or_within(new.coordinators, old.coordinators):
         found.append("coordinators")
     if old.data is not None:

@@ -26,6 +26,8 @@ gradient_modes = {gradient_modes}
 
 # "installed", or a list of tables with id, version and, to pin the code, hash.
 tasks = {tasks}
+# Own tasks beside them, each with the hash of the code that you have looked at: agent task install FILE
+own_tasks = {own_tasks}
 # "pinned" is the coordinator this device enrolled with; or a list of public keys in hex.
 coordinators = {coordinators}
 

@@ -8,7 +8,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 
-from edgeveil.agent.home.policy import MOST_EPSILON, Policy, TaskRule
+from edgeveil.agent.home.policy import MOST_EPSILON, OwnTask, Policy, TaskRule
 from edgeveil.shared.base.errors import BudgetExhausted, PolicyRefusal, RefusalCode
 from edgeveil.shared.privacy.filter import ROUND_UP
 from edgeveil.shared.privacy.ledger.state import LedgerState, Phase
@@ -33,6 +33,7 @@ class Question:
     plan_json: bytes
     attempt: Attempt
     dataset_id: str
+    own_task: bool = False  # the owner installed it; it did not come with the product
     weight_max: int = 1  # the most that an agent may weigh in the sum; 1: all weigh alike
 
     @property
@@ -117,6 +118,9 @@ def _check_parties(question: Question, policy: Policy, pinned: bytes) -> None:
             RefusalCode.POLICY_COORDINATOR,
             f"policy.toml: coordinators does not allow {question.coordinator_id.hex()[:16]}…",
         )
+    if question.own_task:
+        check_own_task(policy, question.task_id, question.task_version, question.task_hash)
+        return
     if isinstance(policy.tasks, str):
         return
     if not any(_allows(rule, question) for rule in policy.tasks):
@@ -124,6 +128,20 @@ def _check_parties(question: Question, policy: Policy, pinned: bytes) -> None:
             RefusalCode.POLICY_TASK,
             f"policy.toml: tasks does not allow {question.task_id} {question.task_version} "
             f"with hash {question.task_hash.hex()[:16]}…",
+        )
+
+
+def check_own_task(policy: Policy, task_id: str, version: str, task_hash: bytes) -> None:
+    """Before an own task is loaded: the owner has allowed exactly this code.
+
+    Raises:
+        PolicyRefusal: POLICY_TASK.
+    """
+    if OwnTask(id=task_id, version=version, hash=task_hash.hex()) not in policy.own_tasks:
+        raise PolicyRefusal(
+            RefusalCode.POLICY_TASK,
+            f"policy.toml: own_tasks does not allow {task_id} {version} with hash {task_hash.hex()}; "
+            "to allow it: agent task install FILE",
         )
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edgeveil.agent.home.home import AgentHome, Pinned
 from edgeveil.agent.home.policy import Policy
-from edgeveil.agent.ledger.guard import Question
+from edgeveil.agent.ledger.guard import Question, check_own_task
 from edgeveil.shared.base.errors import Blame, ConfigError, ProtocolError, RefusalCode
 from edgeveil.shared.secagg.agreement import context
 from edgeveil.shared.secagg.primitives.canonical import Malformed
@@ -81,7 +81,7 @@ def check_offer(
     offer = received.offer
     roster = home.accept_roster(offer.roster_body, offer.roster_signature, now=now)
     params, plan = _parameters(offer, policy)
-    task = load_task(spec := installed_task(offer))
+    spec, task = _loaded(offer, policy, load_task)
     options = _options(task, plan)
     model, variate = received.vectors(task.tensors(options), params, plan)
     frozen = received.frozen(task, options)
@@ -98,6 +98,7 @@ def check_offer(
             plan_json=offer.plan_json,
             attempt=request.attempt,
             dataset_id=dataset_id,
+            own_task=spec.own,
             weight_max=params.weight_max,
         ),
         task=_with_frozen(task, frozen),
@@ -130,7 +131,7 @@ def check_plan(
         As check_offer().
     """
     params, plan = _parameters(asked, policy)
-    task = load_task(spec := installed_task(asked))
+    spec, task = _loaded(asked, policy, load_task)
     options = _options(task, plan)
     _check_vector_layout(params, sum(math.prod(each.shape) for each in task.tensors(options)))
     return CheckedPlan(
@@ -144,6 +145,7 @@ def check_plan(
             plan_json=asked.plan_json,
             attempt=attempt,
             dataset_id=dataset_id,
+            own_task=spec.own,
             weight_max=params.weight_max,
         ),
         task=task,
@@ -159,6 +161,13 @@ def installed_task(asked: Asked) -> TaskSpec:
         ProtocolError: TASK_UNKNOWN.
     """
     spec = registry.find(asked.task_id, asked.task_version)
+    if spec.own and spec.code_hash() != asked.code_hash:
+        theirs = context.task_hash(spec.id, spec.version, asked.code_hash)
+        raise ProtocolError(
+            RefusalCode.TASK_UNKNOWN,
+            f"own task {spec.id} {spec.version} has the hash {spec.task_hash().hex()} here and "
+            f"{theirs.hex()} at the coordinator; install the same file, and the same edgeveil, on both",
+        )
     if spec.code_hash() != asked.code_hash:
         raise ProtocolError(
             RefusalCode.TASK_UNKNOWN,
@@ -166,6 +175,19 @@ def installed_task(asked: Asked) -> TaskSpec:
             "coordinator's; install the same edgeveil version on both",
         )
     return spec
+
+
+def _loaded(
+    asked: Asked, policy: Policy, load_task: Callable[[TaskSpec], Task]
+) -> tuple[TaskSpec, Task]:
+    """The installed task; an own one is not loaded before the policy has allowed its very code."""
+    spec = installed_task(asked)
+    if spec.own:
+        check_own_task(policy, spec.id, spec.version, spec.task_hash())
+    try:
+        return spec, load_task(spec)
+    except ConfigError as error:
+        raise ProtocolError(RefusalCode.TASK_UNKNOWN, error.message) from error
 
 
 def _parameters(asked: Asked, policy: Policy) -> tuple[Params, TrainingPlan]:

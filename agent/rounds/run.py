@@ -40,6 +40,7 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import as_text
 from edgeveil.shared.data.probe import raw_records
 from edgeveil.shared.events.log import EventLog
+from edgeveil.shared.tasks.own.shelf import use
 from edgeveil.shared.terminal.argv import hide_argument
 from edgeveil.shared.terminal.progress import progress
 from edgeveil.shared.wire.tokens import Token
@@ -117,6 +118,7 @@ def run_device(
     stop = _stop_on_signals()
     with home.lock():
         log_to(path / FILE, SystemClock())
+        use(path)
         own_policy, config, shelf = _settle(
             home,
             token,

@@ -27,6 +27,7 @@ from edgeveil.shared.privacy.filter import noise_multiplier_for
 from edgeveil.shared.privacy.ledger.records import Kind
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.modules import read_vector
+from edgeveil.shared.tasks.own.shelf import use
 from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.tasks.spec import Options, TaskSpec, Trainable
 from edgeveil.shared.terminal.progress import Step, progress, silent
@@ -90,6 +91,7 @@ def audit_home(
         DataError: the data cannot be read as this task's.
     """
     config = settle(home, data, dataset)
+    use(home)
     spec = _spec(home, config.dataset, task_id)
     task = registry.load(spec)
     options = task.parse_options({} if variant is None else {"variant": variant})

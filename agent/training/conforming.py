@@ -17,8 +17,9 @@ from edgeveil.agent.training.validate import Probe, prepared
 from edgeveil.shared.base.errors import PolicyRefusal
 from edgeveil.shared.tasks.batches import one, taken
 from edgeveil.shared.tasks.conformance.subject import OTHERS, PLACE, Broken, Subject, alike, spoiled
-from edgeveil.shared.tasks.conformance.suite import CHECKS, Check
+from edgeveil.shared.tasks.conformance.suite import CHECKS, Check, examine
 from edgeveil.shared.tasks.modules import read_vector, write_vector
+from edgeveil.shared.tasks.own.installing import candidate
 from edgeveil.shared.tasks.records import Batch, Rows
 from edgeveil.shared.vector.model_vector import Vector
 from edgeveil.shared.wire.plan import TrainingPlan
@@ -70,6 +71,12 @@ PRIVATE_CHECKS = (
     Check("learns in a few private steps", learns_in_private_steps),
 )
 ALL_CHECKS = (*CHECKS, *PRIVATE_CHECKS)
+
+
+def faults_of(path: Path) -> list[str]:
+    """Of a file with a task, each as a sentence; for its own test. Raises ConfigError where it is no task."""
+    found = examine(candidate(str(path)).subject(), ALL_CHECKS)
+    return [f"it {each.promise}: {each.fault}" for each in found if each.tried and each.fault]
 
 
 class _Repeated:

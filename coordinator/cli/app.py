@@ -14,6 +14,7 @@ from edgeveil.coordinator.cli.export import app as export_app
 from edgeveil.coordinator.cli.export import model_app
 from edgeveil.coordinator.cli.look import app as look_app
 from edgeveil.coordinator.cli.look import print_report
+from edgeveil.coordinator.cli.own.commands import app as tasks_app
 from edgeveil.coordinator.cli.plans import app as plans_app
 from edgeveil.coordinator.cli.roster import FederationOption, PassphraseFile, new_passphrase
 from edgeveil.coordinator.cli.roster import app as roster_app
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.add_typer(roster_app, name="roster")
 app.add_typer(agents_app, name="agents")
 app.add_typer(plans_app, name="plan")
+app.add_typer(tasks_app, name="task")
 app.add_typer(look_app)
 app.add_typer(export_app)
 app.add_typer(model_app, name="model")

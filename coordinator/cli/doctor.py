@@ -55,7 +55,7 @@ def diagnose(home: Path, plan: Path | None, *, plain_http: bool = False) -> list
             ("memory", "correct the plan", lambda: _memory(plan)),
             ("disk", "", lambda: doctor.disk(home, NEEDED_DISK)),
             ("files", "", _files),
-            ("tasks", "reinstall edgeveil", doctor.tasks),
+            ("tasks", "reinstall edgeveil", lambda: doctor.tasks(home)),
             ("backbone", "", doctor.backbone),
         ]
     )

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from edgeveil.shared.base.config import Settings, load
 from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.tasks.own import shelf
 from edgeveil.shared.wire.tokens import is_address
 
 
@@ -75,13 +76,20 @@ class CoordinatorConfig(Settings):
 
 
 def load_config(home: Path) -> CoordinatorConfig:
-    """coordinator.toml of an initialised home; raises ConfigError that says how to make one."""
+    """coordinator.toml of an initialised home; from here on the home's own tasks are known too.
+
+    Raises:
+        ConfigError: that says how to make one.
+        StateDamaged: the list of own tasks cannot be read.
+    """
     path = home / "coordinator.toml"
     if not path.exists():
         raise ConfigError(
             f"{home}: no coordinator lives here; run: coordinator init --home {home} --url https://HOST:8443"
         )
-    return load(path, CoordinatorConfig)
+    config = load(path, CoordinatorConfig)
+    shelf.use(home)
+    return config
 
 
 def identity_path(home: Path) -> Path:

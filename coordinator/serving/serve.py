@@ -46,6 +46,7 @@ from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.errors import EdgeveilError, StateDamaged, TransportError
 from edgeveil.shared.base.files import exclusive_lock, private_directory
 from edgeveil.shared.events.log import Event, EventLog, Level
+from edgeveil.shared.tasks.own import shelf
 from edgeveil.shared.terminal.telling import say
 from edgeveil.shared.wire.identity import Identity
 
@@ -259,7 +260,7 @@ class Coordinator:
         return {
             "status": lambda _: self._status(),
             "submit": self._submit,
-            "check": lambda asked: self._checks.ask(asked, self._wake_up),
+            "check": self._check,
             "invite": lambda asked: handlers.make_invites(
                 self.home, self.store, self.config, self.events, asked
             ),
@@ -306,7 +307,12 @@ class Coordinator:
             "stage": progress.stage,
         }
 
+    def _check(self, asked: dict[str, Any]) -> dict[str, Any]:
+        shelf.use(self.home)  # a task may have been installed since
+        return self._checks.ask(asked, self._wake_up)
+
     def _submit(self, asked: dict[str, Any]) -> dict[str, Any]:
+        shelf.use(self.home)
         answer = handlers.take_plan(self.home, self.store, self.events, asked)
         self._wake_up()
         return answer

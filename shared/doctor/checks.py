@@ -17,11 +17,12 @@ from typing import Any
 
 from rich.text import Text
 
-from edgeveil.shared.base.errors import EdgeveilError, NotInstalled
+from edgeveil.shared.base.errors import ConfigError, EdgeveilError, NotInstalled
 from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.base.installed import software
+from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.backbone import asset
-from edgeveil.shared.tasks.registry import catalogue
+from edgeveil.shared.tasks.own import shelf
 from edgeveil.shared.terminal.console import print_json, stdout, table
 
 MIB = 1 << 20
@@ -111,12 +112,20 @@ def installation(needed: Iterable[str], extra: str) -> list[Finding]:
     return [green("packages", software())]
 
 
-def tasks() -> list[Finding]:
-    """What is installed; both sides must show the same hashes."""
-    return [
+def tasks(home: Path) -> list[Finding]:
+    """What is installed, own tasks of that home among it; both sides must show the same hashes."""
+    shelf.use(home)
+    found = [
         green("tasks", f"{spec.id} {spec.version}, code {spec.code_hash().hex()[:16]}")
-        for spec in catalogue()
+        for spec in registry.catalogue()
     ]
+    for spec in shelf.Shelf(home).specs():
+        try:
+            spec.looked_at()
+        except ConfigError as error:
+            fix = f"look at the file, then install it again, or remove {spec.id}"
+            found.append(red("tasks", error.message, fix))
+    return found
 
 
 def backbone() -> Finding:

@@ -1,3 +1,13 @@
 """The installed tasks: what is trained, on which records, and how it is measured."""
 
-__all__ = ["backbone", "batches", "conformance", "graphs", "modules", "records", "registry", "spec"]
+__all__ = [
+    "backbone",
+    "batches",
+    "conformance",
+    "graphs",
+    "modules",
+    "own",
+    "records",
+    "registry",
+    "spec",
+]

@@ -50,6 +50,11 @@ class TaskSpec:
         """SHA-256 over the declared files, read once per process (protocol.md, "Encodings")."""
         return _code_hash(self.files)
 
+    @property
+    def own(self) -> bool:
+        """Whether its owner has installed it by hand, and the product did not come with it."""
+        return False
+
     def exposed(self) -> Any:
         """The TASK of its module; this imports torch."""
         return importlib.import_module(self.module).TASK

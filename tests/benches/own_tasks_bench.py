@@ -1,5 +1,7 @@
 """Files with tasks as a stranger would write them, good ones and bad ones."""
 
+import numpy as np
+
 GOOD = """\
 from torch import nn
 
@@ -85,3 +87,33 @@ def write(folder, text, name="my_task.py"):
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
+
+
+VALVE_SCHEMA = """\
+[[columns]]
+name = "flow"
+unit = "l/s"
+range = [0, 10]
+
+[[columns]]
+name = "load"
+unit = "%"
+range = [0, 100]
+
+[[columns]]
+name = "state"
+role = "label"
+labels = ["closed", "open"]
+"""
+
+
+def write_valves(folder, count, salt=0):
+    """A table in which a valve is open where the flow is above 5."""
+    random = np.random.default_rng(salt)
+    lines = ["flow,load,state"]
+    for flow, load in zip(random.uniform(0, 10, count), random.uniform(0, 100, count), strict=True):
+        lines.append(f"{flow:.3f},{load:.2f},{'open' if flow > 5 else 'closed'}")
+    folder.mkdir(parents=True)
+    (folder / "schema.toml").write_text(VALVE_SCHEMA)
+    (folder / "a.csv").write_text("\n".join(lines) + "\n")
+    return folder

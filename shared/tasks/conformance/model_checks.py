@@ -135,7 +135,8 @@ def remembers_nothing(subject: Subject, _folder: Path) -> None:
 
 def reduces_its_loss(subject: Subject, _folder: Path) -> None:
     task, (inputs, targets) = subject.task, subject.drawn()
-    outputs = subject.moved()(inputs)
+    with torch.no_grad():
+        outputs = subject.moved()(inputs)
     each = task.criterion("none")(outputs, targets)
     reduction = getattr(task.criterion("none"), "reduction", None)
     if reduction != "none":

@@ -33,14 +33,17 @@ class Candidate:
 
     def subject(self, options: dict[str, Any] | None = None) -> Subject:
         """What the checks look at, under its default options unless told."""
-        settled = self.task.parse_options(options or {})
+        try:
+            settled = self.task.parse_options(options or {})
+        except ConfigError as error:
+            raise ConfigError(f"{error.message}; give every option of an own task a default") from error  # fmt: skip
         return Subject(self.task, settled, writer_of(self.task.schema(settled)))
 
     def install(self, shelf: Shelf) -> None:
         shelf.put(self.entry, self.found.data if isinstance(self.found, Source) else None)
 
 
-def candidate(named: str, shelf: Shelf) -> Candidate:
+def candidate(named: str, shelf: Shelf | None = None) -> Candidate:
     """Load what was named: a path, or the name of an entry point.
 
     Raises:
@@ -58,7 +61,7 @@ def candidate(named: str, shelf: Shelf) -> Candidate:
         package="" if file else named,
         scoring=_kept_scoring(spec, named),
     )
-    return Candidate(found, declared(task, shelf.spec(entry)), entry)
+    return Candidate(found, declared(task, (shelf or Shelf(Path())).spec(entry)), entry)
 
 
 def _checked_id(spec: Any, named: str) -> str:

@@ -79,29 +79,34 @@ class OwnSpec(TaskSpec):
     copy: Path = Path()
     package: str = ""
 
+    @property
+    def own(self) -> bool:
+        return True
+
     def code_hash(self) -> bytes:
         return self.code
 
     def exposed(self) -> Any:
         """Its TASK, loaded from the copy; raises ConfigError if that is not what was installed."""
-        found = _found(self)
-        if found.code_hash() != self.code:
-            what = f"the package of {self.package}" if self.package else str(self.copy)
-            raise ConfigError(
-                f"task {self.id} {self.version}: {what}, or edgeveil, has changed since it was installed; "
-                f"look at it, then install it again, or: task remove {self.id}"
-            )
+        found = self.looked_at()
         key = (self.code, str(self.copy))
         if key not in _loaded:
             _loaded[key] = found.load()
         return declared(_loaded[key], self)
 
+    def looked_at(self) -> Source | packages.Packaged:
+        """Its files as they are; raises ConfigError if they are not what was installed."""
+        found = packages.find(self.package) if self.package else read_source(self.copy)
+        if found.code_hash() == self.code:
+            return found
+        what = f"the package of {self.package}" if self.package else str(self.copy)
+        raise ConfigError(
+            f"task {self.id} {self.version}: {what}, or edgeveil, has changed since it was installed; "
+            f"look at it, then install it again, or: task remove {self.id}"
+        )
+
 
 _loaded: dict[tuple[bytes, str], Any] = {}
-
-
-def _found(spec: OwnSpec) -> Source | packages.Packaged:
-    return packages.find(spec.package) if spec.package else read_source(spec.copy)
 
 
 def declared(task: Any, spec: OwnSpec) -> Any:

@@ -1,0 +1,3 @@
+"""`coordinator task`: own tasks, whose file a coordinator needs as every device does."""
+
+__all__ = ["commands"]
