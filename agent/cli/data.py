@@ -27,7 +27,7 @@ data_app = typer.Typer(help="The owner's records: what can be used of them.", no
 
 @data_app.command()
 def schema(
-    data: Annotated[Path, Argument(help="Folder of .csv files, or one file.")],
+    data: Annotated[Path, Argument(help="Folder of .csv or .parquet files, or one file.")],
     *,
     force: Annotated[bool, Option("--force", help="Replace a schema.toml that is there.")] = False,
 ) -> None:
@@ -58,7 +58,7 @@ def check(
             "--data",
             envvar="EDGEVEIL_DATA",
             show_envvar=False,
-            help="Folder, .npz or .csv file [default: what this device trains on].",
+            help="Folder, .npz, .csv or .parquet file [default: what this device trains on].",
         ),
     ] = None,
     home: console.HomeOption = None,

@@ -36,6 +36,7 @@ _COLUMNS = (
     "data/tabular/columns.py",
     "data/tabular/layout.py",
     "data/tabular/lines.py",
+    "data/tabular/parquet.py",
     "data/tabular/reading.py",
     "data/tabular/rows.py",
     "data/tabular/schema.py",

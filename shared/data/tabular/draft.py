@@ -12,9 +12,10 @@ from itertools import islice
 from pathlib import Path
 
 from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.tabular import parquet
 from edgeveil.shared.data.tabular.layout import MOST_LABELS
 from edgeveil.shared.data.tabular.lines import Line, read_lines
-from edgeveil.shared.data.tabular.reading import text_files
+from edgeveil.shared.data.tabular.reading import SUFFIXES, text_files
 from edgeveil.shared.data.tabular.rows import MISSING, plain
 
 LOOKED_AT = 200_000  # lines of all files
@@ -39,11 +40,11 @@ class _Seen:
     low: float = float("inf")
     high: float = float("-inf")
 
-    def see(self, cell: str, *, comma: bool) -> None:
+    def see(self, cell: str, *, comma: bool, text: bool) -> None:
         if cell.casefold() in MISSING:
             self.empty += 1
             return
-        value = plain(cell, comma=comma)
+        value = None if text else plain(cell, comma=comma)
         if value is not None:
             self.numbers += 1
             self.low, self.high = min(self.low, value), max(self.high, value)
@@ -54,37 +55,61 @@ class _Seen:
             self.many = len(self.texts) > MOST_CLASSES
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """How the first file is written; the others are taken to be alike. `texts`: columns of that type."""
+
+    separator: str = ","
+    comma: bool = False
+    encoding: str = "utf-8"
+    parquet: bool = False
+    texts: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, file: Path) -> "_Written":
+        if parquet.is_parquet(file):
+            return cls(parquet=True, texts=parquet.text_columns(file))
+        encoding = "cp1252" if _is_foreign(file) else "utf-8"
+        separator = _separator(file, encoding)
+        lines = islice(read_lines(file, separator, encoding), 1, 201)
+        return cls(separator, separator != "," and _commas(lines), encoding)
+
+    def lines(self, file: Path) -> Iterator[Line]:
+        if parquet.is_parquet(file):
+            return parquet.read_rows(file)
+        return read_lines(file, self.separator, self.encoding)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """As schema.toml has them; Parquet says itself how it is written."""
+        if self.parquet:
+            return {}
+        keys = {"separator": self.separator, "decimal": "," if self.comma else "."}
+        return keys if self.encoding == "utf-8" else keys | {"encoding": self.encoding}
+
+
 def draft(path: Path) -> str:
-    """The text of a first schema.toml for a folder of text files, or one; raises DataError."""
+    """The text of a first schema.toml for a folder of files of rows, or one; raises DataError."""
     files = text_files(path)
     if not files:
-        raise DataError(f"{path}: no .csv, .tsv or .txt file to look at")
+        raise DataError(f"{path}: no {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file to look at")
     file = files[0]
-    encoding = "cp1252" if _is_foreign(file) else "utf-8"
-    separator = _separator(file, encoding)
-    lines = read_lines(file, separator, encoding)
-    first = next(lines, (1, None))[1]
+    written = _Written.of(file)
+    first = next(written.lines(file), (1, None))[1]
     if first is None:
         raise DataError(f"{file}: has no line that names its columns")
     titles = [cell.strip() for cell in first]
-    comma = separator != "," and _commas(islice(lines, 200))
     seen = [_Seen() for _ in titles]
     each = max(LEAST_OF_EACH, LOOKED_AT // len(files))
     for other in files[: LOOKED_AT // each]:  # often one recording of one class
-        for cells in _rows(other, separator, encoding, titles, each):
-            for column, cell in zip(seen, cells, strict=True):
-                column.see(cell.strip(), comma=comma)
-    written = {"separator": separator, "decimal": "," if comma else "."}
-    if encoding != "utf-8":
-        written["encoding"] = encoding
-    return "\n".join(_text(file, written, titles, seen))
+        for cells in _rows(written.lines(other), titles, each):
+            for title, column, cell in zip(titles, seen, cells, strict=True):
+                column.see(cell.strip(), comma=written.comma, text=title in written.texts)
+    return "\n".join(_text(file, written.keys, titles, seen))
 
 
-def _rows(
-    file: Path, separator: str, encoding: str, titles: list[str], most: int
-) -> Iterator[list[str]]:
+def _rows(lines: Iterator[Line], titles: list[str], most: int) -> Iterator[list[str]]:
     """Its first lines as cells; none of a file with other columns."""
-    lines = read_lines(file, separator, encoding)
     first = next(lines, (1, None))[1]
     if first is not None and [cell.strip() for cell in first] == titles:
         yield from (

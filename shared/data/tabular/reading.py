@@ -1,4 +1,4 @@
-"""Records from text files beside a schema.toml: one row each, or windows of rows; and what was left out."""
+"""Records from files of rows beside a schema.toml: one row each, or windows of rows; and what was left out."""
 
 from array import array
 from collections import Counter, deque
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.left_out import LeftOut, Reason, by_reason
+from edgeveil.shared.data.tabular import parquet
 from edgeveil.shared.data.tabular.layout import FILE, Layout
 from edgeveil.shared.data.tabular.lines import read_lines
 from edgeveil.shared.data.tabular.rows import Row, RowReader
 
-SUFFIXES = (".csv", ".tsv", ".txt")
+SUFFIXES = (".csv", ".tsv", ".txt", parquet.SUFFIX)
 MOST_ROWS = 100_000_000
 MOST_VALUES = 1 << 28  # of one data set: 1 GiB of float32
 MOST_NAMED = 1000  # records that are named one by one, for one reason
@@ -202,7 +203,10 @@ def _records(
 
 
 def _rows(file: Path, layout: Layout, made: _Made, *, numbers: bool = True) -> Iterator[Row]:
-    lines = read_lines(file, layout.separator, layout.encoding)
+    if parquet.is_parquet(file):
+        lines, layout = parquet.read_rows(file, layout.columns), parquet.as_written(layout)
+    else:
+        lines = read_lines(file, layout.separator, layout.encoding)
     for _ in range(layout.skip_lines):
         next(lines, None)
     titles = [each.title for each in layout.columns]

@@ -12,6 +12,7 @@ import numpy as np
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.base.names import listed
 from edgeveil.shared.data.left_out import LeftOut
+from edgeveil.shared.data.tabular import parquet
 from edgeveil.shared.data.tabular.arrays import open_archive, read_archive
 from edgeveil.shared.data.tabular.layout import FILE, Layout, schema_of
 from edgeveil.shared.data.tabular.lines import raw_lines
@@ -154,7 +155,10 @@ def records(path: Path) -> Iterator[bytes]:
         yield from (each.tobytes() for each in open_archive(archive, layout)[0])
         return
     for file in text_files(path):
-        yield from raw_lines(file, layout.skip_lines + layout.header)
+        if parquet.is_parquet(file):
+            yield from parquet.raw_rows(file, layout.columns)
+        else:
+            yield from raw_lines(file, layout.skip_lines + layout.header)
 
 
 def count(path: Path) -> int:
