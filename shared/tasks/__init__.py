@@ -1,3 +1,12 @@
 """The installed tasks: what is trained, on which records, and how it is measured."""
 
-__all__ = ["backbone", "batches", "graphs", "modules", "records", "registry", "spec"]
+__all__ = [
+    "augmentation",
+    "backbone",
+    "batches",
+    "graphs",
+    "modules",
+    "records",
+    "registry",
+    "spec",
+]

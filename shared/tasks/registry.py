@@ -20,6 +20,7 @@ _IMAGES = (
     "data/schema.py",
     "data/tree.py",
     "scores/classification.py",
+    "tasks/augmentation/draws.py",
     "tasks/images.py",
     "tasks/modules.py",
     "tasks/records.py",
@@ -36,6 +37,7 @@ _COLUMNS = (
     "data/tabular/rows.py",
     "data/tabular/schema.py",
     "data/tree.py",
+    "tasks/augmentation/draws.py",
     "tasks/modules.py",
     "tasks/records.py",
     "tasks/sensors/networks.py",
@@ -57,6 +59,7 @@ _CATALOGUE = (
         module="edgeveil.shared.tasks.feature_head",
         files=(
             *_IMAGES,
+            "tasks/augmentation/pictures.py",
             "tasks/backbone/asset.py",
             "tasks/backbone/embedding.py",
             "tasks/backbone/network.py",
@@ -70,7 +73,12 @@ _CATALOGUE = (
         id="image-classification",
         version="1.2.0",
         module="edgeveil.shared.tasks.image_classification",
-        files=(*_IMAGES, "tasks/features.py", "tasks/image_classification.py"),
+        files=(
+            *_IMAGES,
+            "tasks/augmentation/pictures.py",
+            "tasks/features.py",
+            "tasks/image_classification.py",
+        ),
         scoring=CLASSES,
     ),
     TaskSpec(
@@ -80,6 +88,7 @@ _CATALOGUE = (
         files=(
             *_COLUMNS,
             *_CLASSES,
+            "tasks/augmentation/windows.py",
             "tasks/sensors/sequence.py",
             "tasks/sensors/statistics.py",
             "tasks/sensors/synthetic.py",

@@ -10,6 +10,9 @@ from edgeveil.shared.tasks.modules import read_vector
 
 COUNT = 12
 
+# Two runs of what is varied by chance differ; unit/shared/tasks/test_augmentation.py compares one step.
+PLAIN = [case for case in CASES if "dropout" not in case.options]
+
 
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch):
@@ -25,7 +28,7 @@ def update(task, options, records, **changes):
     return train(task, options, records, start, tensors, plan, COUNT, **changes)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", PLAIN, ids=str)
 def test_the_fast_engine_and_one_record_at_a_time_give_the_same_update(case, tmp_path):
     task, options = case.made()
     records = task.load(case.write(tmp_path / "d", COUNT), options)
@@ -36,7 +39,7 @@ def test_the_fast_engine_and_one_record_at_a_time_give_the_same_update(case, tmp
     assert np.linalg.norm(fast.update - exact.update) <= 1e-4 * np.linalg.norm(exact.update)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", PLAIN, ids=str)
 def test_a_record_of_nans_adds_nothing_to_the_update(case, tmp_path):
     task, options = case.made()
     records = task.load(case.write(tmp_path / "d", COUNT), options)
