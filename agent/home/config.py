@@ -27,6 +27,7 @@ class ComputeConfig(Settings):
 class AgentConfig(Settings):
     data: Path  # the owner's folder or .npz file, absolute
     dataset: str = Field(default="data", pattern=f"^{NAME.pattern}$")  # one ledger per data set
+    watch: Annotated[bool, Strict()] = False  # whether records that come later are used too
     compute: ComputeConfig = ComputeConfig()
 
 
@@ -69,6 +70,11 @@ def _render(config: AgentConfig) -> str:
         "# Written by `agent join` and `agent run`.\n"
         f'data = "{quoted}"  # folder of pictures per class, .npz file, or folder with schema.toml\n'
         f'dataset = "{config.dataset}"  # names the ledger; one per logical data set, never reuse it\n'
+        + (
+            "watch = true  # the folder grows: looked at every five minutes\n"
+            if config.watch
+            else ""
+        )
         + _rendered(config.compute)
     )
 

@@ -1,8 +1,11 @@
 """The owner's data folder: checked and read at start, never sent."""
 
+import contextlib
+import hashlib
 import math
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,16 @@ def check_folder(path: Path) -> Path:
     return found
 
 
+def check_fits(path: Path, values: int, count: int) -> None:
+    """Raise DataError unless memory holds `count` records of so many values each."""
+    if values * count > MAX_VALUES:
+        raise DataError(
+            f"{path}: {count} records take {values * count} values in memory, at most {MAX_VALUES}; "
+            "choose a smaller height and width in policy.toml, less overlap of windows, or fewer "
+            "records"
+        )
+
+
 @dataclass(frozen=True)
 class InUse:
     """The records that this device trains on: `labels` → how many are usable; `left_out` of all there are.
@@ -41,11 +54,21 @@ class InUse:
     usable: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """All that lay in the folder at one time: the records under their owner's schema, and a summary."""
+
+    records: Any  # Found
+    summary: Summary
+    seen: bytes  # signature of the folder, from before it was read
+
+
 class DataShelf:
-    """The records, read once and whole under their owner's schema, whatever anybody asks for.
+    """The records, read whole under their owner's schema, whatever anybody asks for.
 
     Without a schema nothing is read before a task asks, and a task reads for itself. `complete` adds
-    to all records what is to be known of them before anybody asks.
+    to all records what is to be known of them before anybody asks. A later look takes the place of the
+    first where a folder is watched (agent.home.watching); everything else sees one look at a time.
     """
 
     def __init__(
@@ -57,8 +80,8 @@ class DataShelf:
         self.path = path
         self._on_status = on_status
         self._schema = schema
-        self._read: Found | None = None
-        self._summary: Summary | None = None
+        self._look: Look | None = None
+        self._add: list[Callable[[Any], Any]] = []
         self._count: int | None = None
         self._key: tuple[str, str, Options] | None = None
         self._records: Records | None = None
@@ -69,45 +92,71 @@ class DataShelf:
         Raises:
             DataError: the folder cannot be read as what the schema says, or holds too much for memory.
         """
-        schema, count = self._schema, self.count()
-        if schema is None or self._read is not None:
+        if self._schema is None or self._look is not None:
             return
-        wanted = math.prod(schema.shape) * count
-        if (
-            schema.kind != BOXES and wanted > MAX_VALUES
-        ):  # which has a limit of its own: 8 bits, tiles
-            raise DataError(
-                f"{self.path}: {count} records take {wanted} values in memory, at most {MAX_VALUES}; "
-                "choose a smaller height and width in policy.toml, less overlap of windows, or fewer "
-                "records"
-            )
+        self._look = self._looked(self._schema, self.count())
+        self._on_status(f"data: {self._look.summary.sentence}")
+        advice = self._look.records.advice
+        if advice and advice not in self._look.records.skipped:
+            self._on_status(f"data: {advice}")
+
+    def _looked(self, schema: RecordSchema, count: int) -> Look:
+        if schema.kind != BOXES:  # which have a limit of their own: 8 bits, tiles
+            check_fits(self.path, math.prod(schema.shape), count)
+        seen = self.signature()  # first, so that what comes meanwhile is seen the next time
         read: Found = schema.read(self.path)
-        self._read = read
         counts = np.bincount(read.targets, minlength=max(1, len(schema.labels))).tolist()
         why, objects = "".join(read.skipped[:1]), getattr(read, "objects", ())
-        self._summary = Summary(schema, tuple(counts), read.left, why, objects)
-        self._on_status(f"data: {self._summary.sentence}")
-        if read.advice and read.advice not in read.skipped:
-            self._on_status(f"data: {read.advice}")
+        summary = Summary(schema, tuple(counts), read.left, why, objects)
+        return Look(read, summary, seen)
+
+    @property
+    def seen(self) -> bytes:
+        """The signature of what is in use."""
+        return b"" if self._look is None else self._look.seen
+
+    def signature(self) -> bytes:
+        """Of names, sizes and times of all files there now; another one means that something has changed."""
+        found = hashlib.sha256()
+        for place in [self.path] if self.path.is_file() else sorted(self.path.rglob("*")):
+            with contextlib.suppress(OSError):
+                what = place.lstat()
+                found.update(f"{what.st_size} {what.st_mtime_ns} {what.st_ino} ".encode())
+                found.update(os.fsencode(place) + b"\0")
+        return found.digest()
+
+    def look_again(self) -> Look:
+        """What lies there now, complete and beside what is in use; raises DataError as fill() does."""
+        if self._schema is None:
+            raise DataError(f"{self.path}: not declared what these records are; run: agent run")
+        found = self._looked(self._schema, count_records(self.path))
+        for add in self._add:
+            found = replace(found, records=add(found.records))
+        return found
+
+    def take_over(self, found: Look) -> None:
+        """Use these from now on; what a task made of the former ones is forgotten."""
+        self._look, self._key, self._records = found, None, None
 
     def summary(self) -> Summary:
         """What fill() found under the owner's schema, which there must be; raises DataError as it does."""
         self.fill()
-        if self._summary is None:
+        if self._look is None:
             raise DataError(f"{self.path}: not declared what these records are; run: agent run")
-        return self._summary
+        return self._look.summary
 
     def complete(self, add: Callable[[Any], Any]) -> None:
-        """Let `add` look at all that was read, before anybody asks for it: it returns the same with more."""
+        """Let `add` look at all that is read, before anybody asks for it: it returns the same with more."""
         self.fill()
-        if self._read is not None:
-            self._read = add(self._read)
+        if self._look is not None:
+            self._look = replace(self._look, records=add(self._look.records))
+            self._add.append(add)
 
     def in_use(self) -> "InUse | None":
         """What was read, for the owner alone; None before that, and where a task reads for itself."""
-        found = self._summary
-        if found is None:
+        if self._look is None:
             return None
+        found = self._look.summary
         labels = dict(found.labelled)
         kind, shape = found.schema.kind, found.schema.shape
         return InUse(self.path, kind, shape, labels, total(found.left), found.usable)
@@ -126,11 +175,11 @@ class DataShelf:
         key = (task.spec.id, task.spec.version, options)
         if self._records is None or key != self._key:
             self.fill()
-            if self._schema is None or self._read is None:
+            if self._schema is None or self._look is None:
                 records = task.load(self.path, options)
                 self._tell(len(records), records.skipped, task.spec.id)
             else:
-                records = task.prepare(self._read, self._schema.labels, options)
+                records = task.prepare(self._look.records, self._schema.labels, options)
             self._key, self._records = key, records
         return self._records
 

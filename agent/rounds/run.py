@@ -19,6 +19,7 @@ from edgeveil.agent.home.data import DataShelf, InUse, check_folder
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.log import FILE, log_to
 from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.watching import Watcher
 from edgeveil.agent.joining.enrollment import JoinState, join, wait_until_member
 from edgeveil.agent.ledger.fingerprint import check_dataset
 from edgeveil.agent.reports.own_metrics import OwnMetrics
@@ -156,7 +157,7 @@ def run_device(
                     trainer=partial(torch_trainer, config.compute),
                     progress=watch,
                 )
-                _answer_rounds(device, stop, conditions)
+                _answer_rounds(device, stop, conditions, watch=config.watch)
     on_status("stopped")
 
 
@@ -251,12 +252,16 @@ def _warm_up() -> None:
         importlib.import_module("edgeveil.agent.rounds.session")
 
 
-def _answer_rounds(device: Device, stop: threading.Event, conditions: Conditions) -> None:
+def _answer_rounds(
+    device: Device, stop: threading.Event, conditions: Conditions, *, watch: bool
+) -> None:
     from edgeveil.agent.flower_link import client_app  # noqa: PLC0415 - flwr: a second to import
     from edgeveil.agent.flower_link.link import FlowerLink  # noqa: PLC0415
     from edgeveil.agent.flower_link.retry import SessionOver  # noqa: PLC0415
 
     session = WarmSession(device, stop)
+    if watch:
+        _watch_folder(device, session, stop)
     try:
         while not stop.is_set():
             link = FlowerLink(
@@ -280,6 +285,20 @@ def _answer_rounds(device: Device, stop: threading.Event, conditions: Conditions
         session.close()
     if session.failure is not None:
         raise session.failure
+
+
+def _watch_folder(device: Device, session: WarmSession, stop: threading.Event) -> None:
+    """Read what is added to the folder, in the background and by the clock alone."""
+    data = device.policy.data
+    least = 0.0 if data is None else data.usable_min
+    watcher = Watcher(
+        device.shelf,
+        between=session.answering,
+        size=lambda: session.size,
+        accept=lambda found: found.check(least, device.shelf.path),
+        tell=lambda sentence: device.tell(sentence, kind="data"),
+    )
+    threading.Thread(target=watcher.run, args=(stop,), name="watch", daemon=True).start()
 
 
 def _stop_on_signals() -> threading.Event:

@@ -78,6 +78,11 @@ class Session:
         self._erase()
         self._ledger.close()
 
+    @property
+    def size(self) -> int:
+        """What this data set counts as (n_ref), whatever lies in the folder."""
+        return self._ledger.state.n_ref
+
     def handle(self, request: Request) -> Reply:
         """Answer, or refuse with a code; never raises on anything a request can hold."""
         device = self._device

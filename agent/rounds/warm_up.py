@@ -25,6 +25,7 @@ class WarmSession:
         self._failed = failed
         self._begin = threading.Event()
         self._session: Session | None = None
+        self.answering = threading.Lock()  # held while a request is answered
         self.failure: BaseException | None = None
         self._thread = threading.Thread(target=self._make, name="warm-up", daemon=True)
         self._thread.start()
@@ -35,7 +36,14 @@ class WarmSession:
 
     def handle(self, request: Request) -> Reply:
         """As Session.handle(); raises what making the session raised."""
-        return self._made().handle(request)
+        session = self._made()
+        with self.answering:
+            return session.handle(request)
+
+    @property
+    def size(self) -> int | None:
+        """What this data set counts as; None before the session is made."""
+        return None if self._session is None else self._session.size
 
     def accepted(self, reply: Reply) -> None:
         self._made().accepted(reply)

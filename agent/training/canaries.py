@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from edgeveil.shared.tasks.augmentation.draws import Draws
 from edgeveil.shared.tasks.batches import joined, size, taken
 from edgeveil.shared.tasks.modules import trainable, zero_linear
 from edgeveil.shared.tasks.records import Batch, Records, Rows
@@ -69,6 +70,10 @@ class AuditedTask:
         if reduction != "none":
             raise ValueError("an audited loss is one value per record")
         return AuditedLoss(self._task.criterion("none"))
+
+    def augment(self, inputs: Batch, draws: Draws, options: Any) -> Batch:
+        real, marks = inputs
+        return self._task.augment(real, draws, options), marks
 
     def probe(self, count: int, random: torch.Generator, options: Any) -> tuple[Batch, Batch]:
         inputs, targets = self._task.probe(count, random, options)

@@ -51,10 +51,12 @@ class Plan(Settings):
 
     @model_serializer(mode="wrap")
     def _only_what_is_asked(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A plan that names no initial model has the bytes, and the hash, of one before there was the key."""
+        """A plan that does not name a later key has the bytes, and the hash, of one before there was the key."""
         values: dict[str, Any] = handler(self)
         if self.model == ModelSection():
             values.pop("model", None)
+        if not self.server.weight_decay:
+            values.get("server", {}).pop("weight_decay", None)
         return values
 
     @model_validator(mode="after")

@@ -181,6 +181,7 @@ class ServerSection(Settings):
     adaptivity: float = Field(default=1e-3, gt=0)  # τ
     schedule: Schedule = "constant"
     warmup: int = Field(default=0, ge=0)  # rounds
+    weight_decay: float = Field(default=0.0, ge=0, lt=1)  # L2: share the model shrinks by per round
     final_rate: float = Field(default=0.1, gt=0, le=1)  # of learning_rate, where a schedule ends
     average: Average = "none"
     average_decay: float = Field(default=0.9, gt=0, lt=1)

@@ -51,16 +51,17 @@ class Learner:
         """
         server, count = self._plan.server, self._plan.rounds.count
         update = robust.robust_mean(server.robust, means, trim=server.trim)
+        scale = factor(server.schedule, number, count, warmup=server.warmup, end=server.final_rate)
+        # Decoupled, as in Loshchilov and Hutter 2019 (arXiv 1711.05101): public values alone, so it is free.
+        shrunk = now.model * np.float32(1 - scale * server.weight_decay)
         applied = strategies.apply(
             server.strategy,
-            now.model,
+            shrunk,
             update,
             state=now.state,
             settings=self._settings,
             number=number,
-            factor=factor(
-                server.schedule, number, count, warmup=server.warmup, end=server.final_rate
-            ),
+            factor=scale,
         )
         state = dict(applied.state)
         mean = schedules.averaged(

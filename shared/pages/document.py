@@ -26,20 +26,28 @@ def live_script() -> str:
 
 
 @cache
-def policy(*, live: bool) -> str:
-    """The page's Content-Security-Policy; a live page may run one script and ask its own server."""
+def policy(*, live: bool, pictures: bool = False) -> str:
+    """The page's Content-Security-Policy; a live page may run one script and ask its own server.
+
+    `pictures`: those that stand in the page itself may be shown.
+    """
     rules = ["default-src 'none'", f"style-src '{digest(style())}'"]
+    if pictures:
+        rules += ["img-src data:"]
     if live:
         rules += [f"script-src '{digest(live_script())}'", "connect-src 'self'", "img-src data:"]
     rules += ["base-uri 'none'", "form-action 'none'"]
     return "; ".join(rules)
 
 
-def document(language: Language, title: str, body: str, *, live: bool = False) -> str:
+def document(
+    language: Language, title: str, body: str, *, live: bool = False, pictures: bool = False
+) -> str:
     """A complete page. A live one follows its server by script, or by reloading without one."""
+    rules = policy(live=live, pictures=pictures)
     head = [
         '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy(live=live), 2000)}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(rules, 2000)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         '<meta name="referrer" content="no-referrer">',

@@ -1,6 +1,7 @@
 """The installed tasks: what is trained, on which records, and how it is measured."""
 
 __all__ = [
+    "augmentation",
     "backbone",
     "batches",
     "conformance",

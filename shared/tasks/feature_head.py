@@ -8,7 +8,7 @@ network of shared/tasks/backbone makes of pictures in colours.
 """
 
 from collections.abc import Callable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import nn
 
 from edgeveil.shared.data.images import Images, relabelled
 from edgeveil.shared.tasks import images, registry
+from edgeveil.shared.tasks.augmentation import pictures
 from edgeveil.shared.tasks.backbone import asset
 from edgeveil.shared.tasks.backbone.embedding import embed
 from edgeveil.shared.tasks.block_features import block_feature_count, block_features
@@ -45,6 +46,16 @@ _HISTOGRAMS: dict[str, Callable[[NDArray[np.float32]], NDArray[np.float32]]] = {
 class FeatureHeadOptions(images.ImageOptions):
     variant: Literal["fixed"] = "fixed"
     features: Features = "orientation"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _are_computed_once(cls, values: Any) -> Any:
+        for name in sorted(pictures.NAMES & set(values)) if isinstance(values, dict) else ():
+            raise ValueError(
+                f"{name}: features are computed once for each picture, so pictures cannot be varied from "
+                'step to step; leave it out, or train image-classification, variant "cnn"'
+            )
+        return values
 
     @model_validator(mode="after")
     def _takes_such_pictures(self) -> Self:

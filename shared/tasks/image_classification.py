@@ -6,14 +6,17 @@ parameters, `linear` 7,850; in colours (`channels` 3) 20,874 and 23,530.
 """
 
 import math
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import model_validator
 from torch import nn
 
 from edgeveil.shared.tasks import images, registry
+from edgeveil.shared.tasks.augmentation import pictures
+from edgeveil.shared.tasks.augmentation.draws import Draws, RecordDropout
 from edgeveil.shared.tasks.features import flat_pixels
 from edgeveil.shared.tasks.modules import empty, freeze_all_but, trainable, zero_linear
 from edgeveil.shared.tasks.records import Batch
@@ -30,8 +33,19 @@ PREPROCESSING = {
 }
 
 
-class ImageClassificationOptions(images.ImageOptions):
+class ImageClassificationOptions(pictures.PictureVariations, images.ImageOptions):
+    TRAINING = images.ImageOptions.TRAINING | pictures.NAMES
+
     variant: Literal["cnn", "linear"] = "cnn"
+
+    @model_validator(mode="after")
+    def _has_pictures_to_vary(self) -> Self:
+        if self.variant != "cnn" and self.varied:
+            raise ValueError(
+                f"{self.varied[0]}: variant {self.variant!r} takes numbers that are computed once, not "
+                'pictures that could be varied; leave it out, or choose variant "cnn"'
+            )
+        return self
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -51,6 +65,9 @@ class ImageClassification(images.ImageTask):
             return flat_pixels(pixels)  # (N, H·W·C + 1)
         planes = pixels[:, np.newaxis] if options.channels == 1 else np.moveaxis(pixels, 3, 1)
         return (planes - np.float32(0.5)) / np.float32(0.5)  # (N, C, H, W)
+
+    def augment(self, inputs: Batch, draws: Draws, options: ImageClassificationOptions) -> Batch:
+        return pictures.varied(inputs, options, draws)
 
     def build(self, options: ImageClassificationOptions) -> nn.Module:
         return _linear(options) if options.variant == "linear" else _cnn(options)
@@ -81,7 +98,9 @@ def _cnn(options: ImageClassificationOptions) -> nn.Module:
     flat = second * (options.height // images.STRIDE) * (options.width // images.STRIDE)
     blocks = (*_block(options.channels, first, random), *_block(first, second, random))
     head = zero_linear(flat, options.classes, bias=True)
-    module = nn.Sequential(*blocks, nn.Flatten(), head)
+    # In one place, so that a model has the same names with dropout and without.
+    flattened = nn.Sequential(nn.Flatten(), RecordDropout(options.dropout))
+    module = nn.Sequential(*blocks, flattened, head)
     return freeze_all_but(module, head) if options.train == "head" else module
 
 

@@ -16,6 +16,7 @@ from edgeveil.shared.data.schema import IMAGES, Schema
 from edgeveil.shared.data.tree import nfc
 from edgeveil.shared.scores.class_scores import kept
 from edgeveil.shared.scores.classification import confusion, scores
+from edgeveil.shared.tasks.augmentation.draws import Draws
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
 from edgeveil.shared.tasks.spec import Options, RawOptions, Reduction
 
@@ -110,6 +111,9 @@ class ImageTask(ABC):
     @abstractmethod
     def inputs(self, pixels: NDArray[np.float32], options: Any, /) -> NDArray[np.float32]:
         """What the model takes, (N, …), of pixels (N, H, W) or (N, H, W, 3) in 0..1."""
+
+    def augment(self, inputs: Batch, _draws: Draws, _options: Any) -> Batch:
+        return inputs
 
     def criterion(self, reduction: Reduction) -> nn.Module:
         """Cross-entropy; with "none" each value depends on its own record only."""

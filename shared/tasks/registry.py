@@ -24,6 +24,7 @@ _IMAGES = (
     "data/schema.py",
     "data/tree.py",
     "scores/classification.py",
+    "tasks/augmentation/draws.py",
     "tasks/images.py",
     "tasks/modules.py",
     "tasks/records.py",
@@ -41,6 +42,7 @@ _COLUMNS = (
     "data/tabular/rows.py",
     "data/tabular/schema.py",
     "data/tree.py",
+    "tasks/augmentation/draws.py",
     "tasks/modules.py",
     "tasks/records.py",
     "tasks/sensors/networks.py",
@@ -99,6 +101,7 @@ _CATALOGUE = (
         module="edgeveil.shared.tasks.feature_head",
         files=(
             *_IMAGES,
+            "tasks/augmentation/pictures.py",
             "tasks/backbone/asset.py",
             "tasks/backbone/embedding.py",
             "tasks/backbone/network.py",
@@ -112,7 +115,12 @@ _CATALOGUE = (
         id="image-classification",
         version="1.2.0",
         module="edgeveil.shared.tasks.image_classification",
-        files=(*_IMAGES, "tasks/features.py", "tasks/image_classification.py"),
+        files=(
+            *_IMAGES,
+            "tasks/augmentation/pictures.py",
+            "tasks/features.py",
+            "tasks/image_classification.py",
+        ),
         scoring=CLASSES,
     ),
     TaskSpec(
@@ -122,6 +130,7 @@ _CATALOGUE = (
         files=(
             *_COLUMNS,
             *_CLASSES,
+            "tasks/augmentation/windows.py",
             "tasks/sensors/sequence.py",
             "tasks/sensors/statistics.py",
             "tasks/sensors/synthetic.py",

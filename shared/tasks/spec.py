@@ -27,6 +27,8 @@ from edgeveil.shared.wire.messages import Tensor
 if TYPE_CHECKING:
     import torch
 
+    from edgeveil.shared.tasks.augmentation.draws import Draws
+
 PACKAGE = Path(__file__).resolve().parent.parent  # the folder `shared`
 
 Reduction = Literal["none", "mean", "sum"]
@@ -123,6 +125,12 @@ class Trainable(Protocol):
         """So many made-up records, in the form in which take() gives real ones.
 
         On them a model is judged, so that no choice depends on anybody's data.
+        """
+
+    def augment(self, inputs: Batch, draws: Draws, options: Any) -> Batch:
+        """Inputs varied for one step of training, in the same form, each by its own draws alone.
+
+        Never for evaluation; most tasks give them back as they are.
         """
 
 

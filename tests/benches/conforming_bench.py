@@ -121,6 +121,8 @@ _BOXES = {"labels": "bus,truck,car", "size": 64, "boxes_max": 4}
 _ROWS = {"columns": COLUMNS, "labels": "a,b,c"}
 _WINDOWS = {"columns": RANGES, "labels": "0,1,2", "window": LENGTH}
 _PLAIN = {**_WINDOWS, "columns": ACCELERATION}
+_VARIED = {"flip": True, "crop": 3, "brightness": 20, "contrast": 30, "dropout": 25}
+_SHAKEN = {"jitter": 4, "noise": 20, "dropout": 25}
 CASES = [
     Case("anomaly", "vae", {"columns": COLUMNS, "normal": "a"}, 455, rows),
     Case("anomaly", "vae", {"columns": ACCELERATION, "window": LENGTH, "normal": "0,1", "latent": 4}, 6_696, windows),
@@ -132,12 +134,15 @@ CASES = [
     Case("feature-head", "fixed", {"features": "blocks"}, 18_170, images),
     Case("image-classification", "cnn", {}, 20_586, images),
     Case("image-classification", "cnn", {"train": "head"}, 15_690, images),
+    Case("image-classification", "cnn", _VARIED, 20_586, images),
     Case("image-classification", "linear", {}, 7_850, images),
     Case("sensor-sequence", "statistics", _WINDOWS, 768, windows),
     Case("sensor-sequence", "statistics", _PLAIN, 237, windows),
     Case("sensor-sequence", "cnn1d", _WINDOWS, 11_683, windows),
     Case("sensor-sequence", "cnn1d", {**_WINDOWS, "train": "head"}, 195, windows),
+    Case("sensor-sequence", "cnn1d", {**_WINDOWS, **_SHAKEN}, 11_683, windows),
     Case("sensor-sequence", "lstm", {**_WINDOWS, "hidden": 8}, 539, windows),
+    Case("sensor-sequence", "gru", {**_WINDOWS, **_SHAKEN, "hidden": 8}, 411, windows),
     Case("sensor-sequence", "gru", {**_WINDOWS, "hidden": 8}, 411, windows),
     Case("tabular", "logistic", _ROWS, 12, rows),
     Case("tabular", "mlp", _ROWS, 227, rows),

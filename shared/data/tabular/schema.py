@@ -38,6 +38,7 @@ class TableSurvey:
     advice: str = ""
     clipped: tuple[tuple[str, int], ...] = ()
     groups: int = 0
+    ranges: tuple[tuple[str, float, float], ...] = ()  # of each column, lowest and highest
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,12 @@ class TableSchema:
         """What read() gives, in numbers; raises DataError."""
         found = self.read(path)
         counts = np.bincount(found.targets, minlength=max(1, len(self.labels)))
-        return TableSurvey(
-            tuple(counts.tolist()), found.left, found.advice, found.clipped, found.groups
-        )
+        layout = Layout.load(path)
+        target = layout.one("target")
+        columns = (*layout.features, *([] if target is None else [target]))
+        ranges = tuple((str(each.column), each.low, each.high) for each in columns)
+        left = found.left, found.advice, found.clipped, found.groups
+        return TableSurvey(tuple(counts.tolist()), *left, ranges)
 
     def places(self, asked: "TableSchema") -> list[int]:
         """Where the columns of a schema that this one fits stand among its own."""

@@ -13,6 +13,7 @@ from edgeveil.shared.data.tabular.reading import Table
 from edgeveil.shared.data.tabular.schema import TableSchema
 from edgeveil.shared.scores.class_scores import kept
 from edgeveil.shared.scores.classification import confusion, scores
+from edgeveil.shared.tasks.augmentation.draws import Draws
 from edgeveil.shared.tasks.modules import trainable
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
 from edgeveil.shared.tasks.sensors import tables
@@ -43,6 +44,9 @@ class ClassTask(ABC):
     def prepare(self, found: Table, labels: tuple[str, ...], options: Any) -> ArrayRecords:
         targets = tables.relabelled(found, labels, options.class_names)
         return tables.records(self.inputs(tables.scaled(found, options), options), targets, found)
+
+    def augment(self, inputs: Batch, _draws: Draws, _options: Any) -> Batch:
+        return inputs
 
     def criterion(self, reduction: Reduction) -> nn.Module:
         """Cross-entropy; with "none" each value depends on its own record only."""

@@ -15,7 +15,10 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from edgeveil.shared.tasks import registry
+from edgeveil.shared.tasks.augmentation import windows
+from edgeveil.shared.tasks.augmentation.draws import Draws, RecordDropout
 from edgeveil.shared.tasks.modules import empty, freeze_all_but, zero_linear
+from edgeveil.shared.tasks.records import Batch
 from edgeveil.shared.tasks.sensors import networks, statistics, tables
 from edgeveil.shared.tasks.sensors.classes import ClassTask
 from edgeveil.shared.tasks.spec import RawOptions, TaskSpec
@@ -28,7 +31,9 @@ TURN = 2.0  # rad/s that count as much as 1 g
 MOST_COLUMNS = 32  # of statistics, which grow with their square
 
 
-class SequenceOptions(tables.LabelOptions):
+class SequenceOptions(windows.WindowVariations, tables.LabelOptions):
+    TRAINING = tables.LabelOptions.TRAINING | windows.NAMES
+
     variant: Literal["statistics", "cnn1d", "lstm", "gru"] = "statistics"
     window: int = Field(default=100, ge=statistics.LEAST_WINDOW, le=1024)
     hidden: int = Field(default=64, ge=2, le=512)  # of lstm and gru
@@ -40,6 +45,13 @@ class SequenceOptions(tables.LabelOptions):
             raise ValueError(f"statistics take at most {MOST_COLUMNS} columns, not {columns}")
         if self.variant == "statistics":
             tables.check_size(len(self.class_names) * statistics.count(columns, motion=self.motion))
+        if self.variant == "statistics" and self.varied:
+            raise ValueError(
+                f"{self.varied[0]}: statistics are computed once for each window, so windows cannot be "
+                "varied from step to step; leave it out, or choose cnn1d, lstm or gru"
+            )
+        if self.jitter > self.window // 4:
+            raise ValueError(f"jitter = {self.jitter}: at most a quarter of the window")
         return self
 
     @property
@@ -55,15 +67,17 @@ class SequenceOptions(tables.LabelOptions):
 class Convolutions(nn.Module):
     """(N, T, C) → logits: two convolutions over time, their mean, a linear head."""
 
-    def __init__(self, columns: int, classes: int) -> None:
+    def __init__(self, columns: int, classes: int, dropout: int = 0) -> None:
         super().__init__()
         random = networks.starting()
         first, second = WIDTHS
         self.body = nn.Sequential(*_block(columns, first, random), *_block(first, second, random))
+        self.dropout = RecordDropout(dropout)
         self.head = zero_linear(second, classes, bias=True)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.body(inputs.transpose(1, 2)).mean(dim=2))
+        found = self.dropout(self.body(inputs.transpose(1, 2)).mean(dim=2))
+        logits: torch.Tensor = self.head(found)
         return logits
 
 
@@ -71,18 +85,20 @@ class Recurrent(nn.Module):
     """(N, T, C) → logits: the mean over time of what a recurrent layer puts out, a linear head."""
 
     def __init__(
-        self, kind: type[nn.LSTM | nn.GRU], columns: int, hidden: int, classes: int
+        self, kind: type[nn.LSTM | nn.GRU], columns: int, options: SequenceOptions
     ) -> None:
         super().__init__()
         random = networks.starting()
+        hidden = options.hidden
         self.cell = empty(kind(columns, hidden, batch_first=True, device="meta"))
         bound = 1 / math.sqrt(hidden)
         for _, parameter in sorted(self.cell.named_parameters()):
             nn.init.uniform_(parameter, -bound, bound, generator=random)
-        self.head = zero_linear(hidden, classes, bias=True)
+        self.dropout = RecordDropout(options.dropout)
+        self.head = zero_linear(hidden, len(options.class_names), bias=True)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.cell(inputs)[0].mean(dim=1))
+        logits: torch.Tensor = self.head(self.dropout(self.cell(inputs)[0].mean(dim=1)))
         return logits
 
 
@@ -98,6 +114,9 @@ class SensorSequence(ClassTask):
         found = statistics.described(_measured(values, options), motion=options.motion)
         return tables.with_bias(found)  # (N, 256) for motion
 
+    def augment(self, inputs: Batch, draws: Draws, options: SequenceOptions) -> Batch:
+        return windows.varied(inputs, options, draws)
+
     def build(self, options: SequenceOptions) -> nn.Module:
         columns, classes = len(options.ranges), len(options.class_names)
         if options.variant == "statistics":
@@ -105,10 +124,10 @@ class SensorSequence(ClassTask):
             return zero_linear(count + 1, classes, bias=False)
         made: Convolutions | Recurrent
         if options.variant == "cnn1d":
-            made = Convolutions(columns, classes)
+            made = Convolutions(columns, classes, options.dropout)
         else:
             kind = nn.LSTM if options.variant == "lstm" else nn.GRU
-            made = Recurrent(kind, columns, options.hidden, classes)
+            made = Recurrent(kind, columns, options)
         return freeze_all_but(made, made.head) if options.train == "head" else made
 
     def signature(self, options: SequenceOptions) -> dict[str, object]:

@@ -1,16 +1,21 @@
 """`agent data check`: what can be used, what is left out and why, in words and as JSON."""
 
+import base64
+import html
+import io
 import json
 import os
+import re
 
 import numpy as np
 import pytest
 from catalogue_bench import write_npz, write_png
+from PIL import Image
 from sensors_bench import LINES, rising, windows_of, write_table
 from typer.testing import CliRunner
 
 from edgeveil.agent.cli.app import app
-from edgeveil.agent.cli.data import examine
+from edgeveil.agent.cli.data import examine, write_sheet
 from edgeveil.agent.cli.doctor import diagnose
 from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.policy import Policy
@@ -154,7 +159,7 @@ def test_a_table_is_told_with_its_columns_and_what_was_cut(tmp_path):
     assert found["cut_to_range"] == {"temp": 1}
     assert found["reasons"][0]["first"] == ["a.csv: line 6 has no value in temp"]
     shown = run(tmp_path / "home", "--data", str(folder)).stdout
-    assert "Values cut to the range" in shown
+    assert "values cut to this range" in shown
 
 
 def test_sentences_that_differ_in_a_line_or_a_value_alone_are_not_repeated(tmp_path):
@@ -199,3 +204,59 @@ def test_the_policy_holds_what_a_table_is_and_reads_it_back(tmp_path):
     assert Policy.load(path) == policy
     assert Policy.from_json(policy.to_json()) == policy
     assert Policy.load(path).data.as_schema() == schema
+
+
+def test_a_sheet_shows_each_class_as_a_task_sees_it_and_names_what_is_left_out(photos, tmp_path):
+    target = tmp_path / "sheet.html"
+    done = run(tmp_path / "home", "--data", str(photos), "--sheet", str(target))
+    assert done.exit_code == 0
+    page = html.unescape(target.read_text())
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert page.count("<img ") == 4
+    assert "img-src data:" in page
+    assert "default-src 'none'" in page
+    assert not re.search(r"https?:|//[a-z]", page.split("</style>")[1])
+    for said in ("3 of 3", "1 of 1", "cat/broken.jpg", "4 pictures in 2"):
+        assert said in page
+    (first, *_) = re.findall(r"data:image/png;base64,([^\"]+)", page)
+    assert Image.open(io.BytesIO(base64.b64decode(first))).size == (28, 28)
+
+
+def test_a_sheet_stays_small_whatever_the_folder_holds_and_no_name_becomes_markup(tmp_path):
+    root = tmp_path / "photos"
+    bad = "<script>alert(1)<"
+    for at in range(40):
+        write_png(root / bad / f"{at}.png", np.full((300, 300), 6 * at, np.uint8))
+    (root / bad / "<img src=x>.png").write_text("no picture")
+    policy = Policy.default().model_copy(
+        update={"data": DataPolicy(height=300, width=300, labels=(bad,))}
+    )
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    (home / "policy.toml").write_text(policy.to_toml())
+    target = tmp_path / "sheet.html"
+    assert run(home, "--data", str(root), "--sheet", str(target)).exit_code == 0
+    page = target.read_text()
+    assert "12 of 40" in page
+    assert page.count("<img ") == 12
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "&lt;img src=x&gt;" in page
+    for one in re.findall(r"base64,([^\"]+)", page):
+        assert max(Image.open(io.BytesIO(base64.b64decode(one))).size) == 96
+
+
+@pytest.mark.parametrize("name", ["sheet.txt", "sheet"])
+def test_a_sheet_is_written_to_a_page_alone(photos, tmp_path, name):
+    with pytest.raises(ConfigError, match=r"ends with \.html"):
+        write_sheet(tmp_path / "home", photos, tmp_path / name)
+
+
+def test_rows_have_no_sheet_and_their_ranges_and_groups_are_told(tmp_path):
+    folder = write_table(tmp_path / "rows", LINES)
+    with pytest.raises(DataError, match="a sheet shows pictures"):
+        write_sheet(tmp_path / "home", folder, tmp_path / "sheet.html")
+    found = json.loads(run(tmp_path / "home", "--data", str(folder), "--json").stdout)
+    assert set(found["ranges"]) == set(found["columns"])
+    shown = run(tmp_path / "home", "--data", str(folder)).stdout
+    assert "lowest" in shown

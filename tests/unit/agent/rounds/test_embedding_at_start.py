@@ -167,7 +167,7 @@ data = DataPolicy(height=96, width=96, channels=3, labels=("cat", "dog"))
 shelf = DataShelf(folder / "photos", schema=data.as_schema())
 home, policy = AgentHome(folder / "home"), Policy(data=data)
 shelf.complete(completion(home, policy, ComputeConfig(), print, progress))
-print(type(shelf._read).__name__, len(shelf._read.embedded), "torch" in sys.modules)
+print(type(shelf._look.records).__name__, len(shelf._look.records.embedded), "torch" in sys.modules)
 """
 
 

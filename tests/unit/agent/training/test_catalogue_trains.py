@@ -11,6 +11,9 @@ from edgeveil.shared.tasks.modules import read_vector
 
 COUNT = 12
 
+# Two runs of what is varied by chance differ; unit/shared/tasks/test_augmentation.py compares one step.
+PLAIN = [case for case in CASES if "dropout" not in case.options]
+
 
 @pytest.fixture
 def quiet(monkeypatch):
@@ -33,7 +36,7 @@ def test_it_keeps_every_promise_of_private_training(case, check, tmp_path):
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("case", CASES, ids=str)
+@pytest.mark.parametrize("case", PLAIN, ids=str)
 def test_the_fast_engine_and_one_record_at_a_time_give_the_same_update(case, tmp_path):
     task, options = case.made()
     records = task.load(case.write(tmp_path / "d", COUNT), options)

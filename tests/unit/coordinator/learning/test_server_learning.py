@@ -143,6 +143,16 @@ def test_a_run_stopped_after_any_round_goes_on_bit_by_bit(tmp_path, strategy, av
         }
 
 
+def test_weight_decay_shrinks_the_model_before_each_update_on_the_schedule():
+    before = Learned(np.full(SIZE, 2.0, np.float32))
+    for number, schedule, wanted in ((1, "constant", 1.5 + 1), (8, "linear", 2 * 0.95 + 0.2)):
+        made = plan(server__weight_decay=0.25, server__schedule=schedule, server__final_rate=0.2)
+        found = Learner(made).next(before, [np.ones(SIZE)], number).model
+        assert found == pytest.approx(np.full(SIZE, wanted))
+    assert "weight_decay" in plan(server__weight_decay=0.25).model_dump_json()
+    assert "weight_decay" not in plan().model_dump_json()
+
+
 def test_a_changed_state_file_is_noticed(tmp_path):
     learned = Learner(plan(server__strategy="fedadam")).next(
         Learned(np.zeros(SIZE, np.float32)), [np.ones(SIZE)], 1
