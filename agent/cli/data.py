@@ -1,6 +1,7 @@
-"""`agent data check` and `agent data schema`: what of a data set can be used, and a first schema.toml. Nothing is sent."""
+"""`agent data`: what of a data set can be used, a first schema.toml, boxes in another format. Nothing is sent."""
 
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +11,19 @@ from typer import Argument, Option
 from edgeveil.shared.terminal import console
 
 if TYPE_CHECKING:
+    from edgeveil.shared.data.boxes.formats.annotated import Note
     from edgeveil.shared.data.left_out import LeftOut
 
 ROLE = "agent"
 FIRST = 5  # names shown for one reason
+
+
+class Form(StrEnum):
+    COCO = "coco"
+    VOC = "voc"
+    YOLO = "yolo"
+
+
 data_app = typer.Typer(help="The owner's records: what can be used of them.", no_args_is_help=True)
 
 
@@ -53,6 +63,10 @@ def check(
             help="Folder, .npz or .csv file [default: what this device trains on].",
         ),
     ] = None,
+    sheet: Annotated[
+        Path | None,
+        Option("--sheet", help="Write an HTML page with some of the records, boxes drawn."),
+    ] = None,
     home: console.HomeOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
@@ -65,12 +79,43 @@ def check(
     from edgeveil.shared.base.errors import DataError
 
     found = examine(console.home_of(ROLE, home), data)
+    if sheet is not None:
+        _write_sheet(sheet, console.home_of(ROLE, home), found)
     if as_json:
         console.print_json(found)
     else:
         _show(found)
     if found["usable"] == 0:
         raise DataError(f"{found['data']}: no record can be used{_because(found)}")
+
+
+@data_app.command()
+def convert(
+    source: Annotated[Path, Argument(help="Folder of pictures with boxes.")],
+    target: Annotated[Path, Argument(help="A new folder.")],
+    *,
+    to: Annotated[Form, Option("--to", help="The format to write.")],
+    of: Annotated[
+        Form | None, Option("--from", help="The format to read [default: as the names show].")
+    ] = None,
+) -> None:
+    """Write pictures with boxes in another format: COCO, Pascal VOC, YOLO. Nothing is sent.
+
+    Ends with 65 if no picture can be used.
+
+    Example: agent data convert --from voc --to coco ./camera ./camera-coco
+    """
+    from edgeveil.shared.data.boxes.writing import convert as write
+    from edgeveil.shared.data.left_out import total
+
+    root = source.expanduser().absolute()
+    found = write(root, target.expanduser().absolute(), from_form=of and of.value, to_form=to.value)
+    console.stdout.print(f"{target}: {found.pictures:,} pictures with {found.boxes:,} boxes")
+    if found.left:
+        console.stdout.print(_left(_reasons(found.left, root)))
+        console.stderr.print(f"{total(found.left):,} left out")
+    if found.notes:
+        console.stdout.print(_faults(_noted(found.notes, root)))
 
 
 def examine(home: Path, data: Path | None) -> dict[str, Any]:
@@ -104,6 +149,27 @@ def examine(home: Path, data: Path | None) -> dict[str, Any]:
     }
 
 
+def _write_sheet(target: Path, home: Path, found: dict[str, Any]) -> None:
+    """Raise ConfigError for records that cannot be looked at, or where the file cannot be written."""
+    from edgeveil.agent.reports.box_sheet import box_sheet
+    from edgeveil.shared.base.errors import ConfigError
+    from edgeveil.shared.base.files import write_file
+    from edgeveil.shared.data.boxes.schema import BoxSchema
+    from edgeveil.shared.tasks.backbone.photos import suited
+
+    path = Path(found["data"])
+    schema = _pinned(home) or suited(path)
+    if not isinstance(schema, BoxSchema):
+        raise ConfigError(f"--sheet: {path} holds {schema.kind}; a sheet is of pictures with boxes")
+    about = {
+        "folder": path,
+        "records": f"{found['usable']:,}",
+        "left out": f"{found['left_out']:,}",
+    }
+    write_file(target, box_sheet(path, schema, about).encode())
+    console.stderr.print(f"{target}: written, readable by you alone")
+
+
 def _counted(survey: Any) -> tuple[int, ...]:
     """Records of each class; boxes, where these are what has a class."""
     return tuple(getattr(survey, "objects", survey.usable))
@@ -113,15 +179,19 @@ def _boxes(survey: Any, root: Path) -> dict[str, Any]:
     """What there is to say of pictures with boxes alone."""
     if not hasattr(survey, "notes"):
         return {}
-    faults = [
+    faults = _noted(survey.notes, root)
+    return {"pictures": survey.pictures, "empty": survey.empty, "box_faults": faults}
+
+
+def _noted(notes: Iterable["Note"], root: Path) -> list[dict[str, Any]]:
+    return [
         {
             "fault": note.fault.value,
             "count": note.count,
             "first": [name.removeprefix(f"{root}/") for name in note.first],
         }
-        for note in survey.notes
+        for note in notes
     ]
-    return {"pictures": survey.pictures, "empty": survey.empty, "box_faults": faults}
 
 
 def _form(schema: Any) -> dict[str, Any]:

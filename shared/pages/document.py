@@ -1,7 +1,7 @@
 """The frame of every page: one file, no network, a content security policy that names each byte.
 
-Styles and scripts are allowed by their SHA-256 alone; style attributes, event handlers, images and
-connections elsewhere are not allowed at all.
+Styles and scripts are allowed by their SHA-256 alone; style attributes, event handlers, images (but for those
+that a page of pictures holds in itself) and connections elsewhere are not allowed at all.
 """
 
 import base64
@@ -26,20 +26,25 @@ def live_script() -> str:
 
 
 @cache
-def policy(*, live: bool) -> str:
+def policy(*, live: bool, pictures: bool = False) -> str:
     """The page's Content-Security-Policy; a live page may run one script and ask its own server."""
     rules = ["default-src 'none'", f"style-src '{digest(style())}'"]
     if live:
-        rules += [f"script-src '{digest(live_script())}'", "connect-src 'self'", "img-src data:"]
+        rules += [f"script-src '{digest(live_script())}'", "connect-src 'self'"]
+    if live or pictures:
+        rules.append("img-src data:")
     rules += ["base-uri 'none'", "form-action 'none'"]
     return "; ".join(rules)
 
 
-def document(language: Language, title: str, body: str, *, live: bool = False) -> str:
+def document(
+    language: Language, title: str, body: str, *, live: bool = False, pictures: bool = False
+) -> str:
     """A complete page. A live one follows its server by script, or by reloading without one."""
+    rules = policy(live=live, pictures=pictures)
     head = [
         '<meta charset="utf-8">',
-        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy(live=live), 2000)}">',
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(rules, 2000)}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
         '<meta name="referrer" content="no-referrer">',
