@@ -1,8 +1,9 @@
-"""`agent data check` and `agent data schema`: what of a data set can be used, and a first schema.toml. Nothing is sent."""
+"""`agent data`: what of a data set can be used, a first schema.toml, boxes in another format. Nothing is sent."""
 
 import re
 from collections import Counter
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,16 +13,22 @@ from typer import Argument, Option
 from edgeveil.shared.terminal import console
 
 if TYPE_CHECKING:
+    from edgeveil.shared.data.boxes.formats.annotated import Note
     from edgeveil.shared.data.left_out import LeftOut
 
 ROLE = "agent"
-FIRST, ALIKE = (
-    5,
-    2,
-)  # sentences shown for one reason, and of those that differ in figures and names alone
+FIRST, ALIKE = 5, 2  # sentences of one reason, and of those that differ in figures and names alone
 FIGURES = re.compile(
     r"[0-9]+|'[^']*'"
-)  # of a line, of a cell: what tells two sentences of one kind apart
+)  # of a line, of a cell: what tells sentences of one kind apart
+
+
+class Form(StrEnum):
+    COCO = "coco"
+    VOC = "voc"
+    YOLO = "yolo"
+
+
 data_app = typer.Typer(help="The owner's records: what can be used of them.", no_args_is_help=True)
 
 
@@ -65,7 +72,7 @@ def check(
         Path | None,
         Option(
             "--sheet",
-            help="Also write a page of thumbnails, as a task sees them, to this .html file.",
+            help="Also write a page of pictures as a task sees them, boxes drawn, to this .html file.",
         ),
     ] = None,
     home: console.HomeOption = None,
@@ -82,13 +89,42 @@ def check(
     where = console.home_of(ROLE, home)
     found = examine(where, data)
     if sheet is not None:
-        write_sheet(where, data, sheet)
+        write_sheet(where, sheet, found)
     if as_json:
         console.print_json(found)
     else:
         _show(found)
     if found["usable"] == 0:
         raise DataError(f"{found['data']}: no record can be used{_because(found)}")
+
+
+@data_app.command()
+def convert(
+    source: Annotated[Path, Argument(help="Folder of pictures with boxes.")],
+    target: Annotated[Path, Argument(help="A new folder.")],
+    *,
+    to: Annotated[Form, Option("--to", help="The format to write.")],
+    of: Annotated[
+        Form | None, Option("--from", help="The format to read [default: as the names show].")
+    ] = None,
+) -> None:
+    """Write pictures with boxes in another format: COCO, Pascal VOC, YOLO. Nothing is sent.
+
+    Ends with 65 if no picture can be used.
+
+    Example: agent data convert --from voc --to coco ./camera ./camera-coco
+    """
+    from edgeveil.shared.data.boxes.writing import convert as write
+    from edgeveil.shared.data.left_out import total
+
+    root = source.expanduser().absolute()
+    found = write(root, target.expanduser().absolute(), from_form=of and of.value, to_form=to.value)
+    console.stdout.print(f"{target}: {found.pictures:,} pictures with {found.boxes:,} boxes")
+    if found.left:
+        console.stdout.print(_left(_reasons(found.left, root)))
+        console.stderr.print(f"{total(found.left):,} left out")
+    if found.notes:
+        console.stdout.print(_faults(_noted(found.notes, root)))
 
 
 def examine(home: Path, data: Path | None) -> dict[str, Any]:
@@ -131,18 +167,22 @@ def _boxes(survey: Any, root: Path) -> dict[str, Any]:
     """What there is to say of pictures with boxes alone."""
     if not hasattr(survey, "notes"):
         return {}
-    faults = [
+    faults = _noted(survey.notes, root)
+    return {"pictures": survey.pictures, "empty": survey.empty, "box_faults": faults}
+
+
+def _noted(notes: Iterable["Note"], root: Path) -> list[dict[str, Any]]:
+    return [
         {
             "fault": note.fault.value,
             "count": note.count,
             "first": [name.removeprefix(f"{root}/") for name in note.first],
         }
-        for note in survey.notes
+        for note in notes
     ]
-    return {"pictures": survey.pictures, "empty": survey.empty, "box_faults": faults}
 
 
-def write_sheet(home: Path, data: Path | None, target: Path) -> None:
+def write_sheet(home: Path, target: Path, found: dict[str, Any]) -> None:
     """A page of thumbnails that only its owner may read.
 
     Raises:
@@ -151,22 +191,30 @@ def write_sheet(home: Path, data: Path | None, target: Path) -> None:
     """
     import math
 
-    from edgeveil.agent.home.config import settle
-    from edgeveil.agent.home.data import check_fits, check_folder
+    from edgeveil.agent.home.data import check_fits
     from edgeveil.agent.home.records.sheet import sheet
+    from edgeveil.agent.reports.box_sheet import box_sheet
     from edgeveil.shared.base.errors import ConfigError, DataError
     from edgeveil.shared.base.files import write_file
+    from edgeveil.shared.data.boxes.schema import BoxSchema
     from edgeveil.shared.data.probe import count_records
     from edgeveil.shared.tasks.backbone.photos import suited
 
     if target.suffix != ".html":
         raise ConfigError(f"--sheet {target}: the name of a page ends with .html")
-    path = check_folder(settle(home, data, None).data)
+    path = Path(found["data"])
     schema: Any = _pinned(home) or suited(path)
-    if schema.kind != "images":
+    if isinstance(schema, BoxSchema):
+        told = {"records": found["usable"], "left out": found["left_out"]}
+        about = {"folder": path, **{name: f"{count:,}" for name, count in told.items()}}
+        text = box_sheet(path, schema, about)
+    elif schema.kind == "images":
+        check_fits(path, math.prod(schema.shape), count_records(path))
+        text = sheet(schema.read(path), schema.labels, path)
+    else:
         raise DataError(f"{path}: a sheet shows pictures, and these records are {schema.kind}")
-    check_fits(path, math.prod(schema.shape), count_records(path))
-    write_file(target, sheet(schema.read(path), schema.labels, path).encode())
+    write_file(target, text.encode())
+    console.stderr.print(f"{target}: written, readable by you alone")
 
 
 def _ranges(found: dict[str, Any]) -> Any:

@@ -1,3 +1,11 @@
 """What the owner reads and anybody can check: the privacy report, the page, `agent verify`."""
 
-__all__ = ["own_metrics", "page", "page_view", "report", "report_page", "verify"]
+__all__ = [
+    "box_sheet",
+    "own_metrics",
+    "page",
+    "page_view",
+    "report",
+    "report_page",
+    "verify",
+]

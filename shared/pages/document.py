@@ -1,7 +1,7 @@
 """The frame of every page: one file, no network, a content security policy that names each byte.
 
-Styles and scripts are allowed by their SHA-256 alone; style attributes, event handlers, images and
-connections elsewhere are not allowed at all.
+Styles and scripts are allowed by their SHA-256 alone; style attributes, event handlers, images (but for those
+that a page of pictures holds in itself) and connections elsewhere are not allowed at all.
 """
 
 import base64
@@ -32,10 +32,10 @@ def policy(*, live: bool, pictures: bool = False) -> str:
     `pictures`: those that stand in the page itself may be shown.
     """
     rules = ["default-src 'none'", f"style-src '{digest(style())}'"]
-    if pictures:
-        rules += ["img-src data:"]
     if live:
-        rules += [f"script-src '{digest(live_script())}'", "connect-src 'self'", "img-src data:"]
+        rules += [f"script-src '{digest(live_script())}'", "connect-src 'self'"]
+    if live or pictures:
+        rules.append("img-src data:")
     rules += ["base-uri 'none'", "form-action 'none'"]
     return "; ".join(rules)
 

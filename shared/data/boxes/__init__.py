@@ -1,3 +1,3 @@
-"""Pictures with boxes: COCO, Pascal VOC and YOLO folders (`layout`), brought to squares (`letterbox`) as a `schema` says."""
+"""Pictures with boxes: read from their `formats`, fitted, brought to squares (`letterbox`) as a `schema` says, drawn."""
 
-__all__ = ["reading", "schema"]
+__all__ = ["drawing", "fitting", "formats", "reading", "schema", "writing"]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeveil.shared.data.boxes.annotated import Annotated, Fault, Notes, RawBox
+from edgeveil.shared.data.boxes.formats.annotated import Annotated, Fault, Notes, RawBox
 from edgeveil.shared.data.boxes.letterbox import Letterbox
 
 MOST_BOXES = 64  # of one record: what each keeps room for
@@ -32,13 +32,13 @@ def fit(
     difficult: bool,
 ) -> Rows:
     """Rows (M, 5): class, x1, y1, x2, y2, in pixels of the picture of this width and height; the largest first."""
-    rows: dict[tuple[float, ...], None] = {}
+    rows: dict[tuple[float, float, float, float, float], None] = {}
     for box in found.boxes:
-        row = _row(box, found.relative, size, classes)
+        row = row_of(box, found.relative, size, classes)
         if not isinstance(row, Fault) and row in rows:
             row = Fault.TWICE
         if isinstance(row, Fault):
-            notes.add(row, _where(found, box, row))
+            notes.add(row, where(found, box, row))
             continue
         if box.crowd or (box.difficult and not difficult):
             notes.add(Fault.CROWD if box.crowd else Fault.DIFFICULT, str(found.picture))
@@ -47,6 +47,25 @@ def fit(
             notes.add(Fault.CUT, str(found.picture))
         rows[row] = None
     return _largest_first(np.array(list(rows), dtype=np.float32).reshape(-1, 5))
+
+
+def row_of(
+    box: RawBox, relative: bool, size: tuple[int, int], classes: Mapping[str, int]
+) -> tuple[float, float, float, float, float] | Fault:
+    """Class and corners in pixels, cut at the edges of the picture, or what is wrong with the box."""
+    x1, y1, x2, y2 = _in_pixels(box, relative, size)
+    wide, high = size
+    index = None if box.label is None else classes.get(box.label)
+    rules = (
+        (not all(map(math.isfinite, (x1, y1, x2, y2))), Fault.NUMBERS),
+        (not (x1 < x2 and y1 < y2), Fault.EMPTY),
+        (x2 <= 0 or y2 <= 0 or x1 >= wide or y1 >= high, Fault.OUTSIDE),
+        (index is None, Fault.UNKNOWN),
+    )
+    fault = next((fault for broken, fault in rules if broken), None)
+    if fault is not None or index is None:
+        return fault or Fault.UNKNOWN
+    return (float(index), max(0.0, x1), max(0.0, y1), min(float(wide), x2), min(float(high), y2))
 
 
 def onto(
@@ -80,24 +99,6 @@ def padded(rows: Rows, room: int = MOST_BOXES) -> Rows:
     return full
 
 
-def _row(
-    box: RawBox, relative: bool, size: tuple[int, int], classes: Mapping[str, int]
-) -> tuple[float, ...] | Fault:
-    x1, y1, x2, y2 = _in_pixels(box, relative, size)
-    wide, high = size
-    index = None if box.label is None else classes.get(box.label)
-    rules = (
-        (not all(map(math.isfinite, (x1, y1, x2, y2))), Fault.NUMBERS),
-        (not (x1 < x2 and y1 < y2), Fault.EMPTY),
-        (x2 <= 0 or y2 <= 0 or x1 >= wide or y1 >= high, Fault.OUTSIDE),
-        (index is None, Fault.UNKNOWN),
-    )
-    fault = next((fault for broken, fault in rules if broken), None)
-    if fault is not None or index is None:
-        return fault or Fault.UNKNOWN
-    return (float(index), max(0.0, x1), max(0.0, y1), min(float(wide), x2), min(float(high), y2))
-
-
 def _beyond(box: RawBox, relative: bool, size: tuple[int, int]) -> bool:
     x1, y1, x2, y2 = _in_pixels(box, relative, size)
     return min(x1, y1) < -BEYOND or x2 > size[0] + BEYOND or y2 > size[1] + BEYOND
@@ -111,7 +112,7 @@ def _in_pixels(
     return x1 * wide, y1 * high, x2 * wide, y2 * high
 
 
-def _where(found: Annotated, box: RawBox, fault: Fault) -> str:
+def where(found: Annotated, box: RawBox, fault: Fault) -> str:
     if fault is Fault.UNKNOWN and box.label is not None:
         return repr(box.label)
     return str(found.picture)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.data.boxes.annotated import Annotated, Annotations, Note, Notes
 from edgeveil.shared.data.boxes.fitting import IGNORED, MOST_BOXES, NONE, Rows, fit, onto, padded
-from edgeveil.shared.data.boxes.layout import annotations
+from edgeveil.shared.data.boxes.formats.annotated import Annotated, Annotations, Note, Notes
+from edgeveil.shared.data.boxes.formats.layout import annotations
 from edgeveil.shared.data.boxes.letterbox import Letterbox
 from edgeveil.shared.data.boxes.tiles import MOST_TILES, parts
 from edgeveil.shared.data.left_out import LeftOut, Reason, by_reason
@@ -163,19 +163,20 @@ class Look:
     def _unlike(self, each: Annotated, picture: Upright) -> LeftOut | None:
         """A picture that its annotation, or a limit, rules out."""
         high, wide = picture.pixels.shape[:2]
-        name, size = str(each.picture), each.size
         if (count := len(parts(wide, high, self.wanted.tile))) > MOST_TILES:
             why = f"{count} tiles of {self.wanted.tile} pixels, at most {MOST_TILES}: choose larger ones"
-            return LeftOut(Reason.TOO_LARGE, name, why)
-        if size in {None, (wide, high)}:
-            return None
-        turned = " before it is turned as its EXIF says" if size == picture.stored else ""
-        why = (
-            (
-                f"annotated at {size[0]}×{size[1]}{turned}, and it is {wide}×{high} as shown: whose pixels are the "
-                "boxes in?"
-            )
-            if size
-            else ""
-        )
-        return LeftOut(Reason.ANNOTATION, name, why)
+            return LeftOut(Reason.TOO_LARGE, str(each.picture), why)
+        return unlike(each, picture)
+
+
+def unlike(each: Annotated, picture: Upright) -> LeftOut | None:
+    """A picture that was annotated at another size than it is shown with."""
+    high, wide = picture.pixels.shape[:2]
+    if each.size is None or each.size == (wide, high):
+        return None
+    turned = " before it is turned as its EXIF says" if each.size == picture.stored else ""
+    why = (
+        f"annotated at {each.size[0]}×{each.size[1]}{turned}, and it is {wide}×{high} as shown: whose pixels "
+        "are the boxes in?"
+    )
+    return LeftOut(Reason.ANNOTATION, str(each.picture), why)

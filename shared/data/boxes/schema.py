@@ -6,9 +6,9 @@ from pathlib import Path
 
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.base.names import listed
-from edgeveil.shared.data.boxes import layout
-from edgeveil.shared.data.boxes.annotated import Note
-from edgeveil.shared.data.boxes.reading import BoxRecords, Look, Wanted, read_boxes
+from edgeveil.shared.data.boxes.formats import layout
+from edgeveil.shared.data.boxes.formats.annotated import Note
+from edgeveil.shared.data.boxes.reading import BoxRecords, Look, Square, Wanted, read_boxes
 from edgeveil.shared.data.left_out import LeftOut, by_reason
 from edgeveil.shared.data.pictures import read_bytes, stored_size
 
@@ -84,6 +84,10 @@ class BoxSchema:
         return BoxSurvey(
             (records,), by_reason(left), tuple(objects), look.notes.all(), look.pictures, empty
         )
+
+    def squares(self, path: Path, left: list[LeftOut]) -> Iterator[Square]:
+        """The records one at a time; what is left out is added to `left`."""
+        yield from Look(path, self._wanted(), left)
 
     def _wanted(self) -> Wanted:
         return Wanted(self.side, self.labels, self.tile, self.difficult)

@@ -249,13 +249,13 @@ def test_a_sheet_stays_small_whatever_the_folder_holds_and_no_name_becomes_marku
 @pytest.mark.parametrize("name", ["sheet.txt", "sheet"])
 def test_a_sheet_is_written_to_a_page_alone(photos, tmp_path, name):
     with pytest.raises(ConfigError, match=r"ends with \.html"):
-        write_sheet(tmp_path / "home", photos, tmp_path / name)
+        write_sheet(tmp_path / "home", tmp_path / name, examine(tmp_path / "home", photos))
 
 
 def test_rows_have_no_sheet_and_their_ranges_and_groups_are_told(tmp_path):
     folder = write_table(tmp_path / "rows", LINES)
     with pytest.raises(DataError, match="a sheet shows pictures"):
-        write_sheet(tmp_path / "home", folder, tmp_path / "sheet.html")
+        write_sheet(tmp_path / "home", tmp_path / "sheet.html", examine(tmp_path / "home", folder))
     found = json.loads(run(tmp_path / "home", "--data", str(folder), "--json").stdout)
     assert set(found["ranges"]) == set(found["columns"])
     shown = run(tmp_path / "home", "--data", str(folder)).stdout

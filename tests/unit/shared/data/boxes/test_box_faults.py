@@ -19,10 +19,11 @@ from boxes_bench import (
 )
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.data.boxes import coco, reading
-from edgeveil.shared.data.boxes.annotated import Fault
+from edgeveil.shared.data.boxes import reading
 from edgeveil.shared.data.boxes.fitting import MOST_BOXES
-from edgeveil.shared.data.boxes.layout import annotations
+from edgeveil.shared.data.boxes.formats import coco
+from edgeveil.shared.data.boxes.formats.annotated import Fault
+from edgeveil.shared.data.boxes.formats.layout import annotations
 from edgeveil.shared.data.boxes.reading import relabelled
 from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.data.left_out import Reason

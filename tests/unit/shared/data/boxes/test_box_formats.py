@@ -16,8 +16,8 @@ from boxes_bench import (
 from PIL import Image
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.data.boxes.annotated import Fault
-from edgeveil.shared.data.boxes.layout import annotations, form_of
+from edgeveil.shared.data.boxes.formats.annotated import Fault
+from edgeveil.shared.data.boxes.formats.layout import annotations, form_of
 from edgeveil.shared.data.boxes.schema import BoxSchema, infer_boxes
 from edgeveil.shared.data.kinds import infer
 from edgeveil.shared.data.left_out import Reason

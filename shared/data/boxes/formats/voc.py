@@ -10,8 +10,8 @@ from typing import Any
 from xml.etree.ElementTree import Element, ParseError  # for their names alone
 
 from edgeveil.shared.base.errors import NotInstalled
-from edgeveil.shared.data.boxes.annotated import Annotated, Annotations, RawBox, each_once
-from edgeveil.shared.data.boxes.files import files_in, number, pictures_in, without_suffix
+from edgeveil.shared.data.boxes.formats.annotated import Annotated, Annotations, RawBox, each_once
+from edgeveil.shared.data.boxes.formats.files import files_in, number, pictures_in, without_suffix
 from edgeveil.shared.data.left_out import LeftOut, Reason
 from edgeveil.shared.data.pictures import read_bytes
 from edgeveil.shared.data.tree import nfc

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Protocol
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.data.boxes import coco, voc, yolo
-from edgeveil.shared.data.boxes.annotated import Annotations
+from edgeveil.shared.data.boxes.formats import coco, voc, yolo
+from edgeveil.shared.data.boxes.formats.annotated import Annotations
 
 EXPECTED = (
     "images/ with one COCO .json, or with labels/ (YOLO), or JPEGImages/ with Annotations/ (VOC)"

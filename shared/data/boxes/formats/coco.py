@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.data.boxes.annotated import Annotated, Annotations, RawBox, each_once
-from edgeveil.shared.data.boxes.files import pictures_in
+from edgeveil.shared.data.boxes.formats.annotated import Annotated, Annotations, RawBox, each_once
+from edgeveil.shared.data.boxes.formats.files import pictures_in
 from edgeveil.shared.data.left_out import LeftOut, Reason
 from edgeveil.shared.data.pictures import read_bytes
 from edgeveil.shared.data.tree import SUFFIXES, nfc

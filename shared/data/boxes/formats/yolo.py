@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.data.boxes.annotated import Annotated, Annotations, RawBox, each_once
-from edgeveil.shared.data.boxes.files import files_in, number, pictures_in
-from edgeveil.shared.data.boxes.voc import by_stem
+from edgeveil.shared.data.boxes.formats.annotated import Annotated, Annotations, RawBox, each_once
+from edgeveil.shared.data.boxes.formats.files import files_in, number, pictures_in
+from edgeveil.shared.data.boxes.formats.voc import by_stem
 from edgeveil.shared.data.left_out import LeftOut, Reason
 from edgeveil.shared.data.pictures import read_bytes
 from edgeveil.shared.data.tree import nfc
