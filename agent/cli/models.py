@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from edgeveil.agent.cli.model_commands import TrustOption
 from edgeveil.shared.terminal import console
 
 if TYPE_CHECKING:
@@ -22,14 +23,6 @@ ROWS = 500  # of one table on a terminal
 NAMED = 20  # records left out of an evaluation that are named one by one
 
 ModelArgument = Annotated[Path, Argument(metavar="MODEL", help="A model package, NAME.evm.")]
-TrustOption = Annotated[
-    str | None,
-    Option(
-        "--trust",
-        metavar="KEY",
-        help="Who must have signed it [default: the coordinator this device joined].",
-    ),
-]
 
 
 @app.command()
@@ -70,7 +63,7 @@ def predict(
     found = find(inputs)
     if found.others:
         console.stderr.print(f"{found.others} files in folders are no pictures and no .npz files")
-    show = _json_lines if as_json else _csv_lines if as_csv else _tables
+    show = json_lines if as_json else _csv_lines if as_csv else _tables
     quiet = not (as_json or as_csv) and console.stdout.is_terminal
     with progress("predicting", len(found.paths), quiet=quiet) as step:
         read, left = show(predictions(opened, found.paths, sys.stdin.buffer, step), threshold)
@@ -120,54 +113,6 @@ def evaluate(
         _print_views(found.views)
 
 
-@app.command()
-def serve(
-    model: ModelArgument,
-    home: console.HomeOption = None,
-    trust: TrustOption = None,
-    listen: Annotated[
-        str, Option("--listen", metavar="HOST:PORT", help="Where, on loopback.")
-    ] = "127.0.0.1:8482",
-    token_file: Annotated[
-        Path | None,
-        Option(
-            "--token-file", metavar="FILE", help="Made if absent [default: in the state folder]."
-        ),
-    ] = None,
-    threads: Annotated[
-        int, Option("--threads", min=0, max=256, help="Of the runtime [default: one a processor].")
-    ] = 0,
-) -> None:
-    """Answer requests on loopback with a model until interrupted; a new file takes the old one's place.
-
-    Example: agent serve bag.evm
-    """
-    import signal
-    import threading
-
-    from edgeveil.agent.inference.runtime import open_model
-    from edgeveil.agent.inference.service import Server, Slot
-    from edgeveil.shared.base.files import private_directory
-    from edgeveil.shared.pages.door import page_token, split_address
-    from edgeveil.shared.terminal.telling import say
-
-    folder = console.home_of(ROLE, home)
-    slot = Slot(
-        model, lambda path: open_model(path, trust=trust, home=folder, threads=threads), say
-    )
-    if slot.current().notice:
-        console.warn(f"{model}: {slot.current().notice}")
-    kept = token_file or private_directory(folder) / "serve.token"
-    server = Server(split_address(listen, "--listen"), slot, page_token(kept))
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-    host, port = server.server_address[:2]
-    shown = f"[{host!s}]" if ":" in str(host) else str(host)
-    say(f"serving {model} at http://{shown}:{port}/v1/predict; the token is in {kept}")
-    server.serve_forever(poll_interval=0.2)
-    server.server_close()
-
-
 def _opened(path: Path, home: Path | None, trust: str | None, threads: int) -> "Model":
     from edgeveil.agent.inference.runtime import open_model
 
@@ -188,7 +133,7 @@ def _answers(answers: Iterator["Answer"], counts: list[int]) -> Iterator[tuple[s
             yield name, prediction
 
 
-def _json_lines(answers: Iterator["Answer"], threshold: float) -> tuple[int, int]:
+def json_lines(answers: Iterator["Answer"], threshold: float) -> tuple[int, int]:
     from edgeveil.shared.base.json_text import readable
 
     counts = [0, 0]
