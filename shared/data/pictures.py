@@ -12,7 +12,6 @@ import io
 import os
 import stat
 import warnings
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
-PLUGINS = ("Png", "Jpeg", "Bmp", "Gif", "Tiff", "WebP")  # their modules; Pillow loads no others
+_BEGINS = {  # by format: Pillow's module for it, and how its files begin
+    "PNG": ("Png", (b"\x89PNG\r\n\x1a\n",)),
+    "JPEG": ("Jpeg", (b"\xff\xd8\xff",)),
+    "BMP": ("Bmp", (b"BM",)),
+    "GIF": ("Gif", (b"GIF87a", b"GIF89a")),
+    "TIFF": ("Tiff", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"MM*\0", b"II\0*")),
+    "WEBP": ("WebP", (b"RIFF",)),
+}
 MAX_PIXELS = 50_000_000  # of one file, before it is decoded
 MAX_BYTES = 512 << 20  # of one file
 WHITE = (255, 255, 255, 255)  # what transparent parts lie on
@@ -46,7 +52,7 @@ def read_picture(path: Path, height: int, width: int, channels: int) -> Pixels |
     Raises:
         ModuleNotFoundError: without Pillow.
     """
-    pillow = _pillow()
+    pillow = importlib.import_module("PIL.Image")
     data = read_bytes(path)
     if isinstance(data, LeftOut):
         return data
@@ -54,7 +60,10 @@ def read_picture(path: Path, height: int, width: int, channels: int) -> Pixels |
         with warnings.catch_warnings():
             # Pillow warns of odd metadata, and at a limit of its own; ours is checked before decoding.
             warnings.simplefilter("ignore")
-            return _decoded(pillow, data, str(path), (height, width, channels))
+            kind = _format(data)
+            if kind is None:
+                raise pillow.UnidentifiedImageError
+            return _decoded(pillow, kind, data, str(path), (height, width, channels))
     except pillow.DecompressionBombError:
         return LeftOut(Reason.TOO_LARGE, str(path), f"more than {MAX_PIXELS:,} pixels")
     except pillow.UnidentifiedImageError:
@@ -80,19 +89,20 @@ def read_bytes(path: Path) -> bytes | LeftOut:
     return data
 
 
-@cache
-def _pillow() -> ModuleType:
-    """Pillow with the formats that are read, and no other."""
-    for name in PLUGINS:
-        importlib.import_module(f"PIL.{name}ImagePlugin")
-    return importlib.import_module("PIL.Image")
+def _format(data: bytes) -> str | None:
+    """Of these bytes, by how they begin; Pillow then has the decoder for it, and is asked for no other."""
+    for kind, (module, beginnings) in _BEGINS.items():
+        if data.startswith(beginnings):
+            importlib.import_module(f"PIL.{module}ImagePlugin")
+            return kind
+    return None
 
 
 def _decoded(
-    pillow: ModuleType, data: bytes, name: str, shape: tuple[int, int, int]
+    pillow: ModuleType, kind: str, data: bytes, name: str, shape: tuple[int, int, int]
 ) -> Pixels | LeftOut:
     height, width, channels = shape
-    with pillow.open(io.BytesIO(data), formats=FORMATS) as image:
+    with pillow.open(io.BytesIO(data), formats=(kind,)) as image:
         if image.width * image.height > MAX_PIXELS:
             return LeftOut(Reason.TOO_LARGE, name, f"more than {MAX_PIXELS:,} pixels")
         if image.mode in NO_RANGE:
