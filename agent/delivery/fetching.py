@@ -75,9 +75,7 @@ def fetch(client: ModelClient, home: Path, offer: Offer, signer: bytes) -> Kept 
         except ModelError:
             models.note_fetched(offer.serial)
             raise
-        kept = models.add(package, data, vouched=True, serial=offer.serial)
-        models.note_fetched(offer.serial)
-        return kept
+        return models.add(package, data, vouched=True, serial=offer.serial)
 
 
 def _downloaded(client: ModelClient, folder: Path, offer: Offer) -> bytes:

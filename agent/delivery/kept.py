@@ -100,7 +100,7 @@ class KeptModels:
     def add(
         self, package: Package, data: bytes, *, vouched: bool, serial: int | None = None
     ) -> Kept:
-        """Keep the bytes of a checked package; raises StorageFailed."""
+        """Keep the bytes of a checked package, whose offer is then fetched; raises StorageFailed."""
         manifest = package.manifest
         made = Kept(
             model=package.digest,
@@ -117,11 +117,12 @@ class KeptModels:
         with self._changing() as index:
             self._write(self.path(package.digest), data)
             others = [each for each in index.models if each.model != made.model]
-            self._save(_pruned(index.model_copy(update={"models": (*others, made)})))
+            changes = {"models": (*others, made), "fetched": max(serial or 0, index.fetched)}
+            self._save(_pruned(index.model_copy(update=changes)))
         return made
 
     def note_fetched(self, serial: int) -> None:
-        """Whatever came of it: this offer is never asked for again."""
+        """Nothing came of it: this offer is never asked for again."""
         with self._changing() as index:
             self._save(index.model_copy(update={"fetched": max(serial, index.fetched)}))
 

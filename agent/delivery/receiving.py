@@ -12,9 +12,9 @@ from edgeveil.agent.home.config import known_data
 from edgeveil.agent.home.policy import ModelPolicy, Policy
 from edgeveil.agent.inference.evaluation import evaluate
 from edgeveil.agent.inference.runtime import Model, open_model
-from edgeveil.shared.base.errors import DataError, EdgeveilError, ModelError, ModelUntrusted
+from edgeveil.shared.base.errors import EdgeveilError, ModelError, ModelUntrusted
 from edgeveil.shared.models.manifest import Manifest
-from edgeveil.shared.models.package import parse_package, read_bytes
+from edgeveil.shared.models.package import parse_package, read_bytes, read_package
 
 Say = Callable[[str], None]
 
@@ -46,7 +46,7 @@ def receive(home: Path, kept: Kept) -> str:
 
 def tried(home: Path, kept: Kept) -> Model:
     """A kept model, opened and its self-test passed; raises ModelError."""
-    model = open_model(KeptModels(home).path(kept.model), trust=kept.signer)
+    model = open_model(KeptModels(home).path(kept.model), trust=kept.signer, threads=1)
     model.check_itself()
     return model
 
@@ -112,33 +112,33 @@ def _judge(home: Path, models: KeptModels, kept: Kept) -> str:
     in_use = index.find(index.in_use)
     if in_use is None or in_use.model == kept.model:
         return ""
+    path, data = models.path(in_use.model), known_data(home)
     try:
-        now = open_model(models.path(in_use.model), trust=in_use.signer)
+        if _form(read_package(path).manifest) != _form(model.manifest):
+            return (
+                "its task, its input or its labels are others than those of the model in use; if that is "
+                f"meant: agent model use {kept.model[:12]}"
+            )
+        if data is None:
+            return ""
+        now = open_model(path, trust=in_use.signer, threads=1)
     except ModelError:
         return ""  # the new one is the better of the two
-    if _form(now) != _form(model):
-        return (
-            "its task, its input or its labels are others than those of the model in use; if that is meant: "
-            f"agent model use {kept.model[:12]}"
-        )
-    return _compared(known_data(home), model, now, policy.model)
+    return _compared(data, model, now, policy.model)
 
 
-def _compared(data: Path | None, model: Model, now: Model, policy: ModelPolicy) -> str:
+def _compared(data: Path, model: Model, now: Model, policy: ModelPolicy) -> str:
     """On the owner's records, if there are any that both models take."""
-    if data is None:
-        return ""
     try:
         new, old = (evaluate(each, data, quiet=True).right for each in (model, now))
-    except (DataError, EdgeveilError):
+    except EdgeveilError:
         return ""  # nothing to compare on
     if new < old - policy.worse_max:
         return f"it is right on {new:.0%} of this device's own records, the model in use on {old:.0%}"  # fmt: skip
     return ""
 
 
-def _form(model: Model) -> tuple[object, ...]:
-    manifest = model.manifest
+def _form(manifest: Manifest) -> tuple[object, ...]:
     return manifest.task.id, manifest.input, manifest.output
 
 
