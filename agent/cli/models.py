@@ -4,7 +4,7 @@ import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer import Argument, Option
@@ -15,7 +15,6 @@ from edgeveil.shared.terminal import console
 if TYPE_CHECKING:
     from edgeveil.agent.inference.predicting import Answer
     from edgeveil.agent.inference.runtime import Model, Prediction
-    from edgeveil.shared.scores.views import Matrix, Table
 
 app = typer.Typer()
 ROLE = "agent"
@@ -95,6 +94,8 @@ def evaluate(
     from edgeveil.agent.inference.evaluation import evaluate as evaluated
     from edgeveil.shared.base.files import write_file
     from edgeveil.shared.data.left_out import total
+    from edgeveil.shared.pages.views import evaluation_page
+    from edgeveil.shared.terminal.views import print_views
 
     opened = _opened(model, home, trust, 0)
     found = evaluated(opened, data, quiet=as_json)
@@ -107,10 +108,17 @@ def evaluate(
     if as_json:
         console.print_json({**about, "left_out": left, **found.as_json()})
     if html is not None:
-        write_file(html, _page(opened, found, about, left).encode())
+        task, origin = opened.manifest.task, opened.manifest.origin
+        known = {
+            **about,
+            "task": f"{task.id} {task.version}",
+            "run": f"{origin.run}, round {origin.round}",
+            "left out": left,
+        }
+        write_file(html, evaluation_page(known, found.views).encode())
         console.stderr.print(f"wrote {html}")
     elif not as_json:
-        _print_views(found.views)
+        print_views(found.views)
 
 
 def _opened(path: Path, home: Path | None, trust: str | None, threads: int) -> "Model":
@@ -178,56 +186,3 @@ def _tables(answers: Iterator["Answer"], threshold: float) -> tuple[int, int]:
 
 def _label(found: "Prediction", threshold: float) -> str | None:
     return found.label if found.score >= threshold else None
-
-
-def _print_views(views: Any) -> None:
-    from edgeveil.shared.scores.views import Matrix, Table
-
-    for view in views:
-        if isinstance(view, Table):
-            console.stdout.print(_as_table(view))
-        elif isinstance(view, Matrix):
-            console.stdout.print(_as_matrix(view))
-
-
-def _as_table(view: "Table") -> Any:
-    from edgeveil.shared.scores.views import said
-
-    made = console.table(said(view.title, "en"), *(said(each, "en") for each in view.headings))
-    for row in view.rows:
-        made.add_row(*(f"{v:,}" if isinstance(v, int) else said(v, "en") for v in row))
-    return made
-
-
-def _as_matrix(view: "Matrix") -> Any:
-    from edgeveil.shared.scores.views import said
-
-    headings = (said(view.corner, "en"), *(f">{label}" for label in view.labels))
-    made = console.table(said(view.title, "en"), *headings)
-    for label, row in zip(view.labels, view.counts, strict=True):
-        made.add_row(label, *(f"{count:,}" for count in row))
-    return made
-
-
-def _page(opened: "Model", found: Any, about: dict[str, str], left: int) -> str:
-    from edgeveil.shared.pages.document import document
-    from edgeveil.shared.pages.markup import facts, section
-    from edgeveil.shared.pages.views import drawn_matrix, drawn_table
-    from edgeveil.shared.scores.views import Matrix, Table, said
-
-    task, origin = opened.manifest.task, opened.manifest.origin
-    known = {
-        **about,
-        "task": f"{task.id} {task.version}",
-        "run": f"{origin.run}, round {origin.round}",
-        "left out": left,
-    }
-    parts = [section("about", "Evaluation on this device", facts(known))]
-    for at, view in enumerate(found.views):
-        if isinstance(view, Table):
-            drawn = drawn_table(view, "en")
-        elif isinstance(view, Matrix):
-            drawn = drawn_matrix(view, "en")
-        parts.append(section(f"view-{at}", said(view.title, "en"), drawn, said(view.note, "en")))
-    body = f'<main id="main"><h1>Model evaluation</h1>{"".join(parts)}</main>'
-    return document("en", "Model evaluation", body)
