@@ -9,8 +9,10 @@ from rich.text import Text
 from typer import Argument, Option
 
 from edgeveil.agent.cli import data as data_cli
+from edgeveil.agent.cli import model_commands
 from edgeveil.agent.cli import models as models_cli
 from edgeveil.agent.cli import privacy as privacy_cli
+from edgeveil.agent.cli import serving as serving_cli
 from edgeveil.agent.cli import tasks as tasks_cli
 from edgeveil.agent.home.advice import advised
 from edgeveil.shared.base.errors import PolicyRefusal
@@ -29,6 +31,8 @@ app.add_typer(privacy_cli.policy_app, name="policy")
 app.add_typer(data_cli.data_app, name="data")
 app.add_typer(tasks_cli.task_app, name="task")
 app.add_typer(models_cli.app)
+app.add_typer(serving_cli.app)
+app.add_typer(model_commands.model_app, name="model")
 app.command()(privacy_cli.verify)
 app.command()(privacy_cli.audit)
 console.version_option(app)

@@ -58,6 +58,12 @@ def known_dataset(home: Path) -> str:
     return load(path, AgentConfig).dataset if path.exists() else "data"
 
 
+def known_data(home: Path) -> Path | None:
+    """Where the records of this home lie, for commands that only look; None if it was never told."""
+    path = home / FILE
+    return load(path, AgentConfig).data if path.exists() else None
+
+
 def known_compute(home: Path) -> ComputeConfig:
     """Where this home trains, for commands that only look."""
     path = home / FILE

@@ -105,6 +105,13 @@ class WhenPolicy(Settings):
     tell: Flag = False
 
 
+class ModelPolicy(Settings):
+    """What this device does by itself with a model that its coordinator publishes."""
+
+    fetch: Flag = False
+    worse_max: Annotated[Real, Field(ge=0, le=1)] = 0.1  # share of this device's own records
+
+
 class Policy(Settings):
     """Immutable once read; every bound is inclusive."""
 
@@ -126,12 +133,14 @@ class Policy(Settings):
     coordinators: Literal["pinned"] | tuple[AgentId, ...] = "pinned"
     metrics: Literal["none"] = "none"
     tell_budget: Flag = False
+    tell_model: Flag = False
     dp_required: Flag = True
     without_noise_for: tuple[AgentId, ...] = Field(default=(), max_length=16)  # coordinators
     secagg_required: Literal[True] = True
     schedule: Schedule | None = None
     secagg: SecaggPolicy = SecaggPolicy()
     when: WhenPolicy = WhenPolicy()
+    model: ModelPolicy = ModelPolicy()
     data: RecordPolicy | None = None
 
     @model_validator(mode="after")

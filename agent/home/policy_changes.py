@@ -29,10 +29,13 @@ def loosened(old: Policy, new: Policy) -> tuple[str, ...]:
         found.append("coordinators")
     if old.data is not None:
         found += _data(old.data, new.data)
-    if new.tell_budget and not old.tell_budget:
-        found.append("tell_budget")
+    found += [key for key in ("tell_budget", "tell_model") if getattr(new, key) > getattr(old, key)]
     if not new.exempt <= old.exempt:
         found.append("dp_required")
+    if new.model.fetch and not old.model.fetch:
+        found.append("model.fetch")
+    if new.model.worse_max > old.model.worse_max:
+        found.append("model.worse_max")
     found += _secagg(old.secagg, new.secagg)
     return tuple(sorted([*found, *_when(old.when, new.when)]))
 

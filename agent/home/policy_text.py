@@ -36,6 +36,9 @@ metrics = {metrics}
 # true: each reply that carries the signed end of the ledger also tells this coordinator what the
 # ledger has charged in all, of which limit. From it, it can see that you took part elsewhere.
 tell_budget = {tell_budget}
+# true: this coordinator is told which published model is in use here. From it, it can see what your
+# own checks made of a model.
+tell_model = {tell_model}
 # true: whatever leaves this device is noised, and the budget above limits it. false, once you have confirmed it: the
 # coordinators named beside it, by public key, may ask for training without noise. Only for devices and a coordinator
 # of one owner: after the first such round the epsilon of these records is not limited, whatever is set back or reset.
@@ -63,6 +66,10 @@ idle = {when[idle]}    # true: other programs use at most load_max of the proces
 load_max = {when[load_max]}
 tell = {when[tell]}    # true: the coordinator is told these three as yes or no, and asks others meanwhile
 
+[model]    # what this device does by itself with models that its coordinator publishes
+fetch = {model[fetch]}    # true: it takes them, checks them, and uses what passes
+worse_max = {model[worse_max]}    # a model that is right on so many fewer of your own records is not used, as a share
+
 # What your records are. Written when the device first starts, from what is in the folder, and fixed from
 # then on: no offer decides how they are read, and one for anything else is refused. With a smaller share of
 # usable records than usable_min this device does not start: agent run ends and says why.
@@ -75,6 +82,7 @@ def render(fields: Mapping[str, Any]) -> str:
     values: dict[str, Any] = {name: _toml(value) for name, value in fields.items()}
     values["secagg"] = {name: _toml(value) for name, value in fields["secagg"].items()}
     values["when"] = {name: _toml(value) for name, value in fields["when"].items()}
+    values["model"] = {name: _toml(value) for name, value in fields["model"].items()}
     n_ref = fields["n_ref"]
     values["n_ref"] = (
         "# n_ref = 1000    # public size of the data set; default: a step of 1, 3, 10, 30, … from a noisy count"

@@ -34,6 +34,11 @@ class Evaluated:
     def views(self) -> tuple[View, ...]:
         return class_scores.views_of(self.counts, self.labels)
 
+    @property
+    def right(self) -> float:
+        """The share of records that the model is right on, 0 to 1."""
+        return float(np.trace(self.counts) / max(1, int(self.counts.sum())))
+
     def as_json(self) -> dict[str, Any]:
         return class_scores.as_json(self.counts, self.labels)
 

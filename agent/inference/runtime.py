@@ -15,7 +15,7 @@ from edgeveil.agent.inference.trust import check_trust
 from edgeveil.shared.base.errors import DataError, ModelError
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import read_picture
-from edgeveil.shared.models import graph
+from edgeveil.shared.models import graph, known_answer
 from edgeveil.shared.models.manifest import ArrayInput, ImageInput, Manifest
 from edgeveil.shared.models.package import Package, read_package
 
@@ -90,6 +90,15 @@ class Model:
                 raise ModelError(f"the model failed on its input ({_first_line(error)})") from error
             rows.append(_softmax(np.asarray(logits, dtype=np.float64)))
         return np.concatenate(rows)
+
+    def check_itself(self) -> None:
+        """Raise ModelError unless this runtime makes of known records what the package says it should."""
+        asked = {self.input.name: known_answer.records_of(self.input)}
+        try:
+            (found,) = self._session.run([self.manifest.output.name], asked)
+            known_answer.check(self.manifest, found)
+        except Exception as error:
+            raise ModelError(f"this model cannot be used here: {_first_line(error)}") from error
 
     def prediction(self, row: Scores) -> Prediction:
         """Of one row of scores()."""

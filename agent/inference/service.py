@@ -2,13 +2,12 @@
 
 GET /v1/model gives the manifest; POST /v1/predict takes one picture, or an .npz file with `X` as
 application/x-npz. The token is looked at before a byte of the body is read. When the package's file changes,
-the next request gets the new model; one that cannot be used is told, and the old one stays.
+requests get the new model as soon as it is open; one that cannot be used is told, and the old one stays.
 """
 
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -28,28 +27,34 @@ MOST_CONNECTIONS = 64  # also of those that have not shown a token; more are clo
 MOST_RECORDS = 10_000  # of one request
 PATIENCE_S = 10.0  # for the next bytes of a request
 HEAD_S, BODY_S = 10.0, 60.0  # for all of its head, and for all of its body
-LOOK_S = 1.0  # between two looks at the file
+LOOK_S = 0.5  # between two looks at the file
 
 Say = Callable[[str], None]
 _Answer = tuple[HTTPStatus, dict[str, Any]]
 
 
 class Slot:
-    """The model in use; current() puts a new file in its place between two requests."""
+    """The model in use. When `path` changes, a thread of its own opens the new one and puts it in its place:
+    no request waits for that, and whoever has begun with the old one ends with it.
+    """
 
     def __init__(self, path: Path, opened: Callable[[Path], Model], say: Say) -> None:
         self._path, self._opened, self._say = path, opened, say
         self._stamp = _stamp(path)
         self._model = opened(path)
-        self._looked, self._lock = time.monotonic(), threading.Lock()
+        self._closed = threading.Event()
+        threading.Thread(target=self._watch, name="model", daemon=True).start()
 
     def current(self) -> Model:
-        with self._lock:
-            now = time.monotonic()
-            if now - self._looked >= LOOK_S:
-                self._looked = now
-                self._look()
-            return self._model
+        return self._model
+
+    def close(self) -> None:
+        """Whatever is in use now stays."""
+        self._closed.set()
+
+    def _watch(self) -> None:
+        while not self._closed.wait(LOOK_S):
+            self._look()
 
     def _look(self) -> None:
         stamp = _stamp(self._path)
@@ -66,7 +71,7 @@ class Slot:
                 f"{self._path}: signed by {found.signer.hex()}, not by the key of the model in use; that one "
                 "stays. To change the signer, start anew with --trust KEY"
             )
-        else:
+        elif found.digest != self._model.digest:
             self._model = found
             self._say(f"{self._path}: now serving model {self._model.digest}")
 
@@ -100,6 +105,10 @@ class Server(ThreadingHTTPServer):
             super().process_request_thread(request, client_address)
         finally:
             self._connections.release()
+
+    def server_close(self) -> None:
+        super().server_close()
+        self.slot.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A peer that went away is no news."""

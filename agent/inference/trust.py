@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from edgeveil.agent.home.home import AgentHome
 from edgeveil.shared.models.package import Package, check_signer, parse_key
 
 
@@ -34,5 +33,7 @@ def _coordinator(home: Path) -> bytes | None:
     """The key that was pinned on joining. A home that is not there is not made."""
     if not (home / "pinned.json").exists():
         return None
+    from edgeveil.agent.home.home import AgentHome  # noqa: PLC0415 - keys and rosters, a tenth of the start
+
     pinned = AgentHome(home).find_pinned()
     return None if pinned is None else pinned.coordinator_public

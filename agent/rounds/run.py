@@ -157,7 +157,8 @@ def run_device(
                     trainer=partial(torch_trainer, config.compute),
                     progress=watch,
                 )
-                _answer_rounds(device, stop, conditions, watch=config.watch)
+                with _models(path, own_policy, on_status):
+                    _answer_rounds(device, stop, conditions, watch=config.watch)
     on_status("stopped")
 
 
@@ -244,6 +245,22 @@ def _owners_view(
             yield journal
         finally:
             shown.stop()
+
+
+@contextlib.contextmanager
+def _models(path: Path, policy: Policy, on_status: Status) -> Iterator[None]:
+    """Fetch what the coordinator publishes meanwhile, where the owner's policy says so."""
+    if not policy.model.fetch:
+        yield
+        return
+    from edgeveil.agent.delivery.fetching import Fetcher  # noqa: PLC0415 - Pillow, and only where it is asked for
+
+    fetcher = Fetcher(path, on_status)
+    fetcher.start()
+    try:
+        yield
+    finally:
+        fetcher.stop()
 
 
 def _warm_up() -> None:

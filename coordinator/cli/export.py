@@ -77,6 +77,49 @@ def _to_mlflow(found: Any, uri: str, experiment: str, *, quiet: bool) -> dict[st
 
 
 @app.command()
+def evaluate(
+    what: Annotated[str, Argument(metavar="MODEL", help="A package NAME.evm, or a run.")],
+    data: Annotated[
+        Path, Option("--data", help="Labelled records as the task reads them on a device.")
+    ],
+    home: HomeOption = None,
+    which: Annotated[
+        str | None,
+        Option("--round", metavar="N|best|last", help="Of a run [default: the best, or the last]."),
+    ] = None,
+    trust: Annotated[
+        str | None,
+        Option("--trust", metavar="KEY", help="Who must have signed [default: this coordinator]."),
+    ] = None,
+    html: Annotated[
+        Path | None, Option("--html", metavar="FILE", help="Write one HTML file instead.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How well a model does on labelled records of this machine, by its own task. Needs torch.
+
+    Example: coordinator evaluate bag.evm --data ./photos
+    """
+    from edgeveil.coordinator.models.evaluating import evaluate as evaluated
+    from edgeveil.shared.base.files import write_file
+    from edgeveil.shared.pages.views import evaluation_page
+    from edgeveil.shared.terminal.views import print_views
+
+    found = evaluated(home_of(ROLE, home), what, which, data, trust, quiet=as_json)
+    if as_json:
+        print_json(found.as_json())
+    if html is not None:
+        write_file(html, evaluation_page(found.about | dict(found.figures), found.views).encode())
+        console.stderr.print(f"wrote {html}")
+    elif not as_json:
+        made = console.table("Evaluation", "figure", ">value")
+        for name, value in found.figures:
+            made.add_row(name, value)
+        stdout.print(made)
+        print_views(found.views)
+
+
+@app.command()
 def models(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """What every run has learned: best and last round, metric, ε at most, size.
 

@@ -43,6 +43,12 @@ class ModelDoor:
         self._shelf = shelf
         self._hold_s = hold_s
         self._changed = asyncio.Event()
+        self._closed = False
+
+    def close(self) -> None:
+        """The gateway stops: held questions are told to come again."""
+        self._closed = True
+        self.changed()
 
     def changed(self) -> None:
         """Something was published or withdrawn: every held question looks again."""
@@ -77,6 +83,8 @@ class ModelDoor:
             while True:
                 changed = self._changed  # before looking, so that no change is missed
                 found = self._shelf.offer_for(node.member.agent_id)
+                if self._closed:
+                    raise Rejected(Reason.UNAVAILABLE)
                 if node.revoked:
                     raise Rejected(Reason.REVOKED)
                 if found is not None and found.serial > asked.serial:
@@ -85,7 +93,11 @@ class ModelDoor:
                 if not asked.wait or rest <= 0 or left.done():
                     return None
                 woken = asyncio.ensure_future(changed.wait())
-                await asyncio.wait({woken, left}, timeout=rest, return_when=asyncio.FIRST_COMPLETED)
-                woken.cancel()
+                try:
+                    await asyncio.wait(
+                        {woken, left}, timeout=rest, return_when=asyncio.FIRST_COMPLETED
+                    )
+                finally:
+                    woken.cancel()
         finally:
             left.cancel()

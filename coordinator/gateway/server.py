@@ -222,5 +222,6 @@ class Gateway:
             await old.close()
 
     async def _close(self) -> None:
+        self._routes.models.close()
         await self._attach(None)
         await self._server.stop(_STOP_GRACE_S)

@@ -25,17 +25,22 @@ NO_MECHANISM = (
     "none: trained without noise, by the word of the devices' owners; sums by secure aggregation"
 )
 MECHANISM = "DP-SGD on each agent, charged before training; sums by secure aggregation"
+Rows = tuple[tuple[float, ...], ...]
 RECORDS, LOGITS = "records", "logits"
 
 
 @dataclass(frozen=True)
 class Form:
-    """What goes in and out: `picture` is (height, width, channels), None for arrays of `shape`."""
+    """What goes in and out: `picture` is (height, width, channels), None for arrays of `shape`.
+
+    `answers`: what the graph gives of the self-test's records.
+    """
 
     shape: tuple[int, ...]
     picture: tuple[int, int, int] | None
     labels: tuple[str, ...]
     preprocessing: str
+    answers: Rows
 
 
 def manifest(
@@ -67,6 +72,7 @@ def manifest(
         software={**installed(), **tools},
         model=pieces["model"],
         weights=pieces["weights"],
+        self_test=form.answers,
     )
 
 

@@ -20,6 +20,7 @@ from torch import nn
 
 from edgeveil.coordinator.models.contents import LOGITS, RECORDS, Form
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
+from edgeveil.shared.models import known_answer
 from edgeveil.shared.tasks.graphs import Packaged, packaged
 from edgeveil.shared.tasks.modules import all_tensors, write_vector
 from edgeveil.shared.tasks.spec import Options, Task
@@ -49,7 +50,10 @@ def graph_of(task: Task, options: Options, vector: Vector) -> tuple[bytes, Form]
     compare(data, found, module)
     told = str(task.signature(options)["preprocessing"])
     inside = told if found.picture else f"not in the graph: {told}"
-    return data, Form(found.shape, found.picture, found.labels, inside)
+    asked = known_answer.records(found.shape, picture=found.picture is not None)
+    return data, Form(
+        found.shape, found.picture, found.labels, inside, known_answer.told(run(data, asked))
+    )
 
 
 def tools() -> dict[str, str]:

@@ -14,7 +14,6 @@ import stat
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,7 +27,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
-PLUGINS = ("Png", "Jpeg", "Bmp", "Gif", "Tiff", "WebP")  # their modules; Pillow loads no others
+_BEGINS = {  # by format: Pillow's module for it, and how its files begin
+    "PNG": ("Png", (b"\x89PNG\r\n\x1a\n",)),
+    "JPEG": ("Jpeg", (b"\xff\xd8\xff",)),
+    "BMP": ("Bmp", (b"BM",)),
+    "GIF": ("Gif", (b"GIF87a", b"GIF89a")),
+    "TIFF": ("Tiff", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"MM*\0", b"II\0*")),
+    "WEBP": ("WebP", (b"RIFF",)),
+}
 MAX_PIXELS = 50_000_000  # of one file, before it is decoded
 MAX_BYTES = 512 << 20  # of one file
 WHITE = (255, 255, 255, 255)  # what transparent parts lie on
@@ -57,21 +63,20 @@ def read_picture(path: Path, height: int, width: int, channels: int) -> Pixels |
     Raises:
         ModuleNotFoundError: without Pillow.
     """
-    return _guarded(
-        path, lambda pillow, data: _decoded(pillow, data, str(path), (height, width, channels))
-    )
+    shape = height, width, channels
+    return _guarded(path, lambda pillow, kind, data: _decoded(pillow, kind, data, str(path), shape))
 
 
 def read_upright(path: Path) -> Upright | LeftOut:
     """One file as it is shown, at its own size, in red, green and blue of 8 bits; else as read_picture()."""
-    return _guarded(path, lambda pillow, data: _shown(pillow, data, str(path)))
+    return _guarded(path, lambda pillow, kind, data: _shown(pillow, kind, data, str(path)))
 
 
 def stored_size(path: Path) -> tuple[int, int] | None:
     """Width and height by the header of a file; None where nothing can be told."""
 
-    def header(pillow: ModuleType, data: bytes) -> tuple[int, int]:
-        with pillow.open(io.BytesIO(data), formats=FORMATS) as image:
+    def header(pillow: ModuleType, kind: str, data: bytes) -> tuple[int, int]:
+        with pillow.open(io.BytesIO(data), formats=(kind,)) as image:
             width, height = image.size
             return width, height
 
@@ -80,10 +85,10 @@ def stored_size(path: Path) -> tuple[int, int] | None:
 
 
 def _guarded(
-    path: Path, decode: Callable[[ModuleType, bytes], Decoded | LeftOut]
+    path: Path, decode: Callable[[ModuleType, str, bytes], Decoded | LeftOut]
 ) -> Decoded | LeftOut:
     """What `decode` makes of a file with Pillow, or why nothing can be made of it."""
-    pillow = _pillow()
+    pillow = importlib.import_module("PIL.Image")
     data = read_bytes(path)
     if isinstance(data, LeftOut):
         return data
@@ -91,7 +96,10 @@ def _guarded(
         with warnings.catch_warnings():
             # Pillow warns of odd metadata, and at a limit of its own; ours is checked before decoding.
             warnings.simplefilter("ignore")
-            return decode(pillow, data)
+            kind = _format(data)
+            if kind is None:
+                raise pillow.UnidentifiedImageError
+            return decode(pillow, kind, data)
     except pillow.DecompressionBombError:
         return LeftOut(Reason.TOO_LARGE, str(path), f"more than {MAX_PIXELS:,} pixels")
     except pillow.UnidentifiedImageError:
@@ -118,19 +126,20 @@ def read_bytes(path: Path, most: int | None = None) -> bytes | LeftOut:
     return data
 
 
-@cache
-def _pillow() -> ModuleType:
-    """Pillow with the formats that are read, and no other."""
-    for name in PLUGINS:
-        importlib.import_module(f"PIL.{name}ImagePlugin")
-    return importlib.import_module("PIL.Image")
+def _format(data: bytes) -> str | None:
+    """Of these bytes, by how they begin; Pillow then has the decoder for it, and is asked for no other."""
+    for kind, (module, beginnings) in _BEGINS.items():
+        if data.startswith(beginnings):
+            importlib.import_module(f"PIL.{module}ImagePlugin")
+            return kind
+    return None
 
 
 def _decoded(
-    pillow: ModuleType, data: bytes, name: str, shape: tuple[int, int, int]
+    pillow: ModuleType, kind: str, data: bytes, name: str, shape: tuple[int, int, int]
 ) -> Pixels | LeftOut:
     height, width, channels = shape
-    with pillow.open(io.BytesIO(data), formats=FORMATS) as image:
+    with pillow.open(io.BytesIO(data), formats=(kind,)) as image:
         if (left := _unfit(image, name)) is not None:
             return left
         image.load()
@@ -144,8 +153,8 @@ def _decoded(
     return scaled
 
 
-def _shown(pillow: ModuleType, data: bytes, name: str) -> Upright | LeftOut:
-    with pillow.open(io.BytesIO(data), formats=FORMATS) as image:
+def _shown(pillow: ModuleType, kind: str, data: bytes, name: str) -> Upright | LeftOut:
+    with pillow.open(io.BytesIO(data), formats=(kind,)) as image:
         if (left := _unfit(image, name)) is not None:
             return left
         image.load()

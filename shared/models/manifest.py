@@ -19,6 +19,8 @@ _Long = Annotated[str, Field(max_length=2000)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0)]
 _Size = Annotated[int, Field(ge=1, le=1 << 26)]
+_Row = Annotated[tuple[float, ...], Field(min_length=1, max_length=1 << 12)]
+_Rows = Annotated[tuple[_Row, ...], Field(min_length=1, max_length=4)]
 MOST_VALUES = 1 << 24  # of one record
 
 
@@ -157,7 +159,9 @@ class Piece(_Part):
 
 
 class Manifest(_Part):
-    """`preprocessing` is a sentence about what the graph itself does to its input."""
+    """`preprocessing` is a sentence about what the graph itself does to its input; `self_test` what the graph
+    gives of the records of known_answer.py, a row each, None in packages of before there was one.
+    """
 
     schema_version: Literal[1] = 1
     task: Task
@@ -171,9 +175,12 @@ class Manifest(_Part):
     software: dict[_Text, _Text]
     model: Piece
     weights: Piece
+    self_test: _Rows | None = None
 
     def encode(self) -> bytes:
         values = self.model_dump(mode="json")
+        if self.self_test is None:
+            del values["self_test"]
         return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
 
     @classmethod

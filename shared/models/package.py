@@ -49,7 +49,7 @@ def assemble(manifest: Manifest, weights: bytes, model: bytes, signer: Signer) -
 
 def read_package(path: Path) -> Package:
     """Raise ModelError, in one sentence, for whatever is not a whole and truly signed package."""
-    data = _read(path)
+    data = read_bytes(path)
     try:
         return parse_package(data)
     except ValueError as error:
@@ -96,7 +96,8 @@ def parse_key(text: str) -> bytes:
     return key
 
 
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """A regular file of at most MOST_BYTES; raises ModelError."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(handle, "rb") as file:

@@ -1,8 +1,26 @@
 """Tables and matrices of an evaluation (edgeveil.shared.scores.views) as HTML, whatever they mean."""
 
-from edgeveil.shared.pages.markup import scrolling, table
+from collections.abc import Mapping, Sequence
+
+from edgeveil.shared.pages.document import document
+from edgeveil.shared.pages.markup import facts, scrolling, section, table
 from edgeveil.shared.pages.text import escape
-from edgeveil.shared.scores.views import Matrix, Table, Text, said
+from edgeveil.shared.scores.views import Matrix, Table, Text, View, said
+
+
+def evaluation_page(about: Mapping[str, object], views: Sequence[View]) -> str:
+    """One evaluation of a model as a file of its own, in English; views of other kinds are left out."""
+    parts = [section("about", "Evaluation", facts(dict(about)))]
+    for at, view in enumerate(views):
+        if isinstance(view, Table):
+            drawn = drawn_table(view, "en")
+        elif isinstance(view, Matrix):
+            drawn = drawn_matrix(view, "en")
+        else:
+            continue
+        parts.append(section(f"view-{at}", said(view.title, "en"), drawn, said(view.note, "en")))
+    body = f'<main id="main"><h1>Model evaluation</h1>{"".join(parts)}</main>'
+    return document("en", "Model evaluation", body)
 
 
 def drawn_table(view: Table, language: str) -> str:

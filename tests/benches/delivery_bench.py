@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 from look_bench import initialised
-from models_bench import KEY, VECTORS, resigned
+from models_bench import KEY, VECTORS, pictures, resigned
 from store_bench import add_agent
 
+from edgeveil.agent.home.config import AgentConfig, save
 from edgeveil.agent.home.home import AgentHome, Pinned
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.inference.runtime import open_model
 from edgeveil.coordinator.flower_runtime.superlink import self_signed
 from edgeveil.coordinator.gateway.server import Gateway
 from edgeveil.coordinator.machine.transport import Member
@@ -94,3 +99,33 @@ class Front:
 
     def stop(self) -> None:
         self.gateway.stop()
+
+
+def turned(target: Path, number: int) -> Path:
+    """A package like CNN whose logits are turned round: wrong wherever CNN is right."""
+    package = read_package(CNN)
+    model = onnx.load_from_string(package.model)
+    last = model.graph.node[-1].input
+    for tensor in model.graph.initializer:
+        if tensor.name in last:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(tensor), tensor.name))  # fmt: skip
+    origin = package.manifest.origin.model_dump() | {"round": number, "finished": 1_700_000_000 + number}  # fmt: skip
+    target.write_bytes(resigned(package, model=model.SerializeToString(), origin=origin))
+    return target
+
+
+def labelled(folder: Path, count: int = 12) -> Path:
+    """An .npz file of pictures with the labels that CNN gives them."""
+    raw = pictures(count, 8, 8)
+    model = open_model(CNN)
+    labels = [model.labels.index(found.label) for found in model.predict(raw)]
+    np.savez(folder / "own.npz", X=raw, y=np.array(labels))
+    return folder / "own.npz"
+
+
+def own_data(home: AgentHome, data: Path) -> None:
+    save(home.path, AgentConfig(data=data))
+
+
+def policy(home: AgentHome, **values) -> None:
+    home.policy_path.write_text(Policy.parse(values, "test").to_toml())

@@ -4,11 +4,8 @@ import csv
 import io
 import json
 import os
-import re
-import signal
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -122,22 +119,6 @@ def test_an_evaluation_prints_tables_json_and_a_page(tmp_path):
     assert page.startswith("<!doctype html>")
     assert "Confusion matrix" in page
     assert "<script" not in page
-
-
-def test_serve_says_where_answers_and_stops_when_told(inputs, tmp_path):
-    command = [sys.executable, "-P", "-c", "from edgeveil.agent.cli.app import main; main()", "serve", VECTORS / "cnn.evm"]  # fmt: skip
-    options = ["--listen", "127.0.0.1:0", "--home", tmp_path / "home", "--trust", SIGNER]
-    process = subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True)
-    said = json.loads(process.stderr.readline())["message"]
-    url = re.search(r"http://\S+/v1/predict", said)[0]
-    token = (tmp_path / "home/serve.token").read_text().strip()
-    assert token not in said
-    asked = urllib.request.Request(url, (inputs / "a.png").read_bytes(), {"Authorization": f"Bearer {token}"})  # fmt: skip
-    with urllib.request.urlopen(asked, timeout=20) as answer:
-        assert json.load(answer)["label"] in {"apple", "pear", "plum"}
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0
-    assert agent("serve", VECTORS / "cnn.evm", "--listen", "0.0.0.0:0", "--home", tmp_path / "home", code=2)  # fmt: skip
 
 
 def test_neither_command_loads_torch_or_touches_a_ledger(inputs):

@@ -186,6 +186,32 @@ def test_a_new_file_takes_the_old_ones_place_and_a_bad_one_does_not(served, tmp_
     assert served.ask("GET", "/v1/model")[1]["model"] == second["model"]
 
 
+def test_no_request_fails_or_waits_while_models_are_swapped(tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "LOOK_S", 0.02)
+    shutil.copy(VECTORS / "cnn.evm", tmp_path / "bag.evm")
+    made, picture = Served(tmp_path / "bag.evm"), png(pictures(1, 8, 8)[0])
+    done, found = threading.Event(), []
+
+    def ask():
+        while not done.is_set():
+            found.append(made.ask("POST", "/v1/predict", picture))
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for each in askers:
+        each.start()
+    for number in range(10):
+        put(tmp_path, resigned(read_package(VECTORS / "cnn.evm"), licence=f"number {number}"))
+        wanted = read_package(tmp_path / "bag.evm").digest
+        until(made, lambda answer, wanted=wanted: answer["model"] == wanted)
+    done.set()
+    for each in askers:
+        each.join()
+    made.server.shutdown()
+    made.server.server_close()
+    assert {status for status, _ in found} == {200}
+    assert len({answer["model"] for _, answer in found}) > 5
+
+
 def put(folder, data):
     (folder / "new").write_bytes(data)
     (folder / "new").replace(folder / "bag.evm")

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from look_bench import run
-from models_bench import signer_of, trained
+from models_bench import pictures, resigned, signer_of, trained
 from typer.testing import CliRunner
 
 from edgeveil.agent.inference.runtime import open_model
@@ -185,3 +185,34 @@ def test_a_run_is_published_as_it_is_exported(exported):
     assert sorted(path.name for path in home.glob("publish*")) == ["published"], (
         "nothing is left over"
     )
+
+
+def test_a_run_and_its_package_are_evaluated_alike_by_the_task_itself(exported, tmp_path):
+    home, run_id, file = exported
+    np.savez(tmp_path / "a.npz", X=pictures(30, 8, 8), y=np.arange(30) % 3)
+    data = ("--data", tmp_path / "a.npz")
+    first, second = (json.loads(run(home, "evaluate", what, *data, "--json").stdout) for what in (run_id, file))  # fmt: skip
+    assert first["metrics"] == second["metrics"]
+    assert first["records"] == 30
+    model = open_model(file)
+    predicted = [model.labels.index(each.label) for each in model.predict(pictures(30, 8, 8))]
+    assert first["metrics"]["accuracy"] == pytest.approx(np.mean(predicted == np.arange(30) % 3))
+    shown = run(home, "evaluate", file, *data).stdout
+    assert "Confusion matrix" in shown
+    run(home, "evaluate", file, *data, "--html", tmp_path / "a.html")
+    assert "Confusion matrix" in (tmp_path / "a.html").read_text()
+
+
+def test_what_cannot_be_evaluated_is_one_sentence(exported, tmp_path):
+    home, run_id, file = exported
+    (tmp_path / "cut.evm").write_bytes(file.read_bytes()[:-1])
+    other = resigned(read_package(file), task=read_package(file).manifest.task.model_dump() | {"hash": "00" * 32})  # fmt: skip
+    (tmp_path / "other.evm").write_bytes(other)
+    for what, data, code in (
+        (tmp_path / "cut.evm", tmp_path, 65),
+        (tmp_path / "other.evm", tmp_path, 77),
+        (run_id, tmp_path / "gone", 65),
+        ("run-nobody", tmp_path, 2),
+    ):
+        found = run(home, "evaluate", what, "--data", data, check=False)
+        assert (found.returncode, found.stderr.count("\n")) == (code, 1), found.stderr

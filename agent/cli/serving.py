@@ -1,0 +1,112 @@
+"""`agent serve` and `agent watch`: a model that stays at work, and is swapped when a newer one is in use."""
+
+import itertools
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+from edgeveil.agent.cli.model_commands import TrustOption
+from edgeveil.shared.terminal import console
+
+app = typer.Typer()
+ROLE = "agent"
+LOOK_S = 0.4  # between two looks at a folder
+ThreadsOption = Annotated[
+    int, Option("--threads", min=0, max=256, help="Of the runtime [default: one a processor].")
+]
+
+
+@app.command()
+def serve(
+    model: Annotated[
+        Path | None,
+        Argument(metavar="[MODEL]", help="A model package [default: the model in use here]."),
+    ] = None,
+    home: console.HomeOption = None,
+    trust: TrustOption = None,
+    listen: Annotated[
+        str, Option("--listen", metavar="HOST:PORT", help="Where, on loopback.")
+    ] = "127.0.0.1:8482",
+    token_file: Annotated[
+        Path | None,
+        Option(
+            "--token-file", metavar="FILE", help="Made if absent [default: in the state folder]."
+        ),
+    ] = None,
+    threads: ThreadsOption = 0,
+) -> None:
+    """Answer requests on loopback with a model until interrupted; a newer one takes its place by itself.
+
+    Example: agent serve
+    """
+    import signal
+    import threading
+
+    from edgeveil.agent.delivery.following import followed
+    from edgeveil.agent.inference.service import Server
+    from edgeveil.shared.base.files import private_directory
+    from edgeveil.shared.pages.door import page_token, split_address
+    from edgeveil.shared.terminal.telling import say
+
+    folder = console.home_of(ROLE, home)
+    with followed(folder, model, trust=trust, threads=threads, say=say) as slot:
+        kept = token_file or private_directory(folder) / "serve.token"
+        server = Server(split_address(listen, "--listen"), slot, page_token(kept))
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
+        host, port = server.server_address[:2]
+        shown = f"[{host!s}]" if ":" in str(host) else str(host)
+        served = model or f"the model in use, {slot.current().digest[:12]},"
+        say(f"serving {served} at http://{shown}:{port}/v1/predict; the token is in {kept}")
+        server.serve_forever(poll_interval=0.2)
+        server.server_close()
+
+
+@app.command()
+def watch(
+    folder: Annotated[Path, Argument(metavar="DIR", help="Pictures and .npz files arrive here.")],
+    model: Annotated[
+        Path | None,
+        Option("--model", metavar="FILE", help="A model package [default: the model in use here]."),
+    ] = None,
+    home: console.HomeOption = None,
+    trust: TrustOption = None,
+    threshold: Annotated[
+        float,
+        Option("--threshold", min=0, max=1, help="No label where the highest score is below this."),
+    ] = 0.0,
+    existing: Annotated[bool, Option("--existing", help="Also what is there already.")] = False,
+    threads: ThreadsOption = 0,
+) -> None:
+    """What a model says of each file that arrives in a folder, as lines of JSON, until interrupted.
+
+    Example: agent watch ./photos
+    """
+    import signal
+    import threading
+
+    from edgeveil.agent.cli.models import json_lines
+    from edgeveil.agent.delivery.following import followed
+    from edgeveil.agent.inference.arrivals import Arrivals
+    from edgeveil.agent.inference.predicting import predictions
+    from edgeveil.shared.base.errors import ConfigError
+    from edgeveil.shared.terminal.telling import say
+
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: is not a folder")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    arrivals = Arrivals(folder, existing)
+    with followed(
+        console.home_of(ROLE, home), model, trust=trust, threads=threads, say=say
+    ) as slot:
+        say(f"watching {folder} with model {slot.current().digest[:12]}")
+        arrivals.look()
+        while not stop.wait(LOOK_S):
+            for path in itertools.takewhile(lambda _: not stop.is_set(), arrivals.look()):
+                json_lines(predictions(slot.current(), [path], sys.stdin.buffer), threshold)
+                sys.stdout.flush()
