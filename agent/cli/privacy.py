@@ -297,7 +297,7 @@ def audit(
 
     Example: agent audit --data ./photos
     """
-    from edgeveil.agent.training.audit import audit_home
+    from edgeveil.agent.training.auditing.audit import audit_home
 
     found = audit_home(
         console.home_of(ROLE, home),

@@ -137,10 +137,8 @@ def run_device(
             conditions = Conditions(own_policy.when, paused=lambda: home.paused)
             watch = partial(progress, quiet=quiet)
             shelf.complete(completion(home, own_policy, config.compute, on_status, watch))
-            view = _owners_view(
-                path, config.dataset, page, on_status, metrics=metrics, in_use=shelf.in_use
-            )
-            with view as journal:
+            look = partial(_owners_view, path, config.dataset, page, on_status)
+            with look(metrics=metrics, in_use=shelf.in_use) as journal:
                 device = Device(
                     home=home,
                     pinned=home.pinned(),

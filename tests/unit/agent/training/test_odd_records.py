@@ -6,7 +6,7 @@ import pytest
 import torch
 from odd_tasks_bench import BOXES, SEQUENCES, TASK, LengthOptions, NoOptions, write_series
 
-from edgeveil.agent.training.audit import audit
+from edgeveil.agent.training.auditing.audit import audit
 from edgeveil.agent.training.training import check_trainable, train
 from edgeveil.shared.base.errors import DataError, PolicyRefusal, RefusalCode
 from edgeveil.shared.tasks.modules import read_vector

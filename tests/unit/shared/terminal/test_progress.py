@@ -12,7 +12,7 @@ from report_bench import joined_device
 from rich.console import Console
 
 from edgeveil.agent.cli import app as agent_cli
-from edgeveil.agent.training.audit import audit_home
+from edgeveil.agent.training.auditing.audit import audit_home
 from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.tasks import registry

@@ -14,9 +14,9 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from edgeveil.agent.cli.app import app
-from edgeveil.agent.training import audit as audits
-from edgeveil.agent.training.audit import audit
-from edgeveil.agent.training.canaries import AuditedTask, CanaryRecords, traces
+from edgeveil.agent.training.auditing import audit as audits
+from edgeveil.agent.training.auditing.audit import audit
+from edgeveil.agent.training.auditing.canaries import AuditedTask, CanaryRecords, traces
 from edgeveil.agent.training.engines import gradients
 from edgeveil.agent.training.engines import optimizer as secure
 from edgeveil.agent.training.noise import gaussian

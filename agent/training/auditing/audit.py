@@ -19,7 +19,7 @@ from edgeveil.agent.home.data import DataShelf, check_folder
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.ledger.budget import find_ledger
 from edgeveil.agent.ledger.reading import LEDGER
-from edgeveil.agent.training.canaries import AuditedTask, CanaryRecords, traces
+from edgeveil.agent.training.auditing.canaries import AuditedTask, CanaryRecords, traces
 from edgeveil.agent.training.training import train
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.privacy.audit import Evidence, judge
