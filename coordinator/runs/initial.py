@@ -8,7 +8,7 @@ Devices learn of it as of any model: by the hash that the offer of round 1 binds
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -28,22 +28,27 @@ from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.base.files import private_directory
 from edgeveil.shared.base.names import NAME
+from edgeveil.shared.privacy.unlimited import NOT_LIMITED
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.spec import TaskSpec
 from edgeveil.shared.vector.model_vector import Vector
 from edgeveil.shared.wire.messages import Tensor
 
+MARK = {
+    "epsilon": NOT_LIMITED
+}  # in the metadata of a model that was trained without noise, or from one
 FIRST = 0  # the round whose model a run begins with
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """An earlier model that fits its plan; `round` and `run` as in InitialModel."""
+    """An earlier model that fits its plan; `round`, `run` and `unlimited` as in InitialModel."""
 
     path: Path
     model: checkpoint.Checkpoint
     run: str
     round: int | None
+    unlimited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,7 @@ class _Source:
     sha256: str = ""
     run: str = ""
     round: int | None = None
+    unlimited: bool = False
 
 
 def find(store: Store, plan: Plan, spec: TaskSpec, tensors: tuple[Tensor, ...]) -> Found | None:
@@ -74,18 +80,21 @@ def find(store: Store, plan: Plan, spec: TaskSpec, tensors: tuple[Tensor, ...]) 
             raise ValueError(f"it is not the model of round {source.round} of {source.run}")
     except ValueError as error:
         raise _refused(f"{source.path}: {error}") from error
-    return Found(source.path, model, run, number)
+    unlimited = source.unlimited or MARK.items() <= model.metadata.items()
+    return Found(source.path, model, run, number, unlimited)
 
 
 def keep(store: Store, run_id: str, plan: Plan, spec: TaskSpec, found: Found) -> InitialModel:
     """Copy it into the folder of a run that is about to be created; on the disk when this returns."""
-    told = InitialModel(str(plan.model.initial), found.model.sha256, "", found.run, found.round)
+    told = InitialModel(
+        str(plan.model.initial), found.model.sha256, "", found.run, found.round, found.unlimited
+    )
     path = run_files.model_path(private_directory(store.home / "runs" / run_id), FIRST)
     metadata = {"run": run_id, "round": str(FIRST), "task": f"{spec.id} {spec.version}"}
     sha256 = checkpoint.save(
         path, found.model.vector, found.model.tensors, metadata | metadata_of(told)
     )
-    return InitialModel(told.named, told.source_sha256, sha256, told.run, told.round)
+    return replace(told, sha256=sha256)
 
 
 def load(folder: Path, run: Run, plan: Plan, tensors: tuple[Tensor, ...]) -> Vector | None:
@@ -115,7 +124,7 @@ def metadata_of(initial: InitialModel | None) -> dict[str, str]:
     told = {"initial_sha256": initial.source_sha256}
     if initial.run:
         told |= {"initial_run": initial.run, "initial_round": str(initial.round)}
-    return told
+    return told | (MARK if initial.unlimited else {})
 
 
 def notices(store: Store, run: Run) -> list[str]:
@@ -125,6 +134,10 @@ def notices(store: Store, run: Run) -> list[str]:
         return []
     which = f"the model of {initial.whose} (SHA-256 {initial.source_sha256})"
     begun = f"{run.run_id} begins with {which}; {NOT_COUNTED}"
+    if initial.unlimited:
+        begun += (
+            "; that model was trained without noise, so that ε of this run's is not limited either"
+        )
     plan = Plan.model_validate_json(run.plan)
     try:
         now = hashlib.sha256(checkpoint.read(_source(store, plan).path)).hexdigest()
@@ -149,12 +162,14 @@ def _source(store: Store, plan: Plan) -> _Source:
         raise _refused(error.message) from error
     _check_options(run, plan)
     record = _record(store, run, of_run.which)
+    inherited = run.initial is not None and run.initial.unlimited
+    unlimited = inherited or not _plan_of(run).training.noised
     folder = store.home / "runs" / run.run_id
     average = run_files.average_path(folder, record.round)
     if average.exists():
-        return _Source(average, run=run.run_id, round=record.round)
+        return _Source(average, "", run.run_id, record.round, unlimited)
     path = run_files.model_path(folder, record.round)
-    return _Source(path, record.model_sha256, run.run_id, record.round)
+    return _Source(path, record.model_sha256, run.run_id, record.round, unlimited)
 
 
 def _record(store: Store, run: Run, which: str | int) -> RoundRecord:
