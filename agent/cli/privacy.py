@@ -140,6 +140,10 @@ def budget_plan(
         if ledger
         else start_from(history, epsilon, 1e-5 if delta is None else delta)
     )
+    if not start.limited:
+        console.warn(
+            "rounds of this data set were without noise: its ε is not limited; these figures leave them out"
+        )
     found = answer(start, noise=noise, rate=rate, steps=steps, rounds=rounds, prv=prv)
     if found.get("share_left", 1.0) < SCARCE:
         console.stderr.print(

@@ -26,6 +26,9 @@ class Start:
     delta: float
     epsilon_max: float | None
     order: int | None  # of the filter
+    limited: bool = (
+        True  # false: rounds without noise are in the ledger, which no figure here holds
+    )
 
     @property
     def room(self) -> float:
@@ -55,7 +58,8 @@ def start_from_ledger(home: Path, dataset: str | None) -> Start:
     """A start from this device's ledger, or from its policy when no round was charged yet."""
     _, state = ledger_of(home, dataset)
     if state is not None:
-        return Start(state.history, state.delta, state.epsilon_max, state.alpha)
+        limited = not state.unlimited
+        return Start(state.history, state.delta, state.epsilon_max, state.alpha, limited)
     policy = Policy.load(AgentHome(home).policy_path)
     order = choose_order(policy.epsilon_max, policy.delta, policy.planned)
     return Start((), policy.delta, policy.epsilon_max, order)

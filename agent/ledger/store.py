@@ -212,21 +212,15 @@ class LedgerStore:
             self._echoed = (run_id, head)
 
     def reserve(self, reservation: Reservation) -> None:
-        """Charge the round: when this returns its steps are spent, whatever happens next.
-
-        One without noise is written down as such, which the chained policy has to allow.
+        """Charge a round with noise: when this returns its steps are spent, whatever happens next.
 
         Raises:
             BudgetExhausted: BUDGET_WOULD_EXCEED, decided again on the newest state.
-            ProtocolError: STATE, the chained policy requires noise.
         """
         question = reservation.question
         with self._mutex:
             self._give_up_submitted()
             state = self.state
-            if not question.plan.noised:
-                self._begin(Kind.UNLIMITED, unlimited_fields(reservation), question)
-                return
             if not state.admits(question.segment):
                 raise BudgetExhausted(
                     RefusalCode.BUDGET_WOULD_EXCEED,
@@ -234,6 +228,16 @@ class LedgerStore:
                     f"{state.epsilon_counted:.4g} of {state.epsilon_max:.4g}",
                 )
             self._begin(Kind.RESERVE, reserve_fields(reservation, state), question)
+
+    def unlimited(self, reservation: Reservation) -> None:
+        """Write down that a round without noise begins: from here on ε is not limited, whatever happens next.
+
+        Raises:
+            ProtocolError: STATE, the chained policy does not allow it.
+        """
+        with self._mutex:
+            self._give_up_submitted()
+            self._begin(Kind.UNLIMITED, unlimited_fields(reservation), reservation.question)
 
     def _begin(self, kind: Kind, fields: dict[str, Value], question: Question) -> None:
         self._note_echo(question.attempt.run_id)

@@ -95,8 +95,11 @@ class Training:
         if blob is not None:
             device.on_status(f"round {attempt.round}: masking the sealed update again")
             return blob
-        ledger.reserve(reservation)
         plan = offer.question.plan
+        if plan.noised:
+            ledger.reserve(reservation)
+        else:
+            ledger.unlimited(reservation)
         device.on_status(f"round {attempt.round} of {plan.rounds}: training, {plan.steps} steps")
         failpoint(Failpoint.AGENT_TRAIN_BEFORE)
         started = device.clock.monotonic()

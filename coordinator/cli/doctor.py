@@ -108,7 +108,9 @@ def _plan(home: Path, path: Path | None) -> Iterator[Finding]:
         fix = "nothing, if that is meant; all of them: agent data check --data on that folder"
         yield yellow("held-out", f"of {plan.evaluation.data} {left_out}", fix)
     for notice in plan.notices:
-        yield yellow("plan", notice, "docs/configuration.md explains [secagg] and [rounds]")
+        yield yellow(
+            "plan", notice, "docs/configuration.md explains [training], [secagg] and [rounds]"
+        )
 
 
 def _memory(plan: Path | None) -> Finding:

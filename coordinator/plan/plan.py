@@ -22,6 +22,11 @@ from edgeveil.shared.secagg.client.policy import small_cohort_notices
 from edgeveil.shared.secagg.primitives.errors import Infeasible
 from edgeveil.shared.tasks.registry import newest
 
+WITHOUT_NOISE = (
+    'training.privacy = "none": ε of what this trains is not limited, for ever; for devices of one owner only, '
+    "and devices whose owner has not said so refuse"
+)
+
 
 class Plan(Settings):
     task: TaskSection
@@ -161,6 +166,8 @@ class Plan(Settings):
         """What the operator should know before such a plan runs."""
         least = 2 if self.secagg.n_min == 2 else self.rounds.minimum
         found = small_cohort_notices(least, self.secagg.c_min)
+        if not self.training.noised:
+            found += (WITHOUT_NOISE,)
         if not self.secagg.feasible(least):
             found += (
                 f"a cohort of {least} with c_min = {self.secagg.c_min} has no parameters and aborts",

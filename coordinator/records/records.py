@@ -36,7 +36,8 @@ class InitialModel:
 
     `named`: as its plan says it; `source_sha256`: of the file that was read; `sha256`: of the run's own
     copy. `run` and `round`: after which round of which run it was saved; of a file of unknown origin
-    "" and None, and what a file tells of itself nobody checks.
+    "" and None, and what a file tells of itself nobody checks. `unlimited`: it, or one that it was trained
+    from, was trained without noise, as far as its run or its file tells.
     """
 
     named: str
@@ -44,6 +45,7 @@ class InitialModel:
     sha256: str
     run: str = ""
     round: int | None = None
+    unlimited: bool = False
 
     @property
     def whose(self) -> str:

@@ -131,8 +131,9 @@ class RunFacts:
 
     @cached_property
     def limited(self) -> bool:
-        """Whether an ε bounds what the run's model tells of a record."""
-        return self.proposal.noised
+        """Whether an ε bounds what the run's model tells of a record: not where it, or one before it, had no noise."""
+        began_without = self.run.initial is not None and self.run.initial.unlimited
+        return self.proposal.noised and not began_without
 
     def epsilon_after(self, charges: int) -> float:
         """The ε at the plan's δ of that many rounds of this plan; infinite where nothing bounds it."""
@@ -158,6 +159,7 @@ def initial_model(found: RunFacts) -> dict[str, Any] | None:
         "round": initial.round,
         "file": None if found.plan.model.of_run else PurePath(initial.named).name,
         "sha256": initial.source_sha256,
+        "limited": not initial.unlimited,
         "note": NOT_COUNTED,
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.rounds.attempt_runner import AttemptRunner
 from edgeveil.coordinator.rounds.proposal import Proposal
-from edgeveil.coordinator.runs.initial import metadata_of
+from edgeveil.coordinator.runs.initial import MARK, metadata_of
 from edgeveil.coordinator.runs.open_run import OpenRun
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.base.installed import installed
@@ -94,6 +94,7 @@ def of_checkpoint(run: OpenRun, number: int, result: Result) -> Mapping[str, str
         "task_hash": task.task_hash().hex(),
         "result_hash": result.result_hash.hex(),
         **metadata_of(run.initial),
+        **({} if run.plan.training.noised else MARK),
     }
 
 

@@ -29,22 +29,27 @@ from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.base.files import private_directory
 from edgeveil.shared.base.names import NAME
+from edgeveil.shared.privacy.unlimited import NOT_LIMITED
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.spec import TaskSpec
 from edgeveil.shared.vector.model_vector import Frozen, Vector, part
 from edgeveil.shared.wire.messages import Tensor
 
+MARK = {
+    "epsilon": NOT_LIMITED
+}  # in the metadata of a model that was trained without noise, or from one
 FIRST = 0  # the round whose model a run begins with
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """An earlier model that fits its plan; `round` and `run` as in InitialModel."""
+    """An earlier model that fits its plan; `round`, `run` and `unlimited` as in InitialModel."""
 
     path: Path
     model: checkpoint.Checkpoint
     run: str
     round: int | None
+    unlimited: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,6 +73,7 @@ class _Source:
     run: str = ""
     round: int | None = None
     head: bool = True
+    unlimited: bool = False
 
 
 def find(store: Store, plan: Plan, spec: TaskSpec, wanted: Wanted) -> Found | None:
@@ -90,18 +96,21 @@ def find(store: Store, plan: Plan, spec: TaskSpec, wanted: Wanted) -> Found | No
             raise ValueError(f"it is not the model of round {source.round} of {source.run}")
     except ValueError as error:
         raise _refused(f"{source.path}: {error}") from error
-    return Found(source.path, model, run, number)
+    unlimited = source.unlimited or MARK.items() <= model.metadata.items()
+    return Found(source.path, model, run, number, unlimited)
 
 
 def keep(store: Store, run_id: str, plan: Plan, spec: TaskSpec, found: Found) -> InitialModel:
     """Copy it into the folder of a run that is about to be created; on the disk when this returns."""
-    told = InitialModel(str(plan.model.initial), found.model.sha256, "", found.run, found.round)
+    told = InitialModel(
+        str(plan.model.initial), found.model.sha256, "", found.run, found.round, found.unlimited
+    )
     path = run_files.model_path(private_directory(store.home / "runs" / run_id), FIRST)
     metadata = {"run": run_id, "round": str(FIRST), "task": f"{spec.id} {spec.version}"}
     sha256 = checkpoint.save(
         path, found.model.vector, found.model.tensors, metadata | metadata_of(told)
     )
-    return InitialModel(told.named, told.source_sha256, sha256, told.run, told.round)
+    return replace(told, sha256=sha256)
 
 
 def load(
@@ -138,7 +147,7 @@ def metadata_of(initial: InitialModel | None) -> dict[str, str]:
     told = {"initial_sha256": initial.source_sha256}
     if initial.run:
         told |= {"initial_run": initial.run, "initial_round": str(initial.round)}
-    return told
+    return told | (MARK if initial.unlimited else {})
 
 
 def notices(store: Store, run: Run) -> list[str]:
@@ -151,6 +160,10 @@ def notices(store: Store, run: Run) -> list[str]:
     trained = plan.task.options.get("train", "all")
     stays = "" if trained == "all" else f" and trains only its {trained}"
     begun = f"{run.run_id} begins with {which}{stays}; {NOT_COUNTED}"
+    if initial.unlimited:
+        begun += (
+            "; that model was trained without noise, so that ε of this run's is not limited either"
+        )
     try:
         now = hashlib.sha256(checkpoint.read(_source(store, plan).path)).hexdigest()
     except (ConfigError, ValueError):
@@ -174,12 +187,14 @@ def _source(store: Store, plan: Plan) -> _Source:
         raise _refused(error.message) from error
     head = _check_options(run, plan)
     record = _record(store, run, of_run.which)
+    inherited = run.initial is not None and run.initial.unlimited
+    unlimited = inherited or not _plan_of(run).training.noised
     folder = store.home / "runs" / run.run_id
     average = run_files.average_path(folder, record.round)
     if average.exists():
-        return _Source(average, run=run.run_id, round=record.round, head=head)
+        return _Source(average, "", run.run_id, record.round, head, unlimited)
     path = run_files.model_path(folder, record.round)
-    return _Source(path, record.model_sha256, run.run_id, record.round, head)
+    return _Source(path, record.model_sha256, run.run_id, record.round, head, unlimited)
 
 
 def _record(store: Store, run: Run, which: str | int) -> RoundRecord:

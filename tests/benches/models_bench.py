@@ -46,11 +46,12 @@ def trained(
     scale=0.1,
     public=False,
     task_hash="",
+    asked=(),
     **options,
 ):
     """(home, run id): a finished run whose rounds have models of random weights, better by round.
 
-    `public`: the home signs with KEY; `task_hash` is what every round records.
+    `public`: the home signs with KEY; `task_hash` is what every round records; `asked`: more of its plan.
     """
     spec = registry.newest(task_id)
     task = registry.load(spec)
@@ -62,7 +63,7 @@ def trained(
         key.unlink()
         key.write_bytes(KEY)
         key.chmod(0o600)
-    plan = plan_for(len(NAMES), rounds__count=rounds, task__id=task_id, task__version=spec.version, task__options=raw)  # fmt: skip
+    plan = plan_for(len(NAMES), rounds__count=rounds, task__id=task_id, task__version=spec.version, task__options=raw, **dict(asked))  # fmt: skip
     draw = np.random.default_rng(seed)
     with Store.open(home) as store:
         run = store.create_run(plan.model_dump_json(), "ab" * 32)

@@ -100,8 +100,9 @@ class Device:
 
     def spend(self, store: LedgerStore, asked: Question, until: str = "ack") -> None:
         """Walk the steps of one round, stopping after `until`."""
+        begin = store.reserve if asked.plan.noised else store.unlimited
         steps: list[tuple[str, Callable[[], None]]] = [
-            ("reserve", lambda: store.reserve(self.admit(store, asked))),
+            ("reserve", lambda: begin(self.admit(store, asked))),
             (
                 "seal",
                 lambda: store.seal(

@@ -40,5 +40,7 @@ def test_a_record_that_moves_no_reservation_any_more_is_noticed(monkeypatch):
 def test_a_record_that_nobody_writes_any_more_is_noticed(monkeypatch, tmp_path):
     (tmp_path / "session.py").write_text("def take_part(ledger):\n    ledger.reserve()\n")
     monkeypatch.setitem(DIAGRAMS["on_a_device"].__globals__, "ROUNDS", tmp_path)
-    with pytest.raises(SystemExit, match="ledger ack, ledger seal, ledger submit, secagg advert"):
+    with pytest.raises(
+        SystemExit, match="ledger ack, ledger seal, ledger submit, ledger unlimited, secagg advert"
+    ):
         DIAGRAMS["page"]()

@@ -11,6 +11,10 @@ from edgeveil.agent.ledger.file import ledger_records
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.reports.page_view import own_state, page
 from edgeveil.agent.reports.report import build
+from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.reports.privacy import page as privacy_page
+from edgeveil.coordinator.reports.privacy import report as privacy_report
+from edgeveil.coordinator.runs import checkpoint, initial
 from edgeveil.shared.base import failpoints
 from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.errors import RunRefused
@@ -140,3 +144,39 @@ def test_nothing_of_a_device_says_a_number_afterwards(federation):
     assert json.dumps(report, allow_nan=False)
     assert "not limited" in page(own_state(path, "data"), "en")
     assert "不受限制" in page(own_state(path, "data"), "zh")
+
+
+def test_a_run_with_noise_that_begins_with_such_a_model_is_marked_and_so_are_its_checkpoints(
+    federation, tmp_path
+):
+    federation.allow_without_noise()
+    parent = federation.train(without_noise(federation, rounds__count=1)).run.run_id
+    child = federation.train(noised(federation, parent)).run
+    marked(federation, child.run_id)
+    path = child.folder / "round-0001.safetensors"
+    assert checkpoint.load(path).metadata["epsilon"] == "not limited"
+    grandchild = federation.train(noised(federation, child.run_id)).run.run_id
+    marked(federation, grandchild)
+    copy = tmp_path / "from-elsewhere.safetensors"  # of which this coordinator knows no run
+    copy.write_bytes(path.read_bytes())
+    marked(federation, federation.train(noised(federation, str(copy))).run.run_id)
+    free = federation.train(plan_for(4, rounds__count=1)).run.run_id
+    assert RunFacts(federation.store.run(free), federation.store.rounds(free)).limited
+
+
+def noised(federation, initial):
+    return plan_for(4, rounds__count=1, training__epsilon=2.0, model__initial=initial)
+
+
+def marked(federation, run_id):
+    found = RunFacts(federation.store.run(run_id), federation.store.rounds(run_id))
+    assert found.run.initial.unlimited
+    assert not found.limited
+    assert found.most_charged == UNLIMITED
+    report = privacy_report.build(found, SystemClock())
+    assert report["guarantee"]["epsilon_at_most"] is None
+    assert "began with a model that was trained without noise" in report["not_covered"][0]
+    assert "began with a model" in privacy_page.page(report)
+    assert (
+        "ε of this run's is not limited either" in initial.notices(federation.store, found.run)[0]
+    )

@@ -64,7 +64,8 @@ def _headline(report: Report, words: Words) -> str:
     guarantee = report["guarantee"]
     most, planned = guarantee["epsilon_at_most"], guarantee["epsilon_planned"]
     if most is None:
-        return words("headline_unlimited")
+        noised = report["mechanism"]["noise_multiplier"] > 0
+        return words("headline_began_without" if noised else "headline_unlimited")
     if most:
         tier = privacy_words.tier(most, privacy_words.Words(words.language))
         return words("headline", most=f"{most:.3g}", planned=f"{planned:g}", tier=tier)

@@ -85,7 +85,9 @@ def _identity(found: RunFacts, now: str) -> dict[str, Any]:
 
 def _without_noise(found: RunFacts) -> list[str]:
     """What no ε covers at all; the first thing to be read."""
-    return [] if found.limited else [SAID("said_without_noise")]
+    if found.limited:
+        return []
+    return [SAID("said_began_without" if found.proposal.noised else "said_without_noise")]
 
 
 def _before(found: RunFacts) -> list[str]:

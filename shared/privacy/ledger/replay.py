@@ -156,19 +156,18 @@ def _out_of_order(record: Record, why: str) -> LedgerDamaged:
     return LedgerDamaged(Fault.ORDER, record.seq, f"a {record.kind} record {why}")
 
 
-def _begun(grown: Grown, record: Record) -> Entry:
-    """The entry of a round that begins with this record, after all earlier ones of its run."""
+def _begun(grown: Grown, record: Record) -> tuple[Attempt, dict[str, bytes]]:
+    """What begins with this record, after all earlier attempts of its run: the attempt, and what it is bound to."""
     attempt = attempt_of(record)
     last = grown.last_attempts.get(attempt.run_id)
     if last is not None and attempt <= last:
         raise _out_of_order(record, f"for {attempt} follows one for {last}")
     names = ("task_hash", "model_hash", "plan_hash")
-    hashes = {name: bytes.fromhex(record.text(name)) for name in names}
-    return Entry(attempt, Phase.RESERVED, record.number("steps_planned"), **hashes)
+    return attempt, {name: bytes.fromhex(record.text(name)) for name in names}
 
 
 def _reserve(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
-    entry = _begun(grown, record)
+    attempt, hashes = _begun(grown, record)
     segment = Segment(record.real("sigma"), record.real("q"), record.number("steps_planned"))
     step = state.rdp_step(segment.noise_multiplier, segment.sample_rate)
     spent = state.rdp_spent + segment.steps * step
@@ -179,20 +178,22 @@ def _reserve(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
         raise LedgerDamaged(
             Fault.BUDGET, record.seq, f"spends {spent:.9g} of a cap of {state.cap:.9g}"
         )
+    entry = Entry(attempt, Phase.RESERVED, segment.steps, **hashes)
     grown.charge(segment)
-    grown.last_attempts[entry.attempt.run_id] = entry.attempt
+    grown.last_attempts[attempt.run_id] = attempt
     charged = state.rounds_charged + 1
     return replace(state, rdp_spent=spent, rounds_charged=charged, current=entry)
 
 
 def _unlimited(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
     """A round without noise: nothing is added to a sum that no longer bounds anything, and that stays so."""
-    entry = _begun(grown, record)
+    attempt, hashes = _begun(grown, record)
     if not state.limits.without_noise(record.text("coordinator_id")):
         raise LedgerDamaged(
             Fault.BUDGET, record.seq, "without noise, which the policy then in force did not allow"
         )
-    grown.last_attempts[entry.attempt.run_id] = entry.attempt
+    entry = Entry(attempt, Phase.RESERVED, record.number("steps_planned"), **hashes)
+    grown.last_attempts[attempt.run_id] = attempt
     return replace(
         state,
         rounds_charged=state.rounds_charged + 1,

@@ -132,7 +132,7 @@ def test_a_process_that_believes_another_policy_than_the_chained_one_cannot_begi
     with device.device.open() as store:
         asked = bench.question(**bench.WITHOUT_NOISE)
         with pytest.raises(ProtocolError, match="did not allow"):
-            store.reserve(Reservation(asked, free=False))
+            store.unlimited(Reservation(asked, free=False))
         assert [record.kind for record in records(device)] == [Kind.OPEN]
 
 
