@@ -4,4 +4,13 @@ ledger, round or training is touched: `from edgeveil.agent.inference import load
 
 from edgeveil.agent.inference.runtime import load as load
 
-__all__ = ["arrivals", "evaluation", "inputs", "predicting", "runtime", "service"]
+__all__ = [
+    "arrivals",
+    "boxes",
+    "drawing",
+    "evaluation",
+    "inputs",
+    "predicting",
+    "runtime",
+    "service",
+]

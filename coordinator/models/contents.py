@@ -10,6 +10,7 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.installed import installed
 from edgeveil.shared.models.manifest import (
     ArrayInput,
+    BoxOutput,
     ImageInput,
     Manifest,
     Origin,
@@ -26,12 +27,13 @@ NO_MECHANISM = (
 )
 MECHANISM = "DP-SGD on each agent, charged before training; sums by secure aggregation"
 Rows = tuple[tuple[float, ...], ...]
-RECORDS, LOGITS = "records", "logits"
+RECORDS, LOGITS, ROWS = "records", "logits", "rows"
 
 
 @dataclass(frozen=True)
 class Form:
-    """What goes in and out: `picture` is (height, width, channels), None for arrays of `shape`.
+    """What goes in and out: `picture` is (height, width, channels), None for arrays of `shape`; `rows` of a
+    detector, 0 for what chooses a label.
 
     `answers`: what the graph gives of the self-test's records.
     """
@@ -41,6 +43,7 @@ class Form:
     labels: tuple[str, ...]
     preprocessing: str
     answers: Rows
+    rows: int = 0
 
 
 def manifest(
@@ -64,7 +67,7 @@ def manifest(
         ),
         input=_input(form),
         preprocessing=form.preprocessing,
-        output=Output(name=LOGITS, labels=form.labels),
+        output=_output(form),
         origin=_origin(found, record),
         privacy=_privacy(found, record),
         metrics={name: float(value) for name, value in sorted(record.metrics.items())},
@@ -91,7 +94,19 @@ def _input(form: Form) -> ImageInput | ArrayInput:
         return ArrayInput(name=RECORDS, shape=form.shape)
     height, width, channels = form.picture
     colours: Literal[1, 3] = 1 if channels == 1 else 3
-    return ImageInput(name=RECORDS, height=height, width=width, channels=colours)
+    return ImageInput(
+        name=RECORDS,
+        height=height,
+        width=width,
+        channels=colours,
+        resize="letterbox" if form.rows else "bilinear",
+    )
+
+
+def _output(form: Form) -> Output | BoxOutput:
+    if form.rows:
+        return BoxOutput(name=ROWS, labels=form.labels, rows=form.rows)
+    return Output(name=LOGITS, labels=form.labels)
 
 
 def _origin(found: RunFacts, record: RoundRecord) -> Origin:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeveil.coordinator.models.contents import LOGITS, RECORDS, Form
+from edgeveil.coordinator.models.contents import LOGITS, RECORDS, ROWS, Form
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.models import known_answer
 from edgeveil.shared.tasks.graphs import Packaged, packaged
@@ -51,9 +51,8 @@ def graph_of(task: Task, options: Options, vector: Vector) -> tuple[bytes, Form]
     told = str(task.signature(options)["preprocessing"])
     inside = told if found.picture else f"not in the graph: {told}"
     asked = known_answer.records(found.shape, picture=found.picture is not None)
-    return data, Form(
-        found.shape, found.picture, found.labels, inside, known_answer.told(run(data, asked))
-    )
+    answers = known_answer.told(run(data, asked))
+    return data, Form(found.shape, found.picture, found.labels, inside, answers, found.rows)
 
 
 def tools() -> dict[str, str]:
@@ -61,10 +60,10 @@ def tools() -> dict[str, str]:
 
 
 def run(data: bytes, records: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The graph's logits (n, labels) by onnxruntime."""
+    """What the graph gives, (n, …), by onnxruntime."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    (logits,) = session.run([LOGITS], {RECORDS: records})
-    return np.asarray(logits)
+    (given,) = session.run(None, {RECORDS: records})
+    return np.asarray(given)
 
 
 def _exported(found: Packaged) -> Any:
@@ -75,7 +74,7 @@ def _exported(found: Packaged) -> Any:
             dynamo=True,
             opset_version=OPSET,
             input_names=[RECORDS],
-            output_names=[LOGITS],
+            output_names=[ROWS if found.rows else LOGITS],
             dynamic_shapes=({0: "n"},),
             external_data=False,
             verbose=False,

@@ -172,4 +172,12 @@ class Plan(Settings):
             found += (
                 f"a cohort of {least} with c_min = {self.secagg.c_min} has no parameters and aborts",
             )
+        spec = newest(self.task.id)
+        if spec and spec.from_scratch and self._learns_everything_with_noise:
+            found += (f"{spec.id}: {spec.from_scratch}",)
         return found
+
+    @property
+    def _learns_everything_with_noise(self) -> bool:
+        noised = getattr(self.training, "privacy", "dp") == "dp"
+        return noised and self.task.options.get("train", "all") == "all"

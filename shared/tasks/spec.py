@@ -39,7 +39,7 @@ RawOptions = Mapping[str, str | int | bool]
 class TaskSpec:
     """One catalogue entry. `files` are all files that decide what the task computes, as paths
     relative to the package `shared` with `/`; a change in any of them makes another task. `scoring` says
-    what its figures mean.
+    what its figures mean, `from_scratch` what to expect where everything is trained with noise, if little.
     """
 
     id: str
@@ -47,6 +47,7 @@ class TaskSpec:
     module: str
     files: tuple[str, ...]
     scoring: Scoring = field(default_factory=Scoring)
+    from_scratch: str = ""
 
     def code_hash(self) -> bytes:
         """SHA-256 over the declared files, read once per process (protocol.md, "Encodings")."""
