@@ -13,4 +13,5 @@ __all__ = [
     "predicting",
     "runtime",
     "service",
+    "video",
 ]
