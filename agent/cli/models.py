@@ -37,7 +37,10 @@ def predict(
     model: ModelArgument,
     inputs: Annotated[
         list[str],
-        Argument(metavar="INPUT…", help="Pictures, folders, .npz files, or - for one on stdin."),
+        Argument(
+            metavar="INPUT…",
+            help="Pictures, folders, .npz files, videos, cameras, or - for a picture on stdin.",
+        ),
     ],
     home: console.HomeOption = None,
     trust: TrustOption = None,
@@ -48,12 +51,21 @@ def predict(
     threads: Annotated[
         int, Option("--threads", min=0, max=256, help="Of the runtime [default: one a processor].")
     ] = 0,
+    every: Annotated[int, Option("--every", min=1, help="Of a video, each N-th frame.")] = 1,
+    fps: Annotated[
+        float | None,
+        Option("--fps", min=0.001, help="Of a video, so many frames a second at most."),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        Option("--seconds", min=0.001, help="Of a video or camera, no more than so long."),
+    ] = None,
     as_json: Annotated[
         bool, Option("--json", help="Print a JSON object per record, one a line.")
     ] = False,
     as_csv: Annotated[bool, Option("--csv", help="Print CSV to stdout.")] = False,
 ) -> None:
-    """What a model says of pictures or arrays. Nothing is sent, no budget is spent.
+    """What a model says of pictures, frames of a video or arrays. Nothing is sent, no budget is spent.
 
     Ends with 0 if everything could be read, else with 65, after all other answers.
 
@@ -61,11 +73,13 @@ def predict(
     """
     from edgeveil.agent.inference.inputs import find
     from edgeveil.agent.inference.predicting import predictions
+    from edgeveil.agent.inference.video.frames import Pace
     from edgeveil.shared.base.errors import ConfigError, DataError
     from edgeveil.shared.terminal.progress import progress
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv: choose one")
+    pace = Pace(every, fps, seconds)
     opened = _opened(model, home, trust, threads)
     found = find(inputs)
     if found.others:
@@ -73,7 +87,7 @@ def predict(
     show = _json_lines if as_json else _csv_lines if as_csv else _tables
     quiet = not (as_json or as_csv) and console.stdout.is_terminal
     with progress("predicting", len(found.paths), quiet=quiet) as step:
-        read, left = show(predictions(opened, found.paths, sys.stdin.buffer, step), threshold)
+        read, left = show(predictions(opened, found.paths, sys.stdin.buffer, step, pace), threshold)
     if left or not read:
         raise DataError(
             f"{left} of {read + left} inputs could not be used"

@@ -1,4 +1,4 @@
-"""What a person names as input: picture files, folders, .npz files, one picture on standard input.
+"""What a person names as input: picture files, folders, .npz files, videos, one picture on standard input.
 
 Every one of them becomes records, or a sentence why not: one bad file never ends a prediction.
 """
@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.agent.inference.records import as_records
+from edgeveil.agent.inference.video.frames import Pace, Video, is_video
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
 from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.left_out import LeftOut
-from edgeveil.shared.data.pictures import MAX_BYTES, read_picture
+from edgeveil.shared.data.pictures import MAX_BYTES, read_picture, scaled
 from edgeveil.shared.data.tree import SUFFIXES
 from edgeveil.shared.models.manifest import ArrayInput, ImageInput
 
@@ -63,9 +64,16 @@ def find(inputs: Sequence[str]) -> Found:
     return Found(tuple(paths), others)
 
 
-def read(path: str, taken: ImageInput | ArrayInput, stdin: IO[bytes]) -> Iterator[Item]:
-    """The records of one file, in its order."""
-    if path == STDIN:
+def read(
+    path: str, taken: ImageInput | ArrayInput, stdin: IO[bytes], pace: Pace | None = None
+) -> Iterator[Item]:
+    """The records of one file, in its order; of a video its frames at this pace.
+
+    Raises NotInstalled for a video without PyAV.
+    """
+    if is_video(path):
+        yield from _from_video(path, taken, pace)
+    elif path == STDIN:
         yield from from_bytes(stdin.read(MAX_BYTES + 1), taken, most=1)
     elif path.lower().endswith(ARCHIVE):
         yield from _from_archive(path, taken)
@@ -78,6 +86,23 @@ def _from_picture(path: str, name: str, taken: ImageInput | ArrayInput) -> Item:
         return Item(name, None, "this model takes arrays: name an .npz file with X")
     found = read_picture(Path(path), taken.height, taken.width, taken.channels)
     return Item(name, None, found.why) if isinstance(found, LeftOut) else Item(name, found)
+
+
+def _from_video(path: str, taken: ImageInput | ArrayInput, pace: Pace | None) -> Iterator[Item]:
+    """A frame each; one more without a record, if the video is damaged or ends too early."""
+    if not isinstance(taken, ImageInput):
+        yield Item(path, None, "this model takes arrays, not videos")
+        return
+    try:
+        with Video(path, pace) as video:
+            for frame in video:
+                record = scaled(frame.pixels, taken.height, taken.width, taken.channels)
+                yield Item(f"{path} at {frame.at_s:.2f} s", record)
+    except DataError as error:
+        yield Item(path, None, error.message.removeprefix(f"{path}: "))
+        return
+    if video.problem:
+        yield Item(path, None, video.problem.removeprefix(f"{path}: "))
 
 
 def from_bytes(

@@ -7,20 +7,26 @@ import numpy as np
 
 from edgeveil.agent.inference.inputs import Item, read
 from edgeveil.agent.inference.runtime import Model, Prediction
+from edgeveil.agent.inference.video.frames import Pace, is_live
 from edgeveil.shared.terminal.progress import Step, silent
 
 Answer = tuple[str, Prediction | None, str]  # the input's name, what the model says, or why nothing
 
 
 def predictions(
-    model: Model, paths: Sequence[str], stdin: IO[bytes], step: Step = silent
+    model: Model,
+    paths: Sequence[str],
+    stdin: IO[bytes],
+    step: Step = silent,
+    pace: Pace | None = None,
 ) -> Iterator[Answer]:
-    """Every record of every file; `step` counts files."""
+    """Every record of every file; `step` counts files, `pace` says which frames of a video."""
     waiting: list[Item] = []
     for path in paths:
-        for item in read(path, model.input, stdin):
+        together = 1 if is_live(path) else model.batch
+        for item in read(path, model.input, stdin, pace):
             waiting.append(item)
-            if len(waiting) >= model.batch:
+            if len(waiting) >= together:
                 yield from _answered(model, waiting)
                 waiting = []
         step(1)

@@ -67,6 +67,14 @@ def read_upright(path: Path) -> Upright | LeftOut:
     return _guarded(path, lambda pillow, data: _shown(pillow, data, str(path)))
 
 
+def scaled(pixels: NDArray[np.uint8], height: int, width: int, channels: int) -> Pixels:
+    """As read_picture() gives it, of what read_upright() gives (h, w, 3)."""
+    image = _pillow().fromarray(pixels)
+    flat = image.convert("L") if channels == 1 else image
+    small = flat.resize((width, height), _pillow().Resampling.BILINEAR)
+    return np.asarray(small).astype(np.float32) / np.float32(255)
+
+
 def stored_size(path: Path) -> tuple[int, int] | None:
     """Width and height by the header of a file; None where nothing can be told."""
 
