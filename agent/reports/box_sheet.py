@@ -36,14 +36,12 @@ def box_sheet(path: Path, schema: BoxSchema, about: dict[str, object]) -> str:
 
 def _thumbnail(square: Square, root: Path, labels: tuple[str, ...]) -> Thumbnail:
     """A box is told by its class; one that is to be ignored by "(ignored)"."""
-    boxes = [
-        Drawn(
-            labels[int(IGNORED - kind if kind < 0 else kind)],
-            (x1, y1, x2, y2),
-            " (ignored)" if kind < 0 else "",
-        )
-        for kind, x1, y1, x2, y2 in square.rows.tolist()
-    ]
+    boxes = []
+    for kind, x1, y1, x2, y2 in square.rows.tolist():
+        ignored = kind < 0
+        index = int(IGNORED - kind if ignored else kind)
+        text = f"{labels[index]} (ignored)" if ignored else labels[index]
+        boxes.append(Drawn(text, (x1, y1, x2, y2), index))
     image = draw(square.pixels.transpose(1, 2, 0), boxes)
     stored = io.BytesIO()
     image.save(stored, format="JPEG", quality=QUALITY)

@@ -135,5 +135,6 @@ def _check_schema(offer: CheckedPlan, policy: Policy) -> None:
             RefusalCode.POLICY_TASK,
             f"policy.toml: data is {own}, the plan asks for {asked}; kind and shape (height, "
             "width, channels, or the rows of a window) must be equal, every column asked for must be "
-            "there by name and unit, and the plan must name every class",
+            "there by name and unit, and the plan must name every class (of boxes: the side must be equal, "
+            "and the plan must name one class of these)",
         )

@@ -16,6 +16,7 @@ from edgeveil.coordinator.plan.first import (
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_file
+from edgeveil.shared.data.boxes import schema as boxes
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, PHOTO, infer
 from edgeveil.shared.data.tabular.columns import Ranged
@@ -107,6 +108,10 @@ def _records(
         return tuple(name.strip() for name in (labels or "").split(",")), (*PHOTO, 1), ""
     if not folder.is_dir():  # class folders may still be empty
         probe(folder)
+    if boxes.holds(folder):
+        raise ConfigError(
+            f"{folder}: these are pictures with boxes; begin with the plan in docs/tasks/detection.md"
+        )
     found = infer(folder)
     return found.labels, found.shape, ""
 

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from boxes_bench import write_yolo
 from catalogue_bench import write_png
 from conforming_bench import rows, windows
 from fakes_federation import DIGITS, Federation
@@ -118,6 +119,12 @@ def test_blocks_are_for_whoever_asks_for_them(tmp_path):
     target, _ = new(tmp_path, "--labels", "a,b", "--agents", 3, "--features", "blocks")
     assert load_plan(target).task.options["features"] == "blocks"
     assert "edgeveil[backbone]" not in target.read_text()
+
+
+def test_a_folder_of_pictures_with_boxes_is_not_taken_for_class_folders(tmp_path):
+    write_yolo(tmp_path / "camera")
+    with pytest.raises(ConfigError, match=r"pictures with boxes; begin with .*detection\.md"):
+        new(tmp_path, "--labels-from", tmp_path / "camera", "--agents", 4)
 
 
 def test_the_written_plan_passes_the_doctor(tmp_path):

@@ -28,7 +28,8 @@ def drawn(pixels: Pixels, tracks: Iterable[Track], counter: Counter | None) -> P
     boxes = []
     for track in tracks:
         x1, y1, x2, y2 = (float(value) for value in track.corners)
-        boxes.append(Drawn(track.label, (x1, y1, x2, y2), f" {track.number}"))
+        text = f"{track.label} {track.number}"
+        boxes.append(Drawn(text, (x1, y1, x2, y2), track.number))
     image = draw(pixels, boxes, width=thick)
     brush = importlib.import_module("PIL.ImageDraw").Draw(image)
     for at, (line, tally) in enumerate(zip(counter.lines, counter.tallies, strict=True) if counter else ()):  # fmt: skip

@@ -1,7 +1,6 @@
-"""Boxes drawn on a picture, each class in a colour of its own; needs Pillow."""
+"""Boxes drawn on a picture, with a colour and a text each; needs Pillow."""
 
 import importlib
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,16 +26,11 @@ MOST_TEXT = 40  # characters of one text
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """`corners` x1, y1, x2, y2 in pixels; `note` stands behind the label, which alone decides the colour."""
+    """`corners` x1, y1, x2, y2 in pixels; `colour` is a number, as of a class or a track."""
 
-    label: str
+    text: str
     corners: tuple[float, float, float, float]
-    note: str = ""
-
-
-def colour_of(label: str) -> tuple[int, int, int]:
-    """The same for a label everywhere."""
-    return COLOURS[zlib.crc32(label.encode("utf-8", "surrogatepass")) % len(COLOURS)]
+    colour: int = 0
 
 
 def draw(pixels: NDArray[np.uint8], boxes: Iterable[Drawn], *, width: int = 1) -> "Image.Image":
@@ -47,9 +41,9 @@ def draw(pixels: NDArray[np.uint8], boxes: Iterable[Drawn], *, width: int = 1) -
     brush: ImageDraw.ImageDraw = importlib.import_module("PIL.ImageDraw").Draw(image)
     for box in boxes:
         x1, y1, x2, y2 = box.corners
-        colour = colour_of(box.label)
+        colour = COLOURS[box.colour % len(COLOURS)]
         brush.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=colour, width=width)
-        write(brush, (x1, y1), f"{box.label}{box.note}", colour)
+        write(brush, (x1, y1), box.text, colour)
     return image
 
 

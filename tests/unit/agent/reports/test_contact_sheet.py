@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from edgeveil.agent.cli.app import app
 from edgeveil.agent.reports import box_sheet as sheets
 from edgeveil.agent.reports.box_sheet import box_sheet
-from edgeveil.shared.data.boxes.drawing import Drawn, colour_of, draw
+from edgeveil.shared.data.boxes.drawing import COLOURS, Drawn, draw
 from edgeveil.shared.data.boxes.schema import BoxSchema
 
 
@@ -36,9 +36,9 @@ def test_every_class_is_shown_with_boxes_and_pictures_without(tmp_path):
 
 
 def test_a_frame_lies_on_the_box():
-    drawn = np.asarray(draw(np.zeros((60, 80, 3), np.uint8), [Drawn("car", (20, 30, 70, 55))]))
-    assert tuple(drawn[54, 40]) == colour_of("car")
-    assert tuple(drawn[40, 69]) == colour_of("car")
+    drawn = np.asarray(draw(np.zeros((60, 80, 3), np.uint8), [Drawn("car", (20, 30, 70, 55), 9)]))
+    assert tuple(drawn[54, 40]) == COLOURS[2]
+    assert tuple(drawn[40, 69]) == COLOURS[2]
     assert not drawn[56:].any()
     assert not drawn[:, 71:].any()
     assert drawn[31:54, 21:69].sum() == 0
