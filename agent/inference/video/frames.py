@@ -23,6 +23,7 @@ STREAM = re.compile(r"(rtsp|rtsps)://\S+")
 MOST_PIXELS = 50_000_000  # of one frame
 MOST_BROKEN = 100  # frames or packets, one after another, that cannot be decoded
 OPEN_S, READ_S = 15.0, 15.0  # a camera that is silent for longer has ended
+SLACK_S = 0.5  # by which a file may be shorter than it says without a word
 Pixels = NDArray[np.uint8]
 
 
@@ -105,7 +106,7 @@ class Video:
             pixels = self._pixels(raw)
             if pixels is not None:
                 yield Frame(number, last_s, pixels)
-        self._judge_end(number + 1, last_s)
+        self._judge_end(last_s)
 
     def _wanted(self, number: int, at_s: float) -> bool:
         if number % self.pace.every:
@@ -149,15 +150,29 @@ class Video:
         quarter = round((raw.rotation or 0) / 90) % 4
         return np.ascontiguousarray(np.rot90(pixels, quarter), dtype=np.uint8)
 
-    def _judge_end(self, frames: int, last_s: float) -> None:
-        """A file that said how many frames it has, and has fewer."""
-        promised = 0 if is_live(self.name) else int(self._stream.frames or 0)
-        if not self.problem and frames + self._broken < promised:
-            self.problem = f"ends after {frames} of {promised} frames"
+    def _judge_end(self, last_s: float) -> None:
+        """A file that said how long it is, and is shorter."""
+        promised = self._promised_s()
+        if not self.problem and promised > last_s + SLACK_S + 2 / self.rate:
+            self.problem = f"ends {promised - last_s:.1f} s before the end that it announces"
         if self.problem:
             self.problem = f"{self.name}: {self.problem}, {last_s:.1f} s in: the results go so far"
         elif self._broken:
             self.problem = f"{self.name}: {self._broken} frames are damaged and were passed over"
+
+    def _promised_s(self) -> float:
+        """By the header of a file; 0 where it tells nothing of the pictures alone.
+
+        A count of frames may hold some that stand still and are not stored, so it is taken as a time.
+        """
+        stream, container = self._stream, self._container
+        if is_live(self.name):
+            return 0.0
+        if stream.duration is not None and stream.time_base is not None:
+            counted = float(stream.frames or 0) / self.rate
+            return max(float(stream.duration * stream.time_base), counted)
+        alone = not container.streams.audio and container.duration
+        return container.duration / 1e6 if alone else 0.0
 
     def _open(self) -> Any:
         try:
