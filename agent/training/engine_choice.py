@@ -19,7 +19,9 @@ from edgeveil.shared.tasks.batches import size, values
 
 MOST_RECORDS = 1024
 TIMED_RECORDS = 64
+TIMED_VALUES = 1 << 20  # of their inputs together: 21 pictures of 128×128, 2 of 416×416
 TIMED_STEPS = 3
+SLOW = 5e-3  # seconds for a record, from which one at a time may be as fast as any batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +42,20 @@ def choose(probe: Probe, allowed: Collection[GradientMode], compute: Compute = C
     check_model(probe)
     batched: tuple[GradientMode, ...] = ("hooks", "ghost") if probe.one_shape else ()
     fit = [mode for mode in batched if mode in allowed and engine_agrees(probe, mode)]
+    memory, free = compute.chunk_memory()
     if fit:
-        memory, free = compute.chunk_memory()
         chunks = {mode: _chunk(probe, mode, memory) for mode in fit}
         cost = {mode: _seconds(probe, mode, chunks[mode]) for mode in fit}
-        best = min(fit, key=lambda mode: cost[mode])
+        if "single" in allowed and min(cost.values()) >= SLOW:
+            chunks["single"], cost["single"] = _held(probe, memory), _seconds(probe, "single", 4)
+        best = min(cost, key=lambda mode: cost[mode])
         return Choice(best, chunks[best], _reason(best, chunks[best], cost, free))
     if "single" in allowed and not probe.one_shape:
         return Choice("single", 1, "single: records of unequal size go one at a time")
     if "single" in allowed:
-        return Choice("single", MOST_RECORDS, "single: no faster engine is exact for this model")
+        return Choice(
+            "single", _held(probe, memory), "single: no faster engine is exact for this model"
+        )
     raise PolicyRefusal(
         RefusalCode.MODEL_NOT_INDEPENDENT,
         f"none of the gradient modes {', '.join(sorted(allowed))} is exact for this model; "
@@ -75,7 +81,8 @@ def _seconds(probe: Probe, mode: GradientMode, chunk: int) -> float:
     waited for, since it computes while the processor is idle.
     """
     module = prepared(probe)
-    inputs, targets = probe.batch(min(chunk, TIMED_RECORDS))
+    few = max(1, TIMED_VALUES // max(1, values(probe.batch(1)[0])))
+    inputs, targets = probe.batch(min(chunk, TIMED_RECORDS, few))
     optimizer = torch.optim.SGD([p for p in module.parameters() if p.requires_grad], lr=1e-3)
     engine = ENGINES[mode](module, probe.criterion)
     away = next(module.parameters()).device.type != "cpu"
@@ -96,6 +103,11 @@ def _chunk(probe: Probe, mode: GradientMode, memory: int) -> int:
     module = prepared(probe)
     floats = 2 * _gradient_floats(module, mode) + 2 * _activations(module, probe)
     return max(1, min(MOST_RECORDS, memory // (4 * (floats + values(probe.batch(1)[0])))))
+
+
+def _held(probe: Probe, memory: int) -> int:
+    """Records whose inputs stay below `memory` bytes, of which one at a time is computed."""
+    return max(1, min(MOST_RECORDS, memory // (4 * max(1, values(probe.batch(1)[0])))))
 
 
 def _gradient_floats(module: nn.Module, mode: GradientMode) -> int:

@@ -13,7 +13,7 @@ import torch
 from edgeveil.coordinator.records.records import Evaluation
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.scores.metric import LOSS
-from edgeveil.shared.tasks.batches import size, stacked
+from edgeveil.shared.tasks.batches import size, stacked, values
 from edgeveil.shared.tasks.modules import read_vector, write_vector
 from edgeveil.shared.tasks.records import Batch
 from edgeveil.shared.tasks.spec import Options, Task
@@ -23,6 +23,7 @@ from edgeveil.shared.vector.model_vector import Vector
 from edgeveil.shared.wire.messages import Tensor
 
 BATCH = 500  # records a forward pass; bounds memory, changes no result
+BATCH_VALUES = 1 << 22  # of their inputs: 16 MB, or 85 pictures of 128×128 in colours
 
 
 def initial_model(task: Task, options: Options) -> tuple[Vector, tuple[Tensor, ...]]:
@@ -88,7 +89,8 @@ class Evaluator:
     def _batches(self) -> Iterator[tuple[Batch, Batch]]:
         """Records of unequal size go through the model one at a time, as in training."""
         rows = np.arange(len(self._records))
-        alike = all(stacked(part) for part in self._records.take(rows[:1]))
-        each = BATCH if alike else 1
+        first = self._records.take(rows[:1])
+        alike = all(stacked(part) for part in first)
+        each = min(BATCH, max(1, BATCH_VALUES // max(1, values(first[0])))) if alike else 1
         for at in range(0, len(rows), each):
             yield self._records.take(rows[at : at + each])

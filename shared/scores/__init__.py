@@ -1,3 +1,13 @@
 """Figures from counts that add up over batches, agents and rounds, and what they mean, as plain data."""
 
-__all__ = ["boxes", "class_scores", "classification", "metric", "outliers", "regression", "views"]
+__all__ = [
+    "boxes",
+    "class_scores",
+    "classification",
+    "detection",
+    "matching",
+    "metric",
+    "outliers",
+    "regression",
+    "views",
+]

@@ -4,6 +4,7 @@ import importlib
 
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode, StateDamaged
 from edgeveil.shared.scores.class_scores import CLASSES
+from edgeveil.shared.scores.detection import DETECTION
 from edgeveil.shared.scores.metric import Scoring
 from edgeveil.shared.scores.outliers import OUTLIERS
 from edgeveil.shared.scores.regression import REGRESSION
@@ -43,6 +44,26 @@ _COLUMNS = (
 )
 _CLASSES = ("scores/classification.py", "tasks/sensors/classes.py")
 
+_BOXES = (
+    "data/boxes/annotated.py",
+    "data/boxes/coco.py",
+    "data/boxes/files.py",
+    "data/boxes/fitting.py",
+    "data/boxes/layout.py",
+    "data/boxes/letterbox.py",
+    "data/boxes/reading.py",
+    "data/boxes/schema.py",
+    "data/boxes/tiles.py",
+    "data/boxes/voc.py",
+    "data/boxes/yolo.py",
+    "data/left_out.py",
+    "data/pictures.py",
+    "data/tree.py",
+    "scores/boxes.py",
+    "scores/detection.py",
+    "scores/matching.py",
+)
+
 _CATALOGUE = (
     TaskSpec(
         id="anomaly",
@@ -50,6 +71,23 @@ _CATALOGUE = (
         module="edgeveil.shared.tasks.sensors.anomaly",
         files=(*_COLUMNS, "scores/outliers.py", "tasks/sensors/anomaly.py"),
         scoring=OUTLIERS,
+    ),
+    TaskSpec(
+        id="detection",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.detection.task",
+        files=(
+            *_BOXES,
+            "tasks/detection/geometry.py",
+            "tasks/detection/loss.py",
+            "tasks/detection/networks.py",
+            "tasks/detection/options.py",
+            "tasks/detection/targets.py",
+            "tasks/detection/task.py",
+            "tasks/modules.py",
+            "tasks/records.py",
+        ),
+        scoring=DETECTION,
     ),
     TaskSpec(
         id="feature-head",

@@ -4,11 +4,12 @@
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from catalogue_bench import grey_digits, write_npz
+from boxes_bench import write_coco
+from catalogue_bench import grey_digits, write_npz, write_png
 from sensors_bench import MOTION, motion, write_table
 
 from edgeveil.shared.tasks.registry import load, newest
@@ -48,17 +49,22 @@ labels = ["b", "a", "c"]
 
 @dataclass(frozen=True)
 class Case:
-    """`size`: parameters under these options."""
+    """`size`: parameters under these options. `close`: how far two ways to one update may be apart, by rounding."""
 
     task: str
     variant: str
     options: dict[str, object]
     size: int
     write: Callable[..., Path]
+    close: float = 1e-4
 
     def made(self):
         found = load(newest(self.task))
         return found, found.parse_options({"variant": self.variant, **self.options})
+
+    def pinned(self, schema):
+        """What an owner would change of what was found: the side of the square."""
+        return replace(schema, side=self.options["size"]) if schema.kind == "boxes" else schema
 
     def __str__(self) -> str:
         return f"{self.task}-{self.variant}"
@@ -95,12 +101,33 @@ def windows(folder, count, leave=None):
     return folder
 
 
+def boxes(folder, count, leave=None):
+    """Pictures of noise with up to two boxes each; the third shows nothing."""
+    random = np.random.default_rng(6)
+    truth, seen = {}, {}
+    for at in range(count):
+        seen[f"{at:03}"] = random.integers(0, 256, (20, 40, 3)).astype(np.uint8)
+        corners = random.integers(0, 8, (1 + at % 2 - (at == 2), 2))
+        truth[f"{at:03}"] = [(("car", "truck")[at % 2], x, y, x + 20, y + 9) for x, y in corners.tolist()]  # fmt: skip
+    if leave is not None:
+        del truth[f"{leave:03}"]
+    write_coco(folder, truth)
+    for name in truth:
+        write_png(folder / "images" / f"{name}.png", seen[name])
+    return folder
+
+
+_BOXES = {"labels": "bus,truck,car", "size": 64, "boxes_max": 4}
 _ROWS = {"columns": COLUMNS, "labels": "a,b,c"}
 _WINDOWS = {"columns": RANGES, "labels": "0,1,2", "window": LENGTH}
 _PLAIN = {**_WINDOWS, "columns": ACCELERATION}
 CASES = [
     Case("anomaly", "vae", {"columns": COLUMNS, "normal": "a"}, 455, rows),
     Case("anomaly", "vae", {"columns": ACCELERATION, "window": LENGTH, "normal": "0,1", "latent": 4}, 6_696, windows),
+    Case("detection", "lite", _BOXES, 473_920, boxes),
+    Case("detection", "lite", {**_BOXES, "loss": "classic", "train": "classes"}, 1_746, boxes),
+    Case("detection", "tiny", _BOXES, 546_932, boxes),
+    Case("detection", "full", {**_BOXES, "width": "1/4"}, 3_864_064, boxes, 1e-3),
     Case("feature-head", "fixed", {}, 5_890, images),
     Case("feature-head", "fixed", {"features": "blocks"}, 18_170, images),
     Case("image-classification", "cnn", {}, 20_586, images),

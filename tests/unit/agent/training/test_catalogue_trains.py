@@ -7,6 +7,7 @@ from conforming_bench import CASES
 
 from edgeveil.agent.training.training import train
 from edgeveil.shared.tasks.modules import read_vector
+from edgeveil.shared.tasks.records import ArrayRecords
 
 COUNT = 12
 
@@ -31,9 +32,10 @@ def test_the_fast_engine_and_one_record_at_a_time_give_the_same_update(case, tmp
     records = task.load(case.write(tmp_path / "d", COUNT), options)
     fast = update(task, options, records)
     exact = update(task, options, records, modes=("single",))
-    assert fast.gradient_mode in {"hooks", "ghost"}
+    assert case.task == "detection" or fast.gradient_mode in {"hooks", "ghost"}
     assert np.linalg.norm(exact.update) > 0
-    assert np.linalg.norm(fast.update - exact.update) <= 1e-4 * np.linalg.norm(exact.update)
+    away = np.linalg.norm(fast.update - exact.update)
+    assert away <= case.close * np.linalg.norm(exact.update)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -41,10 +43,12 @@ def test_a_record_of_nans_adds_nothing_to_the_update(case, tmp_path):
     task, options = case.made()
     records = task.load(case.write(tmp_path / "d", COUNT), options)
     less = task.load(case.write(tmp_path / "less", COUNT, leave=4), options)
-    records.inputs[4] = np.nan
-    with_nan, without = (update(task, options, each).update for each in (records, less))
+    inputs, targets = (part.numpy() for part in records.take(np.arange(COUNT)))
+    inputs[4] = np.nan
+    spoiled = ArrayRecords(inputs, targets)
+    with_nan, without = (update(task, options, each).update for each in (spoiled, less))
     assert np.isfinite(with_nan).all()
-    assert np.linalg.norm(with_nan - without) <= 1e-4 * np.linalg.norm(without)
+    assert np.linalg.norm(with_nan - without) <= case.close * np.linalg.norm(without)
 
 
 def test_records_that_are_labelled_odd_teach_an_autoencoder_nothing(tmp_path):

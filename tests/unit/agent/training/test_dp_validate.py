@@ -254,11 +254,20 @@ def test_choosing_respects_the_policy(mode):
 
 
 def test_the_faster_engine_wins(monkeypatch):
-    seconds = {"hooks": 2.0, "ghost": 1.0}
+    seconds = {"hooks": 2.0, "ghost": 1.0, "single": 4.0}
     monkeypatch.setattr(engine_choice, "_seconds", lambda _probe, mode, _chunk: seconds[mode])
     assert choose(bench.probe(bench.linear), MODES).mode == "ghost"
     seconds["ghost"] = 3.0
     assert choose(bench.probe(bench.linear), MODES).mode == "hooks"
+    seconds["single"] = 1.5
+    assert choose(bench.probe(bench.linear), MODES).mode == "single"
+    assert choose(bench.probe(bench.linear), {"hooks", "ghost"}).mode == "hooks"
+
+
+def test_records_that_go_one_at_a_time_are_held_within_the_memory_cap(monkeypatch):
+    monkeypatch.setattr(engine_choice, "engine_agrees", lambda _probe, _mode: False)
+    monkeypatch.setattr(memory, "chunk_memory", lambda: (2560, "little"))
+    assert choose(bench.probe(bench.linear), MODES).chunk == 10  # of 64 float32 each
 
 
 def test_an_engine_that_is_wrong_for_a_model_is_not_used(monkeypatch):

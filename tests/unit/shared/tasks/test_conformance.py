@@ -37,7 +37,8 @@ def moved(task, options, case, scale=0.1):
 def gradient(task, module, inputs, targets, at):
     """Of the loss of the record at that place alone."""
     losses = task.criterion("none")(module(inputs), targets)
-    found = torch.autograd.grad(losses[at], [p for _, p in sorted(module.named_parameters())])
+    trained = [p for _, p in sorted(module.named_parameters()) if p.requires_grad]
+    found = torch.autograd.grad(losses[at], trained)
     return torch.cat([part.flatten() for part in found]).double()
 
 
@@ -184,7 +185,8 @@ def test_nothing_is_remembered_from_one_record_to_the_next(case, loaded):
         first, others, again = module(inputs[:1]), module(inputs[1:]), module(inputs[:1])
         backwards = module(inputs.flip(0)).flip(0)
     assert torch.equal(first, again)
-    assert torch.allclose(torch.cat([first, others]), backwards, rtol=1e-4, atol=1e-5)
+    most = max(1.0, float(backwards.abs().max()))  # pixels are larger than logits
+    assert torch.allclose(torch.cat([first, others]), backwards, rtol=1e-4, atol=1e-5 * most)
 
 
 @EACH
@@ -205,7 +207,7 @@ def test_the_owners_data_are_what_the_task_asks_for(case, tmp_path):
     task, options = case.made()
     path = case.write(tmp_path / "d", COUNT)
     probe.probe(path)
-    own = kinds.infer(path)
+    own = case.pinned(kinds.infer(path))
     assert own.fits(task.schema(options))
     prepared = task.prepare(own.read(path), own.labels, options)
     loaded = task.load(path, options)

@@ -1,0 +1,93 @@
+"""detection: a detector of the YOLOv3 family on squares of any pictures with boxes.
+
+`lite` has 473,920 parameters with three classes, `tiny` a quarter as wide 546,932 and whole 8,674,496, `full`
+61,534,504. A plan may train everything, or of a public model only what tells classes apart: that is what
+a privacy budget can pay for (docs/tasks/detection.md).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from edgeveil.shared.data.boxes.reading import BoxRecords, relabelled
+from edgeveil.shared.data.boxes.schema import BoxSchema
+from edgeveil.shared.scores import boxes, detection, matching
+from edgeveil.shared.tasks import registry
+from edgeveil.shared.tasks.detection import networks, targets
+from edgeveil.shared.tasks.detection.loss import DetectionLoss
+from edgeveil.shared.tasks.detection.options import DetectionOptions, parse
+from edgeveil.shared.tasks.detection.targets import Squares
+from edgeveil.shared.tasks.modules import trainable
+from edgeveil.shared.tasks.records import Batch
+from edgeveil.shared.tasks.spec import RawOptions, Reduction, TaskSpec
+from edgeveil.shared.wire.messages import Tensor
+
+
+class Detection:
+    spec: TaskSpec = registry.find("detection", "1.0.0")
+
+    def parse_options(self, raw: RawOptions) -> DetectionOptions:
+        return parse(raw, self.spec.id)
+
+    def schema(self, options: DetectionOptions) -> BoxSchema:
+        return BoxSchema(options.size, options.class_names)
+
+    def load(self, path: Path, options: DetectionOptions) -> Squares:
+        asked = self.schema(options)
+        return self.prepare(asked.read(path), asked.labels, options)
+
+    def prepare(
+        self, found: BoxRecords, labels: tuple[str, ...], options: DetectionOptions
+    ) -> Squares:
+        rows = relabelled(found, labels, options.class_names, options.boxes_max)
+        grid = targets.grid(options.scales, options.loss)
+        return Squares(found.pixels, rows, grid, found.skipped)
+
+    def build(self, options: DetectionOptions) -> nn.Module:
+        return networks.detector(options)
+
+    def tensors(self, options: DetectionOptions) -> tuple[Tensor, ...]:
+        return trainable(self.build(options))
+
+    def criterion(self, reduction: Reduction) -> nn.Module:
+        return DetectionLoss(reduction)
+
+    def probe(
+        self, count: int, random: torch.Generator, options: DetectionOptions
+    ) -> tuple[Batch, Batch]:
+        return targets.probe(count, random, options)
+
+    def tally(
+        self, outputs: torch.Tensor, wanted: torch.Tensor, options: DetectionOptions
+    ) -> NDArray[np.int64]:
+        """Right and wrong boxes and truths (edgeveil.shared.scores.matching) after suppression."""
+        classes = len(options.class_names)
+        total = np.zeros(matching.length(classes), np.int64)
+        for rows, target in zip(outputs.cpu().numpy(), wanted.cpu().numpy(), strict=True):
+            found = boxes.detections(rows, options.size)
+            total += matching.count(found, *targets.truths(target), classes)
+        return total
+
+    def metrics(self, tally: NDArray[np.int64], options: DetectionOptions) -> dict[str, float]:
+        return detection.scores(tally, len(options.class_names)).figures()
+
+    def keep(self, tally: NDArray[np.int64], options: DetectionOptions) -> dict[str, Any]:
+        return detection.kept(tally, options.class_names)
+
+    def signature(self, options: DetectionOptions) -> dict[str, object]:
+        return {
+            "input": {
+                "kind": "image", "channels": 3, "height": options.size, "width": options.size,
+                "range": [0.0, 1.0],
+            },
+            "preprocessing": "RGB 0..1, fitted into a square with grey margins",
+            "output": "boxes",
+            "classes": list(options.class_names),
+        }  # fmt: skip
+
+
+TASK = Detection()
