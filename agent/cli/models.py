@@ -13,7 +13,7 @@ from edgeveil.shared.terminal import console
 
 if TYPE_CHECKING:
     from edgeveil.agent.inference.predicting import Answer
-    from edgeveil.agent.inference.runtime import Model, Prediction
+    from edgeveil.agent.inference.runtime import Model, Said
     from edgeveil.shared.scores.views import Matrix, Table
 
 app = typer.Typer()
@@ -45,9 +45,18 @@ def predict(
     home: console.HomeOption = None,
     trust: TrustOption = None,
     threshold: Annotated[
-        float,
-        Option("--threshold", min=0, max=1, help="No label where the highest score is below this."),
-    ] = 0.0,
+        float | None,
+        Option(
+            "--threshold",
+            min=0,
+            max=1,
+            help="No label where the highest score is below this [default: 0; of boxes 0.3].",
+        ),
+    ] = None,
+    draw: Annotated[
+        Path | None,
+        Option("--draw", metavar="DIR", help="Write the pictures there with their boxes drawn."),
+    ] = None,
     threads: Annotated[
         int, Option("--threads", min=0, max=256, help="Of the runtime [default: one a processor].")
     ] = 0,
@@ -71,6 +80,7 @@ def predict(
 
     Example: agent predict bag.evm photo.jpg folder/ --json
     """
+    from edgeveil.agent.inference.boxes import SHOWN
     from edgeveil.agent.inference.inputs import find
     from edgeveil.agent.inference.predicting import predictions
     from edgeveil.agent.inference.video.frames import Pace
@@ -81,13 +91,18 @@ def predict(
         raise ConfigError("--json and --csv: choose one")
     pace = Pace(every, fps, seconds)
     opened = _opened(model, home, trust, threads)
+    if draw is not None and opened.finder is None:
+        raise ConfigError("--draw: this model finds no boxes, it chooses a label")
+    least = (0.0 if opened.finder is None else SHOWN) if threshold is None else threshold
     found = find(inputs)
     if found.others:
         console.stderr.print(f"{found.others} files in folders are no pictures and no .npz files")
     show = _json_lines if as_json else _csv_lines if as_csv else _tables
     quiet = not (as_json or as_csv) and console.stdout.is_terminal
     with progress("predicting", len(found.paths), quiet=quiet) as step:
-        read, left = show(predictions(opened, found.paths, sys.stdin.buffer, step, pace), threshold)
+        answers = predictions(opened, found.paths, sys.stdin.buffer, step, pace)
+        kept = answers if draw is None else _drawn(answers, opened.labels, least, draw)
+        read, left = show(kept, least)
     if left or not read:
         raise DataError(
             f"{left} of {read + left} inputs could not be used"
@@ -100,7 +115,7 @@ def predict(
 def evaluate(
     model: ModelArgument,
     data: Annotated[
-        Path, Option("--data", help="A folder of pictures per class, or an .npz file.")
+        Path, Option("--data", help="Labelled records as for training: a folder, or an .npz file.")
     ],
     home: console.HomeOption = None,
     trust: TrustOption = None,
@@ -191,7 +206,7 @@ def _opened(path: Path, home: Path | None, trust: str | None, threads: int) -> "
     return opened
 
 
-def _answers(answers: Iterator["Answer"], counts: list[int]) -> Iterator[tuple[str, "Prediction"]]:
+def _answers(answers: Iterator["Answer"], counts: list[int]) -> Iterator[tuple[str, "Said"]]:
     """Those that are predictions; all others are told at once. `counts`: read, left out."""
     for name, prediction, why in answers:
         if prediction is None:
@@ -202,41 +217,62 @@ def _answers(answers: Iterator["Answer"], counts: list[int]) -> Iterator[tuple[s
             yield name, prediction
 
 
+def _drawn(
+    answers: Iterator["Answer"], labels: tuple[str, ...], threshold: float, folder: Path
+) -> Iterator["Answer"]:
+    """The same answers; pictures that come from files are drawn on the way."""
+    from edgeveil.agent.inference.boxes import Boxes
+    from edgeveil.agent.inference.drawing import write_drawn
+
+    for name, found, why in answers:
+        if isinstance(found, Boxes) and Path(name).is_file():
+            write_drawn(name, found.above(threshold), labels, folder)
+        yield name, found, why
+
+
 def _json_lines(answers: Iterator["Answer"], threshold: float) -> tuple[int, int]:
     from edgeveil.shared.base.json_text import readable
 
     counts = [0, 0]
     for name, found in _answers(answers, counts):
-        values = {
-            "input": name,
-            "label": _label(found, threshold),
-            "score": round(found.score, 6),
-            "scores": {label: round(score, 6) for label, score in found.scores.items()},
-        }
+        values = {"input": name, **found.as_json(threshold)}
         console.write_json([readable(values, tight=True), "\n"])
     return counts[0], counts[1]
 
 
 def _csv_lines(answers: Iterator["Answer"], threshold: float) -> tuple[int, int]:
+    """A line for each record, or for each box."""
+    from edgeveil.agent.inference.boxes import Boxes
     from edgeveil.shared.pages.text import harmless
 
     counts = [0, 0]
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(("input", "label", "score"))
+    begun = False
     for name, found in _answers(answers, counts):
-        label = _label(found, threshold)
-        shown = "" if label is None else harmless(label)
-        writer.writerow((harmless(name), shown, f"{found.score:.6f}"))
+        corners = ("x1", "y1", "x2", "y2") if isinstance(found, Boxes) else ()
+        if not begun:
+            writer.writerow(("input", "label", "score", *corners))
+            begun = True
+        for label, score, *places in _lines(found, threshold):
+            shown = "" if label is None else harmless(label)
+            writer.writerow((harmless(name), shown, f"{score:.6f}", *(f"{x:.2f}" for x in places)))
+    if not begun:
+        writer.writerow(("input", "label", "score"))
     return counts[0], counts[1]
 
 
 def _tables(answers: Iterator["Answer"], threshold: float) -> tuple[int, int]:
+    from edgeveil.agent.inference.boxes import Boxes
+
     counts = [0, 0]
     made = None
     for name, found in _answers(answers, counts):
         if made is None:
-            made = console.table("Predictions", "input", "label", ">score")
-        made.add_row(name, _label(found, threshold) or "–", f"{found.score:.1%}")
+            corners = (">x1", ">y1", ">x2", ">y2") if isinstance(found, Boxes) else ()
+            made = console.table("Predictions", "input", "label", ">score", *corners)
+        for label, score, *places in _lines(found, threshold) or [(None, 0.0)]:
+            shown = f"{score:.1%}" if label or not isinstance(found, Boxes) else "–"
+            made.add_row(name, label or "–", shown, *(f"{x:.0f}" for x in places))
         if made.row_count >= ROWS:
             console.stdout.print(made)
             made = None
@@ -245,8 +281,13 @@ def _tables(answers: Iterator["Answer"], threshold: float) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def _label(found: "Prediction", threshold: float) -> str | None:
-    return found.label if found.score >= threshold else None
+def _lines(found: "Said", threshold: float) -> list[tuple[Any, ...]]:
+    """(label or None, score), with four corners for each box of a detector."""
+    from edgeveil.agent.inference.boxes import Boxes
+
+    if isinstance(found, Boxes):
+        return [(b.label, b.score, b.x1, b.y1, b.x2, b.y2) for b in found.above(threshold).boxes]
+    return [(found.label if found.score >= threshold else None, found.score)]
 
 
 def _print_views(views: Any) -> None:

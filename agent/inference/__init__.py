@@ -4,4 +4,4 @@ ledger, round or training is touched: `from edgeveil.agent.inference import load
 
 from edgeveil.agent.inference.runtime import load as load
 
-__all__ = ["evaluation", "inputs", "predicting", "runtime", "service", "video"]
+__all__ = ["boxes", "drawing", "evaluation", "inputs", "predicting", "runtime", "service", "video"]

@@ -7,17 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeveil.agent.inference.boxes import Finder
 from edgeveil.agent.inference.records import as_records
 from edgeveil.agent.inference.runtime import Model
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
+from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.left_out import LeftOut, Reason
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, Schema
 from edgeveil.shared.data.tree import archives
 from edgeveil.shared.models.manifest import ImageInput
-from edgeveil.shared.scores import class_scores
+from edgeveil.shared.scores import class_scores, detection, matching
 from edgeveil.shared.scores.views import View
 from edgeveil.shared.terminal.progress import progress
 
@@ -38,13 +40,33 @@ class Evaluated:
         return class_scores.as_json(self.counts, self.labels)
 
 
-def evaluate(model: Model, data: Path, *, quiet: bool = False) -> Evaluated:
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundBoxes:
+    """As Evaluated, of a detector: `tally` as of edgeveil.shared.scores.matching."""
+
+    labels: tuple[str, ...]
+    tally: NDArray[np.int64]
+    pictures: int
+    left: tuple[LeftOut, ...]
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        return detection.views_of(detection.scores(self.tally, len(self.labels)), self.labels)
+
+    def as_json(self) -> dict[str, Any]:
+        found = detection.scores(self.tally, len(self.labels))
+        return {"records": self.pictures, **detection.as_json(found, self.labels)}
+
+
+def evaluate(model: Model, data: Path, *, quiet: bool = False) -> Evaluated | FoundBoxes:
     """Read labelled records as training reads them, and count what the model says of each.
 
     Raises:
         DataError: no such data, another shape, or no record that can be used.
     """
     probe(data)
+    if model.finder is not None:
+        return _evaluate_boxes(model, model.finder, data, quiet=quiet)
     records, targets, left = _read(model, data)
     if not len(targets):
         first = f": {left[0].sentence}" if left else ""
@@ -57,6 +79,25 @@ def evaluate(model: Model, data: Path, *, quiet: bool = False) -> Evaluated:
             counts += class_scores.counts_of(predicted, targets[part], model.labels)
             step(len(predicted))
     return Evaluated(model.labels, counts, left)
+
+
+def _evaluate_boxes(model: Model, finder: Finder, data: Path, *, quiet: bool) -> FoundBoxes:
+    found = BoxSchema(finder.side, model.labels).read(data)
+    if not len(found.pixels):
+        first = f": {found.left[0].sentence}" if found.left else ""
+        raise DataError(f"{data}: no record can be used{first}")
+    tally = np.zeros(matching.length(len(model.labels)), np.int64)
+    with progress("evaluating the model", len(found.pixels), quiet=quiet) as step:
+        for at in range(0, len(found.pixels), model.batch):
+            part = slice(at, at + model.batch)
+            squares = np.moveaxis(found.pixels[part], 1, 3).astype(np.float32) / np.float32(255)
+            outputs = model.outputs(squares)
+            for output, rows in zip(outputs, found.rows[part], strict=True):
+                truths = rows[rows[:, 0] >= 0].astype(np.float64)
+                known = np.zeros(len(truths), np.bool_)
+                tally += matching.count(finder.rows(output), truths, known, len(model.labels))
+            step(len(outputs))
+    return FoundBoxes(model.labels, tally, len(found.pixels), found.left)
 
 
 def _read(

@@ -5,7 +5,7 @@ Every one of them becomes records, or a sentence why not: one bad file never end
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -16,9 +16,10 @@ from edgeveil.agent.inference.records import as_records
 from edgeveil.agent.inference.video.frames import Pace, Video, is_video
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
+from edgeveil.shared.data.boxes.letterbox import Letterbox
 from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.left_out import LeftOut
-from edgeveil.shared.data.pictures import MAX_BYTES, read_picture, scaled
+from edgeveil.shared.data.pictures import MAX_BYTES, read_picture, read_upright, scaled
 from edgeveil.shared.data.tree import SUFFIXES
 from edgeveil.shared.models.manifest import ArrayInput, ImageInput
 
@@ -29,11 +30,15 @@ MOST_SENT = 64 << 20  # bytes of arrays that somebody sent, unpacked
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Item:
-    """`record` (*shape), or None and `why`. `name` is of the owner's disk: foreign text."""
+    """`record` (*shape), or None and `why`. `name` is of the owner's disk: foreign text.
+
+    `placed`: where on the square of a detector the picture lies.
+    """
 
     name: str
     record: NDArray[np.float32] | None
     why: str = ""
+    placed: Letterbox | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +83,30 @@ def read(
     elif path.lower().endswith(ARCHIVE):
         yield from _from_archive(path, taken)
     else:
-        yield _from_picture(path, path, taken)
+        yield from_picture(path, path, taken)
 
 
-def _from_picture(path: str, name: str, taken: ImageInput | ArrayInput) -> Item:
+def from_picture(path: str, name: str, taken: ImageInput | ArrayInput) -> Item:
     if not isinstance(taken, ImageInput):
         return Item(name, None, "this model takes arrays: name an .npz file with X")
+    if taken.resize == "letterbox":
+        return _onto_square(path, name, taken.height)
     found = read_picture(Path(path), taken.height, taken.width, taken.channels)
     return Item(name, None, found.why) if isinstance(found, LeftOut) else Item(name, found)
+
+
+def _onto_square(path: str, name: str, side: int) -> Item:
+    found = read_upright(Path(path))
+    if isinstance(found, LeftOut):
+        return Item(name, None, found.why)
+    return squared(name, found.pixels, side)
+
+
+def squared(name: str, pixels: NDArray[np.uint8], side: int) -> Item:
+    """A picture (height, width, 3) as a detector takes it: (side, side, 3) in 0..1."""
+    placed = Letterbox.of(pixels.shape[1], pixels.shape[0], side)
+    square = np.moveaxis(placed.place(pixels), 0, 2)
+    return Item(name, square.astype(np.float32) / np.float32(255), placed=placed)
 
 
 def _from_video(path: str, taken: ImageInput | ArrayInput, pace: Pace | None) -> Iterator[Item]:
@@ -96,13 +117,19 @@ def _from_video(path: str, taken: ImageInput | ArrayInput, pace: Pace | None) ->
     try:
         with Video(path, pace) as video:
             for frame in video:
-                record = scaled(frame.pixels, taken.height, taken.width, taken.channels)
-                yield Item(f"{path} at {frame.at_s:.2f} s", record)
+                yield from_frame(f"{path} at {frame.at_s:.2f} s", frame.pixels, taken)
     except DataError as error:
         yield Item(path, None, error.message.removeprefix(f"{path}: "))
         return
     if video.problem:
         yield Item(path, None, video.problem.removeprefix(f"{path}: "))
+
+
+def from_frame(name: str, pixels: NDArray[np.uint8], taken: ImageInput) -> Item:
+    """A picture (height, width, 3) that is in memory already."""
+    if taken.resize == "letterbox":
+        return squared(name, pixels, taken.height)
+    return Item(name, scaled(pixels, taken.height, taken.width, taken.channels))
 
 
 def from_bytes(
@@ -120,10 +147,10 @@ def from_bytes(
         found = (
             _from_archive(path, taken, most=MOST_SENT, records=most + 1)
             if arrays
-            else [_from_picture(path, STDIN, taken)]
+            else [from_picture(path, STDIN, taken)]
         )
         for item in found:
-            yield Item(item.name.replace(path, STDIN), item.record, item.why.replace(path, STDIN))
+            yield replace(item, name=item.name.replace(path, STDIN), why=item.why.replace(path, STDIN))  # fmt: skip
     finally:
         os.close(handle)
 

@@ -6,11 +6,11 @@ from typing import IO
 import numpy as np
 
 from edgeveil.agent.inference.inputs import Item, read
-from edgeveil.agent.inference.runtime import Model, Prediction
+from edgeveil.agent.inference.runtime import Model, Said
 from edgeveil.agent.inference.video.frames import Pace, is_live
 from edgeveil.shared.terminal.progress import Step, silent
 
-Answer = tuple[str, Prediction | None, str]  # the input's name, what the model says, or why nothing
+Answer = tuple[str, Said | None, str]  # the input's name, what the model says, or why nothing
 
 
 def predictions(
@@ -35,9 +35,10 @@ def predictions(
 
 def _answered(model: Model, items: Sequence[Item]) -> Iterator[Answer]:
     records = [item.record for item in items if item.record is not None]
-    rows = iter(model.scores(np.stack(records)) if records else ())
+    placed = [item.placed for item in items if item.record is not None]
+    said = iter(model.said(np.stack(records), placed) if records else ())
     for item in items:
         if item.record is None:
             yield item.name, None, item.why
         else:
-            yield item.name, model.prediction(next(rows)), ""
+            yield item.name, next(said), ""

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeveil.agent.inference.boxes import Boxes, Finder
+from edgeveil.agent.inference.inputs import Item, from_picture
 from edgeveil.agent.inference.records import as_records
 from edgeveil.agent.inference.trust import check_trust
 from edgeveil.shared.base.errors import DataError, ModelError
-from edgeveil.shared.data.left_out import LeftOut
-from edgeveil.shared.data.pictures import read_picture
+from edgeveil.shared.data.boxes.letterbox import Letterbox
 from edgeveil.shared.models import graph
-from edgeveil.shared.models.manifest import ArrayInput, ImageInput, Manifest
+from edgeveil.shared.models.manifest import ArrayInput, BoxOutput, ImageInput, Manifest
 from edgeveil.shared.models.package import Package, read_package
 
 QUIET = 3  # of onnxruntime: errors only
@@ -34,6 +35,17 @@ class Prediction:
     label: str
     score: float
     scores: Mapping[str, float]
+
+    def as_json(self, threshold: float = 0.0) -> dict[str, Any]:
+        """`label` is None where its score is below `threshold`."""
+        return {
+            "label": self.label if self.score >= threshold else None,
+            "score": round(self.score, 6),
+            "scores": {label: round(score, 6) for label, score in self.scores.items()},
+        }
+
+
+Said = Prediction | Boxes
 
 
 class Model:
@@ -58,8 +70,15 @@ class Model:
         values = math.prod(self.input.shape)
         return max(1, min(MOST_AT_ONCE, MOST_VALUES // values))
 
-    def predict(self, records: Any) -> list[Prediction]:
-        """One prediction per record.
+    @property
+    def finder(self) -> Finder | None:
+        """For a detector, what makes boxes of its outputs; None for a model that chooses labels."""
+        if not isinstance(self.manifest.output, BoxOutput):
+            return None
+        return Finder(self.labels, self.input.shape[0])
+
+    def predict(self, records: Any) -> list[Any]:
+        """One Prediction per record; of a detector Boxes, in pixels of the picture.
 
         `records`: the name of a picture file, a list of such, or an array: one record or (n, …) of them,
         pictures as uint8 or as floats in 0..1, in the layouts of an .npz file.
@@ -74,21 +93,38 @@ class Model:
             if not usable.all():
                 where = int(np.flatnonzero(~usable)[0])
                 raise DataError(f"record {where} has a value that is not finite or not in 0..1")
-        else:
-            found = self._pictures(records)
-        return [self.prediction(row) for row in self.scores(found)]
+            return self.said(found)
+        items = [self._picture(str(name)) for name in records]
+        pictures = np.empty((len(items), *self.input.shape), np.float32)
+        for at, item in enumerate(items):
+            pictures[at] = item.record
+        return self.said(pictures, [item.placed for item in items])
+
+    def said(
+        self, records: NDArray[np.float32], placed: Sequence[Letterbox | None] = ()
+    ) -> list[Said]:
+        """What the model says of each; `placed`: where on a detector's square each picture lies."""
+        if (finder := self.finder) is None:
+            return [self.prediction(row) for row in self.scores(records)]
+        where = placed or [None] * len(records)
+        outputs = self.outputs(records)
+        return [finder.found(rows, each) for rows, each in zip(outputs, where, strict=True)]
 
     def scores(self, records: NDArray[np.float32]) -> Scores:
         """(n, labels) of records as the manifest describes them; rows add up to one."""
+        return _softmax(self.outputs(records).astype(np.float64))
+
+    def outputs(self, records: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, …) as the graph gives them."""
         names = [self.manifest.output.name]
-        rows = [np.zeros((0, len(self.labels)))]
+        rows = [np.zeros((0, *self.manifest.output.shape), np.float32)]
         for at in range(0, len(records), self.batch):
             part = np.ascontiguousarray(records[at : at + self.batch])
             try:
-                (logits,) = self._session.run(names, {self.input.name: part})
+                (given,) = self._session.run(names, {self.input.name: part})
             except Exception as error:
                 raise ModelError(f"the model failed on its input ({_first_line(error)})") from error
-            rows.append(_softmax(np.asarray(logits, dtype=np.float64)))
+            rows.append(np.asarray(given, dtype=np.float32))
         return np.concatenate(rows)
 
     def prediction(self, row: Scores) -> Prediction:
@@ -97,17 +133,13 @@ class Model:
         scores = dict(zip(self.labels, row.tolist(), strict=True))
         return Prediction(self.labels[top], float(row[top]), scores)
 
-    def _pictures(self, files: Sequence[str | Path]) -> NDArray[np.float32]:
+    def _picture(self, name: str) -> Item:
         if not isinstance(self.input, ImageInput):
             raise DataError("this model takes arrays, not picture files")
-        sides = (self.input.height, self.input.width, self.input.channels)
-        found = np.empty((len(files), *self.input.shape), np.float32)
-        for at, name in enumerate(files):
-            picture = read_picture(Path(name), *sides)
-            if isinstance(picture, LeftOut):
-                raise DataError(picture.sentence)
-            found[at] = picture
-        return found
+        item = from_picture(name, name, self.input)
+        if item.record is None:
+            raise DataError(f"{name}: {item.why}")
+        return item
 
 
 def load(

@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from edgeveil.agent.inference.boxes import Boxes
 from edgeveil.agent.inference.inputs import Item, from_bytes
 from edgeveil.agent.inference.runtime import Model
 from edgeveil.shared.base.errors import ConfigError, EdgeveilError
@@ -205,7 +206,9 @@ def _error(status: HTTPStatus, why: str) -> _Answer:
 def _answer(model: Model, item: Item) -> dict[str, Any]:
     if item.record is None:
         return {"error": item.why}
-    found = model.prediction(model.scores(item.record[None])[0])
+    (found,) = model.said(item.record[None], [item.placed])
+    if isinstance(found, Boxes):
+        return found.as_json()
     return {"label": found.label, "score": found.score, "scores": dict(found.scores)}
 
 

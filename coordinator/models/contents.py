@@ -10,6 +10,7 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.installed import installed
 from edgeveil.shared.models.manifest import (
     ArrayInput,
+    BoxOutput,
     ImageInput,
     Manifest,
     Origin,
@@ -21,17 +22,20 @@ from edgeveil.shared.models.manifest import (
 from edgeveil.shared.tasks.spec import Options, TaskSpec
 
 MECHANISM = "DP-SGD on each agent, charged before training; sums by secure aggregation"
-RECORDS, LOGITS = "records", "logits"
+RECORDS, LOGITS, ROWS = "records", "logits", "rows"
 
 
 @dataclass(frozen=True)
 class Form:
-    """What goes in and out: `picture` is (height, width, channels), None for arrays of `shape`."""
+    """What goes in and out: `picture` is (height, width, channels), None for arrays of `shape`; `rows` of a
+    detector, 0 for what chooses a label.
+    """
 
     shape: tuple[int, ...]
     picture: tuple[int, int, int] | None
     labels: tuple[str, ...]
     preprocessing: str
+    rows: int = 0
 
 
 def manifest(
@@ -55,7 +59,7 @@ def manifest(
         ),
         input=_input(form),
         preprocessing=form.preprocessing,
-        output=Output(name=LOGITS, labels=form.labels),
+        output=_output(form),
         origin=_origin(found, record),
         privacy=_privacy(found, record),
         metrics={name: float(value) for name, value in sorted(record.metrics.items())},
@@ -81,7 +85,19 @@ def _input(form: Form) -> ImageInput | ArrayInput:
         return ArrayInput(name=RECORDS, shape=form.shape)
     height, width, channels = form.picture
     colours: Literal[1, 3] = 1 if channels == 1 else 3
-    return ImageInput(name=RECORDS, height=height, width=width, channels=colours)
+    return ImageInput(
+        name=RECORDS,
+        height=height,
+        width=width,
+        channels=colours,
+        resize="letterbox" if form.rows else "bilinear",
+    )
+
+
+def _output(form: Form) -> Output | BoxOutput:
+    if form.rows:
+        return BoxOutput(name=ROWS, labels=form.labels, rows=form.rows)
+    return Output(name=LOGITS, labels=form.labels)
 
 
 def _origin(found: RunFacts, record: RoundRecord) -> Origin:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeveil.coordinator.models.contents import LOGITS, RECORDS, Form
+from edgeveil.coordinator.models.contents import LOGITS, RECORDS, ROWS, Form
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.tasks.graphs import Packaged, packaged
 from edgeveil.shared.tasks.modules import write_vector
@@ -49,7 +49,7 @@ def graph_of(task: Task, options: Options, vector: Vector) -> tuple[bytes, Form]
     compare(data, found, module)
     told = str(task.signature(options)["preprocessing"])
     inside = told if found.picture else f"not in the graph: {told}"
-    return data, Form(found.shape, found.picture, found.labels, inside)
+    return data, Form(found.shape, found.picture, found.labels, inside, found.rows)
 
 
 def tools() -> dict[str, str]:
@@ -57,10 +57,10 @@ def tools() -> dict[str, str]:
 
 
 def run(data: bytes, records: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The graph's logits (n, labels) by onnxruntime."""
+    """What the graph gives, (n, …), by onnxruntime."""
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    (logits,) = session.run([LOGITS], {RECORDS: records})
-    return np.asarray(logits)
+    (given,) = session.run(None, {RECORDS: records})
+    return np.asarray(given)
 
 
 def _exported(found: Packaged) -> Any:
@@ -71,7 +71,7 @@ def _exported(found: Packaged) -> Any:
             dynamo=True,
             opset_version=OPSET,
             input_names=[RECORDS],
-            output_names=[LOGITS],
+            output_names=[ROWS if found.rows else LOGITS],
             dynamic_shapes=({0: "n"},),
             external_data=False,
             verbose=False,

@@ -26,7 +26,7 @@ FLOAT32 = 1
 _ALLOWED = """
     Abs Add And ArgMax Atan AveragePool BatchNormalization Cast Clip Concat Conv Div Equal Exp
     Flatten Floor GRU GatherElements Gemm GlobalAveragePool Greater GreaterOrEqual
-    GroupNormalization Identity InstanceNormalization LSTM LayerNormalization Less LessOrEqual Log
+    GroupNormalization Identity InstanceNormalization LSTM LayerNormalization LeakyRelu Less LessOrEqual Log
     LogSoftmax MatMul Max MaxPool Min Mul Neg Not Or Pow Reciprocal ReduceL2 ReduceMax ReduceMean
     ReduceMin ReduceSum ReduceSumSquare Relu Reshape Shape Sigmoid Sign Slice Softmax Softplus Split
     Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where
@@ -73,7 +73,7 @@ class Wanted:
     @classmethod
     def of(cls, manifest: Manifest) -> "Wanted":
         taken, given = manifest.input, manifest.output
-        return cls(taken.name, taken.shape, given.name, (len(given.labels),))
+        return cls(taken.name, taken.shape, given.name, given.shape)
 
 
 def check(data: bytes, wanted: Wanted) -> frozenset[str]:

@@ -20,6 +20,7 @@ _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0)]
 _Size = Annotated[int, Field(ge=1, le=1 << 26)]
 MOST_VALUES = 1 << 24  # of one record
+MOST_ROWS = 1 << 17  # of a detector
 
 
 class WrongSchema(ValueError):
@@ -35,6 +36,11 @@ def _check_size(shape: tuple[int, ...]) -> None:
         raise ValueError(f"a record has at most {MOST_VALUES} values")
 
 
+def _check_labels(labels: tuple[str, ...]) -> None:
+    if len(set(labels)) != len(labels):
+        raise ValueError("a label stands twice")
+
+
 class Task(_Part):
     """`hash` is that of the code which trained it (protocol.md, "Encodings")."""
 
@@ -48,6 +54,7 @@ class ImageInput(_Part):
     """Pictures (n, height, width), or (n, height, width, 3) in colours: float32 in 0..1.
 
     What makes such numbers of a picture file is shared/data/pictures.py; the fixed words name its rules.
+    "letterbox" keeps the picture's proportions in the middle of grey margins (shared/data/boxes/letterbox.py).
     """
 
     kind: Literal["image"] = "image"
@@ -59,7 +66,7 @@ class ImageInput(_Part):
     range: tuple[Literal[0], Literal[1]] = (0, 1)
     orientation: Literal["exif"] = "exif"
     transparent: Literal["on white"] = "on white"
-    resize: Literal["bilinear"] = "bilinear"
+    resize: Literal["bilinear", "letterbox"] = "bilinear"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -97,9 +104,39 @@ class Output(_Part):
 
     @model_validator(mode="after")
     def _labels_differ(self) -> Self:
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("a label stands twice")
+        _check_labels(self.labels)
         return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one record."""
+        return (len(self.labels),)
+
+
+class BoxOutput(_Part):
+    """(n, rows, 5 + labels): centre, width and height in pixels of the input, logits of an object and of each label.
+
+    A label's score is the product of both sigmoids; what is left of the rows is shared/scores/boxes.py.
+    """
+
+    kind: Literal["boxes"] = "boxes"
+    name: _Text
+    labels: Annotated[tuple[_Text, ...], Field(min_length=1, max_length=MOST_LABELS)]
+    rows: Annotated[int, Field(ge=1, le=MOST_ROWS)]
+    scores: Literal["product of sigmoids"] = "product of sigmoids"
+    suppression: Literal["greedy by label, overlap 0.45, score 0.01, 100 boxes"] = (
+        "greedy by label, overlap 0.45, score 0.01, 100 boxes"
+    )
+
+    @model_validator(mode="after")
+    def _labels_differ(self) -> Self:
+        _check_labels(self.labels)
+        return self
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one record."""
+        return (self.rows, 5 + len(self.labels))
 
 
 class Origin(_Part):
@@ -147,7 +184,7 @@ class Manifest(_Part):
     task: Task
     input: Annotated[ImageInput | ArrayInput, Field(discriminator="kind")]
     preprocessing: _Long
-    output: Output
+    output: Annotated[Output | BoxOutput, Field(discriminator="kind")]
     origin: Origin
     privacy: Privacy
     metrics: dict[_Text, float]  # on the coordinator's own held-out data

@@ -32,7 +32,8 @@ TERMS = 11  # the last power of the series: 0.2^13 / 13 is 6e-11
 @dataclass(frozen=True, eq=False)
 class Packaged:
     """`module`: raw records (n, *shape) → logits (n, labels). `raw` are made-up ones, `prepared` the same as
-    the task itself prepares them. `picture`: (height, width, channels), None for arrays.
+    the task itself prepares them. `picture`: (height, width, channels), None for arrays. With `rows`, the
+    candidates of a detector, the module gives (n, rows, 5 + labels) instead.
     """
 
     module: nn.Module
@@ -41,10 +42,13 @@ class Packaged:
     raw: NDArray[np.float32]
     prepared: torch.Tensor
     picture: tuple[int, int, int] | None
+    rows: int = 0
 
 
 def packaged(task: Task, options: Any, module: nn.Module) -> Packaged:
-    """Records of one shape, each with one label of a list; raises TypeError for other tasks."""
+    """Records of one shape, each with one label of a list or with boxes; raises TypeError for other tasks."""
+    if task.signature(options).get("output") == "boxes":
+        return _detector(task, options, module)
     labels = _labels(task, options)
     make = PREPARATIONS.get(task.spec.id)
     if make is None or not isinstance(task, ImageTask):
@@ -58,6 +62,14 @@ def packaged(task: Task, options: Any, module: nn.Module) -> Packaged:
     prepared = torch.from_numpy(task.inputs(raw, options))
     whole = nn.Sequential(make(options), module)
     return Packaged(whole, raw.shape[1:], labels, raw, prepared, picture)
+
+
+def _detector(task: Task, options: Any, module: nn.Module) -> Packaged:
+    raw = _examples(options.size, options.size, 3)
+    prepared = torch.from_numpy(np.ascontiguousarray(np.moveaxis(raw, 3, 1)))
+    labels = task.schema(options).labels
+    whole = nn.Sequential(Colours(), module)
+    return Packaged(whole, raw.shape[1:], labels, raw, prepared, raw.shape[1:], options.rows)
 
 
 def _labels(task: Task, options: Any) -> tuple[str, ...]:
@@ -90,6 +102,13 @@ class Planes(nn.Module):
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         planes = pixels.permute(0, 3, 1, 2) if self._colours else pixels.unsqueeze(1)
         return (planes - 0.5) / 0.5
+
+
+class Colours(nn.Module):
+    """Pixels (n, H, W, 3) → (n, 3, H, W)."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.permute(0, 3, 1, 2)
 
 
 class Flat(nn.Module):

@@ -6,8 +6,9 @@ from contextlib import nullcontext
 import numpy as np
 import onnx
 import pytest
+import torch
 from look_bench import run
-from models_bench import signer_of, trained
+from models_bench import pictures, signer_of, trained
 from typer.testing import CliRunner
 
 from edgeveil.agent.inference.runtime import open_model
@@ -17,6 +18,7 @@ from edgeveil.coordinator.models.export import export
 from edgeveil.coordinator.runs import checkpoint
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.models.package import read_package
+from edgeveil.shared.scores.boxes import detections
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.graphs import packaged
 from edgeveil.shared.tasks.modules import write_vector
@@ -174,3 +176,26 @@ def test_a_model_that_other_code_trained_is_not_exported(tmp_path):
     home, run_id = trained(tmp_path, "image-classification", task_hash="00" * 32, **OPTIONS)
     with pytest.raises(ConfigError, match="another build"):
         export(home, run_id, "last", tmp_path / "a.evm")
+
+
+def test_a_detector_in_a_package_finds_what_torch_finds(tmp_path):
+    options = {"labels": "car,bus", "variant": "tiny", "size": 64}
+    home, run_id = trained(tmp_path, "detection", scale=0.05, **options)
+    file = tmp_path / "eyes.evm"
+    export(home, run_id, "2", file)
+    model = open_model(file)
+    assert model.manifest.output.rows == 3 * (4**2 + 2**2)
+    assert model.manifest.input.resize == "letterbox"
+    task = registry.load(registry.newest("detection"))
+    parsed = task.parse_options(options)
+    module = task.build(parsed).eval()
+    saved = checkpoint.load(home / "runs" / run_id / "round-0002.safetensors")
+    write_vector(module, saved.vector, saved.tensors)
+    squares = pictures(3, 64, 64, 3).astype(np.float32) / 255
+    with torch.inference_mode():
+        rows = module(torch.from_numpy(squares).permute(0, 3, 1, 2)).numpy()
+    assert np.abs(model.outputs(squares) - rows).max() <= 1e-3  # of pixels
+    for found, row in zip(model.predict(squares), rows, strict=True):
+        wanted = detections(row, 64)
+        assert len(found.boxes) == len(wanted) > 0
+        assert [box.score for box in found.boxes] == pytest.approx(wanted[:, 1].tolist(), abs=1e-4)
