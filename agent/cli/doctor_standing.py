@@ -91,7 +91,7 @@ def _tasks(found: Standing) -> Iterator[Finding]:
         yield yellow(
             "tasks",
             f"the coordinator's {task.id} {task.version} ({task.code[:16]}): {what}",
-            "install the coordinator's version of edgeveil here",
+            "install the coordinator's version of edgeveil here, or its file of an own task: agent task install",
         )
 
 

@@ -4,42 +4,47 @@ The rule is what allows a task, and the ledger chains it; a copy without one is 
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeveil.agent.cli.policy_commands import apply, compared, current
+from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import OwnTask, Policy
 from edgeveil.agent.ledger.budget import open_home
 from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.tasks.own.installing import Candidate, candidate
 from edgeveil.shared.tasks.own.shelf import Shelf
 from edgeveil.shared.tasks.own.telling import listed, require
 
+if TYPE_CHECKING:
+    from edgeveil.shared.tasks.own.installing import Candidate
 
-def checked(home: Path, named: str) -> Candidate:
+
+def checked(home: Path, named: str) -> "Candidate":
     """Load what was named and try it as every device does; raises ConfigError for a fault."""
     from edgeveil.agent.training.conforming import ALL_CHECKS
     from edgeveil.shared.tasks.conformance.suite import examine
+    from edgeveil.shared.tasks.own.installing import candidate
 
-    open_home(home)
     made = candidate(named, Shelf(home))
     require(named, examine(made.subject(), ALL_CHECKS), "agent")
     return made
 
 
-def put(home: Path, made: Candidate, *, confirmed: bool) -> tuple[str, ...]:
+def put(home: Path, made: "Candidate", *, confirmed: bool) -> tuple[str, ...]:
     """Keep a copy and allow its hash; the data sets in whose ledgers that was recorded.
+
+    A device that has not joined yet has its home from here on.
 
     Raises:
         Busy: `agent run` is running; nothing was changed.
         ConfigError: not confirmed.
     """
     entry = made.entry
-    before = current(open_home(home))
     if not confirmed:
         raise ConfigError(
             f"task {entry.id} {entry.version} with hash {entry.hash}: confirm this very code with --yes"
         )
+    before = current(AgentHome(home))
     kept = tuple(rule for rule in before.own_tasks if rule.id != entry.id)
     rule = OwnTask(id=entry.id, version=entry.version, hash=entry.hash)
     change = compared(home, _with(before, (*kept, rule)))

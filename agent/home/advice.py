@@ -66,7 +66,11 @@ ADVICE: dict[Code, Advice] = {
         "agent policy set secagg.KEY=VALUE --yes",
     ),
     Code.POLICY_VECTOR: _OPERATOR,
-    Code.TASK_UNKNOWN: _SAME_RELEASE,
+    Code.TASK_UNKNOWN: Advice(
+        "install the same release of edgeveil, and of an own task the same file (agent task list), on both "
+        "sides and compare",
+        _LOOK,
+    ),
     Code.MODEL_INVALID: _OPERATOR,
     Code.CTX_MISMATCH: _OPERATOR,
     Code.STATE: _COHORT,
@@ -122,7 +126,7 @@ ADVICE: dict[Code, Advice] = {
         "to allow a larger one, below one over n_ref", "agent policy set delta=D --yes"
     ),
     Code.POLICY_TASK: Advice(
-        "to allow a task, agent policy set tasks=installed --yes; if the records are declared wrongly",
+        "to allow an own task, agent task install FILE; one of edgeveil's, agent policy set tasks=installed --yes; if the records are declared wrongly",
         "agent policy set data.labels='[\"NAME\"]' --yes",
     ),
     Code.POLICY_COORDINATOR: Advice(

@@ -22,7 +22,8 @@ DIVERGED = frozenset({RefusalCode.MODEL_INVALID, RefusalCode.UPDATE_NON_FINITE})
 PASSING = frozenset({RefusalCode.POLICY_WHEN})
 CHANGE = "change the plan or the devices (`coordinator doctor --plan`, `agent doctor`, `agent policy show`)"
 REMEDY = {
-    RefusalCode.TASK_UNKNOWN: "install the same edgeveil on both sides; `agent doctor` compares them",
+    RefusalCode.TASK_UNKNOWN: "install the same edgeveil, and of an own task the same file, on both sides; "
+    "`agent doctor` compares them",
     RefusalCode.VERSION: "install the same edgeveil on both sides; `agent doctor` compares them",
     RefusalCode.BUDGET_EXHAUSTED: "`agent budget` shows what is left; only an owner can allow more",
     RefusalCode.BUDGET_WOULD_EXCEED: "`agent budget plan --ledger` shows what still fits; lower training.epsilon",

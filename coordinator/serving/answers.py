@@ -13,7 +13,7 @@ from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.config import validate
 from edgeveil.shared.events.log import Event, EventLog
 from edgeveil.shared.events.tail import size
-from edgeveil.shared.tasks.registry import installed_tasks
+from edgeveil.shared.tasks import registry
 
 
 def take_plan(home: Path, store: Store, events: EventLog, asked: dict[str, Any]) -> dict[str, Any]:
@@ -31,8 +31,20 @@ def take_plan(home: Path, store: Store, events: EventLog, asked: dict[str, Any])
         "log_size": seen,
         "ended": how_it_ended(store, home, run) if taken is Taken.FINISHED else run.reason,
         "code": code_of(store, run),
-        "warnings": [*plan.notices, *too_few(store, plan), *notices(store, run)],
+        "warnings": [*plan.notices, *own_task(plan), *too_few(store, plan), *notices(store, run)],
     }
+
+
+def own_task(plan: Plan) -> list[str]:
+    """The hash that every device must have installed too, of a task that did not come with the product."""
+    spec = registry.find(plan.task.id, plan.task.version)
+    if not spec.own:
+        return []
+    said = (
+        f"own task {spec.id} {spec.version} has the hash {spec.task_hash().hex()}; a device with other code "
+        "refuses, uncharged (agent task list shows its own)"
+    )
+    return [said]
 
 
 def code_of(store: Store, run: Run) -> int:
@@ -89,6 +101,6 @@ def about(store: Store, run: Run | None) -> dict[str, object]:
     plan = None if run is None else Plan.model_validate_json(run.plan).task
     return {
         "epoch": 0 if signed is None else signed.roster.epoch,
-        "tasks": [task.model_dump() for task in installed_tasks()],
+        "tasks": [task.model_dump() for task in registry.installed_tasks()],
         "plan": None if plan is None else plan.model_dump(),
     }

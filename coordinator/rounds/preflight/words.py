@@ -12,6 +12,7 @@ _PLAN_OR_POLICY = "change the plan, or ask its owner: agent policy show"
 _LEDGER = "its owner looks with: agent verify"
 _BUDGET = "its owner looks with: agent budget; plan more noise or fewer rounds"
 _RELEASE = "install the same release of edgeveil on both sides"
+_SAME_FILE = ", and of an own task the same file: coordinator task list, agent task list"
 _ROSTER = "sign or import the newest roster: coordinator roster"
 _WORDS: Mapping[RefusalCode, tuple[str, str]] = {
     _C.VERSION: ("speaks another version of the protocol or of plans", _RELEASE),
@@ -25,7 +26,10 @@ _WORDS: Mapping[RefusalCode, tuple[str, str]] = {
         "has been further in this run",
         "begin a new run: the database is an old one",
     ),
-    _C.TASK_UNKNOWN: ("has not this task, or no such options of it", _RELEASE),
+    _C.TASK_UNKNOWN: (
+        "has not this task, other code of it, or no such options",
+        _RELEASE + _SAME_FILE,
+    ),
     _C.POLICY_SECAGG: ("demands more of secure aggregation", _PLAN_OR_POLICY),
     _C.POLICY_VECTOR: ("would send no vector of this layout", _RELEASE),
     _C.POLICY_TASK: ("allows no such task or data", _PLAN_OR_POLICY),

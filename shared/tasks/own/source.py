@@ -102,9 +102,16 @@ def checked(source: Source) -> Source:
             raise ConfigError(f"{source.name}, line {line}: imports from beside itself; a task is one file, put it in there")  # fmt: skip
         if top == OURS and not name.startswith("edgeveil.shared"):
             raise ConfigError(f"{source.name}, line {line}: imports {name}; both sides have edgeveil.shared alone")  # fmt: skip
-        if importlib.util.find_spec(top) is None:
+        if not _there(top):
             raise ConfigError(f"{source.name}, line {line}: imports {top}, which is not installed here; install that package on every machine, or put what is needed in this file")  # fmt: skip
     return source
+
+
+def _there(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ValueError:  # of modules that are their own makers' business, such as __main__
+        return False
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[str, int, int]]:

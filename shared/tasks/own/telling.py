@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.tasks.conformance.suite import Finding
 from edgeveil.shared.tasks.own import packages
-from edgeveil.shared.tasks.own.installing import Candidate
 from edgeveil.shared.tasks.own.shelf import Shelf
 from edgeveil.shared.terminal import console
+
+if TYPE_CHECKING:
+    from edgeveil.shared.tasks.conformance.suite import Finding
+    from edgeveil.shared.tasks.own.installing import Candidate
 
 TRUST = (
     "Its code has all rights of the user who runs edgeveil, and sees the records. Install only what you have "
@@ -19,7 +21,7 @@ TRUST = (
 )
 
 
-def show_findings(made: Candidate, findings: Iterable[Finding], *, as_json: bool) -> bool:
+def show_findings(made: "Candidate", findings: Iterable["Finding"], *, as_json: bool) -> bool:
     """Whether all promises are kept; each on a line as it was looked at."""
     kept, told = True, []
     for each in findings:
@@ -34,19 +36,19 @@ def show_findings(made: Candidate, findings: Iterable[Finding], *, as_json: bool
     return kept
 
 
-def require(named: str, findings: Iterable[Finding], role: str) -> None:
+def require(named: str, findings: Iterable["Finding"], role: str) -> None:
     """Raise ConfigError with the first promise that is not kept."""
     for each in findings:
         if each.tried and each.fault:
             raise ConfigError(f"{named}: not installed: it has to be a task that {each.promise}, but {each.fault} (all of them: {role} task check {named})")  # fmt: skip
 
 
-def about(made: Candidate) -> dict[str, Any]:
+def about(made: "Candidate") -> dict[str, Any]:
     entry = made.entry
     return {"id": entry.id, "version": entry.version, "hash": entry.hash}
 
 
-def show_candidate(made: Candidate) -> None:
+def show_candidate(made: "Candidate") -> None:
     entry = made.entry
     console.stderr.print(Text.assemble("task ", (f"{entry.id} {entry.version}", "bold")))
     console.stderr.print(f"hash {entry.hash}")

@@ -85,10 +85,14 @@ def test_beside_a_running_agent_nothing_changes(device, tmp_path):
     assert policies(device) == []
 
 
-def test_where_no_agent_lives_it_says_how_to_join(tmp_path):
+def test_a_device_may_install_a_task_before_it_joins(tmp_path):
     path = bench.write(tmp_path, bench.GOOD)
-    result = CliRunner().invoke(app, ["task", "install", str(path), "--home", str(tmp_path / "x")])
-    assert isinstance(result.exception, EnrollmentError)
+    home = tmp_path / "new"
+    result = CliRunner().invoke(app, ["task", "install", str(path), "--yes", "--home", str(home)])
+    assert result.exit_code == 0, result.output
+    assert [rule.id for rule in Policy.load(home / "policy.toml").own_tasks] == ["valve"]
+    listed = CliRunner().invoke(app, ["task", "list", "--home", str(tmp_path / "none")])
+    assert isinstance(listed.exception, EnrollmentError)
 
 
 def test_another_version_takes_the_place_of_the_rule_too(device, tmp_path):
@@ -116,6 +120,18 @@ def test_the_list_names_what_hinders_a_task(device, tmp_path):
     device.home.policy_path.write_text(Policy().to_toml())
     (found,) = json.loads(run(device, "list", "--json").stdout)["tasks"]
     assert found["hindrance"] == "policy.toml does not allow it: agent task install"
+
+
+def test_listing_and_removing_import_no_torch(device, tmp_path):
+    run(device, "install", str(bench.write(tmp_path, bench.GOOD)), "--yes")
+    for arguments in (["list"], ["remove", "valve"]):
+        code = (
+            "import sys; from typer.testing import CliRunner; from edgeveil.agent.cli.app import app\n"
+            f"found = CliRunner().invoke(app, ['task', *{arguments!r}, '--home', {str(device.path)!r}])\n"
+            "assert found.exit_code == 0, found.output\n"
+            "assert not {'torch', 'opacus', 'flwr'} & set(sys.modules)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_check_says_what_is_missing_and_ends_with_two(tmp_path):

@@ -178,6 +178,7 @@ REFUSED = [
     ("import sys\nsys.exit(0)\n", r"line 2: raised SystemExit when it was loaded: 0"),
     ("import no_such_package_1\n", r"line 1: imports no_such_package_1, which is not installed here; install that package on every machine"),
     ("def f():\n    from helpers_of_mine import g\n", r"line 2: imports helpers_of_mine"),
+    ("import __main__\n", r"line 1: imports __main__"),
     ("from . import helpers\n", r"line 1: imports from beside itself; a task is one file"),
     ("from edgeveil.agent.home import home\n", r"imports edgeveil\.agent\.home; both sides have edgeveil\.shared alone"),
     ("from edgeveil import coordinator\n", r"imports edgeveil"),
