@@ -29,7 +29,7 @@ def predict(
     model: ModelArgument,
     inputs: Annotated[
         list[str],
-        Argument(metavar="INPUT…", help="Pictures, folders, .npz files, or - for one on stdin."),
+        Argument(metavar="INPUT…", help="Pictures, tables, folders, .npz files, or - for stdin."),
     ],
     home: console.HomeOption = None,
     trust: TrustOption = None,
@@ -59,9 +59,9 @@ def predict(
     if as_json and as_csv:
         raise ConfigError("--json and --csv: choose one")
     opened = _opened(model, home, trust, threads)
-    found = find(inputs)
+    found = find(inputs, opened.input)
     if found.others:
-        console.stderr.print(f"{found.others} files in folders are no pictures and no .npz files")
+        console.stderr.print(f"{found.others} files in folders are nothing that this model takes")
     show = json_lines if as_json else _csv_lines if as_csv else _tables
     quiet = not (as_json or as_csv) and console.stdout.is_terminal
     with progress("predicting", len(found.paths), quiet=quiet) as step:

@@ -16,7 +16,7 @@ from edgeveil.shared.base.errors import DataError, ModelError
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import read_picture
 from edgeveil.shared.models import graph, known_answer
-from edgeveil.shared.models.manifest import ArrayInput, ImageInput, Manifest
+from edgeveil.shared.models.manifest import ImageInput, Manifest, Taken
 from edgeveil.shared.models.package import Package, read_package
 
 QUIET = 3  # of onnxruntime: errors only
@@ -49,7 +49,7 @@ class Model:
         return self.manifest.output.labels
 
     @property
-    def input(self) -> ImageInput | ArrayInput:
+    def input(self) -> Taken:
         return self.manifest.input
 
     @property
@@ -93,7 +93,7 @@ class Model:
 
     def check_itself(self) -> None:
         """Raise ModelError unless this runtime makes of known records what the package says it should."""
-        asked = {self.input.name: known_answer.records_of(self.input)}
+        asked = {self.input.name: known_answer.records(self.input)}
         try:
             (found,) = self._session.run([self.manifest.output.name], asked)
             known_answer.check(self.manifest, found)
