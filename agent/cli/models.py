@@ -31,7 +31,7 @@ def predict(
         list[str],
         Argument(
             metavar="INPUT…",
-            help="Pictures, folders, .npz files, videos, cameras, or - for a picture on stdin.",
+            help="Pictures, tables, folders, .npz files, videos, cameras, or - for stdin.",
         ),
     ],
     home: console.HomeOption = None,
@@ -86,9 +86,9 @@ def predict(
     if draw is not None and opened.finder is None:
         raise ConfigError("--draw: this model finds no boxes, it chooses a label")
     least = (0.0 if opened.finder is None else SHOWN) if threshold is None else threshold
-    found = find(inputs)
+    found = find(inputs, opened.input)
     if found.others:
-        console.stderr.print(f"{found.others} files in folders are no pictures and no .npz files")
+        console.stderr.print(f"{found.others} files in folders are nothing that this model takes")
     show = json_lines if as_json else _csv_lines if as_csv else _tables
     quiet = not (as_json or as_csv) and console.stdout.is_terminal
     with progress("predicting", len(found.paths), quiet=quiet) as step:

@@ -191,7 +191,7 @@ class Fetcher:
         policy, index = owners_policy(self._home), KeptModels(self._home).index()
         told = index.in_use if policy.tell_model else None
         offer = self._client.ask(index.fetched, wait=True, in_use=told)
-        if offer is not None:
+        if offer is not None and not self._halt.is_set():  # a held answer may come after stop()
             kept = fetch(self._client, self._home, offer, signer_here(self._home, None))
             if kept is not None:
                 self._arrived.put(kept)

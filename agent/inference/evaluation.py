@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeveil.agent.inference import columns
 from edgeveil.agent.inference.boxes import Finder
 from edgeveil.agent.inference.records import as_records
 from edgeveil.agent.inference.runtime import Model
@@ -18,7 +19,7 @@ from edgeveil.shared.data.left_out import LeftOut, Reason
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, Schema
 from edgeveil.shared.data.tree import archives
-from edgeveil.shared.models.manifest import ImageInput
+from edgeveil.shared.models.manifest import ColumnsInput, ImageInput
 from edgeveil.shared.scores import class_scores, detection, matching
 from edgeveil.shared.scores.views import View
 from edgeveil.shared.terminal.progress import progress
@@ -118,6 +119,8 @@ def _read(
         shape = (taken.height, taken.width, taken.channels)
         found = Schema(IMAGES, shape, model.labels).read(data)
         return found.pixels, found.targets, found.left
+    if isinstance(taken, ColumnsInput):
+        return columns.labelled(data, taken, model.labels)
     archive = archives(data)[0]
     arrays = open_arrays(archive, ("X", "y"), most=4 * MAX_VALUES)
     records, usable = as_records(arrays["X"], taken)

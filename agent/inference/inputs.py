@@ -4,7 +4,7 @@ Every one of them becomes records, or a sentence why not: one bad file never end
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -21,7 +21,7 @@ from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import MAX_BYTES, read_picture, read_upright, scaled
 from edgeveil.shared.data.tree import SUFFIXES
-from edgeveil.shared.models.manifest import ArrayInput, ImageInput
+from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, Taken
 
 STDIN = "-"
 ARCHIVE = ".npz"
@@ -49,13 +49,19 @@ class Found:
     others: int
 
 
-def find(inputs: Sequence[str]) -> Found:
-    """Every file that is meant; of folders, all pictures and .npz files in them, at any depth.
+def find(inputs: Sequence[str], taken: Taken | None = None) -> Found:
+    """Every file that is meant; of folders, all pictures and .npz files in them, at any depth, or for a model on
+    columns all tables and .npz files.
 
     Hidden entries are left out, links to folders are not followed.
     """
     paths: list[str] = []
     others = 0
+    known: tuple[str, ...] = SUFFIXES
+    if isinstance(taken, ColumnsInput):
+        from edgeveil.shared.data.tabular.reading import SUFFIXES as TABLES  # noqa: PLC0415 - pictures need none of it
+
+        known = TABLES
     for each in inputs:
         if each == STDIN or not Path(each).is_dir():
             paths.append(each)
@@ -63,15 +69,13 @@ def find(inputs: Sequence[str]) -> Found:
         for folder, folders, names in os.walk(each):
             folders[:] = sorted(name for name in folders if name[0] != ".")
             shown = sorted(name for name in names if name[0] != ".")
-            usable = [name for name in shown if name.lower().endswith((*SUFFIXES, ARCHIVE))]
+            usable = [name for name in shown if name.lower().endswith((*known, ARCHIVE))]
             others += len(shown) - len(usable)
             paths += (str(Path(folder) / name) for name in usable)
     return Found(tuple(paths), others)
 
 
-def read(
-    path: str, taken: ImageInput | ArrayInput, stdin: IO[bytes], pace: Pace | None = None
-) -> Iterator[Item]:
+def read(path: str, taken: Taken, stdin: IO[bytes], pace: Pace | None = None) -> Iterator[Item]:
     """The records of one file, in its order; of a video its frames at this pace.
 
     Raises NotInstalled for a video without PyAV.
@@ -79,14 +83,16 @@ def read(
     if is_video(path):
         yield from _from_video(path, taken, pace)
     elif path == STDIN:
-        yield from from_bytes(stdin.read(MAX_BYTES + 1), taken, most=1)
+        yield from from_bytes(stdin.read(MAX_BYTES + 1), taken, most=1, table=True)
     elif path.lower().endswith(ARCHIVE):
         yield from _from_archive(path, taken)
+    elif isinstance(taken, ColumnsInput):
+        yield from _from_table(path, path, taken)
     else:
         yield from_picture(path, path, taken)
 
 
-def from_picture(path: str, name: str, taken: ImageInput | ArrayInput) -> Item:
+def from_picture(path: str, name: str, taken: Taken) -> Item:
     if not isinstance(taken, ImageInput):
         return Item(name, None, "this model takes arrays: name an .npz file with X")
     if taken.resize == "letterbox":
@@ -109,7 +115,7 @@ def squared(name: str, pixels: NDArray[np.uint8], side: int) -> Item:
     return Item(name, square.astype(np.float32) / np.float32(255), placed=placed)
 
 
-def _from_video(path: str, taken: ImageInput | ArrayInput, pace: Pace | None) -> Iterator[Item]:
+def _from_video(path: str, taken: Taken, pace: Pace | None) -> Iterator[Item]:
     """A frame each; one more without a record, if the video is damaged or ends too early."""
     if not isinstance(taken, ImageInput):
         yield Item(path, None, "this model takes arrays, not videos")
@@ -132,9 +138,9 @@ def _of_frame(name: str, pixels: NDArray[np.uint8], taken: ImageInput) -> Item:
 
 
 def from_bytes(
-    data: bytes, taken: ImageInput | ArrayInput, *, most: int, arrays: bool = False
+    data: bytes, taken: Taken, *, most: int, arrays: bool = False, table: bool = False
 ) -> Iterator[Item]:
-    """One picture, or the records of an .npz file, that somebody sent; of more than `most` one more than that.
+    """One picture, the rows of a `table`, or the records of an .npz file, that somebody sent; of more than `most` one more than that.
 
     It lies in memory and nowhere else, under a name that the readers can open.
     """
@@ -143,20 +149,32 @@ def from_bytes(
         with os.fdopen(handle, "wb", closefd=False) as file:
             file.write(data)
         path = f"/proc/self/fd/{handle}"
-        found = (
-            _from_archive(path, taken, most=MOST_SENT, records=most + 1)
-            if arrays
-            else [from_picture(path, STDIN, taken)]
-        )
+        found: Iterable[Item]
+        if arrays:
+            found = _from_archive(path, taken, most=MOST_SENT, records=most + 1)
+        elif table and isinstance(taken, ColumnsInput):
+            found = _from_table(path, STDIN, taken)
+        else:
+            found = [from_picture(path, STDIN, taken)]
         for item in found:
             yield replace(item, name=item.name.replace(path, STDIN), why=item.why.replace(path, STDIN))  # fmt: skip
     finally:
         os.close(handle)
 
 
+def _from_table(path: str, name: str, taken: ColumnsInput) -> Iterator[Item]:
+    from edgeveil.agent.inference import columns  # noqa: PLC0415 - pictures need none of it
+
+    try:
+        for where, record, why in columns.read(Path(path), taken):
+            yield Item(f"{name}: {where}" if where else name, record, why)
+    except DataError as error:
+        yield Item(name, None, error.message.removeprefix(f"{path}: "))
+
+
 def _from_archive(
     path: str,
-    taken: ImageInput | ArrayInput,
+    taken: Taken,
     *,
     most: int = 4 * MAX_VALUES,
     records: int | None = None,

@@ -4,13 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.models.manifest import ArrayInput, ImageInput
+from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, Taken
 
 Records = NDArray[np.float32]
 Usable = NDArray[np.bool_]
 
 
-def as_records(raw: NDArray[np.generic], taken: ImageInput | ArrayInput) -> tuple[Records, Usable]:
+def as_records(raw: NDArray[np.generic], taken: Taken) -> tuple[Records, Usable]:
     """(n, *shape) and, per record, whether all its values can be used.
 
     Raises:
@@ -28,13 +28,19 @@ def as_records(raw: NDArray[np.generic], taken: ImageInput | ArrayInput) -> tupl
     fine = np.isfinite(values)
     if isinstance(taken, ImageInput):
         fine &= (values >= 0) & (values <= 1)
-    return values, np.asarray(fine.all(axis=tuple(range(1, values.ndim))), np.bool_)
+    usable = np.asarray(fine.all(axis=tuple(range(1, values.ndim))), np.bool_)
+    if isinstance(taken, ColumnsInput):
+        from edgeveil.agent.inference import columns  # noqa: PLC0415 - pictures need none of it
+
+        values = columns.prepared(np.where(fine, values, np.float32(0)), taken)
+    return values, usable
 
 
-def _shaped(raw: NDArray[np.generic], taken: ImageInput | ArrayInput) -> NDArray[np.generic]:
+def _shaped(raw: NDArray[np.generic], taken: Taken) -> NDArray[np.generic]:
     """One record or many, channels before or behind the sides, as (n, *shape)."""
+    shape = taken.record_shape if isinstance(taken, ColumnsInput) else taken.shape
     for each in (raw, raw[np.newaxis]):
-        if each.shape[1:] == taken.shape:
+        if each.shape[1:] == shape:
             return each
         if isinstance(taken, ImageInput):
             height, width, channels = taken.height, taken.width, taken.channels
@@ -42,5 +48,5 @@ def _shaped(raw: NDArray[np.generic], taken: ImageInput | ArrayInput) -> NDArray
                 return each[:, 0] if channels == 1 else np.moveaxis(each, 1, 3)
             if each.shape[1:] == (height, width, channels):
                 return each[..., 0]
-    asked = ", ".join(str(side) for side in taken.shape)
+    asked = ", ".join(str(side) for side in shape)
     raise DataError(f"an array of shape {raw.shape}; the model takes (n, {asked})")

@@ -17,7 +17,7 @@ from edgeveil.agent.inference.trust import check_trust
 from edgeveil.shared.base.errors import DataError, ModelError
 from edgeveil.shared.data.boxes.letterbox import Letterbox
 from edgeveil.shared.models import graph, known_answer
-from edgeveil.shared.models.manifest import ArrayInput, BoxOutput, ImageInput, Manifest
+from edgeveil.shared.models.manifest import BoxOutput, ImageInput, Manifest, Taken
 from edgeveil.shared.models.package import Package, read_package
 
 QUIET = 3  # of onnxruntime: errors only
@@ -61,7 +61,7 @@ class Model:
         return self.manifest.output.labels
 
     @property
-    def input(self) -> ImageInput | ArrayInput:
+    def input(self) -> Taken:
         return self.manifest.input
 
     @property
@@ -129,7 +129,7 @@ class Model:
 
     def check_itself(self) -> None:
         """Raise ModelError unless this runtime makes of known records what the package says it should."""
-        asked = {self.input.name: known_answer.records_of(self.input)}
+        asked = {self.input.name: known_answer.records(self.input)}
         try:
             (found,) = self._session.run([self.manifest.output.name], asked)
             known_answer.check(self.manifest, found)

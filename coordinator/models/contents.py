@@ -11,6 +11,7 @@ from edgeveil.shared.base.installed import installed
 from edgeveil.shared.models.manifest import (
     ArrayInput,
     BoxOutput,
+    ColumnsInput,
     ImageInput,
     Manifest,
     Origin,
@@ -26,6 +27,7 @@ NO_MECHANISM = (
     "none: trained without noise, by the word of the devices' owners; sums by secure aggregation"
 )
 MECHANISM = "DP-SGD on each agent, charged before training; sums by secure aggregation"
+Statistics = Literal["none", "fixed-v1 plain", "fixed-v1 motion"]
 Rows = tuple[tuple[float, ...], ...]
 RECORDS, LOGITS, ROWS = "records", "logits", "rows"
 
@@ -34,15 +36,15 @@ RECORDS, LOGITS, ROWS = "records", "logits", "rows"
 class Form:
     """What goes in and out: `picture` is (height, width, channels), None for arrays of `shape`; `rows` of a
     detector, 0 for what chooses a label.
-
-    `answers`: what the graph gives of the self-test's records.
     """
 
     shape: tuple[int, ...]
     picture: tuple[int, int, int] | None
     labels: tuple[str, ...]
     preprocessing: str
-    answers: Rows
+    columns: tuple[str, ...] = ()  # of a table or a window; `shape` is then what the graph takes
+    window: int = 0
+    statistics: Statistics = "none"
     rows: int = 0
 
 
@@ -53,10 +55,11 @@ def manifest(
     form: Form,
     pieces: Mapping[str, Piece],
     *,
+    answers: Rows,
     licence: str,
     tools: Mapping[str, str],
 ) -> Manifest:
-    """`pieces`: "model" and "weights"; `tools`: versions of what made the graph."""
+    """`pieces`: "model" and "weights"; `answers`: what the graph gives of the self-test's records; `tools`: versions of what made the graph."""
     spec, options = task
     return Manifest(
         task=Task(
@@ -65,7 +68,7 @@ def manifest(
             hash=spec.task_hash().hex(),
             options=options.model_dump(),
         ),
-        input=_input(form),
+        input=input_of(form),
         preprocessing=form.preprocessing,
         output=_output(form),
         origin=_origin(found, record),
@@ -75,7 +78,7 @@ def manifest(
         software={**installed(), **tools},
         model=pieces["model"],
         weights=pieces["weights"],
-        self_test=form.answers,
+        self_test=answers,
     )
 
 
@@ -89,7 +92,17 @@ def check_code(found: RunFacts, record: RoundRecord, spec: TaskSpec) -> None:
         )
 
 
-def _input(form: Form) -> ImageInput | ArrayInput:
+def input_of(form: Form) -> ImageInput | ArrayInput | ColumnsInput:
+    """The manifest's word on what goes in."""
+    if form.columns:
+        count = form.shape[0] if form.statistics != "none" else 0
+        return ColumnsInput(
+            name=RECORDS,
+            columns=form.columns,
+            window=form.window,
+            features=count,
+            statistics=form.statistics,
+        )
     if form.picture is None:
         return ArrayInput(name=RECORDS, shape=form.shape)
     height, width, channels = form.picture

@@ -49,7 +49,14 @@ def export(
     model, form = graph.graph_of(task, options, saved.vector)
     pieces = {"model": piece(model), "weights": piece(weights)}
     manifest = contents.manifest(
-        found, record, (spec, options), form, pieces, licence=licence, tools=graph.tools()
+        found,
+        record,
+        (spec, options),
+        form,
+        pieces,
+        answers=graph.answers(model, form),
+        licence=licence,
+        tools=graph.tools(),
     )
     graph_check.check(model, graph_check.Wanted.of(manifest))
     write_file(target, assemble(manifest, weights, model, signer))

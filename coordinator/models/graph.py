@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeveil.coordinator.models.contents import LOGITS, RECORDS, ROWS, Form
+from edgeveil.coordinator.models.contents import LOGITS, RECORDS, ROWS, Form, Rows, input_of
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.models import known_answer
 from edgeveil.shared.tasks.graphs import Packaged, packaged
@@ -49,10 +49,15 @@ def graph_of(task: Task, options: Options, vector: Vector) -> tuple[bytes, Form]
     data = _stripped(_exported(found))
     compare(data, found, module)
     told = str(task.signature(options)["preprocessing"])
-    inside = told if found.picture else f"not in the graph: {told}"
-    asked = known_answer.records(found.shape, picture=found.picture is not None)
-    answers = known_answer.told(run(data, asked))
-    return data, Form(found.shape, found.picture, found.labels, inside, answers, found.rows)
+    whole = found.picture or (found.columns and found.statistics == "none")
+    inside = told if whole else f"not in the graph: {told}"
+    form = (found.shape, found.picture, found.labels, inside)
+    return data, Form(*form, found.columns, found.window, found.statistics, found.rows)
+
+
+def answers(data: bytes, form: Form) -> Rows:
+    """What the graph gives of the records of its self-test."""
+    return known_answer.told(run(data, known_answer.records(input_of(form))))
 
 
 def tools() -> dict[str, str]:

@@ -1,13 +1,14 @@
 """The self-test of a package: records that everybody makes alike, and what the graph gave where it was made.
 
 A runtime that computes something else on a device is found before a model is used. No stored inputs: value i
-of a record follows from i alone (Weyl's sequence of the golden ratio), in 0..1 for pictures, in −1..1 else.
+of a record follows from i alone (Weyl's sequence of the golden ratio), in 0..1 for pictures, within the ranges of
+columns, in −1..1 else.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeveil.shared.models.manifest import ArrayInput, ImageInput, Manifest
+from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, Manifest, Taken
 
 COUNT = 2
 MOST_TOLD = 4096  # values of one record, the first ones
@@ -15,17 +16,20 @@ TOLERANCE = 1e-3  # relative L2: processors round arctan2 and sums differently, 
 _STEP = 2654435769  # 2^32 / golden ratio
 
 
-def records(shape: tuple[int, ...], *, picture: bool) -> NDArray[np.float32]:
-    """(COUNT, *shape)."""
+def records(taken: Taken) -> NDArray[np.float32]:
+    """(COUNT, *shape) as the graph takes them."""
+    shape = taken.shape
     size = COUNT * int(np.prod(shape))
     steps = np.arange(1, size + 1, dtype=np.uint64) * np.uint64(_STEP) % np.uint64(1 << 32)
     unit = (steps >> np.uint64(8)).astype(np.float32) / np.float32(1 << 24)
-    values = unit if picture else 2 * unit - 1
-    return values.reshape(COUNT, *shape)
-
-
-def records_of(taken: ImageInput | ArrayInput) -> NDArray[np.float32]:
-    return records(taken.shape, picture=isinstance(taken, ImageInput))
+    shares = unit.reshape(COUNT, *shape)
+    if isinstance(taken, ImageInput):
+        return shares
+    if isinstance(taken, ColumnsInput) and not taken.features:
+        low = np.array([each.low for each in taken.ranges])
+        high = np.array([each.high for each in taken.ranges])
+        return np.asarray(low + shares * (high - low), np.float32)
+    return 2 * shares - 1
 
 
 def told(outputs: NDArray[np.float32]) -> tuple[tuple[float, ...], ...]:
@@ -36,7 +40,7 @@ def told(outputs: NDArray[np.float32]) -> tuple[tuple[float, ...], ...]:
 
 
 def check(manifest: Manifest, outputs: NDArray[np.generic]) -> None:
-    """Raise ValueError unless `outputs` of records_of() are those that the manifest tells, or finite if it tells none."""
+    """Raise ValueError unless `outputs` of records() are those that the manifest tells, or finite if it tells none."""
     found = np.asarray(outputs, np.float64).reshape(len(outputs), -1)[:, :MOST_TOLD]
     if not np.isfinite(found).all():
         raise ValueError("its self-test fails: the model gives values that are not finite")

@@ -10,7 +10,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edgeveil.shared.data.tabular.columns import MOST_COLUMNS, Ranged, check_once
+
 SCHEMA = 1
+LONGEST_WINDOW = 4096
 MOST_LABELS = 1000
 MOST_AXES = 4
 
@@ -19,6 +22,7 @@ _Long = Annotated[str, Field(max_length=2000)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=0)]
 _Size = Annotated[int, Field(ge=1, le=1 << 26)]
+_Column = Annotated[str, Field(max_length=260)]
 _Row = Annotated[tuple[float, ...], Field(min_length=1, max_length=1 << 12)]
 _Rows = Annotated[tuple[_Row, ...], Field(min_length=1, max_length=4)]
 MOST_VALUES = 1 << 24  # of one record
@@ -94,6 +98,48 @@ class ArrayInput(_Part):
     def _fits(self) -> Self:
         _check_size(self.shape)
         return self
+
+
+class ColumnsInput(_Part):
+    """Rows (n, C), or windows (n, T, C), of values in the units of `columns`, each as `name [unit] low..high`.
+
+    Values beyond a range are cut to it. With `features` 0 the graph takes them as they are; else it takes that
+    many fixed public statistics of each window (edgeveil.shared.tasks.sensors.statistics), which no graph holds.
+    """
+
+    kind: Literal["columns"] = "columns"
+    name: _Text
+    columns: Annotated[tuple[_Column, ...], Field(min_length=1, max_length=MOST_COLUMNS)]
+    window: Annotated[int, Field(ge=0, le=LONGEST_WINDOW)] = 0
+    features: Annotated[int, Field(ge=0, le=1 << 20)] = 0
+    statistics: Literal["none", "fixed-v1 plain", "fixed-v1 motion"] = "none"
+    dtype: Literal["float32"] = "float32"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        check_once(each.column for each in self.ranges)
+        _check_size(self.record_shape)
+        if (self.features > 0) != (self.statistics != "none"):
+            raise ValueError("features belong to statistics")
+        return self
+
+    @property
+    def ranges(self) -> tuple[Ranged, ...]:
+        return tuple(Ranged.parse(each) for each in self.columns)
+
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        """Of one record as it lies in a file."""
+        count = len(self.columns)
+        return (self.window, count) if self.window else (count,)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one record as the graph takes it."""
+        return (self.features,) if self.features else self.record_shape
+
+
+Taken = ImageInput | ArrayInput | ColumnsInput
 
 
 class Output(_Part):
@@ -202,7 +248,7 @@ class Manifest(_Part):
 
     schema_version: Literal[1] = 1
     task: Task
-    input: Annotated[ImageInput | ArrayInput, Field(discriminator="kind")]
+    input: Annotated[Taken, Field(discriminator="kind")]
     preprocessing: _Long
     output: Annotated[Output | BoxOutput, Field(discriminator="kind")]
     origin: Origin

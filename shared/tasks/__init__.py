@@ -10,5 +10,6 @@ __all__ = [
     "own",
     "records",
     "registry",
+    "sensors",
     "spec",
 ]

@@ -7,22 +7,29 @@ that were prepared before.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgeveil.shared.data.tabular.columns import Ranged
+from edgeveil.shared.data.tabular.reading import Table
 from edgeveil.shared.tasks import block_features as blocks
 from edgeveil.shared.tasks.backbone import asset
 from edgeveil.shared.tasks.backbone.graph import Embedding
 from edgeveil.shared.tasks.feature_head import FeatureHeadOptions
 from edgeveil.shared.tasks.features import BIAS, BINS, CELL, POOL
 from edgeveil.shared.tasks.images import ImageTask
+from edgeveil.shared.tasks.sensors import tables
+from edgeveil.shared.tasks.sensors.sequence import SensorSequence
+from edgeveil.shared.tasks.sensors.tabular import Tabular
 from edgeveil.shared.tasks.spec import Task
+
+Statistics = Literal["none", "fixed-v1 plain", "fixed-v1 motion"]
 
 EXAMPLES = 6
 PI = np.float32(np.pi)
@@ -42,6 +49,11 @@ class Packaged:
     raw: NDArray[np.float32]
     prepared: torch.Tensor
     picture: tuple[int, int, int] | None
+    columns: tuple[
+        str, ...
+    ] = ()  # with ranges; `raw` are values in their units without `statistics`
+    window: int = 0
+    statistics: Statistics = "none"
     rows: int = 0
 
 
@@ -50,6 +62,8 @@ def packaged(task: Task, options: Any, module: nn.Module) -> Packaged:
     if task.signature(options).get("output") == "boxes":
         return _detector(task, options, module)
     labels = _labels(task, options)
+    if isinstance(task, Tabular | SensorSequence):
+        return _on_columns(task, options, module)
     make = PREPARATIONS.get(task.spec.id)
     if make is None or not isinstance(task, ImageTask):
         prepared, _ = task.probe(EXAMPLES, torch.Generator().manual_seed(0), options)
@@ -67,9 +81,29 @@ def packaged(task: Task, options: Any, module: nn.Module) -> Packaged:
 def _detector(task: Task, options: Any, module: nn.Module) -> Packaged:
     raw = _examples(options.size, options.size, 3)
     prepared = torch.from_numpy(np.ascontiguousarray(np.moveaxis(raw, 3, 1)))
-    labels = task.schema(options).labels
+    labels, sides = task.schema(options).labels, raw.shape[1:]
     whole = nn.Sequential(Colours(), module)
-    return Packaged(whole, raw.shape[1:], labels, raw, prepared, raw.shape[1:], options.rows)
+    return Packaged(whole, sides, labels, raw, prepared, sides, rows=options.rows)
+
+
+def _on_columns(task: Tabular | SensorSequence, options: Any, module: nn.Module) -> Packaged:
+    """Scaling by public ranges is part of the graph; statistics of a window are not, and come before it."""
+    shape, ranges = task.schema(options).shape, options.ranges
+    shares = np.random.default_rng(0).uniform(-0.2, 1.2, (EXAMPLES, *shape))
+    shares[0], shares[1] = 0, 1
+    low, high = (np.array([getattr(each, end) for each in ranges]) for end in ("low", "high"))
+    values = (low + shares * (high - low)).astype(np.float32)
+    columns = tuple(str(each) for each in ranges)
+    nothing = np.zeros(EXAMPLES, np.int64)
+    table = Table(tuple(str(each.column) for each in ranges), values, nothing, nothing.astype(np.float32), ())  # fmt: skip
+    prepared = task.inputs(tables.scaled(table, options), options)
+    told = (columns, getattr(options, "window", 0))
+    labels, tensor = options.class_names, torch.from_numpy(prepared)
+    if options.variant == "statistics":
+        how: Statistics = "fixed-v1 motion" if options.motion else "fixed-v1 plain"
+        return Packaged(module, prepared.shape[1:], labels, prepared, tensor, None, *told, how)
+    before = [Scaled(ranges), *([Logistic(len(ranges))] if options.variant == "logistic" else [])]
+    return Packaged(nn.Sequential(*before, module), shape, labels, values, tensor, None, *told)
 
 
 def _labels(task: Task, options: Any) -> tuple[str, ...]:
@@ -90,6 +124,32 @@ def _examples(height: int, width: int, channels: int) -> NDArray[np.float32]:
         values[5, at, max(0, at - 2) : at + 2] = 60 + at
     pixels = (values / 255).astype(np.float32)
     return pixels[..., 0] if channels == 1 else pixels
+
+
+class Scaled(nn.Module):
+    """Values in their units, cut to their ranges and brought to -1..1, as scaled() of sensors.tables."""
+
+    def __init__(self, ranges: Sequence[Ranged]) -> None:
+        super().__init__()
+        self.ends: torch.Tensor
+        ends = [[each.low for each in ranges], [each.high for each in ranges]]
+        self.register_buffer("ends", torch.tensor(ends, dtype=torch.float32))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        low, high = self.ends[0], self.ends[1]
+        inside = torch.minimum(torch.maximum(values, low), high)
+        return (inside - low) / (high - low) * 2 - 1
+
+
+class Logistic(nn.Module):
+    """As Tabular.inputs() for its variant of that name: a row of length one at most, and a constant."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self._root = math.sqrt(columns)
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return torch.cat([rows / self._root, rows.narrow(1, 0, 1) * 0 + tables.BIAS], dim=1)
 
 
 class Planes(nn.Module):

@@ -18,6 +18,8 @@ from edgeveil.agent.delivery import fetching
 from edgeveil.agent.delivery.client import ModelClient
 from edgeveil.agent.delivery.fetching import Fetcher, fetch, signer_here
 from edgeveil.agent.delivery.kept import KeptModels
+from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.rounds import run
 from edgeveil.coordinator.gateway.vocabulary import GatewaySettings
 from edgeveil.coordinator.models.publishing import withdraw
 from edgeveil.shared.base.errors import (
@@ -127,8 +129,8 @@ def test_the_background_takes_what_is_published_and_only_while_the_policy_says_s
     began = time.monotonic()
     until(lambda: in_use(home) == found["model"], "not swapped")
     assert time.monotonic() - began < 5
+    until(lambda: sum("is in use now" in each for each in said) == 2, "not told")
     fetcher.stop()
-    assert sum("is in use now" in each for each in said) == 2
 
 
 def test_what_a_check_finds_changes_nothing_that_is_asked(front, home, tmp_path, monkeypatch):
@@ -291,3 +293,18 @@ def test_two_processes_fetch_an_offer_once(front, home, monkeypatch):
     for each in threads:
         each.join()
     assert sorted(each is None for each in found) == [False, True]
+
+
+def test_an_agent_fetches_beside_its_rounds_where_its_owner_lets_it(front, home, tmp_path):
+    front.publish()
+    said = []
+    with run._models(home.path, Policy.default(), said.append):
+        time.sleep(1)
+    assert in_use(home) is None
+    policy(home, model={"fetch": True})
+    with run._models(home.path, Policy.load(home.policy_path), said.append):
+        until(lambda: in_use(home) == read_package(CNN).digest, "never fetched")
+    front.publish(newer(tmp_path / "b.evm", 2))
+    time.sleep(1)
+    assert in_use(home) == read_package(CNN).digest, "it has stopped"
+    until(lambda: any("is in use now" in each for each in said), "not told")

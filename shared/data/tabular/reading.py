@@ -89,6 +89,28 @@ def count_text(path: Path, layout: Layout) -> int:
     return sum(not isinstance(each, LeftOut) for each in found)
 
 
+def each_record(
+    file: Path, layout: Layout
+) -> Iterator[tuple[str, NDArray[np.float32] | None, str]]:
+    """(lines, values, "") of each record of one file as it comes, or None and why it cannot be used.
+
+    Values are (C,) or (T, C), cut to the ranges. Raises DataError: the file lacks a column, or cannot be read.
+    """
+    made = _Made(layout)
+    rows = _rows(file, layout, made)
+    found = _Windows(file.name, layout).of(rows) if layout.window else (_Record(file.name, (row,)) for row in rows)  # fmt: skip
+    for record in found:
+        left = record if isinstance(record, LeftOut) else made.fault(record)
+        if left is not None:
+            yield "", None, left.why
+        elif isinstance(record, _Record):
+            values = np.array([row.values for row in record.rows], np.float32)
+            where = (
+                f"lines {_span(record.rows)}" if layout.window else f"line {record.rows[0].line}"
+            )
+            yield where, values if layout.window else values[0], ""
+
+
 def check_text(path: Path, layout: Layout) -> None:
     """Raise DataError unless each file has every column, and one of them a row."""
     rows = 0
@@ -145,7 +167,7 @@ class _Made:
             self.groups.add(row.group)
 
     def add(self, record: _Record | LeftOut) -> None:
-        left = record if isinstance(record, LeftOut) else self._fault(record)
+        left = record if isinstance(record, LeftOut) else self.fault(record)
         if left is not None:
             self._leave(left)
         elif isinstance(record, _Record):
@@ -180,7 +202,7 @@ class _Made:
         else:
             self._more[left.reason] += left.count
 
-    def _fault(self, record: _Record) -> LeftOut | None:
+    def fault(self, record: _Record) -> LeftOut | None:
         """Of the first row that cannot be used."""
         for row in record.rows:
             found = row.fault or row.stranger

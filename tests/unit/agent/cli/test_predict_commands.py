@@ -49,7 +49,7 @@ def test_everything_in_a_folder_gets_a_line_of_json(inputs):
     assert all(set(line["scores"]) == {"apple", "pear", "plum"} for line in lines)
     assert all(line["score"] == max(line["scores"].values()) for line in lines)
     assert err.count(SIGNER) == 1
-    assert "1 files in folders are no pictures" in err
+    assert "1 files in folders are nothing that this model takes" in err
 
 
 def test_csv_and_table_hold_the_same_answers(inputs):

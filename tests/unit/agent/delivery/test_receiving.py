@@ -68,7 +68,7 @@ def test_the_right_answers_of_a_self_test_pass(home, tmp_path):
     from edgeveil.agent.inference.runtime import open_model
 
     model = open_model(CNN)
-    asked = {model.input.name: known_answer.records_of(model.input)}
+    asked = {model.input.name: known_answer.records(model.input)}
     (given,) = model._session.run(None, asked)
     found = arrive(home, newer(tmp_path / "b.evm", 2, self_test=known_answer.told(given)))
     assert receive(home.path, found) == ""

@@ -1,0 +1,119 @@
+"""Tables and windows of sensor values for a model: read as training reads them, prepared by public constants.
+
+What the graph does not hold of a task's preparation, fixed statistics of a window, is done here by the same
+code. Without a schema.toml beside a file its first line names the columns; with one it says how it is written.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.left_out import LeftOut
+from edgeveil.shared.data.tabular.layout import ColumnSection, Layout, schema_of
+from edgeveil.shared.data.tabular.lines import read_lines
+from edgeveil.shared.data.tabular.reading import each_record
+from edgeveil.shared.data.tabular.schema import infer_table
+from edgeveil.shared.models.manifest import ColumnsInput
+from edgeveil.shared.tasks.sensors import statistics
+
+Separator = Literal[",", ";", "\t", "|"]
+SEPARATORS: tuple[Separator, ...] = (",", ";", "\t", "|")
+BIAS = np.float32(0.3)  # the constant last input of linear models
+TURN = 2.0  # rad/s that count as much as 1 g
+Values = NDArray[np.float32]
+Left = tuple[LeftOut, ...]
+
+
+def prepared(values: Values, taken: ColumnsInput) -> Values:
+    """(n, *shape) as the graph takes them, of values (n, *record_shape) in their units."""
+    if not taken.features:
+        return values
+    motion = taken.statistics == "fixed-v1 motion"
+    low = np.array([each.low for each in taken.ranges], np.float32)
+    high = np.array([each.high for each in taken.ranges], np.float32)
+    scaled = np.asarray((np.clip(values, low, high) - low) / (high - low) * 2 - 1, np.float32)
+    if motion:  # in g, and in units of 2 rad/s, again
+        half = np.array([(each.high - each.low) / 2 for each in taken.ranges], np.float32)
+        middle = np.array([(each.high + each.low) / 2 for each in taken.ranges], np.float32)
+        units = np.array([1, 1, 1, TURN, TURN, TURN], np.float32)
+        scaled = np.asarray((scaled * half + middle) / units, np.float32)
+    found = statistics.described(scaled, motion=motion)
+    return np.concatenate([found, np.full((len(found), 1), BIAS, np.float32)], axis=1)
+
+
+def read(file: Path, taken: ColumnsInput) -> Iterator[tuple[str, Values | None, str]]:
+    """(lines, record as the graph takes it, "") of each record of a file, or None and why it cannot be used.
+
+    Raises:
+        DataError: the file lacks a column, or cannot be read.
+    """
+    for where, values, why in each_record(file, _layout(file, taken)):
+        yield where, None if values is None else prepared(values[np.newaxis], taken)[0], why
+
+
+def labelled(
+    path: Path, taken: ColumnsInput, labels: tuple[str, ...]
+) -> tuple[Values, NDArray[np.int64], Left]:
+    """Records, the indices of their labels among `labels`, and what was left out, by schema.toml.
+
+    Raises DataError: other columns, windows or labels than the model's.
+    """
+    own = infer_table(path)
+    wanted = tuple(str(each.column) for each in taken.ranges)
+    missing = [name for name in wanted if name not in own.columns]
+    strange = [name for name in own.labels if name not in labels]
+    if missing or strange or not own.labels or own.window != taken.window:
+        raise DataError(
+            f"{path}: the records are {own}, the model takes windows of {taken.window} of columns "
+            f"{', '.join(wanted)} and knows the labels {', '.join(labels)}"
+        )
+    found = own.read(path)
+    values = found.values[..., [own.columns.index(name) for name in wanted]]
+    places = np.array([labels.index(name) for name in own.labels], np.int64)
+    return prepared(values, taken), places[found.targets], found.left
+
+
+def _layout(file: Path, taken: ColumnsInput) -> Layout:
+    """Of the file, with the model's columns as the only ones that count."""
+    kept = schema_of(file)
+    own = Layout.load(file) if kept.is_file() else None
+    known = {} if own is None else {str(each.column): each for each in own.features}
+    sections = []
+    for each in taken.ranges:
+        found = known.get(str(each.column))
+        if own is not None and found is None:
+            raise DataError(f"{file}: {kept.name} has no column {each.column}")
+        missing = "leave_out" if found is None else found.missing
+        sections.append(
+            ColumnSection(
+                name=each.column.name,
+                unit=each.column.unit,
+                header="" if found is None else found.header,
+                range=(each.low, each.high),
+                missing=missing,
+            )
+        )
+    if own is None:
+        return Layout(separator=_separator(file, taken), window=taken.window, columns=tuple(sections))  # fmt: skip
+    rest = [each for each in own.columns if str(each.column) not in {str(r.column) for r in taken.ranges}]  # fmt: skip
+    others = [ColumnSection(name=each.name, header=each.header, role="ignore") for each in rest]
+    values = own.model_dump(exclude={"columns", "window", "step", "gap"})
+    step = own.step if own.window and taken.window else None
+    return Layout(**values, window=taken.window, step=step, columns=(*sections, *others))
+
+
+def _separator(file: Path, taken: ColumnsInput) -> Separator:
+    """By the first line, which names the columns; raises DataError."""
+    names = {each.column.name for each in taken.ranges}
+    for separator in SEPARATORS:
+        first = next(read_lines(file, separator, "utf-8"), (0, None))[1]
+        if first is not None and names <= {cell.strip() for cell in first}:
+            return separator
+    raise DataError(
+        f"{file}: its first line does not name the columns {', '.join(sorted(names))}; a schema.toml beside "
+        "it can say what they are called"
+    )
