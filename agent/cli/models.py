@@ -55,7 +55,15 @@ def predict(
     ] = None,
     draw: Annotated[
         Path | None,
-        Option("--draw", metavar="DIR", help="Write the pictures there with their boxes drawn."),
+        Option(
+            "--draw",
+            metavar="PATH",
+            help="Write the pictures into this folder, or a video into this .mp4 file, with boxes drawn.",
+        ),
+    ] = None,
+    count: Annotated[
+        Path | None,
+        Option("--count", metavar="LINE.toml", help="Count what crosses lines in a video."),
     ] = None,
     threads: Annotated[
         int, Option("--threads", min=0, max=256, help="Of the runtime [default: one a processor].")
@@ -78,8 +86,11 @@ def predict(
 
     Ends with 0 if everything could be read, else with 65, after all other answers.
 
+    With --count or --draw a detector follows what moves in one video; events come as they happen, counts last.
+
     Example: agent predict bag.evm photo.jpg folder/ --json
     """
+    from edgeveil.agent.cli.video import is_watched, watch
     from edgeveil.agent.inference.boxes import SHOWN
     from edgeveil.agent.inference.inputs import find
     from edgeveil.agent.inference.predicting import predictions
@@ -91,9 +102,12 @@ def predict(
         raise ConfigError("--json and --csv: choose one")
     pace = Pace(every, fps, seconds)
     opened = _opened(model, home, trust, threads)
-    if draw is not None and opened.finder is None:
-        raise ConfigError("--draw: this model finds no boxes, it chooses a label")
+    if (draw is not None or count is not None) and opened.finder is None:
+        raise ConfigError("--draw and --count: this model finds no boxes, it chooses a label")
     least = (0.0 if opened.finder is None else SHOWN) if threshold is None else threshold
+    if is_watched(inputs, count, draw):
+        watch(opened, inputs[0], pace, count=count, draw=draw, least_score=least, as_json=as_json)
+        return
     found = find(inputs)
     if found.others:
         console.stderr.print(f"{found.others} files in folders are no pictures and no .npz files")
