@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +15,7 @@ from edgeveil.shared.terminal import console
 if TYPE_CHECKING:
     from edgeveil.agent.inference.predicting import Answer
     from edgeveil.agent.inference.runtime import Model, Said
+    from edgeveil.agent.inference.video.frames import Pace
 
 app = typer.Typer()
 ROLE = "agent"
@@ -24,73 +25,112 @@ NAMED = 20  # records left out of an evaluation that are named one by one
 ModelArgument = Annotated[Path, Argument(metavar="MODEL", help="A model package, NAME.evm.")]
 
 
+InputsArgument = Annotated[
+    list[str],
+    Argument(
+        metavar="INPUT…",
+        help="Pictures, tables, folders, .npz files, videos, cameras, or - for stdin.",
+    ),
+]
+ThresholdOption = Annotated[
+    float | None,
+    Option(
+        "--threshold",
+        min=0,
+        max=1,
+        help="No label where the highest score is below this [default: 0; of boxes 0.3].",
+    ),
+]
+DrawOption = Annotated[
+    Path | None,
+    Option(
+        "--draw",
+        metavar="PATH",
+        help="Write the pictures into this folder, or a video into this .mp4 file, with boxes drawn.",
+    ),
+]
+CountOption = Annotated[
+    Path | None,
+    Option("--count", metavar="LINE.toml", help="Count what crosses lines in a video."),
+]
+ThreadsOption = Annotated[
+    int, Option("--threads", min=0, max=256, help="Of the runtime [default: one a processor].")
+]
+EveryOption = Annotated[int, Option("--every", min=1, help="Of a video, each N-th frame.")]
+RateOption = Annotated[
+    float | None, Option("--fps", min=0.001, help="Of a video, so many frames a second at most.")
+]
+SecondsOption = Annotated[
+    float | None,
+    Option("--seconds", min=0.001, help="Of a video or camera, no more than so long."),
+]
+LinesOption = Annotated[bool, Option("--json", help="Print a JSON object per record, one a line.")]
+CsvOption = Annotated[bool, Option("--csv", help="Print CSV to stdout.")]
+
+
 @app.command()
 def predict(
     model: ModelArgument,
-    inputs: Annotated[
-        list[str],
-        Argument(
-            metavar="INPUT…",
-            help="Pictures, tables, folders, .npz files, videos, cameras, or - for stdin.",
-        ),
-    ],
+    inputs: InputsArgument,
     home: console.HomeOption = None,
     trust: TrustOption = None,
-    threshold: Annotated[
-        float | None,
-        Option(
-            "--threshold",
-            min=0,
-            max=1,
-            help="No label where the highest score is below this [default: 0; of boxes 0.3].",
-        ),
-    ] = None,
-    draw: Annotated[
-        Path | None,
-        Option("--draw", metavar="DIR", help="Write the pictures there with their boxes drawn."),
-    ] = None,
-    threads: Annotated[
-        int, Option("--threads", min=0, max=256, help="Of the runtime [default: one a processor].")
-    ] = 0,
-    every: Annotated[int, Option("--every", min=1, help="Of a video, each N-th frame.")] = 1,
-    fps: Annotated[
-        float | None,
-        Option("--fps", min=0.001, help="Of a video, so many frames a second at most."),
-    ] = None,
-    seconds: Annotated[
-        float | None,
-        Option("--seconds", min=0.001, help="Of a video or camera, no more than so long."),
-    ] = None,
-    as_json: Annotated[
-        bool, Option("--json", help="Print a JSON object per record, one a line.")
-    ] = False,
-    as_csv: Annotated[bool, Option("--csv", help="Print CSV to stdout.")] = False,
+    threshold: ThresholdOption = None,
+    draw: DrawOption = None,
+    count: CountOption = None,
+    threads: ThreadsOption = 0,
+    every: EveryOption = 1,
+    fps: RateOption = None,
+    seconds: SecondsOption = None,
+    as_json: LinesOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
-    """What a model says of pictures, frames of a video or arrays. Nothing is sent, no budget is spent.
+    """What a model says of pictures, frames of a video, tables or arrays. Nothing is sent, no budget is spent.
 
     Ends with 0 if everything could be read, else with 65, after all other answers.
 
+    With --count or --draw a detector follows what moves in one video; events come as they happen, counts last.
+
     Example: agent predict bag.evm photo.jpg folder/ --json
     """
+    from edgeveil.agent.cli.video import is_watched, watch
     from edgeveil.agent.inference.boxes import SHOWN
-    from edgeveil.agent.inference.inputs import find
-    from edgeveil.agent.inference.predicting import predictions
     from edgeveil.agent.inference.video.frames import Pace
-    from edgeveil.shared.base.errors import ConfigError, DataError
-    from edgeveil.shared.terminal.progress import progress
+    from edgeveil.shared.base.errors import ConfigError
 
     if as_json and as_csv:
         raise ConfigError("--json and --csv: choose one")
     pace = Pace(every, fps, seconds)
     opened = _opened(model, home, trust, threads)
-    if draw is not None and opened.finder is None:
-        raise ConfigError("--draw: this model finds no boxes, it chooses a label")
+    if (draw is not None or count is not None) and opened.finder is None:
+        raise ConfigError("--draw and --count: this model finds no boxes, it chooses a label")
     least = (0.0 if opened.finder is None else SHOWN) if threshold is None else threshold
+    if is_watched(inputs, count, draw):
+        watch(opened, inputs[0], pace, count=count, draw=draw, least_score=least, as_json=as_json)
+        return
+    show = json_lines if as_json else _csv_lines if as_csv else _tables
+    quiet = not (as_json or as_csv) and console.stdout.is_terminal
+    _predict(opened, inputs, pace, draw=draw, least=least, show=show, quiet=quiet)
+
+
+def _predict(
+    opened: "Model",
+    inputs: list[str],
+    pace: "Pace",
+    *,
+    draw: Path | None,
+    least: float,
+    show: Callable[[Iterator["Answer"], float], tuple[int, int]],
+    quiet: bool,
+) -> None:
+    """Show what is said of each record; raises DataError, at last, if some could not be used."""
+    from edgeveil.agent.inference.inputs import find
+    from edgeveil.agent.inference.predicting import predictions
+    from edgeveil.shared.base.errors import DataError
+    from edgeveil.shared.terminal.progress import progress
+
     found = find(inputs, opened.input)
     if found.others:
         console.stderr.print(f"{found.others} files in folders are nothing that this model takes")
-    show = json_lines if as_json else _csv_lines if as_csv else _tables
-    quiet = not (as_json or as_csv) and console.stdout.is_terminal
     with progress("predicting", len(found.paths), quiet=quiet) as step:
         answers = predictions(opened, found.paths, sys.stdin.buffer, step, pace)
         kept = answers if draw is None else _drawn(answers, opened.labels, least, draw)

@@ -1,13 +1,18 @@
 """From named inputs to predictions, batch by batch, in the order of the inputs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edgeveil.agent.inference.inputs import Item, read
+from edgeveil.agent.inference.boxes import Boxes
+from edgeveil.agent.inference.inputs import Item, from_frame, read
 from edgeveil.agent.inference.runtime import Model, Said
 from edgeveil.agent.inference.video.frames import Pace, is_live
+from edgeveil.agent.inference.video.tracking import Found
+from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.models.manifest import ImageInput
 from edgeveil.shared.terminal.progress import Step, silent
 
 Answer = tuple[str, Said | None, str]  # the input's name, what the model says, or why nothing
@@ -42,3 +47,20 @@ def _answered(model: Model, items: Sequence[Item]) -> Iterator[Answer]:
             yield item.name, None, item.why
         else:
             yield item.name, next(said), ""
+
+
+def frame_finder(model: Model) -> Callable[[NDArray[np.uint8]], list[Found]]:
+    """What a detector finds in a frame (height, width, 3), in its pixels; raises ConfigError for another model."""
+    taken = model.input
+    if model.finder is None or not isinstance(taken, ImageInput):
+        raise ConfigError("this model finds no boxes, it chooses a label")
+
+    def find(pixels: NDArray[np.uint8]) -> list[Found]:
+        item = from_frame("", pixels, taken)
+        if item.record is None:
+            return []
+        (said,) = model.said(item.record[None], [item.placed])
+        boxes = said.boxes if isinstance(said, Boxes) else ()
+        return [Found(box.label, box.score, (box.x1, box.y1, box.x2, box.y2)) for box in boxes]
+
+    return find

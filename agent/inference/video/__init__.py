@@ -4,4 +4,4 @@
 boxes of a frame.
 """
 
-__all__ = ["frames"]
+__all__ = ["counting", "frames", "line_file", "tracking", "watching"]

@@ -14,10 +14,7 @@ from edgeveil.shared.data.pictures import read_bytes, stored_size
 
 BOXES = "boxes"
 EXPECTED = layout.EXPECTED
-SMALL, SIDE = (
-    128,
-    256,
-)  # of the square, unless the owner says otherwise: for small pictures, and for others
+SMALL, SIDE = 128, 416  # of the square, unless its owner says so: of small pictures, of others
 LEAST_SIDE, MOST_SIDE, STEP = 64, 640, 32  # STEP: what networks halve five times
 LOOKED_AT = 201  # pictures, evenly spread, whose headers say whether most are small
 

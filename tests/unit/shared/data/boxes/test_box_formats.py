@@ -173,7 +173,7 @@ def test_the_square_is_small_if_most_pictures_are(tmp_path):
     assert infer_boxes(tmp_path).side == 128
     for stem in "ab":
         picture(tmp_path / "images" / f"{stem}.png", 300, 200)
-    assert infer_boxes(tmp_path).side == 256
+    assert infer_boxes(tmp_path).side == 416
 
 
 def test_a_plan_may_ask_for_some_of_the_classes_in_any_order():
