@@ -123,7 +123,7 @@ def _from_video(path: str, taken: Taken, pace: Pace | None) -> Iterator[Item]:
     try:
         with Video(path, pace) as video:
             for frame in video:
-                yield _of_frame(f"{path} at {frame.at_s:.2f} s", frame.pixels, taken)
+                yield from_frame(f"{path} at {frame.at_s:.2f} s", frame.pixels, taken)
     except DataError as error:
         yield Item(path, None, error.message.removeprefix(f"{path}: "))
         return
@@ -131,7 +131,8 @@ def _from_video(path: str, taken: Taken, pace: Pace | None) -> Iterator[Item]:
         yield Item(path, None, video.problem.removeprefix(f"{path}: "))
 
 
-def _of_frame(name: str, pixels: NDArray[np.uint8], taken: ImageInput) -> Item:
+def from_frame(name: str, pixels: NDArray[np.uint8], taken: ImageInput) -> Item:
+    """A picture (height, width, 3) that is in memory already."""
     if taken.resize == "letterbox":
         return squared(name, pixels, taken.height)
     return Item(name, scaled(pixels, taken.height, taken.width, taken.channels))
