@@ -23,7 +23,6 @@ from edgeveil.shared.data.probe import count_left_out, count_records
 from edgeveil.shared.doctor import checks as doctor
 from edgeveil.shared.doctor.checks import MIB, Check, Finding, examine, green, red, yellow
 from edgeveil.shared.doctor.network import route
-from edgeveil.shared.privacy.unlimited import shown
 from edgeveil.shared.wire.tokens import Token
 
 NEEDED_DISK = 512 * MIB
@@ -147,15 +146,15 @@ def _ledger(path: Path, dataset: str | None) -> Finding:
     found = read_budget(path, dataset)
     remarks = look_around(path, dataset).remarks
     text = (
-        f"{found.dataset}: ε {shown(found.epsilon_spent, '.3f')} of {found.epsilon_limit:g} spent, "
+        f"{found.dataset}: ε {found.epsilon_spent:.3f} of {found.epsilon_limit:g} spent, "
         f"{found.epsilon_share:.0%} of it"
     )
     if not found.limited:
-        why = (
-            f"{found.rounds_without_noise} rounds were without noise, so ε is not limited, for ever"
-        )
+        why = f"{found.dataset}: ε is not limited, for ever; rounds without noise: {found.rounds_without_noise}"
         return yellow(
-            "ledger", "; ".join((text, why, *remarks)), "agent budget --html report.html says it"
+            "ledger",
+            "; ".join((why, *remarks)),
+            "nothing; agent budget --html FILE tells all of it",
         )
     if found.rounds_left == 0 or found.share_spent >= 0.99:
         return red(

@@ -85,9 +85,9 @@ def _print_budget(folder: Path, dataset: str | None) -> None:
     made.add_row("ε spent", shown(found.epsilon_spent, ".4f"))
     made.add_row("ε limit", f"{found.epsilon_limit:g}")
     made.add_row("δ", f"{found.delta:g}")
-    made.add_row(
-        "budget used", f"{'█' * filled}{'░' * (width - filled)} {found.epsilon_share:.1%} of ε"
-    )
+    if found.limited:
+        bar = f"{'█' * filled}{'░' * (width - filled)}"
+        made.add_row("budget used", f"{bar} {found.epsilon_share:.1%} of ε")
     made.add_row("unit", f"one {found.unit}, added or removed")
     made.add_row("rounds charged", str(found.rounds))
     if not found.limited:

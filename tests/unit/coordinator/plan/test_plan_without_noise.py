@@ -8,6 +8,8 @@ from fakes_federation import plan_for
 from pydantic import ValidationError
 
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
+from edgeveil.coordinator.plan.first import Wanted, first_plan
+from edgeveil.coordinator.plan.first_text import text
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.shared.base.errors import ConfigError
@@ -64,6 +66,12 @@ def test_a_plan_that_forgets_its_epsilon_is_no_plan_without_noise(tmp_path):
     text = PLAN.replace('privacy = "none"\n', "").split("optimizer")[0] + "[rounds]\ncount = 20\n"
     with pytest.raises(ConfigError, match="epsilon is missing"):
         load_plan(written(tmp_path, text))
+
+
+def test_no_first_plan_is_without_noise():
+    made = first_plan(Wanted(("cat", "dog"), (64, 64, 3), agents=5))
+    assert made.plan.training.noised
+    assert "privacy" not in text(made)
 
 
 def test_scaffold_asks_for_noise():

@@ -1,6 +1,7 @@
 """Names, labels and text format of the metrics; the dashboard and the alert rules that use them."""
 
 import json
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -121,6 +122,12 @@ def test_what_happened_is_counted():
     ):
         assert line in text.splitlines(), line
     assert not re.search(r"^edgeveil_roster_expiry_seconds ", text, re.MULTILINE), "there is none"
+
+
+def test_an_epsilon_that_nothing_limits_is_infinite_in_the_formats_own_spelling():
+    registry = Registry("edgeveil_")
+    registry.gauge("privacy_epsilon_spent", "Of this data set's ledger.").set(math.inf)
+    assert "edgeveil_privacy_epsilon_spent +Inf\n" in registry.render()
 
 
 def test_no_agent_is_ever_a_label():
