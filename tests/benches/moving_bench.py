@@ -11,7 +11,10 @@ from scenes_bench import CLASSES, Camera, items_of, paste, sized
 
 WIDE, HIGH = 320, 192
 RATE = 10.0  # frames a second
-LANES = (40, 70, 100, 130, 160)  # y of their middle; every other one goes back
+LANE, FIRST = (
+    30,
+    40,
+)  # y of the first lane's middle, and of each further one; every other one goes back
 LINE_X = 0.5  # of the width: the line stands upright
 
 
@@ -23,14 +26,15 @@ class Mover:
     start_s: float
     speed: float  # pixels a second, negative to the left
     colour: np.ndarray
+    street_wide: int = WIDE
 
     def corners(self, at_s):
         """(x1, y1, x2, y2), perhaps outside of the frame; None before it starts."""
         high, wide = self.item.shape
         gone = (at_s - self.start_s) * abs(self.speed)
-        if gone < 0 or gone > WIDE + wide:
+        if gone < 0 or gone > self.street_wide + wide:
             return None
-        left = gone - wide if self.speed > 0 else WIDE - gone
+        left = gone - wide if self.speed > 0 else self.street_wide - gone
         top = self.lane - high / 2
         return left, top, left + wide, top + high
 
@@ -38,13 +42,15 @@ class Mover:
     def crosses_s(self):
         """When its middle is on the line."""
         wide = self.item.shape[1]
-        return self.start_s + (WIDE * LINE_X + wide / 2) / abs(self.speed)
+        return self.start_s + (self.street_wide * LINE_X + wide / 2) / abs(self.speed)
 
 
 @dataclass(frozen=True, eq=False)
 class Street:
     movers: list
     seconds: float
+    wide: int = WIDE
+    high: int = HIGH
 
     @property
     def frames(self):
@@ -57,7 +63,7 @@ class Street:
             if corners is None:
                 continue
             x1, y1, x2, y2 = corners
-            cut = max(0.0, x1), max(0.0, y1), min(float(WIDE), x2), min(float(HIGH), y2)
+            cut = max(0.0, x1), max(0.0, y1), min(float(self.wide), x2), min(float(self.high), y2)
             if (cut[2] - cut[0]) >= (x2 - x1) / 2:
                 yield mover.label, cut
 
@@ -68,10 +74,10 @@ class Street:
         return right, len(done) - right
 
     def pictures(self, seed=1):
-        """Every frame (HIGH, WIDE, 3), 8 bits."""
+        """Every frame (high, wide, 3), 8 bits."""
         random = np.random.default_rng(seed)
         camera = Camera.of(1)
-        ground = camera.ground(random, WIDE)[:HIGH]
+        ground = camera.ground(random, max(self.wide, self.high))[: self.high, : self.wide]
         for number in range(self.frames):
             scene = ground.copy()
             for mover in self.movers:
@@ -82,28 +88,29 @@ class Street:
             yield camera.seen(scene, random)
 
 
-def street(seed=1, seconds=240.0, count=160):
-    """Things of all classes at speeds of 30 to 90 pixels a second, never two on one place of a lane."""
+def street(seed=1, seconds=240.0, count=160, wide=WIDE, high=HIGH):
+    """Things of all classes that cross in 4 to 11 seconds, never two on one lane at once."""
     random = np.random.default_rng(seed)
     items = items_of(CLASSES, "test", most=50)
-    free_s = dict.fromkeys(range(len(LANES)), 0.0)
+    lanes = range(FIRST, high - LANE + 1, LANE)
+    free_s = dict.fromkeys(range(len(lanes)), 0.0)
     movers = []
     for _ in range(count):
-        lane = int(random.integers(len(LANES)))
+        lane = int(random.integers(len(lanes)))
         index = int(random.integers(len(CLASSES)))
         item = sized(items.draw(index, random), int(random.integers(18, 29)), random)
-        speed = float(random.uniform(30, 90))
+        speed = float(random.uniform(30, 90)) * wide / WIDE
         start = max(free_s[lane], random.uniform(0, seconds))
         # The next on this lane starts when this one has left: nobody overtakes.
-        free_s[lane] = start + (WIDE + item.shape[1]) / speed
+        free_s[lane] = start + (wide + item.shape[1]) / speed
         if start > seconds:
             continue
         colour = random.uniform(20, 240, 3).astype(np.float32)
         way = 1 if lane % 2 == 0 else -1
-        made = Mover(CLASSES[index], item, LANES[lane], start, way * speed, colour)
+        made = Mover(CLASSES[index], item, lanes[lane], start, way * speed, colour, wide)
         if abs(made.crosses_s - seconds) > 2:  # nobody is just on the line at the end
             movers.append(made)
-    return Street(movers, seconds)
+    return Street(movers, seconds, wide, high)
 
 
 @dataclass
@@ -132,7 +139,10 @@ class Sloppy:
             name = str(random.choice(CLASSES)) if random.random() < self.confused else label
             found.append(Found(name, float(random.uniform(0.4, 1)), tuple(shaken.tolist())))
         if random.random() < self.ghosts:
-            x, y = random.uniform(0, WIDE - 20), random.uniform(0, HIGH - 20)
+            x, y = (
+                random.uniform(0, self.street.wide - 20),
+                random.uniform(0, self.street.high - 20),
+            )
             found.append(Found("bag", float(random.uniform(0.3, 0.6)), (x, y, x + 20, y + 20)))
         return found
 

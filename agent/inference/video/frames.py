@@ -195,6 +195,9 @@ class Video:
         stream = self._container.streams.video[0]
         if stream.codec_context is None:
             raise DataError(f"{self.name}: its pictures are in a format that is not read here")
+        if stream.width * stream.height > MOST_PIXELS:
+            raise DataError(f"{self.name}: its frames have more than {MOST_PIXELS:,} pixels")
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}  # before it takes memory
         stream.thread_type = "SLICE"
         return stream
 

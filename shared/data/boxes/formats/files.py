@@ -42,7 +42,11 @@ def number(text: str | None) -> float:
 
 
 def _walk(folder: Path, left: list[LeftOut]) -> Iterator[tuple[str, Path]]:
-    for inner, folders, names in os.walk(folder):
+    def unreadable(error: OSError) -> None:
+        why = f"this folder cannot be read ({error.strerror})"
+        left.append(LeftOut(Reason.UNREADABLE, str(error.filename), why))
+
+    for inner, folders, names in os.walk(folder, onerror=unreadable):
         _bounded(folder, inner, folders)
         for name in sorted(names):
             path = Path(inner, name)

@@ -27,9 +27,12 @@ FORMATS: dict[str, Format] = {"voc": voc, "yolo": yolo, "coco": coco}
 
 def form_of(root: Path) -> str | None:
     """The first format that the names in a folder have; None for none."""
-    if not root.is_dir():
+    try:
+        if not root.is_dir():
+            return None
+        return next((name for name, each in FORMATS.items() if each.holds(root)), None)
+    except OSError:  # whoever lists it next says why it cannot be read
         return None
-    return next((name for name, each in FORMATS.items() if each.holds(root)), None)
 
 
 def annotations(root: Path, form: str | None = None) -> Annotations:

@@ -120,11 +120,17 @@ def test_a_name_leads_to_no_address_but_a_camera():
     assert not is_video("photo.jpg")
 
 
-def test_a_frame_that_is_too_large_is_passed_over(film, monkeypatch):
+def test_frames_that_are_too_large_are_not_decoded(film, monkeypatch):
     monkeypatch.setattr(frames_of, "MOST_PIXELS", 100)
-    found, video = numbers(film[0])
-    assert found == []
-    assert "80 frames are damaged" in video.problem
+    with pytest.raises(DataError, match="its frames have more than 100 pixels"):
+        Video(str(film[0]))
+
+
+def test_frames_that_grow_on_the_way_end_nothing(film):
+    with Video(str(film[0])) as video:
+        video._stream.codec_context.options = {"max_pixels": "100"}
+        assert list(video) == []
+        assert video.problem
 
 
 def truth_of(made):

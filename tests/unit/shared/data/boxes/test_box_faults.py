@@ -1,6 +1,7 @@
 """Bad annotations: each is counted and named, costs what is wrong alone, and never more than is bounded."""
 
 import json
+import os
 import random
 import time
 
@@ -265,6 +266,22 @@ def test_a_bad_line_of_yolo_costs_itself_alone(line, fault, tmp_path):
     found = SCHEMA.read(tmp_path)
     assert found.objects == (1, 2)
     assert [(note.fault, note.count) for note in found.notes] == [(fault, 1)]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    write_coco(tmp_path)
+    closed, listing = tmp_path / "images/more", os.scandir
+    closed.mkdir()
+
+    def scandir(path="."):
+        if str(path) == str(closed):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listing(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    reasons, found = left(tmp_path)
+    assert reasons == {(Reason.UNREADABLE, "more")}
+    assert len(found.pixels) == 3
 
 
 def test_text_of_yolo_that_is_not_utf_8_leaves_its_picture_out(tmp_path):
