@@ -260,7 +260,7 @@ def show_published(home: HomeOption = None, as_json: JsonOption = False) -> None
         whom = "every member" if row["to"] is None else ", ".join(row["to"])
         made.add_row(
             str(row["serial"]), row["run"], str(row["round"]), whom, row["privacy"] or "file gone",
-            "–" if row["fetched"] is None else str(row["fetched"]),
+            "–" if row["fetched"] is None else str(len(row["fetched"])),
             "–" if row["in_use"] is None else str(len(row["in_use"])),
         )  # fmt: skip
     stdout.print(made)

@@ -258,13 +258,16 @@ def withdraw_model(home: Path, which: str) -> dict[str, Any]:
 
 
 def published_models(home: Path) -> list[dict[str, Any]]:
-    """As publishing.published(); `fetched` and `in_use` are None where no coordinator runs."""
+    """As publishing.published(); `fetched` and `in_use` are names, None where no coordinator runs."""
     from edgeveil.coordinator.models import publishing
 
-    answer = call(home, "models")
-    told = None if answer is None else answer["told"]
-    rows = publishing.published(home)
+    rows, answer = publishing.published(home), call(home, "models")
+    told = {} if answer is None else answer["told"]
+    with Store.open(home, read_only=True) as store:
+        names = {agent.agent_id.hex(): agent.name for agent in store.agents()}
     for row in rows:
-        row["fetched"] = None if told is None else sum(serial == row["serial"] for serial, _ in told.values())  # fmt: skip
-        row["in_use"] = None if told is None else sorted(agent for agent, (_, model) in told.items() if model == row["model"])  # fmt: skip
+        fetched = [names.get(a, a) for a, (serial, _) in told.items() if serial == row["serial"]]
+        in_use = [names.get(a, a) for a, (_, model) in told.items() if model == row["model"]]
+        row["fetched"] = None if answer is None else sorted(fetched)
+        row["in_use"] = None if answer is None else sorted(in_use)
     return rows
