@@ -62,6 +62,14 @@ def new(
         Option("--epsilon", metavar="E", help="Budget of each device for this run. [default: 2]"),
     ] = None,
     channels: ChannelsOption = None,
+    size: Annotated[
+        str | None,
+        Option(
+            "--size",
+            metavar="SIDE|HxW",
+            help="Pixels of a picture. [default: 28, or what the features take]",
+        ),
+    ] = None,
     features: FeaturesOption = None,
     test: Annotated[
         Path | None,
@@ -85,6 +93,7 @@ def new(
         labels=labels,
         data=data,
         channels=channels,
+        size=size,
         features=features,
         test=test,
         agents=agents,

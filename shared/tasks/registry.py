@@ -21,6 +21,7 @@ _IMAGES = (
     "data/tree.py",
     "scores/classification.py",
     "tasks/augmentation/draws.py",
+    "tasks/classes.py",
     "tasks/images.py",
     "tasks/modules.py",
     "tasks/records.py",
@@ -43,7 +44,7 @@ _COLUMNS = (
     "tasks/sensors/networks.py",
     "tasks/sensors/tables.py",
 )
-_CLASSES = ("scores/classification.py", "tasks/sensors/classes.py")
+_CLASSES = ("scores/classification.py", "tasks/classes.py", "tasks/sensors/classes.py")
 
 _CATALOGUE = (
     TaskSpec(
