@@ -2,7 +2,8 @@
 
 Steps of the three kinds alternate, so that whatever else the machine does hits them alike; the ratio
 of the medians is what counts. Stock Opacus draws its noise from torch, which is fast and predictable.
-python scripts/bench_training.py [--repeats 15] [--threads 1] [--json]
+Models by a task's name are those of the catalogue, as devices train them.
+python scripts/bench_training.py [--model NAME] [--repeats 15] [--threads 1] [--json]
 """
 
 import argparse
@@ -15,8 +16,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 try:
     import torch
     from opacus import PrivacyEngine
@@ -27,11 +26,14 @@ try:
     from edgeveil.agent.training.engines.gradients import ENGINES
     from edgeveil.agent.training.engines.mechanism import Mechanism
     from edgeveil.agent.training.noise import gaussian
+    from edgeveil.agent.training.recurrent import trained_form
     from edgeveil.agent.training.validate import Probe
+    from edgeveil.shared.tasks import registry
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
 
 BATCH = 64
+STOCK = ("ghost", "hooks")
 SIGMA, CLIP, RATE = 1.0, 1.0, 0.01
 warnings.filterwarnings("ignore")
 
@@ -62,14 +64,48 @@ def convolutional(channels: int, side: int, widths: tuple[int, int], hidden: int
     )
 
 
+Draw = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]
+
+
 @dataclass(frozen=True)
 class Case:
     name: str
     plain: Callable[[], nn.Module]
     private: Callable[[], nn.Module]
-    shape: tuple[int, ...]
-    classes: int
+    draw: Draw
     least: float  # ratio to beat
+    base: str = "plain"  # what it is a ratio to
+    criterion: Callable[[str], nn.Module] = lambda reduction: nn.CrossEntropyLoss(
+        reduction=reduction
+    )
+    stock: bool = True  # whether Opacus is tried beside it
+    ahead: bool = False  # whether noise on a second thread is timed too
+
+
+def drawing(shape: tuple[int, ...], classes: int) -> Draw:
+    def draw(count: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+        inputs = torch.randn((count, *shape), generator=random)
+        return inputs, torch.randint(classes, (count,), generator=random)
+
+    return draw
+
+
+def of_task(name: str, task_id: str, least: float, *, stock: bool = True, **chosen: object) -> Case:
+    """A model of the catalogue, with its own records and loss."""
+    spec = registry.newest(task_id)
+    if spec is None:
+        raise SystemExit(f"no task {task_id} is installed")
+    task = registry.load(spec)
+    options = task.parse_options(chosen)  # type: ignore[arg-type]  # what a plan may hold
+    return Case(
+        name,
+        lambda: task.build(options),
+        lambda: trained_form(task.build(options)),
+        lambda count, random: task.probe(count, random, options),
+        least,
+        criterion=task.criterion,  # type: ignore[arg-type]  # one of its reductions
+        stock=stock,
+    )
 
 
 def small() -> nn.Module:
@@ -80,11 +116,23 @@ def large() -> nn.Module:
     return convolutional(3, 32, (32, 64), 246)
 
 
-CASES = (
-    Case("CNN 106k", small, small, (1, 28, 28), 10, 2.3),
-    Case("CNN 1.03M", large, large, (3, 32, 32), 10, 2.3),
-    Case("LSTM", lambda: Recurrent(nn.LSTM), lambda: Recurrent(DPLSTM), (64, 9), 6, 1.2),
-)
+MOTION = ",".join(f"a{axis} [g] -8..8" for axis in "xyz") + "," + ",".join(f"w{axis} [rad/s] -35..35" for axis in "xyz")  # fmt: skip
+SENSORS = ",".join(f"s{number} 0..1" for number in range(256))
+
+
+def cases() -> tuple[Case, ...]:
+    return (
+        of_task("cnn", "image-classification", 2.3, variant="cnn"),
+        of_task("cnn1d", "sensor-sequence", 2.3, variant="cnn1d", columns=MOTION, labels="a,b,c,d,e,f,g"),
+        of_task("vae", "anomaly", 3.0, columns=SENSORS, hidden=256, latent=16, stock=False),
+        Case("CNN 106k", small, small, drawing((1, 28, 28), 10), 2.3),
+        Case("CNN 1.03M", large, large, drawing((3, 32, 32), 10), 2.3, ahead=True),
+        Case(
+            "LSTM", lambda: Recurrent(nn.LSTM), lambda: Recurrent(DPLSTM), drawing((64, 9), 6),
+            1.0, base="opacus",
+        ),
+    )  # fmt: skip
+
 
 Step = Callable[[], None]
 
@@ -98,7 +146,7 @@ def seeded(build: Callable[[], nn.Module]) -> nn.Module:
 def plain_step(case: Case, inputs: Tensor, targets: Tensor) -> Step:
     module = case.plain().train()
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
-    criterion = nn.CrossEntropyLoss()
+    criterion = case.criterion("mean")
 
     def step() -> None:
         optimizer.zero_grad()
@@ -115,8 +163,8 @@ def private_step(
 
     With `steps`, the noise of so many steps is drawn on a second thread.
     """
-    criterion = nn.CrossEntropyLoss(reduction="none")
-    probe = Probe(lambda: seeded(case.private), criterion, case.shape, case.classes)
+    criterion = case.criterion("none")
+    probe = Probe(lambda: seeded(case.private), criterion, case.draw)
     choice = choose(probe, ("hooks", "ghost", "single"))
     module = case.private().train()
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
@@ -191,18 +239,18 @@ def noise_ahead(case: Case, inputs: Tensor, targets: Tensor, blocks: int) -> dic
 
 
 def run(case: Case, repeats: int) -> dict[str, object]:
-    random = torch.Generator().manual_seed(1)
-    inputs = torch.randn((BATCH, *case.shape), generator=random)
-    targets = torch.randint(case.classes, (BATCH,), generator=random)
+    inputs, targets = case.draw(BATCH, torch.Generator().manual_seed(1))
     mode, ours, _ = private_step(case, inputs, targets)
     count = sum(p.numel() for p in case.private().parameters())
     steps = {"plain": plain_step(case, inputs, targets), "edgeveil": ours}
-    for name in ("ghost", "hooks"):
+    for name in STOCK if case.stock else ():
         steps[f"opacus {name}"] = stock_step(case, inputs, targets, name)
-    steps["noise alone"] = lambda: np.add(gaussian(count, SIGMA), 0.0) is None
+    steps["noise alone"] = lambda: (gaussian(count, SIGMA), None)[1]
     found = measure(steps, repeats)
     ours_ms = found["edgeveil"]["cpu_ms"]
-    base = "plain" if case.name.startswith("CNN") else "opacus ghost"
+    base = case.base
+    if base == "opacus":  # the better one
+        base = min((f"opacus {name}" for name in STOCK), key=lambda name: found[name]["cpu_ms"])
     return {
         "model": case.name,
         "parameters": count,
@@ -211,7 +259,7 @@ def run(case: Case, repeats: int) -> dict[str, object]:
         "ratio": round(ours_ms / found[base]["cpu_ms"], 2),
         "ratio_to": base,
         "at_most": case.least,
-        "wall": noise_ahead(case, inputs, targets, max(3, repeats // 3)),
+        "wall": noise_ahead(case, inputs, targets, max(3, repeats // 3)) if case.ahead else {},
         "noise_ms_per_100k": round(found["noise alone"]["cpu_ms"] * 1e5 / count, 2),
     }
 
@@ -219,11 +267,13 @@ def run(case: Case, repeats: int) -> dict[str, object]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--model", action="append", help="default: all")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    rows = [run(case, chosen.repeats) for case in CASES]
+    wanted = [case for case in cases() if case.name in (chosen.model or [case.name])]
+    rows = [run(case, chosen.repeats) for case in wanted]
     if chosen.json:
         print(json.dumps(rows, indent=2))
         return 0
@@ -232,15 +282,16 @@ def main() -> int:
     names = ("plain", "edgeveil", "opacus ghost", "opacus hooks", "noise alone")
     print("model      params    engine " + " ".join(f"{name:>13}" for name in names) + "  ratio")
     for row in rows:
-        cells = " ".join(f"{row[name]['cpu_ms']:13.1f}" for name in names)  # type: ignore[index]
+        cells = " ".join(f"{row[name]['cpu_ms']:13.1f}" if name in row else f"{'-':>13}" for name in names)  # type: ignore[index]  # fmt: skip
         told = f"{row['ratio']:.2f} of {row['ratio_to']} (at most {row['at_most']})"
         print(f"{row['model']:10} {row['parameters']:8,} {row['engine']:6} {cells}  {told}")
     for row in rows:
-        alone, ahead = row["wall"]["in_step"], row["wall"]["second_thread"]  # type: ignore[index]
-        print(
-            f"{row['model']}: wall {alone} ms, {ahead} ms with the noise on a second thread; noise {row['noise_ms_per_100k']} ms CPU per 100,000 "
-            "parameters (at most 7)"
-        )
+        wall = ""
+        if row["wall"]:
+            alone, ahead = row["wall"]["in_step"], row["wall"]["second_thread"]  # type: ignore[index]
+            wall = f"wall {alone} ms, {ahead} ms with the noise on a second thread; "
+        told = f"noise {row['noise_ms_per_100k']} ms CPU per 100,000 parameters (at most 7)"
+        print(f"{row['model']}: {wall}{told}")
     return 0
 
 

@@ -3,6 +3,7 @@
 Run by path, once per version of the manifest: scripts/make_model_vectors.py writes tests/vectors/models.
 """
 
+import argparse
 import json
 import sys
 import tempfile
@@ -29,6 +30,7 @@ MODELS = {
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     TARGET.mkdir(parents=True, exist_ok=True)
     told = {}
     for name, (task_id, options) in MODELS.items():

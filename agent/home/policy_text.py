@@ -77,6 +77,25 @@ worse_max = {model[worse_max]}    # a model that is right on so many fewer of yo
 """
 
 
+FORMS = """\
+# Of pictures:
+# [data]
+# height = 28
+# width = 28
+# channels = 1    # 3: in colours
+# labels = ["0", "1"]
+# usable_min = 0.5
+# Of rows, or windows of rows, of files beside a schema.toml:
+# [data]
+# kind = "windows"    # "table" has no window and no step
+# columns = ["temp [°C]", "load [%]"]
+# target = ""    # "power [W]" where a number is to be learned
+# window = 100
+# step = 100
+# labels = ["ok", "fault"]
+# usable_min = 0.5"""
+
+
 def render(fields: Mapping[str, Any]) -> str:
     """The commented file that Policy.load reads back to an equal policy."""
     values: dict[str, Any] = {name: _toml(value) for name, value in fields.items()}
@@ -97,7 +116,7 @@ def render(fields: Mapping[str, Any]) -> str:
     )
     data = fields["data"]
     values["data"] = (
-        '# [data]\n# height = 28\n# width = 28\n# channels = 1\n# labels = ["0", "1"]\n# usable_min = 0.5'
+        FORMS
         if data is None
         else "\n".join(["[data]", *(f"{name} = {_toml(value)}" for name, value in data.items())])
     )

@@ -88,18 +88,15 @@ def check_offer(
     hashed = model_hash(model, offer.tensors, variate, frozen)
     return CheckedOffer(
         ctx=received.context(pinned.coordinator_public, spec, hashed, roster),
-        question=Question(
-            coordinator_id=pinned.coordinator_public,
-            task_id=spec.id,
-            task_version=spec.version,
-            task_hash=spec.task_hash(),
-            model_hash=hashed,
-            plan=plan,
-            plan_json=offer.plan_json,
-            attempt=request.attempt,
+        question=_question(
+            offer,
+            spec,
+            plan,
+            params,
+            pinned,
             dataset_id=dataset_id,
-            own_task=spec.own,
-            weight_max=params.weight_max,
+            attempt=request.attempt,
+            model_hash=hashed,
         ),
         task=_with_frozen(task, frozen),
         options=options,
@@ -135,22 +132,46 @@ def check_plan(
     options = _options(task, plan)
     _check_vector_layout(params, sum(math.prod(each.shape) for each in task.tensors(options)))
     return CheckedPlan(
-        question=Question(
-            coordinator_id=pinned.coordinator_public,
-            task_id=spec.id,
-            task_version=spec.version,
-            task_hash=spec.task_hash(),
-            model_hash=model_hash,
-            plan=plan,
-            plan_json=asked.plan_json,
-            attempt=attempt,
+        question=_question(
+            asked,
+            spec,
+            plan,
+            params,
+            pinned,
             dataset_id=dataset_id,
-            own_task=spec.own,
-            weight_max=params.weight_max,
+            attempt=attempt,
+            model_hash=model_hash,
         ),
         task=task,
         options=options,
         params=params,
+    )
+
+
+def _question(
+    asked: Asked,
+    spec: TaskSpec,
+    plan: TrainingPlan,
+    params: Params,
+    pinned: Pinned,
+    *,
+    dataset_id: str,
+    attempt: Attempt,
+    model_hash: bytes,
+) -> Question:
+    """What the ledger is asked."""
+    return Question(
+        coordinator_id=pinned.coordinator_public,
+        task_id=spec.id,
+        task_version=spec.version,
+        task_hash=spec.task_hash(),
+        model_hash=model_hash,
+        plan=plan,
+        plan_json=asked.plan_json,
+        attempt=attempt,
+        dataset_id=dataset_id,
+        own_task=spec.own,
+        weight_max=params.weight_max,
     )
 
 

@@ -25,9 +25,11 @@ from edgeveil.coordinator.serving.admin_client import call
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import EdgeveilError
 from edgeveil.shared.base.files import read_file, read_secret
+from edgeveil.shared.data.schema import IMAGES
 from edgeveil.shared.doctor import checks as doctor
 from edgeveil.shared.doctor.checks import MIB, Finding, examine, green, red, yellow
 from edgeveil.shared.doctor.network import route
+from edgeveil.shared.tasks.backbone.photos import suited
 from edgeveil.shared.tasks.registry import load
 from edgeveil.shared.vector.model_vector import count
 from edgeveil.shared.wire.certificates import refused
@@ -107,10 +109,34 @@ def _plan(home: Path, path: Path | None) -> Iterator[Finding]:
     if left_out:
         fix = "nothing, if that is meant; all of them: agent data check --data on that folder"
         yield yellow("held-out", f"of {plan.evaluation.data} {left_out}", fix)
+    if misfit := _other_pictures(plan):
+        fix = "make the plan with --size and --channels as the devices declare ([data] of their policy), or the reverse"
+        yield yellow("held-out", misfit, fix)
     for notice in plan.notices:
         yield yellow(
             "plan", notice, "docs/configuration.md explains [training], [secagg] and [rounds]"
         )
+
+
+def _other_pictures(plan: Plan) -> str:
+    """Whether a device with pictures like the held-out ones would declare others than the plan asks for."""
+    if plan.evaluation.data is None:
+        return ""
+    task = load(find_task(plan))
+    asked = task.schema(task.parse_options(plan.task.options))
+    own = suited(plan.evaluation.data)
+    if asked.kind != IMAGES or own.kind != IMAGES or own.shape == asked.shape:
+        return ""
+    here, there = (_pictures(each.shape) for each in (own, asked))
+    return (
+        f"a device with pictures like those of {plan.evaluation.data} declares {here} when it first starts, and the "
+        f"plan asks for {there}: such a device refuses it (POLICY_TASK)"
+    )
+
+
+def _pictures(shape: tuple[int, ...]) -> str:
+    height, width, channels = shape
+    return f"{height}×{width} {'grey' if channels == 1 else 'in colours'}"
 
 
 def _memory(plan: Path | None) -> Finding:

@@ -77,6 +77,14 @@ def new(
         Option("--epsilon", metavar="E", help="Budget of each device for this run. [default: 2]"),
     ] = None,
     channels: ChannelsOption = None,
+    size: Annotated[
+        str | None,
+        Option(
+            "--size",
+            metavar="SIDE|HxW",
+            help="Pixels of a picture. [default: 28, or what the features take]",
+        ),
+    ] = None,
     features: FeaturesOption = None,
     test: Annotated[
         Path | None,
@@ -102,6 +110,7 @@ def new(
         task=task,
         normal=normal,
         channels=channels,
+        size=size,
         features=features,
         test=test,
         agents=agents,

@@ -37,6 +37,7 @@ def write_first_plan(
     task: str | None,
     normal: str | None,
     channels: int | None,
+    size: str | None = None,
     features: str | None,
     test: Path | None,
     agents: int,
@@ -58,12 +59,20 @@ def write_first_plan(
             f"{target}: this file is there already; --force replaces it, -o names another"
         )
     named, shape, columns, target_column = _records(labels_from, labels, data)
-    if columns and (features is not None or channels is not None):
-        raise ConfigError("--features and --channels are for pictures, --data is for columns")
+    if columns and (features is not None or channels is not None or size is not None):
+        raise ConfigError(
+            "--features, --channels and --size are for pictures, --data is for columns"
+        )
     if not columns:
+        fixed = bool(labels_from and archives(labels_from))
         height, width, known = shape
-        shape = (height, width, known if channels is None else channels)
-        shape, features = _seen(shape, features, fixed=bool(labels_from and archives(labels_from)))
+        sides = (height, width) if size is None else _sides(size)
+        if fixed and sides != (height, width):
+            raise ConfigError(
+                f"--size {size}: the pictures of {labels_from} are arrays of {height}x{width}"
+            )
+        shape = (*sides, known if channels is None else channels)
+        shape, features = _seen(shape, features, fixed=fixed or size is not None)
     wanted = Wanted(
         named,
         shape,
@@ -86,6 +95,18 @@ def write_first_plan(
     hint = None if from_disk is None else from_disk.expanduser().resolve()
     write_file(target, text(made, hint).encode())
     return made
+
+
+def _sides(size: str) -> tuple[int, int]:
+    """Height and width of "64" or "64x96"; what of it a task can take, it says itself."""
+    parts = size.lower().split("x")
+    if not 1 <= len(parts) <= 2 or not all(
+        each.isascii() and each.isdecimal() and len(each) < 5 for each in parts
+    ):
+        raise ConfigError(
+            f"--size {size}: write a side in pixels, as 64, or height and width, as 64x96"
+        )
+    return int(parts[0]), int(parts[-1])
 
 
 def _seen(shape: Shape, features: str | None, *, fixed: bool) -> tuple[Shape, str]:

@@ -25,7 +25,7 @@ from edgeveil.shared.tasks.block_features import block_feature_count, block_feat
 from edgeveil.shared.tasks.features import feature_count, fixed_features, with_bias
 from edgeveil.shared.tasks.modules import trainable, zero_linear
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
-from edgeveil.shared.tasks.spec import RawOptions, TaskSpec
+from edgeveil.shared.tasks.spec import RawOptions, TaskSpec, parse
 from edgeveil.shared.wire.messages import Tensor
 
 Features = Literal["orientation", "blocks", "efficientnet-lite0"]
@@ -84,7 +84,7 @@ class FeatureHead(images.ImageTask):
     spec: TaskSpec = registry.find("feature-head", "1.2.0")
 
     def parse_options(self, raw: RawOptions) -> FeatureHeadOptions:
-        return images.parse(FeatureHeadOptions, raw, self.spec.id)
+        return parse(FeatureHeadOptions, raw, self.spec.id)
 
     def prepare(
         self, found: Images, labels: tuple[str, ...], options: FeatureHeadOptions

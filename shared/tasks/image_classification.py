@@ -20,7 +20,7 @@ from edgeveil.shared.tasks.augmentation.draws import Draws, RecordDropout
 from edgeveil.shared.tasks.features import flat_pixels
 from edgeveil.shared.tasks.modules import empty, freeze_all_but, trainable, zero_linear
 from edgeveil.shared.tasks.records import Batch
-from edgeveil.shared.tasks.spec import RawOptions, TaskSpec
+from edgeveil.shared.tasks.spec import RawOptions, TaskSpec, parse
 from edgeveil.shared.wire.messages import Tensor
 
 WIDTHS = (16, 32)
@@ -56,7 +56,7 @@ class ImageClassification(images.ImageTask):
     spec: TaskSpec = registry.find("image-classification", "1.2.0")
 
     def parse_options(self, raw: RawOptions) -> ImageClassificationOptions:
-        return images.parse(ImageClassificationOptions, raw, self.spec.id)
+        return parse(ImageClassificationOptions, raw, self.spec.id)
 
     def inputs(
         self, pixels: NDArray[np.float32], options: ImageClassificationOptions

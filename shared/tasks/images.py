@@ -1,31 +1,24 @@
-"""What the image classification tasks share: options, loss, counts and input schema."""
+"""What the image classification tasks share: options, records and input schema."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, field_validator, model_validator
-from torch import nn
+from pydantic import Field, field_validator, model_validator
 
-from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.data.images import Images, relabelled
 from edgeveil.shared.data.schema import IMAGES, Schema
 from edgeveil.shared.data.tree import nfc
-from edgeveil.shared.scores.class_scores import kept
-from edgeveil.shared.scores.classification import confusion, scores
-from edgeveil.shared.tasks.augmentation.draws import Draws
+from edgeveil.shared.tasks.classes import Classes
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
-from edgeveil.shared.tasks.spec import Options, RawOptions, Reduction
+from edgeveil.shared.tasks.spec import Options
 
 MAX_LABEL = 40  # characters of one class name
 MAX_OUTPUTS = 1 << 23  # classes × values of an image; at most 17 million parameters in any variant
 STRIDE = 4  # both sides of an image must be multiples of it: two poolings, or 4×4 cells
-
-
-OptionsT = TypeVar("OptionsT", bound=Options)
 
 
 class ImageOptions(Options):
@@ -80,19 +73,7 @@ class ImageOptions(Options):
         return tuple(str(index) for index in range(self.classes))
 
 
-def parse(kind: type[OptionsT], raw: RawOptions, task: str) -> OptionsT:
-    """Read `raw` as the task's options; raises ConfigError with every fault at once."""
-    try:
-        return kind.model_validate(dict(raw))
-    except ValidationError as error:
-        faults = "; ".join(
-            f"options.{'.'.join(str(part) for part in fault['loc']) or 'labels'}: {fault['msg']}"
-            for fault in error.errors(include_url=False)
-        )
-        raise ConfigError(f"task {task}: {faults}") from error
-
-
-class ImageTask(ABC):
+class ImageTask(Classes, ABC):
     """What all of them share, whatever the model."""
 
     def schema(self, options: ImageOptions) -> Schema:
@@ -111,32 +92,6 @@ class ImageTask(ABC):
     @abstractmethod
     def inputs(self, pixels: NDArray[np.float32], options: Any, /) -> NDArray[np.float32]:
         """What the model takes, (N, …), of pixels (N, H, W) or (N, H, W, 3) in 0..1."""
-
-    def augment(self, inputs: Batch, _draws: Draws, _options: Any) -> Batch:
-        return inputs
-
-    def criterion(self, reduction: Reduction) -> nn.Module:
-        """Cross-entropy; with "none" each value depends on its own record only."""
-        return nn.CrossEntropyLoss(reduction=reduction)
-
-    def tally(
-        self, outputs: torch.Tensor, targets: torch.Tensor, options: ImageOptions
-    ) -> NDArray[np.int64]:
-        """Confusion counts (K²,) of logits (N, K), row by row; a row of NaN counts as class 0."""
-        predicted = torch.nan_to_num(outputs, nan=-torch.inf).argmax(dim=1)
-        found = confusion(predicted.cpu().numpy(), targets.cpu().numpy(), options.classes)
-        return found.reshape(-1)
-
-    def metrics(self, tally: NDArray[np.int64], options: ImageOptions) -> dict[str, float]:
-        found = scores(_matrix(tally, options))
-        return {"accuracy": found.accuracy, "macro_f1": found.macro_f1}
-
-    def keep(self, tally: NDArray[np.int64], options: ImageOptions) -> dict[str, Any]:
-        return kept(_matrix(tally, options), options.class_names)
-
-
-def _matrix(tally: NDArray[np.int64], options: ImageOptions) -> NDArray[np.int64]:
-    return tally.reshape(options.classes, options.classes)
 
 
 def probe(

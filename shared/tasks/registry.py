@@ -25,6 +25,7 @@ _IMAGES = (
     "data/tree.py",
     "scores/classification.py",
     "tasks/augmentation/draws.py",
+    "tasks/classes.py",
     "tasks/images.py",
     "tasks/modules.py",
     "tasks/records.py",
@@ -48,7 +49,7 @@ _COLUMNS = (
     "tasks/sensors/networks.py",
     "tasks/sensors/tables.py",
 )
-_CLASSES = ("scores/classification.py", "tasks/sensors/classes.py")
+_CLASSES = ("scores/classification.py", "tasks/classes.py", "tasks/sensors/classes.py")
 
 _BOXES = (
     "data/boxes/annotated.py",

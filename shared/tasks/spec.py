@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.scores.metric import Scoring
 from edgeveil.shared.secagg.agreement import context
@@ -101,6 +102,21 @@ class Options(BaseModel):
                 'leave the key out, or write "all"'
             )
         raise ValueError(f"train = {self.train!r}: one of {', '.join(self.parts)}")
+
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+def parse(kind: type[OptionsT], raw: RawOptions, task: str) -> OptionsT:
+    """Read `raw` as the task's options; raises ConfigError with every fault at once."""
+    try:
+        return kind.model_validate(dict(raw))
+    except ValidationError as error:
+        faults = "; ".join(
+            f"options.{'.'.join(str(part) for part in fault['loc']) or 'all'}: {fault['msg']}"
+            for fault in error.errors(include_url=False)
+        )
+        raise ConfigError(f"task {task}: {faults}") from error
 
 
 class Trainable(Protocol):

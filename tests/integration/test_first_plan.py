@@ -127,6 +127,41 @@ def test_a_folder_of_pictures_with_boxes_is_not_taken_for_class_folders(tmp_path
         new(tmp_path, "--labels-from", tmp_path / "camera", "--agents", 4)
 
 
+def test_pictures_of_another_size_are_asked_for_and_the_doctor_says_if_devices_have_others(
+    tmp_path,
+):
+    target, _ = new(tmp_path, "--labels", "cat,dog", "--agents", 3, "--size", "48x64")
+    options = load_plan(target).task.options
+    assert (options["height"], options["width"]) == (48, 64)
+    for label in ("cat", "dog"):
+        write_png(tmp_path / "held-out" / label / "1.png", np.zeros((9, 9, 3), np.uint8))
+    home = initialised(tmp_path)
+    said = {}
+    for size, channels in (("48", 1), ("28", 3)):
+        new(
+            tmp_path, "--labels", "cat,dog", "--agents", 3, "--size", size, "--channels", channels,
+            "--features", "orientation", "--test", tmp_path / "held-out", "--force",
+        )  # fmt: skip
+        found = run(home, "doctor", "--plan", target, "--json", check=False)
+        said[size] = [
+            each["text"]
+            for each in json.loads(found.stdout)["findings"]
+            if each["check"] == "held-out"
+        ]
+    pinned = suited(tmp_path / "held-out").shape
+    wanted = f"declares {pinned[0]}×{pinned[1]} in colours when it first starts"
+    assert wanted in said["48"][0]
+    assert "asks for 48×48 grey" in said["48"][0]
+    assert (said["28"] == []) == (pinned == (28, 28, 3))
+
+
+def test_arrays_have_the_size_they_have(tmp_path):
+    path = tmp_path / "d.npz"
+    np.savez(path, X=np.zeros((4, 28, 28), np.uint8), y=np.array([0, 1, 0, 1]))
+    with pytest.raises(ConfigError, match="are arrays of 28x28"):
+        new(tmp_path, "--labels-from", path, "--agents", 3, "--size", "32")
+
+
 def test_the_written_plan_passes_the_doctor(tmp_path):
     home = initialised(tmp_path)
     for name in ("cat", "dog"):
@@ -294,6 +329,12 @@ def test_a_file_that_is_there_is_replaced_only_when_told(tmp_path):
         (["--labels", "a,b", "--agents", "3", "--epsilon", "0"], ConfigError, "training.epsilon"),
         (["--labels", "a,b", "--agents", "3", "--epsilon", "nan"], ConfigError, "training.epsilon"),
         (["--labels", "a,b", "--agents", "3", "--epsilon", "0.001"], ConfigError, "epsilon"),
+        (
+            ["--labels", "a,b", "--agents", "3", "--size", "64x"],
+            ConfigError,
+            "as 64, or height and",
+        ),
+        (["--labels", "a,b", "--agents", "3", "--size", "30"], ConfigError, "multiple of 4"),
         (["--agents", "3"], ConfigError, "--labels-from DIR"),
         (["--labels-from", "nowhere", "--agents", "3"], DataError, "nowhere"),
         (

@@ -52,7 +52,7 @@ def covers(module: nn.Module) -> bool:
 
 def _known(part: nn.Module) -> bool:
     """By exact type: a subclass may compute something else."""
-    if type(part) is nn.Conv2d:
+    if type(part) is nn.Conv1d or type(part) is nn.Conv2d:
         plain = part.groups == 1 and part.padding_mode == "zeros"
         return plain and not isinstance(part.padding, str)
     return type(part) in {nn.Linear, nn.GroupNorm, nn.LayerNorm}
@@ -186,6 +186,19 @@ def _conv2d(layer: Any, use: _Use) -> Rows:
         yield layer.bias, gradient.sum(dim=2)
 
 
+def _conv1d(layer: Any, use: _Use) -> Rows:
+    columns = functional.unfold(
+        use.inputs.unsqueeze(2),
+        (1, *layer.kernel_size),
+        dilation=(1, *layer.dilation),
+        padding=(0, *layer.padding),
+        stride=(1, *layer.stride),
+    )  # (B, in·k, places)
+    yield layer.weight, torch.bmm(use.gradient, columns.transpose(1, 2)).flatten(1)
+    if layer.bias is not None:
+        yield layer.bias, use.gradient.sum(dim=2)
+
+
 def _group_norm(layer: Any, use: _Use) -> Rows:
     normal = functional.group_norm(use.inputs, layer.num_groups, eps=layer.eps)
     yield from _scale_and_shift(layer, use.gradient.flatten(2), normal.flatten(2), over=2)
@@ -205,6 +218,7 @@ def _scale_and_shift(layer: Any, gradient: Tensor, normal: Tensor, *, over: int)
 
 PER_RECORD: dict[type[nn.Module], Callable[[Any, _Use], Rows]] = {
     nn.Linear: _linear,
+    nn.Conv1d: _conv1d,
     nn.Conv2d: _conv2d,
     nn.GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,

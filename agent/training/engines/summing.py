@@ -7,10 +7,13 @@ is n²·1.1e-16·C, below the clipping margin of 1e-4 up to half a million recor
 An accelerator without float64 hands its gradients over, and the processor clips and adds them.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
-BLOCK = 1 << 21  # values widened at a time: 16 MB
+BLOCK = 1 << 17  # values widened at a time: 1 MB, which stays in a processor's cache
+LARGE_BLOCK = 1 << 21  # the same on an accelerator, to which every call costs
 NARROW = ("mps",)  # kinds of devices that have no float64
 
 
@@ -28,11 +31,17 @@ def weighted_sum(weights: Tensor, rows: Tensor) -> Tensor:
     """Σ weightsᵢ·rowsᵢ over the records, float64; weights (B,), rows (B, …)."""
     flat = brought(rows.flatten(1))
     wide = weights.to(flat.device).double()
-    records = max(1, BLOCK // max(1, flat.shape[1]))
     total = flat.new_zeros(flat.shape[1], dtype=torch.float64)
-    for at in range(0, len(flat), records):
-        total += wide[at : at + records] @ flat[at : at + records].double()
+    for part in _blocks(flat):
+        total.addmv_(flat[part].double().T, wide[part])
     return total.view(rows.shape[1:])
+
+
+def _blocks(rows: Tensor) -> Iterator[slice]:
+    """Records of (B, n) that are widened together."""
+    most = BLOCK if rows.device.type == "cpu" else LARGE_BLOCK
+    records = max(1, most // max(1, rows.shape[1]))
+    return (slice(at, at + records) for at in range(0, len(rows), records))
 
 
 def outer_sum(left: Tensor, right: Tensor) -> Tensor:
@@ -47,5 +56,8 @@ def norms(parts: list[Tensor]) -> Tensor:
 
 def squares(rows: Tensor) -> Tensor:
     """‖row‖² (B,), in float64: no finite float32 overflows or vanishes in it."""
-    found: Tensor = torch.linalg.vector_norm(brought(rows), dim=1, dtype=torch.float64)
+    here = brought(rows)
+    found = here.new_empty(len(here), dtype=torch.float64)
+    for part in _blocks(here):
+        found[part] = torch.linalg.vector_norm(here[part].double(), dim=1)
     return found.square()

@@ -32,7 +32,7 @@ from edgeveil.shared.tasks.records import ArrayRecords, Batch
 from edgeveil.shared.tasks.sensors import tables
 from edgeveil.shared.tasks.sensors.classes import ClassTask
 from edgeveil.shared.tasks.sensors.regression import RegressionOptions, TabularRegression
-from edgeveil.shared.tasks.spec import Options, RawOptions, Reduction, TaskSpec
+from edgeveil.shared.tasks.spec import Options, RawOptions, Reduction, TaskSpec, parse
 from edgeveil.shared.wire.messages import Tensor
 
 SEED = 20_261_130  # public: every machine starts from the same weights
@@ -107,7 +107,7 @@ class SimpleTask:
         self._loss = _per_record(loss or (nn.HuberLoss if number else nn.CrossEntropyLoss))
 
     def parse_options(self, raw: RawOptions) -> SimpleOptions:
-        return tables.parse(SimpleOptions, raw, self.spec.id)
+        return parse(SimpleOptions, raw, self.spec.id)
 
     def schema(self, _options: SimpleOptions) -> RecordSchema:
         return self._inner.schema(self._fixed)

@@ -25,7 +25,7 @@ from edgeveil.shared.tasks.augmentation.draws import Draws
 from edgeveil.shared.tasks.modules import trainable
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
 from edgeveil.shared.tasks.sensors import networks, tables
-from edgeveil.shared.tasks.spec import RawOptions, Reduction, TaskSpec
+from edgeveil.shared.tasks.spec import RawOptions, Reduction, TaskSpec, parse
 from edgeveil.shared.wire.messages import Tensor
 
 SPREAD = 0.1  # of a value around what the decoder says, in -1..1
@@ -108,7 +108,7 @@ class Anomaly:
     spec: TaskSpec = registry.find("anomaly", "1.0.0")
 
     def parse_options(self, raw: RawOptions) -> AnomalyOptions:
-        return tables.parse(AnomalyOptions, raw, self.spec.id)
+        return parse(AnomalyOptions, raw, self.spec.id)
 
     def schema(self, options: AnomalyOptions) -> TableSchema:
         return tables.asked(options)

@@ -1,4 +1,4 @@
-"""What the tasks on columns that sort records into classes share: loss, counts and figures."""
+"""What the tasks on columns that sort records into classes share."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -6,22 +6,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from edgeveil.shared.data.tabular.reading import Table
 from edgeveil.shared.data.tabular.schema import TableSchema
-from edgeveil.shared.scores.class_scores import kept
-from edgeveil.shared.scores.classification import confusion, scores
-from edgeveil.shared.tasks.augmentation.draws import Draws
+from edgeveil.shared.tasks.classes import Classes
 from edgeveil.shared.tasks.modules import trainable
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
 from edgeveil.shared.tasks.sensors import tables
-from edgeveil.shared.tasks.spec import Reduction
 from edgeveil.shared.wire.messages import Tensor
 
 
-class ClassTask(ABC):
+class ClassTask(Classes, ABC):
     """Records with columns and one of the options' classes each."""
 
     @abstractmethod
@@ -45,34 +41,7 @@ class ClassTask(ABC):
         targets = tables.relabelled(found, labels, options.class_names)
         return tables.records(self.inputs(tables.scaled(found, options), options), targets, found)
 
-    def augment(self, inputs: Batch, _draws: Draws, _options: Any) -> Batch:
-        return inputs
-
-    def criterion(self, reduction: Reduction) -> nn.Module:
-        """Cross-entropy; with "none" each value depends on its own record only."""
-        return nn.CrossEntropyLoss(reduction=reduction)
-
     def probe(self, count: int, random: torch.Generator, options: Any) -> tuple[Batch, Batch]:
         shape = tuple(self.inputs(np.zeros((1, *self.schema(options).shape), np.float32), options).shape[1:])  # fmt: skip
         inputs = tables.normal((count, *shape), random)
         return inputs, torch.randint(len(options.class_names), (count,), generator=random)
-
-    def tally(
-        self, outputs: torch.Tensor, targets: torch.Tensor, options: Any
-    ) -> NDArray[np.int64]:
-        """Confusion counts (K²,) of logits (N, K), row by row; a row of NaN counts as class 0."""
-        predicted = torch.nan_to_num(outputs, nan=-torch.inf).argmax(dim=1)
-        found = confusion(predicted.numpy(), targets.numpy(), len(options.class_names))
-        return found.reshape(-1)
-
-    def metrics(self, tally: NDArray[np.int64], options: Any) -> dict[str, float]:
-        found = scores(_matrix(tally, options))
-        return {"accuracy": found.accuracy, "macro_f1": found.macro_f1}
-
-    def keep(self, tally: NDArray[np.int64], options: Any) -> dict[str, Any]:
-        return kept(_matrix(tally, options), options.class_names)
-
-
-def _matrix(tally: NDArray[np.int64], options: Any) -> NDArray[np.int64]:
-    count = len(options.class_names)
-    return tally.reshape(count, count)

@@ -23,7 +23,7 @@ from edgeveil.shared.tasks.augmentation.draws import Draws
 from edgeveil.shared.tasks.modules import trainable, zero_linear
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
 from edgeveil.shared.tasks.sensors import networks, tables
-from edgeveil.shared.tasks.spec import RawOptions, Reduction, TaskSpec
+from edgeveil.shared.tasks.spec import RawOptions, Reduction, TaskSpec, parse
 from edgeveil.shared.wire.messages import Tensor
 
 
@@ -66,7 +66,7 @@ class TabularRegression:
     spec: TaskSpec = registry.find("tabular-regression", "1.0.0")
 
     def parse_options(self, raw: RawOptions) -> RegressionOptions:
-        return tables.parse(RegressionOptions, raw, self.spec.id)
+        return parse(RegressionOptions, raw, self.spec.id)
 
     def schema(self, options: RegressionOptions) -> TableSchema:
         return tables.asked(options, target=str(options.number.column))

@@ -21,7 +21,7 @@ from edgeveil.shared.tasks.modules import empty, freeze_all_but, zero_linear
 from edgeveil.shared.tasks.records import Batch
 from edgeveil.shared.tasks.sensors import networks, statistics, tables
 from edgeveil.shared.tasks.sensors.classes import ClassTask
-from edgeveil.shared.tasks.spec import RawOptions, TaskSpec
+from edgeveil.shared.tasks.spec import RawOptions, TaskSpec, parse
 
 WIDTHS = (32, 64)
 KERNEL = 5
@@ -106,7 +106,7 @@ class SensorSequence(ClassTask):
     spec: TaskSpec = registry.find("sensor-sequence", "1.0.0")
 
     def parse_options(self, raw: RawOptions) -> SequenceOptions:
-        return tables.parse(SequenceOptions, raw, self.spec.id)
+        return parse(SequenceOptions, raw, self.spec.id)
 
     def inputs(self, values: tables.Values, options: SequenceOptions) -> tables.Values:
         if options.variant != "statistics":

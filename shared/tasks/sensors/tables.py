@@ -1,21 +1,21 @@
 """What the tasks on columns share: their options, and records scaled by the plan's public ranges alone."""
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from edgeveil.shared.base.errors import ConfigError, DataError
+from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.tabular.columns import Ranged, ranged
 from edgeveil.shared.data.tabular.layout import LONGEST_WINDOW
 from edgeveil.shared.data.tabular.reading import Table
 from edgeveil.shared.data.tabular.schema import TableSchema, infer_table
 from edgeveil.shared.data.tree import nfc
 from edgeveil.shared.tasks.records import ArrayRecords
-from edgeveil.shared.tasks.spec import Options, RawOptions
+from edgeveil.shared.tasks.spec import Options
 
 MAX_LABEL = 40  # characters of one class name
 MAX_PARAMETERS = 1 << 24  # of any variant
@@ -60,9 +60,6 @@ class LabelOptions(ColumnOptions):
         return tuple(self.labels.split(","))
 
 
-OptionsT = TypeVar("OptionsT", bound=Options)
-
-
 def usable_labels(value: str, *, least: int) -> str:
     """The names of classes in NFC; raises ValueError for fewer than `least`, or one that is none."""
     names = (nfc(value) or "").split(",") if value else []
@@ -74,18 +71,6 @@ def usable_labels(value: str, *, least: int) -> str:
     if not least <= len(names) <= 1000:
         raise ValueError(f"{len(names)} classes; {least} to 1000 are needed")
     return ",".join(names)
-
-
-def parse(kind: type[OptionsT], raw: RawOptions, task: str) -> OptionsT:
-    """Read `raw` as the task's options; raises ConfigError with every fault at once."""
-    try:
-        return kind.model_validate(dict(raw))
-    except ValidationError as error:
-        faults = "; ".join(
-            f"options.{'.'.join(str(part) for part in fault['loc']) or 'all'}: {fault['msg']}"
-            for fault in error.errors(include_url=False)
-        )
-        raise ConfigError(f"task {task}: {faults}") from error
 
 
 def check_size(parameters: int) -> None:

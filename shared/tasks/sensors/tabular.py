@@ -15,7 +15,7 @@ from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.modules import zero_linear
 from edgeveil.shared.tasks.sensors import networks, tables
 from edgeveil.shared.tasks.sensors.classes import ClassTask
-from edgeveil.shared.tasks.spec import RawOptions, TaskSpec
+from edgeveil.shared.tasks.spec import RawOptions, TaskSpec, parse
 
 PREPROCESSING = {
     "logistic": "-1..1 by range, divided by the root of the number of columns, bias 0.3",
@@ -42,7 +42,7 @@ class Tabular(ClassTask):
     spec: TaskSpec = registry.find("tabular", "1.0.0")
 
     def parse_options(self, raw: RawOptions) -> TabularOptions:
-        return tables.parse(TabularOptions, raw, self.spec.id)
+        return parse(TabularOptions, raw, self.spec.id)
 
     def inputs(self, values: tables.Values, options: TabularOptions) -> tables.Values:
         if options.variant == "mlp":

@@ -1,5 +1,7 @@
 """policy.toml: what it says, what it refuses, and that it reads back to itself."""
 
+import tomllib
+
 import pytest
 
 from edgeveil.agent.home.policy import Policy
@@ -120,3 +122,16 @@ def test_a_mistake_is_told_like_in_every_other_file(tmp_path):
     assert "policy.toml: tasks: input should be 'installed' (got 'instaled')" in told
     assert "policy.toml: epsilon_max: input should be a valid number (got '8')" in told
     assert "[" not in told.replace("[0-9a-f]", "")
+
+
+def test_a_new_policy_shows_both_forms_of_data_and_each_can_be_taken_as_it_stands():
+    text = Policy.default().to_toml()
+    lines = [line.removeprefix("# ") for line in text[text.index("# Of pictures:") :].splitlines()]
+    starts = [at for at, line in enumerate(lines) if line == "[data]"]
+    kinds = []
+    for start, end in zip(starts, [starts[1] - 1, len(lines)], strict=True):
+        data = tomllib.loads("\n".join(lines[start:end]))["data"]
+        kinds.append(
+            Policy.model_validate({**Policy.default().model_dump(), "data": data}).data.kind
+        )
+    assert kinds == ["images", "windows"]

@@ -104,8 +104,8 @@ def test_one_record_moves_the_sum_by_no_more_than_the_clip_and_every_engine_give
             engine.accumulate(*source(task, options, found, module).take(rows, SEED))
             return torch.cat([part.flatten() for part in engine.clipped_sum()])
 
-    if mode == "ghost" and case.task == "sensor-sequence":
-        pytest.skip("ghost clipping has no rule for layers over time")
+    if mode == "ghost" and case.variant == "gru":
+        pytest.skip("ghost clipping has no rule for recurrent layers")
     every = clipped(ROWS[:12], mode)
     without = clipped(np.delete(ROWS[:12], 5), mode)
     assert clip * 0.9 < float((every - without).norm()) <= clip

@@ -77,6 +77,10 @@ KNOWN = {
     "strided": (lambda: network(nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Tanh()), IMAGE),
     "dilated": (lambda: network(nn.Conv2d(3, 4, (3, 2), dilation=2, bias=False)), IMAGE),
     "normalised": (lambda: network(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4), nn.ReLU()), IMAGE),
+    "over time": (
+        lambda: network(nn.Conv1d(3, 4, 3, stride=2, padding=1), nn.GroupNorm(2, 4), nn.Tanh(), nn.Conv1d(4, 5, 2, dilation=2, bias=False)),
+        (3, 12),
+    ),
     "deep": (
         lambda: network(
             nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 5, 1), nn.MaxPool2d(2)
