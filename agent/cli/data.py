@@ -108,8 +108,9 @@ def _form(schema: Any) -> dict[str, Any]:
     if schema.kind == "images":
         height, width, channels = schema.shape
         return {"height": height, "width": width, "channels": channels}
-    if schema.kind == "sounds":
-        return {"rate": schema.rate, "length_ms": schema.length_ms}
+    if schema.kind in {"sounds", "pairs"}:
+        seen = zip(("height", "width", "channels"), getattr(schema, "picture", ()), strict=False)
+        return {**dict(seen), "rate": schema.rate, "length_ms": schema.length_ms}
     return {
         "columns": list(schema.columns),
         "target": schema.target,
@@ -178,11 +179,14 @@ def _show(found: dict[str, Any]) -> None:
 
 
 def _described(found: dict[str, Any]) -> str:
-    if found["kind"] == "images":
+    seen = heard = ""
+    if "channels" in found:
         colours = "grey" if found["channels"] == 1 else "in colours"
-        return f"{found['height']}×{found['width']}, {colours}"
-    if found["kind"] == "sounds":
-        return f"{found['length_ms'] / 1000:g} s at {found['rate']:,} samples a second"
+        seen = f"{found['height']}×{found['width']}, {colours}"
+    if "rate" in found:
+        heard = f"{found['length_ms'] / 1000:g} s at {found['rate']:,} samples a second"
+    if seen or heard:
+        return " and ".join(filter(None, (seen, heard)))
     columns = ", ".join(found["columns"])
     target = f", target {found['target']}" if found["target"] else ""
     groups = f", {found['groups']} groups" if found["groups"] > 1 else ""

@@ -37,7 +37,10 @@ def predict(
     model: ModelArgument,
     inputs: Annotated[
         list[str],
-        Argument(metavar="INPUT…", help="Pictures, folders, .npz files, or - for one on stdin."),
+        Argument(
+            metavar="INPUT…",
+            help="Pictures, recordings, folders, .npz files, or - for one on stdin.",
+        ),
     ],
     home: console.HomeOption = None,
     trust: TrustOption = None,
@@ -53,7 +56,7 @@ def predict(
     ] = False,
     as_csv: Annotated[bool, Option("--csv", help="Print CSV to stdout.")] = False,
 ) -> None:
-    """What a model says of pictures or arrays. Nothing is sent, no budget is spent.
+    """What a model says of pictures, recordings or arrays. Nothing is sent, no budget is spent.
 
     Ends with 0 if everything could be read, else with 65, after all other answers.
 
@@ -69,7 +72,9 @@ def predict(
     opened = _opened(model, home, trust, threads)
     found = find(inputs)
     if found.others:
-        console.stderr.print(f"{found.others} files in folders are no pictures and no .npz files")
+        console.stderr.print(
+            f"{found.others} files in folders are no pictures, no recordings and no .npz files"
+        )
     show = _json_lines if as_json else _csv_lines if as_csv else _tables
     quiet = not (as_json or as_csv) and console.stdout.is_terminal
     with progress("predicting", len(found.paths), quiet=quiet) as step:
@@ -78,7 +83,7 @@ def predict(
         raise DataError(
             f"{left} of {read + left} inputs could not be used"
             if left
-            else "nothing to predict: no picture and no record among the inputs"
+            else "nothing to predict: no picture, recording or array among the inputs"
         )
 
 
@@ -86,7 +91,8 @@ def predict(
 def evaluate(
     model: ModelArgument,
     data: Annotated[
-        Path, Option("--data", help="A folder of pictures per class, or an .npz file.")
+        Path,
+        Option("--data", help="A folder of pictures or recordings per class, or an .npz file."),
     ],
     home: console.HomeOption = None,
     trust: TrustOption = None,

@@ -15,8 +15,9 @@ from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.left_out import LeftOut, Reason
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, Schema
+from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.data.tree import archives
-from edgeveil.shared.models.manifest import ImageInput
+from edgeveil.shared.models.manifest import ImageInput, SoundInput
 from edgeveil.shared.scores import class_scores
 from edgeveil.shared.scores.views import View
 from edgeveil.shared.terminal.progress import progress
@@ -67,6 +68,9 @@ def _read(
         shape = (taken.height, taken.width, taken.channels)
         found = Schema(IMAGES, shape, model.labels).read(data)
         return found.pixels, found.targets, found.left
+    if isinstance(taken, SoundInput):
+        heard = SoundSchema(taken.rate, taken.length_ms, model.labels).read(data)
+        return heard.samples, heard.targets, heard.left
     archive = archives(data)[0]
     arrays = open_arrays(archive, ("X", "y"), most=4 * MAX_VALUES)
     records, usable = as_records(arrays["X"], taken)

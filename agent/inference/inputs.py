@@ -1,4 +1,4 @@
-"""What a person names as input: picture files, folders, .npz files, one picture on standard input.
+"""What a person names as input: pictures, recordings, folders, .npz files, one of them on standard input.
 
 Every one of them becomes records, or a sentence why not: one bad file never ends a prediction.
 """
@@ -12,14 +12,15 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeveil.agent.inference.records import as_records
+from edgeveil.agent.inference.records import as_records, span
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
 from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import MAX_BYTES, read_picture
+from edgeveil.shared.data.sounds.recordings import SOUNDS, read_sound
 from edgeveil.shared.data.tree import SUFFIXES
-from edgeveil.shared.models.manifest import ArrayInput, ImageInput
+from edgeveil.shared.models.manifest import AnyInput, ImageInput, SoundInput
 
 STDIN = "-"
 ARCHIVE = ".npz"
@@ -44,7 +45,7 @@ class Found:
 
 
 def find(inputs: Sequence[str]) -> Found:
-    """Every file that is meant; of folders, all pictures and .npz files in them, at any depth.
+    """Every file that is meant; of folders, all pictures, recordings and .npz files in them, at any depth.
 
     Hidden entries are left out, links to folders are not followed.
     """
@@ -57,33 +58,38 @@ def find(inputs: Sequence[str]) -> Found:
         for folder, folders, names in os.walk(each):
             folders[:] = sorted(name for name in folders if name[0] != ".")
             shown = sorted(name for name in names if name[0] != ".")
-            usable = [name for name in shown if name.lower().endswith((*SUFFIXES, ARCHIVE))]
+            usable = [
+                name
+                for name in shown
+                if name.lower().endswith((*SUFFIXES, *SOUNDS.suffixes, ARCHIVE))
+            ]
             others += len(shown) - len(usable)
             paths += (str(Path(folder) / name) for name in usable)
     return Found(tuple(paths), others)
 
 
-def read(path: str, taken: ImageInput | ArrayInput, stdin: IO[bytes]) -> Iterator[Item]:
+def read(path: str, taken: AnyInput, stdin: IO[bytes]) -> Iterator[Item]:
     """The records of one file, in its order."""
     if path == STDIN:
         yield from from_bytes(stdin.read(MAX_BYTES + 1), taken, most=1)
     elif path.lower().endswith(ARCHIVE):
         yield from _from_archive(path, taken)
     else:
-        yield _from_picture(path, path, taken)
+        yield _from_file(path, path, taken)
 
 
-def _from_picture(path: str, name: str, taken: ImageInput | ArrayInput) -> Item:
-    if not isinstance(taken, ImageInput):
+def _from_file(path: str, name: str, taken: AnyInput) -> Item:
+    if isinstance(taken, ImageInput):
+        found = read_picture(Path(path), taken.height, taken.width, taken.channels)
+    elif isinstance(taken, SoundInput):
+        found = read_sound(Path(path), taken.rate, *taken.shape)
+    else:
         return Item(name, None, "this model takes arrays: name an .npz file with X")
-    found = read_picture(Path(path), taken.height, taken.width, taken.channels)
     return Item(name, None, found.why) if isinstance(found, LeftOut) else Item(name, found)
 
 
-def from_bytes(
-    data: bytes, taken: ImageInput | ArrayInput, *, most: int, arrays: bool = False
-) -> Iterator[Item]:
-    """One picture, or the records of an .npz file, that somebody sent; of more than `most` one more than that.
+def from_bytes(data: bytes, taken: AnyInput, *, most: int, arrays: bool = False) -> Iterator[Item]:
+    """One picture or recording, or the records of an .npz file, that somebody sent; of more than `most` one more than that.
 
     It lies in memory and nowhere else, under a name that the readers can open.
     """
@@ -95,7 +101,7 @@ def from_bytes(
         found = (
             _from_archive(path, taken, most=MOST_SENT, records=most + 1)
             if arrays
-            else [_from_picture(path, STDIN, taken)]
+            else [_from_file(path, STDIN, taken)]
         )
         for item in found:
             yield Item(item.name.replace(path, STDIN), item.record, item.why.replace(path, STDIN))
@@ -105,7 +111,7 @@ def from_bytes(
 
 def _from_archive(
     path: str,
-    taken: ImageInput | ArrayInput,
+    taken: AnyInput,
     *,
     most: int = 4 * MAX_VALUES,
     records: int | None = None,
@@ -119,5 +125,5 @@ def _from_archive(
         return
     for row, (record, fine) in enumerate(zip(found, usable, strict=True)):
         name = f"{path}[{row}]"
-        why = "" if fine else "has a value that is not finite or not in 0..1"
+        why = "" if fine else f"has a value that is not finite or not in {span(taken)}"
         yield Item(name, record if fine else None, why)

@@ -4,13 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.models.manifest import ArrayInput, ImageInput
+from edgeveil.shared.models.manifest import AnyInput, ImageInput, SoundInput
 
 Records = NDArray[np.float32]
 Usable = NDArray[np.bool_]
 
 
-def as_records(raw: NDArray[np.generic], taken: ImageInput | ArrayInput) -> tuple[Records, Usable]:
+def as_records(raw: NDArray[np.generic], taken: AnyInput) -> tuple[Records, Usable]:
     """(n, *shape) and, per record, whether all its values can be used.
 
     Raises:
@@ -19,19 +19,32 @@ def as_records(raw: NDArray[np.generic], taken: ImageInput | ArrayInput) -> tupl
     shaped = _shaped(np.asarray(raw), taken)
     if isinstance(taken, ImageInput) and shaped.dtype == np.uint8:
         return shaped.astype(np.float32) / np.float32(255), np.ones(len(shaped), np.bool_)
-    kinds = "f" if isinstance(taken, ImageInput) else "fiu"
+    kinds = "f" if isinstance(taken, ImageInput | SoundInput) else "fiu"
     if shaped.dtype.kind not in kinds:
-        wanted = "uint8 (0..255) or floats (0..1)" if kinds == "f" else "numbers"
+        wanted = (
+            "uint8 (0..255) or floats (0..1)"
+            if isinstance(taken, ImageInput)
+            else "floats (-1..1)"
+            if kinds == "f"
+            else "numbers"
+        )
         raise DataError(f"an array of {shaped.dtype}; the model takes {wanted}")
     with np.errstate(over="ignore"):  # beyond float32 is not finite, and told so
         values = shaped.astype(np.float32)
     fine = np.isfinite(values)
     if isinstance(taken, ImageInput):
         fine &= (values >= 0) & (values <= 1)
+    if isinstance(taken, SoundInput):
+        fine &= np.abs(values) <= 1
     return values, np.asarray(fine.all(axis=tuple(range(1, values.ndim))), np.bool_)
 
 
-def _shaped(raw: NDArray[np.generic], taken: ImageInput | ArrayInput) -> NDArray[np.generic]:
+def span(taken: AnyInput) -> str:
+    """The range of its values, as a person reads it."""
+    return "-1..1" if isinstance(taken, SoundInput) else "0..1"
+
+
+def _shaped(raw: NDArray[np.generic], taken: AnyInput) -> NDArray[np.generic]:
     """One record or many, channels before or behind the sides, as (n, *shape)."""
     for each in (raw, raw[np.newaxis]):
         if each.shape[1:] == taken.shape:

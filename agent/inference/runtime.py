@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeveil.agent.inference.records import as_records
+from edgeveil.agent.inference.records import as_records, span
 from edgeveil.agent.inference.trust import check_trust
 from edgeveil.shared.base.errors import DataError, ModelError
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import read_picture
+from edgeveil.shared.data.sounds.recordings import read_sound
 from edgeveil.shared.models import graph
-from edgeveil.shared.models.manifest import ArrayInput, ImageInput, Manifest
+from edgeveil.shared.models.manifest import AnyInput, ImageInput, Manifest, SoundInput
 from edgeveil.shared.models.package import Package, read_package
 
 QUIET = 3  # of onnxruntime: errors only
@@ -49,7 +50,7 @@ class Model:
         return self.manifest.output.labels
 
     @property
-    def input(self) -> ImageInput | ArrayInput:
+    def input(self) -> AnyInput:
         return self.manifest.input
 
     @property
@@ -61,11 +62,11 @@ class Model:
     def predict(self, records: Any) -> list[Prediction]:
         """One prediction per record.
 
-        `records`: the name of a picture file, a list of such, or an array: one record or (n, …) of them,
+        `records`: the name of a picture or sound file, a list of such, or an array: one record or (n, …) of them,
         pictures as uint8 or as floats in 0..1, in the layouts of an .npz file.
 
         Raises:
-            DataError: a file that is no picture, an array of another shape or with other values.
+            DataError: a file that cannot be read, an array of another shape or with other values.
         """
         if isinstance(records, str | Path):
             records = [records]
@@ -73,9 +74,11 @@ class Model:
             found, usable = as_records(records, self.input)
             if not usable.all():
                 where = int(np.flatnonzero(~usable)[0])
-                raise DataError(f"record {where} has a value that is not finite or not in 0..1")
+                raise DataError(
+                    f"record {where} has a value that is not finite or not in {span(self.input)}"
+                )
         else:
-            found = self._pictures(records)
+            found = self._files(records)
         return [self.prediction(row) for row in self.scores(found)]
 
     def scores(self, records: NDArray[np.float32]) -> Scores:
@@ -97,17 +100,22 @@ class Model:
         scores = dict(zip(self.labels, row.tolist(), strict=True))
         return Prediction(self.labels[top], float(row[top]), scores)
 
-    def _pictures(self, files: Sequence[str | Path]) -> NDArray[np.float32]:
-        if not isinstance(self.input, ImageInput):
-            raise DataError("this model takes arrays, not picture files")
-        sides = (self.input.height, self.input.width, self.input.channels)
-        found = np.empty((len(files), *self.input.shape), np.float32)
-        for at, name in enumerate(files):
-            picture = read_picture(Path(name), *sides)
-            if isinstance(picture, LeftOut):
-                raise DataError(picture.sentence)
-            found[at] = picture
+    def _files(self, names: Sequence[str | Path]) -> NDArray[np.float32]:
+        found = np.empty((len(names), *self.input.shape), np.float32)
+        for at, name in enumerate(names):
+            record = self._file(Path(name))
+            if isinstance(record, LeftOut):
+                raise DataError(record.sentence)
+            found[at] = record
         return found
+
+    def _file(self, path: Path) -> NDArray[np.float32] | LeftOut:
+        taken = self.input
+        if isinstance(taken, ImageInput):
+            return read_picture(path, taken.height, taken.width, taken.channels)
+        if isinstance(taken, SoundInput):
+            return read_sound(path, taken.rate, *taken.shape)
+        raise DataError("this model takes arrays, not files")
 
 
 def load(

@@ -9,6 +9,7 @@ from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.installed import installed
 from edgeveil.shared.models.manifest import (
+    AnyInput,
     ArrayInput,
     ImageInput,
     Manifest,
@@ -16,6 +17,7 @@ from edgeveil.shared.models.manifest import (
     Output,
     Piece,
     Privacy,
+    SoundInput,
     Task,
 )
 from edgeveil.shared.tasks.spec import Options, TaskSpec
@@ -26,12 +28,13 @@ RECORDS, LOGITS = "records", "logits"
 
 @dataclass(frozen=True)
 class Form:
-    """What goes in and out: `picture` is (height, width, channels), None for arrays of `shape`."""
+    """What goes in and out: `picture` is (height, width, channels), `sound` its rate and milliseconds; arrays have `shape`."""
 
     shape: tuple[int, ...]
     picture: tuple[int, int, int] | None
     labels: tuple[str, ...]
     preprocessing: str
+    sound: tuple[int, int] | None = None
 
 
 def manifest(
@@ -76,7 +79,10 @@ def check_code(found: RunFacts, record: RoundRecord, spec: TaskSpec) -> None:
         )
 
 
-def _input(form: Form) -> ImageInput | ArrayInput:
+def _input(form: Form) -> AnyInput:
+    if form.sound is not None:
+        rate, length_ms = form.sound
+        return SoundInput(name=RECORDS, rate=rate, length_ms=length_ms)
     if form.picture is None:
         return ArrayInput(name=RECORDS, shape=form.shape)
     height, width, channels = form.picture

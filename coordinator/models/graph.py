@@ -48,8 +48,8 @@ def graph_of(task: Task, options: Options, vector: Vector) -> tuple[bytes, Form]
     data = _stripped(_exported(found))
     compare(data, found, module)
     told = str(task.signature(options)["preprocessing"])
-    inside = told if found.picture else f"not in the graph: {told}"
-    return data, Form(found.shape, found.picture, found.labels, inside)
+    inside = told if found.prepares else f"not in the graph: {told}"
+    return data, Form(found.shape, found.picture, found.labels, inside, found.sound)
 
 
 def tools() -> dict[str, str]:

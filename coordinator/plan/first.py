@@ -4,8 +4,8 @@ Nothing here looks at a record. The learning rate follows from the noise: after 
 noise in a weight of the mean model has a standard deviation of rate · clip · σ · √T / (n · √N), and
 features of length 1 were learned best where that was about REACH: found on grey digits (MNIST), with 3 and 4
 devices at ε 1, 2 and 8. For the numbers of the frozen network twice that was best in trials with ten devices,
-composed scenes and photos of solar cells, ε 1 to 8. Other pictures were not tried. Statistics of windows have
-the same length.
+composed scenes and photos of solar cells, ε 1 to 8. Other pictures were not tried. Statistics of windows and
+of recordings have the same length.
 """
 
 import math
@@ -18,11 +18,13 @@ from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.config import validate
 from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.privacy import rdp
 from edgeveil.shared.privacy.counting import affordable_scale, charged
 from edgeveil.shared.privacy.filter import cap, choose_order, steps_left
 
 TASK, VARIANT = "feature-head", "fixed"  # learns most where devices are few
+ON_SOUNDS = ("audio-command", "statistics")
 ON_WINDOWS, ON_ROWS = ("sensor-sequence", "statistics"), ("tabular", "logistic")  # as well
 BUDGET, DELTA = 8.0, 1e-5  # what a device allows whose owner says nothing
 EPSILON = BUDGET / 4  # so that there is a second run, and a third
@@ -40,7 +42,8 @@ Shape = tuple[int, int, int]
 class Wanted:
     """`shape` is height and width in pixels, and channels; `records` those of one device, about.
 
-    With `columns`, as a plan names them, `shape` is their number, after the rows of a window if there is one.
+    With `columns`, as a plan names them, `shape` is their number, after the rows of a window if there is one;
+    with `sound` the samples of a recording.
     """
 
     labels: tuple[str, ...]
@@ -51,6 +54,7 @@ class Wanted:
     test: Path | None = None
     columns: str = ""
     features: str = FEATURES
+    sound: SoundSchema | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,10 @@ def _task(wanted: Wanted) -> dict[str, Any]:
         task, variant = ON_WINDOWS if window else ON_ROWS
         options = {"variant": variant, "columns": wanted.columns, "labels": labels}
         return {"id": task, "options": options | ({"window": window[0]} if window else {})}
+    if wanted.sound is not None:
+        task, variant = ON_SOUNDS
+        heard = {"rate": wanted.sound.rate, "length_ms": wanted.sound.length_ms}
+        return {"id": task, "options": {"variant": variant, "labels": labels, **heard}}
     height, width, channels = wanted.shape
     pictures = {
         "variant": VARIANT,

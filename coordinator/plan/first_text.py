@@ -16,8 +16,11 @@ from edgeveil.coordinator.plan.first import (
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_file
+from edgeveil.shared.data.kinds import infer as infer_any
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, PHOTO, infer
+from edgeveil.shared.data.sounds import schema as sounds
+from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.data.tabular.columns import Ranged
 from edgeveil.shared.data.tabular.layout import Layout, schema_of
 from edgeveil.shared.data.tabular.schema import TableSchema
@@ -53,10 +56,15 @@ def write_first_plan(
         raise ConfigError(
             f"{target}: this file is there already; --force replaces it, -o names another"
         )
-    named, shape, columns = _records(labels_from, labels, data)
-    if columns and (features is not None or channels is not None):
-        raise ConfigError("--features and --channels are for pictures, --data is for columns")
-    if not columns:
+    sound = _sound(labels_from, data)
+    named, shape, columns = (
+        (sound.labels, sound.shape, "") if sound else _records(labels_from, labels, data)
+    )
+    if (columns or sound) and (features is not None or channels is not None):
+        raise ConfigError(
+            "--features and --channels are for pictures, --data is for columns and recordings"
+        )
+    if not columns and not sound:
         height, width, known = shape
         shape = (height, width, known if channels is None else channels)
         shape, features = _seen(shape, features, fixed=bool(labels_from and archives(labels_from)))
@@ -69,6 +77,7 @@ def write_first_plan(
         None if test is None else test.expanduser().resolve(),
         columns,
         features or FEATURES,
+        sound,
     )
     if wanted.test is not None:
         probe(wanted.test)
@@ -92,13 +101,27 @@ def _seen(shape: Shape, features: str | None, *, fixed: bool) -> tuple[Shape, st
     return large, features
 
 
+def _sound(labels_from: Path | None, data: Path | None) -> SoundSchema | None:
+    """What the recordings of a named folder are; None where it holds none, or two are named."""
+    folder = data or labels_from
+    if (
+        folder is None
+        or (data and labels_from)
+        or not folder.is_dir()
+        or schema_of(folder).is_file()
+    ):
+        return None
+    found = infer_any(folder) if sounds.holds(folder) else None
+    return found if isinstance(found, SoundSchema) else None
+
+
 def _records(
     folder: Path | None, labels: str | None, tables: Path | None
 ) -> tuple[tuple[str, ...], tuple[int, ...], str]:
     """The class names, the shape of a record, and columns with their ranges, of a folder or as given."""
     if sum(each is not None for each in (folder, labels, tables)) != 1:
         raise ConfigError(
-            "give the classes: --labels-from DIR, --labels A,B,… or, for columns, --data DIR (one "
+            "give the classes: --labels-from DIR, --labels A,B,… or, for columns and recordings, --data DIR (one "
             "of the three)"
         )
     if tables is not None:
@@ -116,7 +139,7 @@ def _columns(folder: Path) -> tuple[tuple[str, ...], tuple[int, ...], str]:
     if not schema_of(folder).is_file():
         raise ConfigError(
             f"{schema_of(folder)}: this file does not exist; copy that of the devices here (agent data schema begins "
-            "one). For pictures: --labels-from DIR"
+            "one). For pictures: --labels-from DIR; recordings belong into CLASS folders"
         )
     layout = Layout.load(folder)
     if not layout.labels:
@@ -178,6 +201,11 @@ def _about_task(made: FirstPlan) -> str:
 id = {task}  # a linear model, which suits few devices
 # Columns by name and unit, as the schema.toml of every device names them; the ranges scale, the same everywhere.
 # Labels, and the rows of a window, are what their policy.toml says ([data]), taken from schema.toml when they join."""
+    if made.wanted.sound is not None:
+        return f"""\
+id = {task}  # a linear model on public features of a recording, which suits few devices
+# The class names are also the names of the class folders on the devices. Rate and length_ms are what their
+# policy.toml says ([data]), taken from the recordings when they join."""
     return f"""\
 id = {task}  # a linear model on public image features, which suits few devices{_needs(made.wanted)}
 # The class names, in order, are also the names of the class folders on the devices. Height, width and channels

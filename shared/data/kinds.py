@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from edgeveil.shared.data import schema
 from edgeveil.shared.data.left_out import LeftOut
+from edgeveil.shared.data.sounds import pairs
 from edgeveil.shared.data.sounds import schema as sounds
 from edgeveil.shared.data.tabular import schema as tables
 from edgeveil.shared.data.tree import archives, look
@@ -68,5 +69,7 @@ def infer(path: Path) -> RecordSchema:
     """The schema of a probed folder or file as it is now; raises DataError."""
     if tables.holds(path):
         return tables.infer_table(path)
+    if pairs.holds(path):
+        return pairs.infer_pairs(path)
     heard = not archives(path) and not look(path).files and sounds.holds(path)
     return sounds.infer_sounds(path) if heard else schema.infer(path)

@@ -15,6 +15,7 @@ from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import read_bytes
+from edgeveil.shared.data.sounds import pairs
 from edgeveil.shared.data.sounds import schema as sounds
 from edgeveil.shared.data.sounds.recordings import MAX_BYTES, SOUNDS
 from edgeveil.shared.data.tabular import schema as tables
@@ -137,8 +138,27 @@ class SoundFolders:
         return len(look(path, SOUNDS).files)
 
 
+class PairTable:
+    """Pictures and recordings that a table names in pairs."""
+
+    expected = f"{pairs.FILE} that names pictures and recordings beside it"
+
+    def holds(self, path: Path) -> bool:
+        return pairs.holds(path)
+
+    def check(self, path: Path) -> None:
+        pairs.check(path)
+
+    def records(self, path: Path) -> Iterator[bytes]:
+        yield from pairs.raw_pairs(path)
+
+    def count(self, path: Path) -> int:
+        return sum(1 for _ in pairs.read_pairs(path))
+
+
 SOURCES: tuple[Source, ...] = (
     Tables(),  # first, for what only schema.toml sets apart from an archive of pictures
+    PairTable(),
     Archive(),
     ImageFolders(),
     SoundFolders(),

@@ -41,6 +41,20 @@ _COLUMNS = (
     "tasks/sensors/networks.py",
     "tasks/sensors/tables.py",
 )
+_SOUNDS = (
+    *_COLUMNS,
+    "data/folders.py",
+    "data/headers.py",
+    "data/images.py",
+    "data/pictures.py",
+    "data/schema.py",
+    "data/sounds/compressed.py",
+    "data/sounds/recordings.py",
+    "data/sounds/schema.py",
+    "data/sounds/wav.py",
+    "tasks/sounds/command.py",
+    "tasks/sounds/features.py",
+)
 _CLASSES = ("scores/classification.py", "tasks/sensors/classes.py")
 
 _CATALOGUE = (
@@ -50,6 +64,13 @@ _CATALOGUE = (
         module="edgeveil.shared.tasks.sensors.anomaly",
         files=(*_COLUMNS, "scores/outliers.py", "tasks/sensors/anomaly.py"),
         scoring=OUTLIERS,
+    ),
+    TaskSpec(
+        id="audio-command",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.sounds.command",
+        files=(*_SOUNDS, *_CLASSES),
+        scoring=CLASSES,
     ),
     TaskSpec(
         id="feature-head",
@@ -71,6 +92,19 @@ _CATALOGUE = (
         version="1.2.0",
         module="edgeveil.shared.tasks.image_classification",
         files=(*_IMAGES, "tasks/features.py", "tasks/image_classification.py"),
+        scoring=CLASSES,
+    ),
+    TaskSpec(
+        id="multimodal",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.sounds.multimodal",
+        files=(
+            *_SOUNDS,
+            *_CLASSES,
+            "data/sounds/pairs.py",
+            "tasks/features.py",
+            "tasks/sounds/multimodal.py",
+        ),
         scoring=CLASSES,
     ),
     TaskSpec(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from catalogue_bench import grey_digits, write_npz
 from sensors_bench import MOTION, motion, write_table
+from sounds_bench import write_pairs, write_tones
 
 from edgeveil.shared.tasks.registry import load, newest
 
@@ -95,16 +96,28 @@ def windows(folder, count, leave=None):
     return folder
 
 
+def sounds(folder, count, leave=None):
+    return write_tones(folder, count, leave=leave)
+
+
+def pairs(folder, count, leave=None):
+    return write_pairs(folder, count, leave=leave)
+
+
+_SOUNDS = {"labels": "high,low,mid", "rate": 8000}
 _ROWS = {"columns": COLUMNS, "labels": "a,b,c"}
 _WINDOWS = {"columns": RANGES, "labels": "0,1,2", "window": LENGTH}
 _PLAIN = {**_WINDOWS, "columns": ACCELERATION}
 CASES = [
     Case("anomaly", "vae", {"columns": COLUMNS, "normal": "a"}, 455, rows),
     Case("anomaly", "vae", {"columns": ACCELERATION, "window": LENGTH, "normal": "0,1", "latent": 4}, 6_696, windows),
+    Case("audio-command", "cnn", _SOUNDS, 6_339, sounds),
+    Case("audio-command", "statistics", _SOUNDS, 675, sounds),
     Case("feature-head", "fixed", {}, 5_890, images),
     Case("feature-head", "fixed", {"features": "blocks"}, 18_170, images),
     Case("image-classification", "cnn", {}, 20_586, images),
     Case("image-classification", "linear", {}, 7_850, images),
+    Case("multimodal", "late", _SOUNDS, 2_439, pairs),
     Case("sensor-sequence", "statistics", _WINDOWS, 768, windows),
     Case("sensor-sequence", "statistics", _PLAIN, 237, windows),
     Case("sensor-sequence", "cnn1d", _WINDOWS, 11_683, windows),

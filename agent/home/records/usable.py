@@ -15,11 +15,18 @@ from edgeveil.shared.base.files import write_atomic
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.data.left_out import LeftOut, Reason, total
 from edgeveil.shared.data.schema import IMAGES
+from edgeveil.shared.data.sounds.pairs import PairSchema
 from edgeveil.shared.data.sounds.schema import SoundSchema
 
 FILE = "data.json"
 NAMED = 20  # classes in one sentence
-WORDS = {"images": "images", "sounds": "recordings", "table": "rows", "windows": "windows"}
+WORDS = {
+    "images": "images",
+    "sounds": "recordings",
+    "pairs": "pairs",
+    "table": "rows",
+    "windows": "windows",
+}
 NO_RECORD = (Reason.KIND, Reason.HIDDEN)
 SHORT = 3  # letters; names up to here differ by one letter because they are short
 
@@ -68,6 +75,8 @@ class Summary:
 
     def _shape(self) -> str:
         *sides, last = self.schema.shape
+        if isinstance(self.schema, PairSchema):
+            return str(self.schema).partition(", labels")[0].removeprefix("pairs of ")
         if isinstance(self.schema, SoundSchema):
             return f"{self.schema.length_ms / 1000:g} s at {self.schema.rate} samples a second"
         if self.schema.kind == IMAGES:

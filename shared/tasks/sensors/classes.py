@@ -1,4 +1,4 @@
-"""What the tasks on columns that sort records into classes share: loss, counts and figures."""
+"""What the tasks that sort records into classes share: loss, counts and figures; and those on columns their records."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -20,38 +20,18 @@ from edgeveil.shared.tasks.spec import Reduction
 from edgeveil.shared.wire.messages import Tensor
 
 
-class ClassTask(ABC):
-    """Records with columns and one of the options' classes each."""
+class LabelTask(ABC):
+    """One of the options' classes for each record, whatever a record is."""
 
     @abstractmethod
     def build(self, options: Any) -> nn.Module: ...
 
-    @abstractmethod
-    def inputs(self, values: tables.Values, options: Any) -> tables.Values:
-        """What the model takes, (N, …), of values in -1..1, (N, C) or (N, T, C)."""
-
     def tensors(self, options: Any) -> tuple[Tensor, ...]:
         return trainable(self.build(options))
-
-    def schema(self, options: Any) -> TableSchema:
-        return tables.asked(options, options.class_names)
-
-    def load(self, path: Path, options: Any) -> ArrayRecords:
-        found, labels = tables.read(path, self.schema(options))
-        return self.prepare(found, labels, options)
-
-    def prepare(self, found: Table, labels: tuple[str, ...], options: Any) -> ArrayRecords:
-        targets = tables.relabelled(found, labels, options.class_names)
-        return tables.records(self.inputs(tables.scaled(found, options), options), targets, found)
 
     def criterion(self, reduction: Reduction) -> nn.Module:
         """Cross-entropy; with "none" each value depends on its own record only."""
         return nn.CrossEntropyLoss(reduction=reduction)
-
-    def probe(self, count: int, random: torch.Generator, options: Any) -> tuple[Batch, Batch]:
-        shape = tuple(self.inputs(np.zeros((1, *self.schema(options).shape), np.float32), options).shape[1:])  # fmt: skip
-        inputs = tables.normal((count, *shape), random)
-        return inputs, torch.randint(len(options.class_names), (count,), generator=random)
 
     def tally(
         self, outputs: torch.Tensor, targets: torch.Tensor, options: Any
@@ -67,6 +47,30 @@ class ClassTask(ABC):
 
     def keep(self, tally: NDArray[np.int64], options: Any) -> dict[str, Any]:
         return kept(_matrix(tally, options), options.class_names)
+
+
+class ClassTask(LabelTask):
+    """Records with columns and one of the options' classes each."""
+
+    @abstractmethod
+    def inputs(self, values: tables.Values, options: Any) -> tables.Values:
+        """What the model takes, (N, …), of values in -1..1, (N, C) or (N, T, C)."""
+
+    def schema(self, options: Any) -> TableSchema:
+        return tables.asked(options, options.class_names)
+
+    def load(self, path: Path, options: Any) -> ArrayRecords:
+        found, labels = tables.read(path, self.schema(options))
+        return self.prepare(found, labels, options)
+
+    def prepare(self, found: Table, labels: tuple[str, ...], options: Any) -> ArrayRecords:
+        targets = tables.relabelled(found, labels, options.class_names)
+        return tables.records(self.inputs(tables.scaled(found, options), options), targets, found)
+
+    def probe(self, count: int, random: torch.Generator, options: Any) -> tuple[Batch, Batch]:
+        shape = tuple(self.inputs(np.zeros((1, *self.schema(options).shape), np.float32), options).shape[1:])  # fmt: skip
+        inputs = tables.normal((count, *shape), random)
+        return inputs, torch.randint(len(options.class_names), (count,), generator=random)
 
 
 def _matrix(tally: NDArray[np.int64], options: Any) -> NDArray[np.int64]:
