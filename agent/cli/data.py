@@ -230,10 +230,11 @@ def _form(schema: Any) -> dict[str, Any]:
     if schema.kind == "images":
         height, width, channels = schema.shape
         return {"height": height, "width": width, "channels": channels}
-    if schema.kind == "sounds":
-        return {"rate": schema.rate, "length_ms": schema.length_ms}
     if schema.kind == "boxes":
         return {"side": schema.side, "tile": schema.tile, "difficult": schema.difficult}
+    if schema.kind in {"sounds", "pairs"}:
+        seen = zip(("height", "width", "channels"), getattr(schema, "picture", ()), strict=False)
+        return {**dict(seen), "rate": schema.rate, "length_ms": schema.length_ms}
     return {
         "columns": list(schema.columns),
         "target": schema.target,
@@ -337,11 +338,14 @@ def _squares(found: dict[str, Any]) -> str:
 
 
 def _described(found: dict[str, Any]) -> str:
-    if found["kind"] == "images":
+    seen = heard = ""
+    if "channels" in found:
         colours = "grey" if found["channels"] == 1 else "in colours"
-        return f"{found['height']}×{found['width']}, {colours}"
-    if found["kind"] == "sounds":
-        return f"{found['length_ms'] / 1000:g} s at {found['rate']:,} samples a second"
+        seen = f"{found['height']}×{found['width']}, {colours}"
+    if "rate" in found:
+        heard = f"{found['length_ms'] / 1000:g} s at {found['rate']:,} samples a second"
+    if seen or heard:
+        return " and ".join(filter(None, (seen, heard)))
     if found["kind"] == "boxes":
         tiles = f", tiles of {found['tile']} pixels" if found["tile"] else ""
         return f"{found['side']}×{found['side']}, in colours{tiles}"

@@ -84,7 +84,7 @@ def predict(
     as_json: LinesOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """What a model says of pictures, frames of a video, tables or arrays. Nothing is sent, no budget is spent.
+    """What a model says of pictures, recordings, frames of a video, tables or arrays. Nothing is sent, no budget is spent.
 
     Ends with 0 if everything could be read, else with 65, after all other answers.
 
@@ -139,7 +139,7 @@ def _predict(
         raise DataError(
             f"{left} of {read + left} inputs could not be used"
             if left
-            else "nothing to predict: no picture and no record among the inputs"
+            else "nothing to predict: no picture, recording or array among the inputs"
         )
 
 

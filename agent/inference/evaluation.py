@@ -18,8 +18,9 @@ from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.left_out import LeftOut, Reason
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, Schema
+from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.data.tree import archives
-from edgeveil.shared.models.manifest import ColumnsInput, ImageInput
+from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, SoundInput
 from edgeveil.shared.scores import class_scores, detection, matching
 from edgeveil.shared.scores.views import View
 from edgeveil.shared.terminal.progress import progress
@@ -121,6 +122,9 @@ def _read(
         return found.pixels, found.targets, found.left
     if isinstance(taken, ColumnsInput):
         return columns.labelled(data, taken, model.labels)
+    if isinstance(taken, SoundInput):
+        heard = SoundSchema(taken.rate, taken.length_ms, model.labels).read(data)
+        return heard.samples, heard.targets, heard.left
     archive = archives(data)[0]
     arrays = open_arrays(archive, ("X", "y"), most=4 * MAX_VALUES)
     records, usable = as_records(arrays["X"], taken)

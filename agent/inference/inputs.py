@@ -1,4 +1,4 @@
-"""What a person names as input: picture files, folders, .npz files, videos, one picture on standard input.
+"""What a person names as input: picture and sound files, tables, folders, .npz files, videos, one of them on standard input.
 
 Every one of them becomes records, or a sentence why not: one bad file never ends a prediction.
 """
@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeveil.agent.inference.records import as_records
+from edgeveil.agent.inference.records import as_records, span
 from edgeveil.agent.inference.video.frames import Pace, Video, is_video
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
@@ -20,8 +20,9 @@ from edgeveil.shared.data.boxes.letterbox import Letterbox
 from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import MAX_BYTES, read_picture, read_upright, scaled
+from edgeveil.shared.data.sounds.recordings import SOUNDS, read_sound
 from edgeveil.shared.data.tree import SUFFIXES
-from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, Taken
+from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, SoundInput, Taken
 
 STDIN = "-"
 ARCHIVE = ".npz"
@@ -51,13 +52,13 @@ class Found:
 
 def find(inputs: Sequence[str], taken: Taken | None = None) -> Found:
     """Every file that is meant; of folders, all pictures and .npz files in them, at any depth, or for a model on
-    columns all tables and .npz files.
+    recordings or columns all sound files or tables instead.
 
     Hidden entries are left out, links to folders are not followed.
     """
     paths: list[str] = []
     others = 0
-    known: tuple[str, ...] = SUFFIXES
+    known = SOUNDS.suffixes if isinstance(taken, SoundInput) else SUFFIXES
     if isinstance(taken, ColumnsInput):
         from edgeveil.shared.data.tabular.reading import SUFFIXES as TABLES  # noqa: PLC0415 - pictures need none of it
 
@@ -89,15 +90,19 @@ def read(path: str, taken: Taken, stdin: IO[bytes], pace: Pace | None = None) ->
     elif isinstance(taken, ColumnsInput):
         yield from _from_table(path, path, taken)
     else:
-        yield from_picture(path, path, taken)
+        yield from_file(path, path, taken)
 
 
-def from_picture(path: str, name: str, taken: Taken) -> Item:
-    if not isinstance(taken, ImageInput):
+def from_file(path: str, name: str, taken: Taken) -> Item:
+    """A picture or a recording."""
+    if isinstance(taken, ImageInput):
+        if taken.resize == "letterbox":
+            return _onto_square(path, name, taken.height)
+        found = read_picture(Path(path), taken.height, taken.width, taken.channels)
+    elif isinstance(taken, SoundInput):
+        found = read_sound(Path(path), taken.rate, *taken.shape)
+    else:
         return Item(name, None, "this model takes arrays: name an .npz file with X")
-    if taken.resize == "letterbox":
-        return _onto_square(path, name, taken.height)
-    found = read_picture(Path(path), taken.height, taken.width, taken.channels)
     return Item(name, None, found.why) if isinstance(found, LeftOut) else Item(name, found)
 
 
@@ -141,7 +146,7 @@ def from_frame(name: str, pixels: NDArray[np.uint8], taken: ImageInput) -> Item:
 def from_bytes(
     data: bytes, taken: Taken, *, most: int, arrays: bool = False, table: bool = False
 ) -> Iterator[Item]:
-    """One picture, the rows of a `table`, or the records of an .npz file, that somebody sent; of more than `most` one more than that.
+    """One picture or recording, the rows of a `table`, or the records of an .npz file, that somebody sent; of more than `most` one more than that.
 
     It lies in memory and nowhere else, under a name that the readers can open.
     """
@@ -156,7 +161,7 @@ def from_bytes(
         elif table and isinstance(taken, ColumnsInput):
             found = _from_table(path, STDIN, taken)
         else:
-            found = [from_picture(path, STDIN, taken)]
+            found = [from_file(path, STDIN, taken)]
         for item in found:
             yield replace(item, name=item.name.replace(path, STDIN), why=item.why.replace(path, STDIN))  # fmt: skip
     finally:
@@ -189,5 +194,5 @@ def _from_archive(
         return
     for row, (record, fine) in enumerate(zip(found, usable, strict=True)):
         name = f"{path}[{row}]"
-        why = "" if fine else "has a value that is not finite or not in 0..1"
+        why = "" if fine else f"has a value that is not finite or not in {span(taken)}"
         yield Item(name, record if fine else None, why)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, Taken
+from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, SoundInput, Taken
 
 Records = NDArray[np.float32]
 Usable = NDArray[np.bool_]
@@ -19,21 +19,34 @@ def as_records(raw: NDArray[np.generic], taken: Taken) -> tuple[Records, Usable]
     shaped = _shaped(np.asarray(raw), taken)
     if isinstance(taken, ImageInput) and shaped.dtype == np.uint8:
         return shaped.astype(np.float32) / np.float32(255), np.ones(len(shaped), np.bool_)
-    kinds = "f" if isinstance(taken, ImageInput) else "fiu"
+    kinds = "f" if isinstance(taken, ImageInput | SoundInput) else "fiu"
     if shaped.dtype.kind not in kinds:
-        wanted = "uint8 (0..255) or floats (0..1)" if kinds == "f" else "numbers"
+        wanted = (
+            "uint8 (0..255) or floats (0..1)"
+            if isinstance(taken, ImageInput)
+            else "floats (-1..1)"
+            if kinds == "f"
+            else "numbers"
+        )
         raise DataError(f"an array of {shaped.dtype}; the model takes {wanted}")
     with np.errstate(over="ignore"):  # beyond float32 is not finite, and told so
         values = shaped.astype(np.float32)
     fine = np.isfinite(values)
     if isinstance(taken, ImageInput):
         fine &= (values >= 0) & (values <= 1)
+    if isinstance(taken, SoundInput):
+        fine &= np.abs(values) <= 1
     usable = np.asarray(fine.all(axis=tuple(range(1, values.ndim))), np.bool_)
     if isinstance(taken, ColumnsInput):
         from edgeveil.agent.inference import columns  # noqa: PLC0415 - pictures need none of it
 
         values = columns.prepared(np.where(fine, values, np.float32(0)), taken)
     return values, usable
+
+
+def span(taken: Taken) -> str:
+    """The range of its values, as a person reads it."""
+    return "-1..1" if isinstance(taken, SoundInput) else "0..1"
 
 
 def _shaped(raw: NDArray[np.generic], taken: Taken) -> NDArray[np.generic]:

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.agent.inference.boxes import Boxes, Finder
-from edgeveil.agent.inference.inputs import Item, from_picture
-from edgeveil.agent.inference.records import as_records
+from edgeveil.agent.inference.inputs import Item, from_file
+from edgeveil.agent.inference.records import as_records, span
 from edgeveil.agent.inference.trust import check_trust
 from edgeveil.shared.base.errors import DataError, ModelError
 from edgeveil.shared.data.boxes.letterbox import Letterbox
 from edgeveil.shared.models import graph, known_answer
-from edgeveil.shared.models.manifest import BoxOutput, ImageInput, Manifest, Taken
+from edgeveil.shared.models.manifest import BoxOutput, Manifest, Taken
 from edgeveil.shared.models.package import Package, read_package
 
 QUIET = 3  # of onnxruntime: errors only
@@ -80,11 +80,11 @@ class Model:
     def predict(self, records: Any) -> list[Any]:
         """One Prediction per record; of a detector Boxes, in pixels of the picture.
 
-        `records`: the name of a picture file, a list of such, or an array: one record or (n, …) of them,
+        `records`: the name of a picture or sound file, a list of such, or an array: one record or (n, …) of them,
         pictures as uint8 or as floats in 0..1, in the layouts of an .npz file.
 
         Raises:
-            DataError: a file that is no picture, an array of another shape or with other values.
+            DataError: a file that cannot be read, an array of another shape or with other values.
         """
         if isinstance(records, str | Path):
             records = [records]
@@ -92,13 +92,15 @@ class Model:
             found, usable = as_records(records, self.input)
             if not usable.all():
                 where = int(np.flatnonzero(~usable)[0])
-                raise DataError(f"record {where} has a value that is not finite or not in 0..1")
+                raise DataError(
+                    f"record {where} has a value that is not finite or not in {span(self.input)}"
+                )
             return self.said(found)
-        items = [self._picture(str(name)) for name in records]
-        pictures = np.empty((len(items), *self.input.shape), np.float32)
+        items = [self._file(str(name)) for name in records]
+        found = np.empty((len(items), *self.input.shape), np.float32)
         for at, item in enumerate(items):
-            pictures[at] = item.record
-        return self.said(pictures, [item.placed for item in items])
+            found[at] = item.record
+        return self.said(found, [item.placed for item in items])
 
     def said(
         self, records: NDArray[np.float32], placed: Sequence[Letterbox | None] = ()
@@ -142,10 +144,8 @@ class Model:
         scores = dict(zip(self.labels, row.tolist(), strict=True))
         return Prediction(self.labels[top], float(row[top]), scores)
 
-    def _picture(self, name: str) -> Item:
-        if not isinstance(self.input, ImageInput):
-            raise DataError("this model takes arrays, not picture files")
-        item = from_picture(name, name, self.input)
+    def _file(self, name: str) -> Item:
+        item = from_file(name, name, self.input)
         if item.record is None:
             raise DataError(f"{name}: {item.why}")
         return item

@@ -64,7 +64,11 @@ def new(
     ] = None,
     data: Annotated[
         Path | None,
-        Option("--data", metavar="DIR", help="A folder with the schema.toml of columns."),
+        Option(
+            "--data",
+            metavar="DIR",
+            help="A folder with the schema.toml of columns, or with CLASS folders of recordings.",
+        ),
     ] = None,
     task: TaskOption = None,
     normal: NormalOption = None,

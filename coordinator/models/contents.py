@@ -18,6 +18,8 @@ from edgeveil.shared.models.manifest import (
     Output,
     Piece,
     Privacy,
+    SoundInput,
+    Taken,
     Task,
 )
 from edgeveil.shared.privacy.unlimited import NOT_LIMITED, UNLIMITED, in_json
@@ -34,8 +36,8 @@ RECORDS, LOGITS, ROWS = "records", "logits", "rows"
 
 @dataclass(frozen=True)
 class Form:
-    """What goes in and out: `picture` is (height, width, channels), None for arrays of `shape`; `rows` of a
-    detector, 0 for what chooses a label.
+    """What goes in and out: `picture` is (height, width, channels), `sound` its rate and milliseconds; arrays have
+    `shape`. `rows` of a detector, 0 for what chooses a label.
     """
 
     shape: tuple[int, ...]
@@ -46,6 +48,7 @@ class Form:
     window: int = 0
     statistics: Statistics = "none"
     rows: int = 0
+    sound: tuple[int, int] | None = None
 
 
 def manifest(
@@ -92,7 +95,7 @@ def check_code(found: RunFacts, record: RoundRecord, spec: TaskSpec) -> None:
         )
 
 
-def input_of(form: Form) -> ImageInput | ArrayInput | ColumnsInput:
+def input_of(form: Form) -> Taken:
     """The manifest's word on what goes in."""
     if form.columns:
         count = form.shape[0] if form.statistics != "none" else 0
@@ -103,6 +106,9 @@ def input_of(form: Form) -> ImageInput | ArrayInput | ColumnsInput:
             features=count,
             statistics=form.statistics,
         )
+    if form.sound is not None:
+        rate, length_ms = form.sound
+        return SoundInput(name=RECORDS, rate=rate, length_ms=length_ms)
     if form.picture is None:
         return ArrayInput(name=RECORDS, shape=form.shape)
     height, width, channels = form.picture

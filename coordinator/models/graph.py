@@ -49,10 +49,10 @@ def graph_of(task: Task, options: Options, vector: Vector) -> tuple[bytes, Form]
     data = _stripped(_exported(found))
     compare(data, found, module)
     told = str(task.signature(options)["preprocessing"])
-    whole = found.picture or (found.columns and found.statistics == "none")
-    inside = told if whole else f"not in the graph: {told}"
+    inside = told if found.prepares else f"not in the graph: {told}"
     form = (found.shape, found.picture, found.labels, inside)
-    return data, Form(*form, found.columns, found.window, found.statistics, found.rows)
+    columns = (found.columns, found.window, found.statistics)
+    return data, Form(*form, *columns, found.rows, found.sound)
 
 
 def answers(data: bytes, form: Form) -> Rows:

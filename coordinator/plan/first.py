@@ -14,10 +14,12 @@ from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.config import validate
 from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.privacy import rdp
 from edgeveil.shared.privacy.counting import affordable_scale, charged
 from edgeveil.shared.privacy.filter import cap, choose_order, steps_left
 
+ON_SOUNDS = "audio-command"
 ON_PICTURES = "feature-head"  # learns most where devices are few
 ON_COLUMNS = ("sensor-sequence", "tabular", "tabular-regression", "anomaly")
 BUDGET, DELTA = 8.0, 1e-5  # what a device allows whose owner says nothing
@@ -34,8 +36,9 @@ Shape = tuple[int, int, int]
 class Wanted:
     """`shape` is height and width in pixels, and channels; `records` those of one device, about.
 
-    With `columns`, as a plan names them, `shape` is their number, after the rows of a window if there is one.
-    `task` is the one that suits, where it is empty. `target` has its range, `normal` is of anomaly.
+    With `columns`, as a plan names them, `shape` is their number, after the rows of a window if there is one;
+    with `sound` the samples of a recording. `task` is the one that suits, where it is empty. `target` has its
+    range, `normal` is of anomaly.
     """
 
     labels: tuple[str, ...]
@@ -49,10 +52,13 @@ class Wanted:
     task: str = ""
     target: str = ""
     normal: str = ""
+    sound: SoundSchema | None = None
 
     @property
     def chosen(self) -> str:
-        """The task that is asked for, or else what columns hold decides."""
+        """The task that is asked for, or else what the records are decides."""
+        if self.sound is not None:
+            return ON_SOUNDS
         if self.task or not self.columns:
             return self.task or ON_PICTURES
         if self.labels:
@@ -176,6 +182,12 @@ def _task(wanted: Wanted) -> dict[str, Any]:
     labels = ",".join(wanted.labels)
     if wanted.columns:
         return {"id": wanted.chosen, "options": _of_columns(wanted, labels)}
+    if wanted.sound is not None:
+        heard = {"rate": wanted.sound.rate, "length_ms": wanted.sound.length_ms}
+        return {
+            "id": wanted.chosen,
+            "options": {"variant": wanted.rule.variant, "labels": labels, **heard},
+        }
     height, width, channels = wanted.shape
     pictures = {
         "variant": wanted.rule.variant,

@@ -4,7 +4,7 @@ After T full-batch steps the noise in a weight of the mean model has a standard 
 rate · clip · σ · √T / (n · √N), and features of length 1 were learned best where that was about `reach`:
 found on grey digits (MNIST), with 3 and 4 devices at ε 1, 2 and 8. For the numbers of the frozen network
 twice that was best in trials with ten devices, composed scenes and photos of solar cells, ε 1 to 8. Other
-pictures were not tried. Statistics of windows have the same length. Of numbers that are predicted, a
+pictures were not tried. Statistics of windows and of recordings have the same length. Of numbers that are predicted, a
 seventh of it was best on made-up columns, 3 to 10 devices with 300 or 1,000 records, ε 1 to 8; a rate
 above 1.8 overshoots there, whatever the noise, since a squared error curves as the length of a record does.
 Adam divides a gradient by its own size, so its rate follows from neither.
@@ -40,6 +40,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             "vae", "what is normal, by a small network; what is odd, is only measured",
             rate=0.01, steps=20, sample_rate=0.05, clip=1.0, optimizer="adam",
         ),
+        "audio-command": Rule("statistics", "a linear model on public features of a recording, which suits few devices"),
         "feature-head": Rule("fixed", "a linear model on public image features, which suits few devices"),
         "sensor-sequence": Rule("statistics", _LINEAR),
         "tabular": Rule("logistic", _LINEAR),

@@ -17,8 +17,11 @@ from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_file
 from edgeveil.shared.data.boxes import schema as boxes
+from edgeveil.shared.data.kinds import infer as infer_any
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, PHOTO, infer
+from edgeveil.shared.data.sounds import schema as sounds
+from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.data.tabular.columns import Ranged
 from edgeveil.shared.data.tabular.layout import ColumnSection, Layout, schema_of
 from edgeveil.shared.data.tabular.reading import text_files
@@ -58,12 +61,15 @@ def write_first_plan(
         raise ConfigError(
             f"{target}: this file is there already; --force replaces it, -o names another"
         )
-    named, shape, columns, target_column = _records(labels_from, labels, data)
-    if columns and (features is not None or channels is not None or size is not None):
+    sound = _sound(labels_from, data)
+    named, shape, columns, target_column = (
+        (sound.labels, sound.shape, "", "") if sound else _records(labels_from, labels, data)
+    )
+    if (columns or sound) and (features is not None or channels is not None or size is not None):
         raise ConfigError(
-            "--features, --channels and --size are for pictures, --data is for columns"
+            "--features, --channels and --size are for pictures, --data is for columns and recordings"
         )
-    if not columns:
+    if not columns and not sound:
         fixed = bool(labels_from and archives(labels_from))
         height, width, known = shape
         sides = (height, width) if size is None else _sides(size)
@@ -85,6 +91,7 @@ def write_first_plan(
         task or "",
         target_column,
         normal or "",
+        sound,
     )
     if wanted.test is not None:
         probe(wanted.test)
@@ -120,13 +127,27 @@ def _seen(shape: Shape, features: str | None, *, fixed: bool) -> tuple[Shape, st
     return large, features
 
 
+def _sound(labels_from: Path | None, data: Path | None) -> SoundSchema | None:
+    """What the recordings of a named folder are; None where it holds none, or two are named."""
+    folder = data or labels_from
+    if (
+        folder is None
+        or (data and labels_from)
+        or not folder.is_dir()
+        or schema_of(folder).is_file()
+    ):
+        return None
+    found = infer_any(folder) if sounds.holds(folder) else None
+    return found if isinstance(found, SoundSchema) else None
+
+
 def _records(
     folder: Path | None, labels: str | None, tables: Path | None
 ) -> tuple[tuple[str, ...], tuple[int, ...], str, str]:
     """Class names, the shape of a record, columns and the target with their ranges, of a folder or as given."""
     if sum(each is not None for each in (folder, labels, tables)) != 1:
         raise ConfigError(
-            "give the classes: --labels-from DIR, --labels A,B,… or, for columns, --data DIR (one "
+            "give the classes: --labels-from DIR, --labels A,B,… or, for columns and recordings, --data DIR (one "
             "of the three)"
         )
     if tables is not None:
@@ -152,7 +173,7 @@ def _columns(folder: Path) -> tuple[tuple[str, ...], tuple[int, ...], str, str]:
     if not schema_of(folder).is_file():
         raise ConfigError(
             f"{schema_of(folder)}: this file does not exist; copy that of the devices here (agent data schema begins "
-            "one). For pictures: --labels-from DIR"
+            "one). For pictures: --labels-from DIR; recordings belong into CLASS folders"
         )
     layout = Layout.load(folder)
     shape = TableSchema.of(layout).shape
@@ -226,6 +247,11 @@ def _about_task(made: FirstPlan) -> str:
 id = {task}  # {about}
 # Columns by name and unit, as the schema.toml of every device names them; the ranges scale, the same everywhere.
 # Labels, and the rows of a window, are what their policy.toml says ([data]), taken from schema.toml when they join."""
+    if made.wanted.sound is not None:
+        return f"""\
+id = {task}  # a linear model on public features of a recording, which suits few devices
+# The class names are also the names of the class folders on the devices. Rate and length_ms are what their
+# policy.toml says ([data]), taken from the recordings when they join."""
     return f"""\
 id = {task}  # {about}{_needs(made.wanted)}
 # The class names, in order, are also the names of the class folders on the devices. Height, width and channels

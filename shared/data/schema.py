@@ -3,6 +3,7 @@
 Only these public values decide how a folder is read and whether an offer fits; no record does.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from edgeveil.shared.data.folders import Shape, try_folders
 from edgeveil.shared.data.headers import has_colours
 from edgeveil.shared.data.images import MAX_VALUES, Images, read_images, the_archive
 from edgeveil.shared.data.left_out import LeftOut
-from edgeveil.shared.data.tree import Tree, archives, look
+from edgeveil.shared.data.tree import archives, look
 
 IMAGES = "images"
 PHOTO = (28, 28)  # height and width to which photos are brought, unless their owner says otherwise
@@ -79,7 +80,11 @@ def infer(path: Path) -> Schema:
     found = archives(path)
     if not found:
         tree = look(path)
-        return Schema(IMAGES, (*PHOTO, 3 if _mostly_coloured(tree) else 1), tree.labels)
+        return Schema(
+            IMAGES,
+            (*PHOTO, 3 if mostly_coloured([file for _, file in tree.files]) else 1),
+            tree.labels,
+        )
     arrays = open_arrays(found[0], ("X", "y"), most=4 * MAX_VALUES)
     raw, labels = arrays["X"], arrays["y"]
     sides = _sides(raw.shape[1:])
@@ -93,10 +98,11 @@ def infer(path: Path) -> Schema:
     return Schema(IMAGES, sides, tuple(str(index) for index in range(top + 1)))
 
 
-def _mostly_coloured(tree: Tree) -> bool:
-    count = len(tree.files)
+def mostly_coloured(pictures: Sequence[Path]) -> bool:
+    """Whether more than half of those looked at are stored in colours."""
+    count = len(pictures)
     looked = min(count, LOOKED_AT)
-    chosen = (tree.files[at * count // looked][1] for at in range(looked))
+    chosen = (pictures[at * count // looked] for at in range(looked))
     known = [answer for path in chosen if (answer := has_colours(path)) is not None]
     return 2 * sum(known) > len(known)
 

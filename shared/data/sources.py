@@ -16,6 +16,7 @@ from edgeveil.shared.data.arrays import open_arrays
 from edgeveil.shared.data.boxes import schema as boxes
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import read_bytes
+from edgeveil.shared.data.sounds import pairs
 from edgeveil.shared.data.sounds import schema as sounds
 from edgeveil.shared.data.sounds.recordings import MAX_BYTES, SOUNDS
 from edgeveil.shared.data.tabular import schema as tables
@@ -156,8 +157,27 @@ class SoundFolders:
         return len(look(path, SOUNDS).files)
 
 
+class PairTable:
+    """Pictures and recordings that a table names in pairs."""
+
+    expected = f"{pairs.FILE} that names pictures and recordings beside it"
+
+    def holds(self, path: Path) -> bool:
+        return pairs.holds(path)
+
+    def check(self, path: Path) -> None:
+        pairs.check(path)
+
+    def records(self, path: Path) -> Iterator[bytes]:
+        yield from pairs.raw_pairs(path)
+
+    def count(self, path: Path) -> int:
+        return sum(1 for _ in pairs.read_pairs(path))
+
+
 SOURCES: tuple[Source, ...] = (
     Tables(),  # first, for what only schema.toml sets apart from an archive of pictures
+    PairTable(),
     Archive(),
     Boxes(),  # before folders of classes, which `images` and `labels` would be by their names
     ImageFolders(),

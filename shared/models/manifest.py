@@ -86,6 +86,28 @@ class ImageInput(_Part):
         return sides if self.channels == 1 else (*sides, self.channels)
 
 
+class SoundInput(_Part):
+    """Recordings (n, rate · length_ms / 1000): float32 in -1..1, mono.
+
+    What makes such numbers of a sound file is shared/data/sounds/recordings.py; the fixed words name its rules.
+    """
+
+    kind: Literal["sound"] = "sound"
+    name: _Text
+    rate: Annotated[int, Field(ge=1000, le=48_000)]
+    length_ms: Annotated[int, Field(ge=1, le=60_000)]
+    dtype: Literal["float32"] = "float32"
+    range: tuple[Literal[-1], Literal[1]] = (-1, 1)
+    channels: Literal["averaged"] = "averaged"
+    longer: Literal["loudest window"] = "loudest window"
+    shorter: Literal["silence around"] = "silence around"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one record."""
+        return (self.rate * self.length_ms // 1000,)
+
+
 class ArrayInput(_Part):
     """Records (n, *shape) of float32, prepared as the task prepares them: nothing is done to them here."""
 
@@ -139,7 +161,7 @@ class ColumnsInput(_Part):
         return (self.features,) if self.features else self.record_shape
 
 
-Taken = ImageInput | ArrayInput | ColumnsInput
+Taken = ImageInput | SoundInput | ArrayInput | ColumnsInput
 
 
 class Output(_Part):

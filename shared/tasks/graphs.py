@@ -27,6 +27,9 @@ from edgeveil.shared.tasks.images import ImageTask
 from edgeveil.shared.tasks.sensors import tables
 from edgeveil.shared.tasks.sensors.sequence import SensorSequence
 from edgeveil.shared.tasks.sensors.tabular import Tabular
+from edgeveil.shared.tasks.sounds import graph as sounds
+from edgeveil.shared.tasks.sounds.command import AudioCommand, CommandOptions, SoundOptions
+from edgeveil.shared.tasks.sounds.multimodal import SHARE, Multimodal, PairOptions
 from edgeveil.shared.tasks.spec import Task
 
 Statistics = Literal["none", "fixed-v1 plain", "fixed-v1 motion"]
@@ -39,8 +42,9 @@ TERMS = 11  # the last power of the series: 0.2^13 / 13 is 6e-11
 @dataclass(frozen=True, eq=False)
 class Packaged:
     """`module`: raw records (n, *shape) → logits (n, labels). `raw` are made-up ones, `prepared` the same as
-    the task itself prepares them. `picture`: (height, width, channels), None for arrays. With `rows`, the
-    candidates of a detector, the module gives (n, rows, 5 + labels) instead.
+    the task itself prepares them. `picture`: (height, width, channels); `sound`: samples a second, and
+    milliseconds of a record; None for what a record is not. `raw_arrays`: arrays that the graph prepares.
+    With `rows`, the candidates of a detector, the module gives (n, rows, 5 + labels) instead.
     """
 
     module: nn.Module
@@ -49,12 +53,18 @@ class Packaged:
     raw: NDArray[np.float32]
     prepared: torch.Tensor
     picture: tuple[int, int, int] | None
-    columns: tuple[
-        str, ...
-    ] = ()  # with ranges; `raw` are values in their units without `statistics`
+    columns: tuple[str, ...] = ()  # with ranges; `raw` are in their units without `statistics`
     window: int = 0
     statistics: Statistics = "none"
     rows: int = 0
+    sound: tuple[int, int] | None = None
+    raw_arrays: bool = False
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the graph takes raw records, and not prepared ones."""
+        in_units = bool(self.columns) and self.statistics == "none"
+        return bool(self.picture or self.sound or self.raw_arrays or in_units)
 
 
 def packaged(task: Task, options: Any, module: nn.Module) -> Packaged:
@@ -65,6 +75,21 @@ def packaged(task: Task, options: Any, module: nn.Module) -> Packaged:
     if isinstance(task, Tabular | SensorSequence):
         return _on_columns(task, options, module)
     make = PREPARATIONS.get(task.spec.id)
+    if make is not None and isinstance(task, Multimodal):
+        pixels, samples = (
+            _examples(options.height, options.width, options.channels),
+            _recordings(options),
+        )
+        prepared = torch.from_numpy(task.inputs(pixels, samples, options))
+        raw = np.concatenate([pixels.reshape(EXAMPLES, -1), samples], axis=1)
+        whole = nn.Sequential(make(options), module)
+        return Packaged(whole, raw.shape[1:], labels, raw, prepared, None, raw_arrays=True)
+    if make is not None and isinstance(task, AudioCommand):
+        raw = _recordings(options)
+        prepared = torch.from_numpy(task.inputs(raw, options))
+        whole = nn.Sequential(make(options), module)
+        heard = (options.rate, options.length_ms)
+        return Packaged(whole, raw.shape[1:], labels, raw, prepared, None, sound=heard)
     if make is None or not isinstance(task, ImageTask):
         prepared, _ = task.probe(EXAMPLES, torch.Generator().manual_seed(0), options)
         if not isinstance(prepared, torch.Tensor):
@@ -150,6 +175,23 @@ class Logistic(nn.Module):
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         return torch.cat([rows / self._root, rows.narrow(1, 0, 1) * 0 + tables.BIAS], dim=1)
+
+
+def _recordings(options: SoundOptions) -> NDArray[np.float32]:
+    """Made-up recordings: noise that swells, silence, a rising tone, a click, a soft and a loud word of two tones."""
+    length = options.rate * options.length_ms // 1000
+    time = np.arange(length) / options.rate
+    random = np.random.default_rng(0)
+    swell = np.sin(np.pi * np.arange(length) / length) ** 2
+    word = swell * np.where(
+        np.arange(length) < length // 2, np.sin(2000 * time), np.sin(9000 * time)
+    )
+    raw = np.zeros((EXAMPLES, length))
+    raw[0] = swell * random.uniform(-0.5, 0.5, length)
+    raw[2] = 0.7 * np.sin(2 * np.pi * time * (200 + 1000 * time))
+    raw[3, length // 3] = 1
+    raw[4], raw[5] = 0.01 * word, 0.9 * word + 0.1 * random.uniform(-1, 1, length)
+    return raw.astype(np.float32)
 
 
 class Planes(nn.Module):
@@ -324,8 +366,8 @@ def _unit(rows: torch.Tensor) -> torch.Tensor:
     return centred / length.clamp(min=1e-6) * (length > 1e-6).float()
 
 
-def _with_bias(rows: torch.Tensor) -> torch.Tensor:
-    return torch.cat([rows, rows.narrow(1, 0, 1) * 0 + BIAS], dim=1)
+def _with_bias(rows: torch.Tensor, bias: float = BIAS) -> torch.Tensor:
+    return torch.cat([rows, rows.narrow(1, 0, 1) * 0 + bias], dim=1)
 
 
 def _classification(options: Any) -> nn.Module:
@@ -339,7 +381,45 @@ def _features(options: FeatureHeadOptions) -> nn.Module:
     return make(options.height, options.width, options.channels)
 
 
+class Heard(nn.Module):
+    """As AudioCommand.inputs() for `statistics`: with the bias."""
+
+    def __init__(self, rate: int, length: int) -> None:
+        super().__init__()
+        self._statistics = sounds.Statistics(rate, length)
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        return _with_bias(self._statistics(samples), tables.BIAS)
+
+
+def _sounds(options: CommandOptions) -> nn.Module:
+    make = sounds.Picture if options.variant == "cnn" else Heard
+    return make(options.rate, options.rate * options.length_ms // 1000)
+
+
+class Both(nn.Module):
+    """As Multimodal.inputs(), of pixels row by row and then samples, (n, H·W·C + length)."""
+
+    def __init__(self, options: PairOptions) -> None:
+        super().__init__()
+        colours = (options.channels,) if options.channels > 1 else ()
+        self._shape = (options.height, options.width, *colours)
+        self._length = options.rate * options.length_ms // 1000
+        self._seen = Fixed(options.height, options.width, options.channels)
+        self._heard = sounds.Statistics(options.rate, self._length)
+
+    def forward(self, record: torch.Tensor) -> torch.Tensor:
+        count = math.prod(self._shape)
+        seen = self._seen(record.narrow(1, 0, count).reshape(-1, *self._shape))
+        heard = self._heard(record.narrow(1, count, self._length))
+        return _with_bias(
+            torch.cat([seen.narrow(1, 0, seen.shape[1] - 1), heard], dim=1) * SHARE, tables.BIAS
+        )
+
+
 PREPARATIONS: dict[str, Callable[[Any], nn.Module]] = {
+    "audio-command": _sounds,
     "feature-head": _features,
     "image-classification": _classification,
+    "multimodal": Both,
 }

@@ -52,23 +52,38 @@ _COLUMNS = (
 _CLASSES = ("scores/classification.py", "tasks/classes.py", "tasks/sensors/classes.py")
 
 _BOXES = (
-    "data/boxes/annotated.py",
-    "data/boxes/coco.py",
-    "data/boxes/files.py",
+    "data/boxes/formats/annotated.py",
+    "data/boxes/formats/coco.py",
+    "data/boxes/formats/files.py",
     "data/boxes/fitting.py",
-    "data/boxes/layout.py",
+    "data/boxes/formats/layout.py",
     "data/boxes/letterbox.py",
     "data/boxes/reading.py",
     "data/boxes/schema.py",
     "data/boxes/tiles.py",
-    "data/boxes/voc.py",
-    "data/boxes/yolo.py",
+    "data/boxes/formats/voc.py",
+    "data/boxes/formats/yolo.py",
     "data/left_out.py",
     "data/pictures.py",
     "data/tree.py",
     "scores/boxes.py",
     "scores/detection.py",
     "scores/matching.py",
+)
+
+_SOUNDS = (
+    *_COLUMNS,
+    "data/folders.py",
+    "data/headers.py",
+    "data/images.py",
+    "data/pictures.py",
+    "data/schema.py",
+    "data/sounds/compressed.py",
+    "data/sounds/recordings.py",
+    "data/sounds/schema.py",
+    "data/sounds/wav.py",
+    "tasks/sounds/command.py",
+    "tasks/sounds/features.py",
 )
 
 _CATALOGUE = (
@@ -78,6 +93,13 @@ _CATALOGUE = (
         module="edgeveil.shared.tasks.sensors.anomaly",
         files=(*_COLUMNS, "scores/outliers.py", "tasks/sensors/anomaly.py"),
         scoring=OUTLIERS,
+    ),
+    TaskSpec(
+        id="audio-command",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.sounds.command",
+        files=(*_SOUNDS, *_CLASSES),
+        scoring=CLASSES,
     ),
     TaskSpec(
         id="detection",
@@ -125,6 +147,19 @@ _CATALOGUE = (
             "tasks/augmentation/pictures.py",
             "tasks/features.py",
             "tasks/image_classification.py",
+        ),
+        scoring=CLASSES,
+    ),
+    TaskSpec(
+        id="multimodal",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.sounds.multimodal",
+        files=(
+            *_SOUNDS,
+            *_CLASSES,
+            "data/sounds/pairs.py",
+            "tasks/features.py",
+            "tasks/sounds/multimodal.py",
         ),
         scoring=CLASSES,
     ),

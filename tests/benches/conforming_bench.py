@@ -11,6 +11,7 @@ import numpy as np
 from boxes_bench import write_coco
 from catalogue_bench import grey_digits, write_npz, write_png
 from sensors_bench import MOTION, motion, write_table
+from sounds_bench import write_pairs, write_tones
 
 from edgeveil.shared.tasks.conformance.subject import Subject
 from edgeveil.shared.tasks.registry import load, newest
@@ -117,6 +118,15 @@ def boxes(folder, count, leave=None):
     return folder
 
 
+def sounds(folder, count, leave=None):
+    return write_tones(folder, count, leave=leave)
+
+
+def pairs(folder, count, leave=None):
+    return write_pairs(folder, count, leave=leave)
+
+
+_SOUNDS = {"labels": "high,low,mid", "rate": 8000}
 _BOXES = {"labels": "bus,truck,car", "size": 64, "boxes_max": 4}
 _ROWS = {"columns": COLUMNS, "labels": "a,b,c"}
 _WINDOWS = {"columns": RANGES, "labels": "0,1,2", "window": LENGTH}
@@ -126,6 +136,8 @@ _SHAKEN = {"jitter": 4, "noise": 20, "dropout": 25}
 CASES = [
     Case("anomaly", "vae", {"columns": COLUMNS, "normal": "a"}, 455, rows),
     Case("anomaly", "vae", {"columns": ACCELERATION, "window": LENGTH, "normal": "0,1", "latent": 4}, 6_696, windows),
+    Case("audio-command", "cnn", _SOUNDS, 6_339, sounds),
+    Case("audio-command", "statistics", _SOUNDS, 675, sounds),
     Case("detection", "lite", _BOXES, 473_920, boxes),
     Case("detection", "lite", {**_BOXES, "loss": "classic", "train": "classes"}, 1_746, boxes),
     Case("detection", "tiny", _BOXES, 546_932, boxes),
@@ -136,6 +148,7 @@ CASES = [
     Case("image-classification", "cnn", {"train": "head"}, 15_690, images),
     Case("image-classification", "cnn", _VARIED, 20_586, images),
     Case("image-classification", "linear", {}, 7_850, images),
+    Case("multimodal", "late", _SOUNDS, 2_439, pairs),
     Case("sensor-sequence", "statistics", _WINDOWS, 768, windows),
     Case("sensor-sequence", "statistics", _PLAIN, 237, windows),
     Case("sensor-sequence", "cnn1d", _WINDOWS, 11_683, windows),

@@ -4,6 +4,7 @@ import struct
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 RATE = 8000
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
@@ -56,10 +57,28 @@ def write_wav(path: Path, values, **form):
 
 def write_tones(root: Path, count, labels=("high", "low", "mid"), leave=None):
     """`count` recordings, in turn of each class, whose pitch tells it; without the record `leave`."""
-    numbers = sorted(range(count), key=lambda at: (labels[at % len(labels)], at))
+    numbers = sorted(range(count), key=lambda at: (at % len(labels), at))
     for place, at in enumerate(numbers):
         if place != leave:
             pitch = {"low": 300, "mid": 900, "high": 2000}[labels[at % len(labels)]]
             values = tone(pitch * (1 + 0.01 * at), seed=at)
             write_wav(root / labels[at % len(labels)] / f"{at:03}.wav", values)
+    return root
+
+
+def write_pairs(root: Path, count, labels=("high", "low", "mid"), leave=None):
+    """`count` lines of records.csv: a grey picture with a bar, and a recording with a tone, of each class in turn."""
+    numbers = sorted(range(count), key=lambda at: (at % len(labels), at))
+    lines = ["sound,label,image"]
+    for place, at in enumerate(numbers):
+        if place != leave:
+            label = labels[at % len(labels)]
+            pixels = np.random.default_rng(at).integers(0, 60, (28, 28), np.uint8)
+            pixels[:, 8 * (at % len(labels)) :][:, :6] = 250
+            (root / "seen").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(root / "seen" / f"{at:03}.png")
+            pitch = {"low": 300, "mid": 900, "high": 2000}[label]
+            write_wav(root / "heard" / f"{at:03}.wav", tone(pitch, seed=at))
+            lines.append(f"heard/{at:03}.wav,{label},seen/{at:03}.png")
+    (root / "records.csv").write_text("\n".join(lines) + "\n")
     return root

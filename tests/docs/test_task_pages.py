@@ -1,4 +1,4 @@
-"""The page of each task on columns: its plan is one, its schema.toml is one, and they fit each other."""
+"""The page of each task on columns or sounds: its plan is one, its schema.toml is one, and they fit each other."""
 
 import re
 import shlex
@@ -18,7 +18,11 @@ from edgeveil.shared.tasks import registry
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "tasks"
 ON_COLUMNS = [entry for entry in registry.catalogue() if ".sensors." in entry.module]
-EACH = pytest.mark.parametrize("entry", ON_COLUMNS, ids=lambda entry: entry.id)
+WITH_A_PAGE = [
+    *ON_COLUMNS,
+    *(entry for entry in registry.catalogue() if ".sounds." in entry.module),
+]
+EACH = pytest.mark.parametrize("entry", WITH_A_PAGE, ids=lambda entry: entry.id)
 
 
 def block(entry, file):
@@ -33,8 +37,8 @@ def planned(entry):
     return plan, task, task.parse_options(plan.task.options)
 
 
-def test_there_is_a_page_for_every_task_on_columns_and_no_other():
-    assert {path.stem for path in PAGES.glob("*.md")} >= {entry.id for entry in ON_COLUMNS}
+def test_there_is_a_page_for_every_task_on_columns_or_sounds():
+    assert {path.stem for path in PAGES.glob("*.md")} >= {entry.id for entry in WITH_A_PAGE}
 
 
 @EACH
@@ -45,7 +49,7 @@ def test_the_plan_on_the_page_can_be_run(entry):
     assert judged_by(plan).name == entry.scoring.headline.name
 
 
-@EACH
+@pytest.mark.parametrize("entry", ON_COLUMNS, ids=lambda entry: entry.id)
 def test_the_plan_on_the_page_is_what_the_command_on_it_writes(entry, tmp_path):
     text = (PAGES / f"{entry.id}.md").read_text()
     (command,) = re.findall(
@@ -60,7 +64,7 @@ def test_the_plan_on_the_page_is_what_the_command_on_it_writes(entry, tmp_path):
     assert plan == Plan.model_validate(tomllib.loads(target.read_text()))
 
 
-@EACH
+@pytest.mark.parametrize("entry", ON_COLUMNS, ids=lambda entry: entry.id)
 def test_devices_with_the_schema_on_the_page_take_the_plan_on_it(entry, tmp_path):
     _, task, options = planned(entry)
     (tmp_path / "schema.toml").write_text(block(entry, "schema.toml"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from boxes_bench import write_yolo
 from catalogue_bench import write_png
-from conforming_bench import rows, windows
+from conforming_bench import rows, sounds, windows
 from fakes_federation import DIGITS, Federation
 from look_bench import initialised, run
 from typer.testing import CliRunner
@@ -213,9 +213,13 @@ def test_more_noise_or_fewer_records_make_a_smaller_learning_rate():
 
 @pytest.mark.parametrize(
     ("write", "task", "shape"),
-    [(windows, "sensor-sequence", [32, 6]), (rows, "tabular", [3])],
+    [
+        (windows, "sensor-sequence", [32, 6]),
+        (rows, "tabular", [3]),
+        (sounds, "audio-command", [8000]),
+    ],
 )
-def test_devices_with_columns_accept_the_plan_that_was_written_from_a_schema(
+def test_devices_with_columns_or_recordings_accept_the_plan_that_was_written_from_such_a_folder(
     write, task, shape, tmp_path
 ):
     pieces = [write(tmp_path / f"piece-{number}", 60) for number in range(5)]

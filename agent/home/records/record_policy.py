@@ -17,6 +17,7 @@ from edgeveil.shared.base.config import Settings, validate
 from edgeveil.shared.data.boxes.schema import LEAST_SIDE, MOST_SIDE, STEP, BoxSchema
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.data.schema import MOST_LABELS, Schema
+from edgeveil.shared.data.sounds.pairs import PairSchema
 from edgeveil.shared.data.sounds.schema import LONGEST_MS, SHORTEST_MS, SoundSchema
 from edgeveil.shared.data.tabular.columns import MOST_COLUMNS, Column
 from edgeveil.shared.data.tabular.layout import LONGEST_WINDOW
@@ -43,7 +44,7 @@ class DataPolicy(Settings):
     @classmethod
     def _is_known(cls, value: object) -> object:
         if value != "images":  # the other kinds have a section of their own
-            raise ValueError("one of images, boxes, sounds, table, windows")
+            raise ValueError("one of images, boxes, sounds, pairs, table, windows")
         return value
 
     @field_validator("labels")
@@ -55,10 +56,9 @@ class DataPolicy(Settings):
         return Schema(self.kind, (self.height, self.width, self.channels), self.labels)
 
 
-class SoundPolicy(Settings):
-    """The same for recordings; `rate` in samples a second."""
+class HeardPolicy(Settings):
+    """What records with sound share; `rate` in samples a second."""
 
-    kind: Literal["sounds"]
     rate: Literal[8000, 11025, 16000, 22050, 24000]
     length_ms: Annotated[Whole, Field(ge=SHORTEST_MS, le=LONGEST_MS)]
     labels: tuple[Label, ...] = Field(min_length=1, max_length=MOST_LABELS)
@@ -69,8 +69,27 @@ class SoundPolicy(Settings):
     def _compared_in_one_form(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(nfc(label) or label for label in value)
 
+
+class SoundPolicy(HeardPolicy):
+    """The same for recordings."""
+
+    kind: Literal["sounds"]
+
     def as_schema(self) -> SoundSchema:
         return SoundSchema(self.rate, self.length_ms, self.labels)
+
+
+class PairPolicy(HeardPolicy):
+    """The same for a picture and a recording together."""
+
+    kind: Literal["pairs"]
+    height: Side
+    width: Side
+    channels: Literal[1, 3] = 1
+
+    def as_schema(self) -> PairSchema:
+        picture = (self.height, self.width, self.channels)
+        return PairSchema(picture, self.rate, self.length_ms, self.labels)
 
 
 Named = Annotated[str, Strict(), AfterValidator(lambda text: str(Column.parse(text)))]
@@ -123,7 +142,7 @@ class BoxPolicy(Settings):
 
 def _kind(value: Any) -> str:
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
-    if kind in {"boxes", "sounds"}:
+    if kind in {"boxes", "sounds", "pairs"}:
         return f"[{kind}]"
     return "[table]" if kind in {"table", "windows"} else "[images]"
 
@@ -132,6 +151,7 @@ RecordPolicy = Annotated[
     Annotated[DataPolicy, Tag("[images]")]
     | Annotated[BoxPolicy, Tag("[boxes]")]
     | Annotated[SoundPolicy, Tag("[sounds]")]
+    | Annotated[PairPolicy, Tag("[pairs]")]
     | Annotated[TablePolicy, Tag("[table]")],
     Discriminator(_kind),
 ]
@@ -149,6 +169,10 @@ def record_policy(schema: RecordSchema) -> RecordPolicy:
         names = TablePolicy.model_fields.keys() - {"usable_min"}
         fields = {name: getattr(schema, name) for name in names}
         return validate(fields, TablePolicy, source="data")
+    if isinstance(schema, PairSchema):
+        sides = dict(zip(("height", "width", "channels"), schema.picture, strict=True))
+        heard = {"kind": schema.kind, "rate": schema.rate, "length_ms": schema.length_ms}
+        return validate({**sides, **heard, "labels": schema.labels}, PairPolicy, source="data")
     height, width, channels = schema.shape
     sides = {"height": height, "width": width, "channels": channels}
     return validate({**sides, "labels": schema.labels}, DataPolicy, source="data")

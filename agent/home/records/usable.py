@@ -16,6 +16,7 @@ from edgeveil.shared.data.boxes.schema import BOXES
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.data.left_out import LeftOut, Reason, total
 from edgeveil.shared.data.schema import IMAGES
+from edgeveil.shared.data.sounds.pairs import PairSchema
 from edgeveil.shared.data.sounds.schema import SoundSchema
 
 FILE = "data.json"
@@ -24,6 +25,7 @@ WORDS = {
     "images": "images",
     "boxes": "pictures",
     "sounds": "recordings",
+    "pairs": "pairs",
     "table": "rows",
     "windows": "windows",
 }
@@ -81,6 +83,8 @@ class Summary:
 
     def _shape(self) -> str:
         *sides, last = self.schema.shape
+        if isinstance(self.schema, PairSchema):
+            return str(self.schema).partition(", labels")[0].removeprefix("pairs of ")
         if isinstance(self.schema, SoundSchema):
             return f"{self.schema.length_ms / 1000:g} s at {self.schema.rate} samples a second"
         if self.schema.kind == BOXES:

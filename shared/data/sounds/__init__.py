@@ -1,3 +1,3 @@
-"""Recordings of sound: one file a record, in a folder for each class."""
+"""Recordings of sound: one file a record, in a folder for each class; or pictures and recordings in pairs."""
 
-__all__ = ["recordings", "schema"]
+__all__ = ["pairs", "recordings", "schema"]

@@ -1,7 +1,7 @@
 """What recordings are: samples a second, and how long one record is; fixed by their owner, asked for by a plan."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from edgeveil.shared.data.tree import Tree, look
 KIND = "sounds"
 RATES = (8000, 11_025, 16_000, 22_050, 24_000)  # that a record may have
 RATE, LENGTH_MS = 16_000, 1000  # of a record, unless its owner says otherwise
-SHORTEST_MS, LONGEST_MS = 200, 10_000
+SHORTEST_MS, LONGEST_MS = 300, 10_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,12 +112,17 @@ def infer_sounds(path: Path) -> SoundSchema:
     The rate is that of most recordings among those looked at, or a part of it: no single one decides.
     """
     found = look(path, SOUNDS)
-    count = len(found.files)
+    return SoundSchema(usual_rate([file for _, file in found.files]), LENGTH_MS, found.labels)
+
+
+def usual_rate(files: Sequence[Path]) -> int:
+    """At which these are taken, by the headers of some, evenly spread."""
+    count = len(files)
     looked = min(count, LOOKED_AT)
-    rates = Counter(rate_of(found.files[at * count // looked][1]) for at in range(looked))
+    rates = Counter(rate_of(files[at * count // looked]) for at in range(looked))
     rates.pop(None, None)
     most = max(rates, key=lambda rate: (rates[rate], rate or 0), default=RATE)
-    return SoundSchema(_taken(most or RATE), LENGTH_MS, found.labels)
+    return _taken(most or RATE)
 
 
 def holds(path: Path) -> bool:

@@ -1,3 +1,3 @@
 """Tasks on columns of numbers: tables of one row a record, and windows of rows."""
 
-__all__ = ["classes", "regression", "sequence", "statistics", "tables", "tabular"]
+__all__ = ["classes", "networks", "regression", "sequence", "statistics", "tables", "tabular"]

@@ -1,4 +1,4 @@
-"""What the tasks on columns that sort records into classes share."""
+"""What the tasks that sort records into classes share, and those on columns their records."""
 
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -17,18 +17,22 @@ from edgeveil.shared.tasks.sensors import tables
 from edgeveil.shared.wire.messages import Tensor
 
 
-class ClassTask(Classes, ABC):
-    """Records with columns and one of the options' classes each."""
+class LabelTask(Classes, ABC):
+    """One of the options' classes for each record, whatever a record is."""
 
     @abstractmethod
     def build(self, options: Any) -> nn.Module: ...
 
+    def tensors(self, options: Any) -> tuple[Tensor, ...]:
+        return trainable(self.build(options))
+
+
+class ClassTask(LabelTask):
+    """Records with columns and one of the options' classes each."""
+
     @abstractmethod
     def inputs(self, values: tables.Values, options: Any) -> tables.Values:
         """What the model takes, (N, …), of values in -1..1, (N, C) or (N, T, C)."""
-
-    def tensors(self, options: Any) -> tuple[Tensor, ...]:
-        return trainable(self.build(options))
 
     def schema(self, options: Any) -> TableSchema:
         return tables.asked(options, options.class_names)

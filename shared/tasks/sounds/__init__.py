@@ -1,0 +1,3 @@
+"""Tasks on recordings of sound, alone or beside pictures."""
+
+__all__ = ["command", "graph", "multimodal"]
