@@ -68,10 +68,31 @@ _CATALOGUE = (
         scoring=CLASSES,
     ),
     TaskSpec(
+        id="forecasting",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.sensors.forecasting",
+        files=(
+            *_COLUMNS,
+            "scores/regression.py",
+            "tasks/sensors/forecasting.py",
+            "tasks/sensors/regression.py",
+            "tasks/sensors/statistics.py",
+            "tasks/sensors/synthetic.py",
+        ),
+        scoring=REGRESSION,
+    ),
+    TaskSpec(
         id="image-classification",
         version="1.2.0",
         module="edgeveil.shared.tasks.image_classification",
         files=(*_IMAGES, "tasks/features.py", "tasks/image_classification.py"),
+        scoring=CLASSES,
+    ),
+    TaskSpec(
+        id="rare-classes",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.sensors.rare",
+        files=(*_COLUMNS, *_CLASSES, "tasks/sensors/rare.py"),
         scoring=CLASSES,
     ),
     TaskSpec(

@@ -98,13 +98,17 @@ def windows(folder, count, leave=None):
 _ROWS = {"columns": COLUMNS, "labels": "a,b,c"}
 _WINDOWS = {"columns": RANGES, "labels": "0,1,2", "window": LENGTH}
 _PLAIN = {**_WINDOWS, "columns": ACCELERATION}
+_NEXT = {"columns": ACCELERATION, "window": LENGTH, "target": "ay [g]"}
 CASES = [
     Case("anomaly", "vae", {"columns": COLUMNS, "normal": "a"}, 455, rows),
     Case("anomaly", "vae", {"columns": ACCELERATION, "window": LENGTH, "normal": "0,1", "latent": 4}, 6_696, windows),
     Case("feature-head", "fixed", {}, 5_890, images),
     Case("feature-head", "fixed", {"features": "blocks"}, 18_170, images),
+    Case("forecasting", "statistics", _NEXT, 106, windows),
+    Case("forecasting", "gru", {**_NEXT, "hidden": 8, "ahead": 4}, 321, windows),
     Case("image-classification", "cnn", {}, 20_586, images),
     Case("image-classification", "linear", {}, 7_850, images),
+    Case("rare-classes", "logistic", {**_ROWS, "knots": 5}, 51, rows),
     Case("sensor-sequence", "statistics", _WINDOWS, 768, windows),
     Case("sensor-sequence", "statistics", _PLAIN, 237, windows),
     Case("sensor-sequence", "cnn1d", _WINDOWS, 11_683, windows),
