@@ -16,13 +16,18 @@ TaskOption = Annotated[
     Option(
         "--task",
         metavar="ID",
-        help="Of columns, what to learn: anomaly, sensor-sequence, tabular, tabular-regression. "
+        help="Of columns, what to learn: anomaly, forecasting, rare-classes, "
+        "sensor-sequence, tabular, tabular-regression. "
         "[default: as schema.toml has labels, a target, or neither]",
     ),
 ]
 NormalOption = Annotated[
     str | None,
     Option("--normal", metavar="A,B,…", help="For anomaly: the classes that are normal."),
+]
+TargetOption = Annotated[
+    str | None,
+    Option("--target", metavar="NAME [UNIT]", help="For forecasting: the column to foretell."),
 ]
 ChannelsOption = Annotated[
     int | None,
@@ -72,6 +77,7 @@ def new(
     ] = None,
     task: TaskOption = None,
     normal: NormalOption = None,
+    target: TargetOption = None,
     records: Annotated[
         int | None,
         Option("--records", metavar="R", min=1, help="Of one device, about. [default: 1000]"),
@@ -113,6 +119,7 @@ def new(
         data=data,
         task=task,
         normal=normal,
+        target_column=target,
         channels=channels,
         size=size,
         features=features,

@@ -21,13 +21,16 @@ from edgeveil.shared.privacy.filter import cap, choose_order, steps_left
 
 ON_SOUNDS = "audio-command"
 ON_PICTURES = "feature-head"  # learns most where devices are few
-ON_COLUMNS = ("sensor-sequence", "tabular", "tabular-regression", "anomaly")
+ON_WINDOWS, ON_BOTH = ("sensor-sequence", "forecasting"), ("anomaly",)
+ON_COLUMNS = (*ON_WINDOWS, "tabular", "rare-classes", "tabular-regression", *ON_BOTH)
 BUDGET, DELTA = 8.0, 1e-5  # what a device allows whose owner says nothing
 EPSILON = BUDGET / 4  # so that there is a second run, and a third
 RECORDS = 1000  # of one device, when nobody says
 LEAST_AGENTS, EVERYBODY, MOST_GOAL = 3, 10, 1000
+WITHOUT_CLASSES = ("anomaly", "forecasting", "tabular-regression")
 ROUNDS, SPARE = 20, 1
 LEAST_RATE = 1e-3
+COUNTED = 3.2  # steps of the first round after which classes are known well enough to be learned
 
 Shape = tuple[int, int, int]
 
@@ -38,7 +41,7 @@ class Wanted:
 
     With `columns`, as a plan names them, `shape` is their number, after the rows of a window if there is one;
     with `sound` the samples of a recording. `task` is the one that suits, where it is empty. `target` has its
-    range, `normal` is of anomaly.
+    range, `normal` is of anomaly, `ahead` the column of forecasting.
     """
 
     labels: tuple[str, ...]
@@ -52,6 +55,7 @@ class Wanted:
     task: str = ""
     target: str = ""
     normal: str = ""
+    ahead: str = ""
     sound: SoundSchema | None = None
 
     @property
@@ -125,7 +129,10 @@ def first_plan(wanted: Wanted) -> FirstPlan:
         noise = training_plan(plan).noise_multiplier
     except ValueError as error:
         raise ConfigError(f"--epsilon {wanted.epsilon:g}: {error}") from error
-    values["training"]["learning_rate"] = _rate(wanted, noise)
+    values["training"]["learning_rate"] = rate = _rate(wanted, noise)
+    if wanted.chosen == "rare-classes":
+        counted = {"clip": round(1000 * wanted.rule.clip), "count_first": round(COUNTED * rate)}
+        values["task"]["options"] |= counted
     plan = validate(values, Plan, source="plan")
     secagg_params(plan, training_plan(plan), parameters=1)
     return FirstPlan(wanted, plan, noise, _cost(plan, noise))
@@ -137,25 +144,31 @@ def _check_task(wanted: Wanted) -> None:
     allowed = ON_COLUMNS if wanted.columns else (ON_PICTURES,)
     if chosen not in allowed:
         raise ConfigError(f"--task {chosen}: for these records choose one of {', '.join(allowed)}")
-    if wanted.columns and windows != (chosen == "sensor-sequence") and chosen != "anomaly":
+    if wanted.columns and windows != (chosen in ON_WINDOWS) and chosen not in ON_BOTH:
         held, other = ("windows", "rows") if windows else ("rows", "windows")
         raise ConfigError(f"--task {chosen} takes {other}, and schema.toml describes {held}")
+    _check_classes(wanted)
+    if bool(wanted.ahead) != (chosen == "forecasting"):
+        raise ConfigError(
+            "--task forecasting and --target NAME belong together: the column whose next value is learned"
+        )
+    if chosen == "tabular-regression" and not wanted.target:
+        raise ConfigError('--task tabular-regression: no column of schema.toml has role = "target"')
+
+
+def _check_classes(wanted: Wanted) -> None:
+    """Those to tell apart, or those that are normal; raises ConfigError."""
+    chosen = wanted.chosen
     if wanted.normal and chosen != "anomaly":
         raise ConfigError(f"--normal is for anomaly, not for {chosen}")
     if unknown := set(wanted.normal.split(",")) - {"", *wanted.labels}:
         raise ConfigError(f"--normal {min(unknown)}: no class of schema.toml")
-    if chosen == "tabular-regression":
-        if not wanted.target:
-            raise ConfigError(
-                '--task tabular-regression: no column of schema.toml has role = "target"'
-            )
-    elif chosen == "anomaly":
-        if wanted.labels and not wanted.normal:
-            raise ConfigError(
-                f"--task anomaly: say which of {', '.join(wanted.labels)} are normal, such as "
-                f"--normal {wanted.labels[0]}"
-            )
-    elif len(wanted.labels) < 2:
+    if chosen == "anomaly" and wanted.labels and not wanted.normal:
+        raise ConfigError(
+            f"--task anomaly: say which of {', '.join(wanted.labels)} are normal, such as "
+            f"--normal {wanted.labels[0]}"
+        )
+    if chosen not in WITHOUT_CLASSES and len(wanted.labels) < 2:
         raise ConfigError("a plan needs two classes or more, such as --labels cat,dog")
 
 
@@ -207,6 +220,8 @@ def _of_columns(wanted: Wanted, labels: str) -> dict[str, Any]:
     match wanted.chosen:
         case "tabular-regression":
             options["target"] = wanted.target
+        case "forecasting":
+            options["target"] = wanted.ahead
         case "anomaly":
             options |= {"normal": wanted.normal} if wanted.normal else {}
         case _:

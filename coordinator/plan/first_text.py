@@ -32,13 +32,14 @@ from edgeveil.shared.tasks.backbone import asset
 
 
 def write_first_plan(
-    target: Path,
+    file: Path,
     *,
     labels_from: Path | None,
     labels: str | None,
     data: Path | None,
     task: str | None,
     normal: str | None,
+    target_column: str | None,
     channels: int | None,
     size: str | None = None,
     features: str | None,
@@ -48,7 +49,7 @@ def write_first_plan(
     epsilon: float | None,
     force: bool,
 ) -> FirstPlan:
-    """Write `target` and say what is in it. Imports torch, for the task has the last word.
+    """Write `file` and say what is in it. Imports torch, for the task has the last word.
 
     Without `features` it is the frozen network for photos in colours where its weights are installed.
 
@@ -57,12 +58,12 @@ def write_first_plan(
         ConfigError: the file is there and not `force`, or what is asked for makes no plan.
         DataError: a named folder cannot be read as data.
     """
-    if target.exists() and not force:
+    if file.exists() and not force:
         raise ConfigError(
-            f"{target}: this file is there already; --force replaces it, -o names another"
+            f"{file}: this file is there already; --force replaces it, -o names another"
         )
     sound = _sound(labels_from, data)
-    named, shape, columns, target_column = (
+    named, shape, columns, target = (
         (sound.labels, sound.shape, "", "") if sound else _records(labels_from, labels, data)
     )
     if (columns or sound) and (features is not None or channels is not None or size is not None):
@@ -89,8 +90,9 @@ def write_first_plan(
         columns,
         features or FEATURES,
         task or "",
-        target_column,
+        target,
         normal or "",
+        target_column or "",
         sound,
     )
     if wanted.test is not None:
@@ -100,7 +102,7 @@ def write_first_plan(
     chosen.parse_options(made.plan.task.options)
     from_disk = labels_from or data
     hint = None if from_disk is None else from_disk.expanduser().resolve()
-    write_file(target, text(made, hint).encode())
+    write_file(file, text(made, hint).encode())
     return made
 
 

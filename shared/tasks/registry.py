@@ -139,6 +139,20 @@ _CATALOGUE = (
         scoring=CLASSES,
     ),
     TaskSpec(
+        id="forecasting",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.sensors.forecasting",
+        files=(
+            *_COLUMNS,
+            "scores/regression.py",
+            "tasks/sensors/forecasting.py",
+            "tasks/sensors/regression.py",
+            "tasks/sensors/statistics.py",
+            "tasks/sensors/synthetic.py",
+        ),
+        scoring=REGRESSION,
+    ),
+    TaskSpec(
         id="image-classification",
         version="1.2.0",
         module="edgeveil.shared.tasks.image_classification",
@@ -161,6 +175,13 @@ _CATALOGUE = (
             "tasks/features.py",
             "tasks/sounds/multimodal.py",
         ),
+        scoring=CLASSES,
+    ),
+    TaskSpec(
+        id="rare-classes",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.sensors.rare",
+        files=(*_COLUMNS, *_CLASSES, "tasks/sensors/rare.py"),
         scoring=CLASSES,
     ),
     TaskSpec(

@@ -133,6 +133,7 @@ _WINDOWS = {"columns": RANGES, "labels": "0,1,2", "window": LENGTH}
 _PLAIN = {**_WINDOWS, "columns": ACCELERATION}
 _VARIED = {"flip": True, "crop": 3, "brightness": 20, "contrast": 30, "dropout": 25}
 _SHAKEN = {"jitter": 4, "noise": 20, "dropout": 25}
+_NEXT = {"columns": ACCELERATION, "window": LENGTH, "target": "ay [g]"}
 CASES = [
     Case("anomaly", "vae", {"columns": COLUMNS, "normal": "a"}, 455, rows),
     Case("anomaly", "vae", {"columns": ACCELERATION, "window": LENGTH, "normal": "0,1", "latent": 4}, 6_696, windows),
@@ -144,11 +145,14 @@ CASES = [
     Case("detection", "full", {**_BOXES, "width": "1/4"}, 3_864_064, boxes, 1e-3),
     Case("feature-head", "fixed", {}, 5_890, images),
     Case("feature-head", "fixed", {"features": "blocks"}, 18_170, images),
+    Case("forecasting", "statistics", _NEXT, 106, windows),
+    Case("forecasting", "gru", {**_NEXT, "hidden": 8, "ahead": 4}, 321, windows),
     Case("image-classification", "cnn", {}, 20_586, images),
     Case("image-classification", "cnn", {"train": "head"}, 15_690, images),
     Case("image-classification", "cnn", _VARIED, 20_586, images),
     Case("image-classification", "linear", {}, 7_850, images),
     Case("multimodal", "late", _SOUNDS, 2_439, pairs),
+    Case("rare-classes", "logistic", {**_ROWS, "knots": 5}, 51, rows),
     Case("sensor-sequence", "statistics", _WINDOWS, 768, windows),
     Case("sensor-sequence", "statistics", _PLAIN, 237, windows),
     Case("sensor-sequence", "cnn1d", _WINDOWS, 11_683, windows),

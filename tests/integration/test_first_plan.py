@@ -241,6 +241,7 @@ def test_devices_with_columns_or_recordings_accept_the_plan_that_was_written_fro
     [
         (["--task", "tabular-regression"], "tabular-regression", "mae"),
         (["--task", "anomaly", "--normal", "a,b"], "anomaly", "roc_auc"),
+        (["--task", "rare-classes"], "rare-classes", "macro_f1"),
     ],
 )
 def test_another_task_than_the_schema_suggests_is_planned_and_taken(
@@ -269,6 +270,14 @@ def test_another_task_than_the_schema_suggests_is_planned_and_taken(
     federation.close()
 
 
+def test_what_comes_next_is_planned_for_the_column_that_is_named(tmp_path):
+    folder = windows(tmp_path / "piece", 9)
+    target, _ = new(tmp_path, "--data", folder, "--agents", 4, "--task", "forecasting", "--target", "ay [g]")  # fmt: skip
+    assert load_plan(target).task.options["target"] == "ay [g]"
+    with pytest.raises(ConfigError, match="none of the columns"):
+        new(tmp_path, "--data", folder, "--agents", 4, "--task", "forecasting", "--target", "ay", "--force")  # fmt: skip
+
+
 def test_a_target_or_nothing_to_predict_decides_where_no_task_is_named(tmp_path):
     schema = tmp_path / "schema.toml"
     schema.write_text('[[columns]]\nname = "a"\nrange = [0, 1]\n')
@@ -289,6 +298,8 @@ def test_a_target_or_nothing_to_predict_decides_where_no_task_is_named(tmp_path)
         (["--task", "sensor-sequence"], "takes windows, and schema.toml describes rows"),
         (["--task", "feature-head"], "choose one of sensor-sequence"),
         (["--normal", "a"], "--normal is for anomaly"),
+        (["--target", "temp [°C]"], "belong together"),
+        (["--task", "forecasting", "--target", "temp [°C]"], "takes windows"),
     ],
 )
 def test_a_task_that_does_not_suit_the_columns_is_told_what_is_missing(arguments, said, tmp_path):

@@ -39,6 +39,8 @@ def plan(made, task, options, **changes):
     [
         ("sensor-sequence", WINDOWS, windows, "accuracy"),
         ("sensor-sequence", {**WINDOWS, "variant": "gru", "hidden": 8}, windows, "accuracy"),
+        ("forecasting", {"columns": RANGES, "target": "ay [g]", "window": 32}, windows, "mae"),
+        ("rare-classes", {**ROWS, "knots": 3}, rows, "macro_f1"),
         ("tabular", ROWS, rows, "accuracy"),
         ("tabular-regression", {"columns": COLUMNS, "target": "power [W] 0..500"}, rows, "mae"),
         ("anomaly", {"columns": COLUMNS, "normal": "a"}, rows, "roc_auc"),

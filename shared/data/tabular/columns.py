@@ -18,6 +18,7 @@ LONGEST_PART = 250  # characters of a column with its range, looked at before an
 NUMBER = r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?"
 COLUMN = r"(?P<name>[^\[\],]+?)(?: \[(?P<unit>[^\[\],]+)\])?"
 _COLUMN = re.compile(COLUMN)
+_SET_POINT = re.compile(rf"(?P<name>[^\[\],]+?) (?P<middle>{NUMBER})/(?P<scale>{NUMBER})")
 _RANGED = re.compile(rf"(?P<column>{COLUMN}) (?P<low>{NUMBER})\.\.(?P<high>{NUMBER})")
 
 
@@ -70,6 +71,38 @@ def ranged(text: str) -> tuple[Ranged, ...]:
         raise ValueError(f"too many columns, at most {MOST_COLUMNS}")
     found = tuple(Ranged.parse(part.strip()) for part in parts)
     check_once(each.column for each in found)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class SetPoint:
+    """Public: the value of a column around which differences matter most, and one that is small there."""
+
+    column: str
+    middle: float
+    scale: float
+
+    def __post_init__(self) -> None:
+        if not (-LARGEST <= self.middle <= LARGEST and LARGEST >= self.scale >= 1 / LARGEST):
+            raise ValueError(f"{self.middle:g}/{self.scale:g}: the second number is above 0")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read `name middle/scale`; raises ValueError."""
+        found = _SET_POINT.fullmatch(_short(text))
+        if found is None:
+            raise ValueError(f"{text!r} is not written as name middle/scale, such as pressure 80/5")
+        return cls(_word(found["name"]), float(found["middle"]), float(found["scale"]))
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.middle:.12g}/{self.scale:.12g}"
+
+
+def set_points(text: str) -> tuple[SetPoint, ...]:
+    """Separated by commas, each column once, none for an empty text; raises ValueError."""
+    parts = text.split(",", MOST_COLUMNS) if text else []
+    found = tuple(SetPoint.parse(part.strip()) for part in parts)
+    check_once(Column(each.column) for each in found)
     return found
 
 

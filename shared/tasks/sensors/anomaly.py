@@ -161,7 +161,7 @@ class Anomaly:
         kind = "windows" if options.window else "table"
         return {
             "input": {"kind": kind, "columns": options.columns, "window": options.window},
-            "preprocessing": "-1..1 by range",
+            "preprocessing": tables.scaling(options),
             "output": "score: nats per value, higher is odder",
         }
 

@@ -5,6 +5,7 @@ at an error of half the range (Huber 1964), so that one odd record pulls no hard
 """
 
 import math
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -62,7 +63,38 @@ class Flat(nn.Module):
         return values.squeeze(1)
 
 
-class TabularRegression:
+class NumberTask(ABC):
+    """Records with columns, and a number in the range that `options.number` has."""
+
+    @abstractmethod
+    def build(self, options: Any) -> nn.Module: ...
+
+    def tensors(self, options: Any) -> tuple[Tensor, ...]:
+        return trainable(self.build(options))
+
+    def augment(self, inputs: Batch, _draws: Draws, _options: Any) -> Batch:
+        return inputs
+
+    def criterion(self, reduction: Reduction) -> nn.Module:
+        return nn.HuberLoss(reduction=reduction, delta=1.0)
+
+    def tally(
+        self, outputs: torch.Tensor, targets: torch.Tensor, _options: Any
+    ) -> NDArray[np.int64]:
+        predicted, wanted = ((each.double().numpy() + 1) / 2 for each in (outputs, targets))
+        return scores.sums(predicted, wanted)
+
+    def metrics(self, tally: NDArray[np.int64], options: Any) -> dict[str, float]:
+        return scores.errors(tally, options.number.high - options.number.low)
+
+    def keep(self, tally: NDArray[np.int64], options: Any) -> dict[str, Any]:
+        number = options.number
+        mean = number.low + scores.mean(tally) * (number.high - number.low)
+        found = {"target": str(number.column), "mean": mean, **self.metrics(tally, options)}
+        return {scores.KEPT: found}
+
+
+class TabularRegression(NumberTask):
     spec: TaskSpec = registry.find("tabular-regression", "1.0.0")
 
     def parse_options(self, raw: RawOptions) -> RegressionOptions:
@@ -90,40 +122,16 @@ class TabularRegression:
             return nn.Sequential(made, Flat())
         return nn.Sequential(zero_linear(columns + 1, 1, bias=False), Flat())
 
-    def tensors(self, options: RegressionOptions) -> tuple[Tensor, ...]:
-        return trainable(self.build(options))
-
-    def augment(self, inputs: Batch, _draws: Draws, _options: Any) -> Batch:
-        return inputs
-
-    def criterion(self, reduction: Reduction) -> nn.Module:
-        return nn.HuberLoss(reduction=reduction, delta=1.0)
-
     def probe(
         self, count: int, random: torch.Generator, options: RegressionOptions
     ) -> tuple[Batch, Batch]:
         columns = len(options.ranges) + (options.variant == "linear")
         return tables.normal((count, columns), random), tables.normal((count,), random)
 
-    def tally(
-        self, outputs: torch.Tensor, targets: torch.Tensor, _options: RegressionOptions
-    ) -> NDArray[np.int64]:
-        predicted, wanted = ((each.double().numpy() + 1) / 2 for each in (outputs, targets))
-        return scores.sums(predicted, wanted)
-
-    def metrics(self, tally: NDArray[np.int64], options: RegressionOptions) -> dict[str, float]:
-        return scores.errors(tally, options.number.high - options.number.low)
-
-    def keep(self, tally: NDArray[np.int64], options: RegressionOptions) -> dict[str, Any]:
-        number = options.number
-        mean = number.low + scores.mean(tally) * (number.high - number.low)
-        found = {"target": str(number.column), "mean": mean, **self.metrics(tally, options)}
-        return {scores.KEPT: found}
-
     def signature(self, options: RegressionOptions) -> dict[str, object]:
         return {
             "input": {"kind": "table", "columns": options.columns},
-            "preprocessing": "-1..1 by range"
+            "preprocessing": tables.scaling(options)
             + (
                 ", divided by the root of the number of columns, bias 0.3"
                 * (options.variant == "linear")

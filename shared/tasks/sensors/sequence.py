@@ -61,7 +61,7 @@ class SequenceOptions(windows.WindowVariations, tables.LabelOptions):
     @property
     def motion(self) -> bool:
         """Whether the columns are three accelerations in g, then three rotations in rad/s."""
-        return tuple(each.column.unit for each in self.ranges) == MOTION
+        return tuple(each.column.unit for each in self.ranges) == MOTION and not self.signed_log
 
 
 class Convolutions(nn.Module):
@@ -137,7 +137,7 @@ class SensorSequence(ClassTask):
         )
         return {
             "input": {"kind": "windows", "columns": options.columns, "window": options.window},
-            "preprocessing": f"-1..1 by range{how}",
+            "preprocessing": f"{tables.scaling(options)}{how}",
             "output": "logits",
             "classes": list(options.class_names),
         }

@@ -1,15 +1,15 @@
 """What the tasks on columns share: their options, and records scaled by the plan's public ranges alone."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.data.tabular.columns import Ranged, ranged
+from edgeveil.shared.data.tabular.columns import Ranged, SetPoint, ranged, set_points
 from edgeveil.shared.data.tabular.layout import LONGEST_WINDOW
 from edgeveil.shared.data.tabular.reading import Table
 from edgeveil.shared.data.tabular.schema import TableSchema, infer_table
@@ -25,14 +25,34 @@ Values = NDArray[np.float32]
 
 
 class ColumnOptions(Options):
-    """`columns`: `name [unit] low..high`, comma-separated, at most 256; the ranges scale to -1..1."""
+    """`columns`: `name [unit] low..high`, comma-separated, at most 256; the ranges scale to -1..1.
+
+    `signed_log`: `name middle/scale` of those whose values count by their distance from a set point, on a
+    logarithmic scale beyond `scale`.
+    """
 
     columns: str = Field(max_length=8192)
+    signed_log: str = Field(default="", max_length=8192)
 
     @field_validator("columns")
     @classmethod
     def _usable_columns(cls, value: str) -> str:
         return ", ".join(str(each) for each in ranged(value))
+
+    @field_validator("signed_log")
+    @classmethod
+    def _usable_set_points(cls, value: str) -> str:
+        return ", ".join(str(each) for each in set_points(value))
+
+    @model_validator(mode="after")
+    def _set_points_are_of_columns(self) -> Self:
+        known = {each.column.name: each for each in self.ranges}
+        for point in set_points(self.signed_log):
+            if point.column not in known:
+                raise ValueError(f"signed_log: {point.column!r} is none of the columns")
+            if not known[point.column].low <= point.middle <= known[point.column].high:
+                raise ValueError(f"signed_log: {point} lies outside of the range of that column")
+        return self
 
     @property
     def ranges(self) -> tuple[Ranged, ...]:
@@ -99,13 +119,33 @@ def scaled(found: Table, options: ColumnOptions) -> Values:
     low = np.array([each.low for each in options.ranges], np.float32)
     high = np.array([each.high for each in options.ranges], np.float32)
     values = np.clip(found.values[..., places], low, high)
-    return np.asarray((values - low) / (high - low) * 2 - 1, np.float32)
+    made = np.asarray((values - low) / (high - low) * 2 - 1, np.float32)
+    for point in set_points(options.signed_log):
+        at = [each.column.name for each in options.ranges].index(point.column)
+        made[..., at] = _signed_log(values[..., at], point, options.ranges[at])
+    return made
+
+
+def _signed_log(values: Values, point: SetPoint, ends: Ranged) -> Values:
+    """0 at the set point; 1 or -1 at that end of the range which is further from it."""
+
+    def bent(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+        away = (raw - point.middle) / point.scale
+        return np.asarray(np.sign(away) * np.log1p(np.abs(away)))
+
+    most = np.abs(bent(np.array([ends.low, ends.high]))).max()
+    return np.asarray(bent(values.astype(np.float64)) / most, np.float32)
 
 
 def relabelled(found: Table, labels: tuple[str, ...], wanted: tuple[str, ...]) -> NDArray[np.int64]:
     """The index that each record's class, one of `labels`, has among `wanted`."""
     places = {name: index for index, name in enumerate(wanted)}
     return np.array([places[name] for name in labels], np.int64)[found.targets]
+
+
+def scaling(options: ColumnOptions) -> str:
+    """What scaled() does, for whoever prepares records elsewhere."""
+    return "-1..1 by range" + f"; signed log of {options.signed_log}" * bool(options.signed_log)
 
 
 def with_bias(rows: Values) -> Values:

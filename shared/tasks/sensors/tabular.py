@@ -18,8 +18,8 @@ from edgeveil.shared.tasks.sensors.classes import ClassTask
 from edgeveil.shared.tasks.spec import RawOptions, TaskSpec, parse
 
 PREPROCESSING = {
-    "logistic": "-1..1 by range, divided by the root of the number of columns, bias 0.3",
-    "mlp": "-1..1 by range",
+    "logistic": ", divided by the root of the number of columns, bias 0.3",
+    "mlp": "",
 }
 
 
@@ -58,7 +58,7 @@ class Tabular(ClassTask):
     def signature(self, options: TabularOptions) -> dict[str, object]:
         return {
             "input": {"kind": "table", "columns": options.columns},
-            "preprocessing": PREPROCESSING[options.variant],
+            "preprocessing": tables.scaling(options) + PREPROCESSING[options.variant],
             "output": "logits",
             "classes": list(options.class_names),
         }
