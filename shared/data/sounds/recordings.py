@@ -19,8 +19,8 @@ from edgeveil.shared.data.sounds.wav import Samples, Unusable
 from edgeveil.shared.data.tree import Kind
 
 SOUNDS = Kind("recordings", (".wav", ".wave", *compressed.SUFFIXES))
-MAX_BYTES = 64 << 20  # of one file: five minutes and more, in any form that is read
-MAX_SAMPLES = 1 << 26  # of one file and all its channels, unpacked
+MAX_BYTES = 16 << 20  # of one file: eight minutes at 16,000 with 16 bits
+MAX_SAMPLES = 1 << 24  # of one file and all its channels, unpacked
 HEAD = 1 << 16  # bytes, in which a header ends that is only looked at
 SHORTEST = 0.1  # of a window; what is shorter shows nothing
 MOST_TIMES = 12  # the wanted rate
