@@ -2,7 +2,7 @@
 
 The real trainer with its own noise and the strategies of the coordinator; ledgers and secure aggregation, which
 change no figure but by rounding, take no part. Rows are drawn anew for each seed: 16,000 to train, others to
-measure on. --validation draws them with seeds and rows that no reported figure uses: settings come from there.
+measure on. --validation draws them from rows that no reported figure uses; choose settings there.
 python scripts/bench_shuttle.py [--task anomaly|rare-classes|tabular] [--epsilon 3] [--seeds 3] [--validation]
 """
 
