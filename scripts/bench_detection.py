@@ -1,0 +1,297 @@
+"""What detection learns on composed scenes: pooled and federated without noise, and with DP on a public body.
+
+Four cameras with 150 scenes of 128 px each, three classes of clothes pasted on textured grounds; tested on scenes of the
+same and of two unseen cameras (scripts/make_scenes.py; the truth is exact, and they are easier than a street). Settings
+were chosen on the validation scenes alone. "federated" is the plain mean of the cameras' models in one process,
+without masks, which change nothing but rounding; "private" is the real private trainer of every camera with
+noise for ε over all rounds, on a body trained here on scenes of other clothes and other cameras.
+
+python scripts/bench_detection.py pooled|federated|body|private|scratch|step [--epsilon 8] [--seed 0] [--body FILE] [--json]
+"""
+
+import argparse
+import copy
+import json
+import math
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tests/benches")]
+
+try:
+    from scenes_bench import CLASSES, OTHER_CLASSES, Scene, as_records, dealt
+
+    from edgeveil.agent.training import engine_choice
+    from edgeveil.agent.training.training import train
+    from edgeveil.agent.training.validate import Probe
+    from edgeveil.shared.data.boxes.fitting import padded
+    from edgeveil.shared.privacy.filter import noise_multiplier_for
+    from edgeveil.shared.tasks import registry
+    from edgeveil.shared.tasks.detection.augmentation import DRAWS, augmented
+    from edgeveil.shared.tasks.detection.options import DetectionOptions
+    from edgeveil.shared.tasks.detection.targets import Squares, grid
+    from edgeveil.shared.tasks.modules import read_vector, trainable, write_vector
+    from edgeveil.shared.tasks.records import ArrayRecords
+    from edgeveil.shared.wire.plan import TrainingPlan
+except ModuleNotFoundError as error:
+    sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
+
+TASK = registry.load(registry.newest("detection"))
+BATCH, RATE, DECAY, WARM_UP, END, LONGEST = 16, 2e-3, 1e-4, 50, 0.02, 10.0
+EMA = 0.99
+STEPS = {"pooled": 2000, "body": 1000}
+ROUNDS, LOCAL, WARM_ROUNDS = 24, 18, 3  # federated
+PRIVATE_ROUNDS, CLIP, PRIVATE_RATE, MOMENTUM, LEFT = 20, 3.0, 0.4, 0.9, 0.1
+DELTA = 1e-5
+BODY_SEED = 11  # of scenes and cameras that no other part sees
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("part", choices=("pooled", "federated", "body", "private", "scratch", "step"))  # fmt: skip
+    parser.add_argument("--epsilon", type=float, action="append", help="default: 8")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps", type=int, help="of pooled and body")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="of federated")
+    parser.add_argument("--body", type=Path, default=Path("body.npz"), help="written by body")
+    parser.add_argument("--json", action="store_true")
+    chosen = parser.parse_args()
+    torch.manual_seed(chosen.seed)
+    began, cpu = time.monotonic(), time.process_time()
+    for row in PARTS[chosen.part](chosen):
+        spent = {"seconds": round(time.monotonic() - began), "cpu_seconds": round(time.process_time() - cpu)}  # fmt: skip
+        told = {"part": chosen.part, "seed": chosen.seed, **row, **spent}
+        print(json.dumps(told) if chosen.json else told, flush=True)
+    return 0
+
+
+def options_of(classes: Sequence[str] = CLASSES, **changes: Any) -> DetectionOptions:
+    raw = {"labels": ",".join(classes), "size": 128, "boxes_max": 8, **changes}
+    return TASK.parse_options(raw)
+
+
+def squares(scenes: list[Scene], options: DetectionOptions) -> Squares:
+    pixels, boxes = as_records(scenes)
+    rows = np.stack([padded(each, options.boxes_max) for each in boxes])
+    return Squares(pixels, rows, grid(options.scales, options.loss))
+
+
+def cameras(options: DetectionOptions) -> tuple[list[Squares], Squares, Squares]:
+    made = dealt()
+    own = [squares(made[name], options) for name in made if name.startswith("camera")]
+    return own, squares(made["validation"], options), squares(made["test"], options)
+
+
+def judged(module: nn.Module, options: DetectionOptions, **sets: Squares) -> dict[str, float]:
+    """Every metric of each set by its name."""
+    module.eval()
+    told: dict[str, float] = {}
+    for name, records in sets.items():
+        tally = np.zeros((), np.int64)
+        with torch.inference_mode():
+            for at in range(0, len(records), 60):
+                inputs, targets = records.take(np.arange(at, min(at + 60, len(records))))
+                tally = tally + TASK.tally(module(inputs), targets, options)
+        told |= {f"{name}_{metric}": round(value, 4) for metric, value in TASK.metrics(tally, options).items()}  # fmt: skip
+    module.train()
+    return told
+
+
+def batches(count: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+    while True:
+        order = random.permutation(count)
+        yield from (order[at : at + BATCH] for at in range(0, count - BATCH + 1, BATCH))
+
+
+class Plain:
+    """AdamW without noise on augmented batches of one set."""
+
+    def __init__(self, module: nn.Module, records: Squares, seed: int) -> None:
+        self._module, self._records = module, records
+        self._criterion = TASK.criterion("mean")
+        self._rows = batches(len(records), np.random.default_rng(seed))
+        self._random = torch.Generator().manual_seed(seed)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self._module.parameters(), lr=RATE, weight_decay=DECAY)
+
+    def step(self, optimizer: torch.optim.Optimizer, rate: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        inputs, targets = self._records.take(next(self._rows))
+        draws = torch.rand((len(inputs), DRAWS), generator=self._random)
+        inputs, targets = augmented(inputs, targets, draws)
+        optimizer.zero_grad()
+        self._criterion(self._module(inputs), targets).backward()
+        nn.utils.clip_grad_norm_(self._module.parameters(), LONGEST)
+        optimizer.step()
+
+
+def falling(done: float, end: float = END) -> float:
+    return end + (1 - end) * (1 + math.cos(math.pi * done)) / 2
+
+
+def learned(options: DetectionOptions, records: Squares, steps: int, seed: int) -> nn.Module:
+    """Trained in one place; the mean of its late weights."""
+    module = TASK.build(options).train()
+    plain = Plain(module, records, seed)
+    optimizer = plain.optimizer()
+    tensors = trainable(module)
+    mean = read_vector(module, tensors)
+    for step in range(steps):
+        plain.step(optimizer, RATE * min(1, (step + 1) / WARM_UP) * falling(step / steps))
+        mean = EMA * mean + (1 - EMA) * read_vector(module, tensors)
+    write_vector(module, mean.astype(np.float32), tensors)
+    return module
+
+
+def pooled(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    options = options_of()
+    own, validation, test = cameras(options)
+    whole = Squares(*(np.concatenate([getattr(each, name) for each in own]) for name in ("images", "boxes")), own[0].grid)  # fmt: skip
+    steps = chosen.steps or STEPS["pooled"]
+    module = learned(options, whole, steps, chosen.seed)
+    yield {"steps": steps, **judged(module, options, validation=validation, test=test)}
+
+
+def federated(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    options = options_of()
+    own, validation, test = cameras(options)
+    module = TASK.build(options).train()
+    tensors = trainable(module)
+    locals_ = [Plain(module, records, 10 * chosen.seed + at) for at, records in enumerate(own)]
+    model = read_vector(module, tensors)
+    for number in range(1, chosen.rounds + 1):
+        rate = RATE * min(1, number / (WARM_ROUNDS + 1)) * falling(max(0, number - WARM_ROUNDS) / chosen.rounds)  # fmt: skip
+        found = []
+        for plain in locals_:
+            write_vector(module, model, tensors)
+            optimizer = plain.optimizer()
+            for _ in range(LOCAL):
+                plain.step(optimizer, rate)
+            found.append(read_vector(module, tensors))
+        model = np.mean(found, axis=0, dtype=np.float64).astype(np.float32)
+        if number % 4 == 0 or number == chosen.rounds:
+            write_vector(module, model, tensors)
+            yield {"round": number, **judged(module, options, validation=validation, test=test)}
+
+
+def body(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A public body: other clothes, other cameras, other grounds."""
+    options = options_of(OTHER_CLASSES)
+    made = dealt(OTHER_CLASSES, seed=BODY_SEED)
+    scenes = [scene for name in made if name.startswith("camera") for scene in made[name]]
+    steps = chosen.steps or STEPS["body"]
+    module = learned(options, squares(scenes, options), steps, chosen.seed)
+    tensors = tuple(each for each in trainable(module) if ".classes." not in each.name)
+    arrays = dict(module.named_parameters())
+    np.savez(chosen.body, **{each.name: arrays[each.name].detach().numpy() for each in tensors})
+    yield {"steps": steps, **judged(module, options, validation=squares(made["validation"], options))}  # fmt: skip
+
+
+class OnFeatures:
+    """The task with what a frozen body makes of each picture as its input: computed once, equal to the whole network."""
+
+    def __init__(self, path: Path, options: DetectionOptions) -> None:
+        self._whole = TASK.build(options).eval()
+        parameters = dict(self._whole.named_parameters())
+        with np.load(path) as archive, torch.no_grad():
+            for name in archive.files:
+                parameters[name].copy_(torch.from_numpy(archive[name]))
+        with torch.inference_mode():
+            maps = self._whole.trunk(torch.zeros(1, 3, options.size, options.size))
+        self._shapes = [tuple(each.shape[1:]) for each in maps]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(TASK, name)
+
+    def build(self, _options: DetectionOptions) -> nn.Module:
+        return Heads(copy.deepcopy(self._whole.heads), self._shapes)
+
+    def probe(self, count: int, random: torch.Generator, options: DetectionOptions) -> tuple[Any, Any]:  # fmt: skip
+        inputs, targets = TASK.probe(count, random, options)
+        return self._features(inputs), targets
+
+    def of(self, records: Squares) -> ArrayRecords:
+        parts = []
+        for at in range(0, len(records), 60):
+            inputs, targets = records.take(np.arange(at, min(at + 60, len(records))))
+            parts.append((self._features(inputs).numpy(), targets.numpy()))
+        return ArrayRecords(*(np.concatenate(each) for each in zip(*parts, strict=True)))
+
+    def _features(self, inputs: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return torch.cat([each.flatten(1) for each in self._whole.trunk(inputs)], dim=1)
+
+
+class Heads(nn.Module):
+    def __init__(self, heads: nn.ModuleList, shapes: list[tuple[int, ...]]) -> None:
+        super().__init__()
+        self.heads, self._shapes = heads, shapes
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        parts = features.split([math.prod(shape) for shape in self._shapes], dim=1)
+        maps = [part.unflatten(1, shape) for part, shape in zip(parts, self._shapes, strict=True)]
+        return torch.cat([head(each) for head, each in zip(self.heads, maps, strict=True)], dim=1)
+
+
+def private(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    options = options_of(train="classes")
+    task = OnFeatures(chosen.body, options)
+    own, validation, test = cameras(options)
+    sets = ([task.of(records) for records in own], task.of(validation), task.of(test))
+    yield from _private(task, options, chosen.epsilon or [8.0], sets)
+
+
+def scratch(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    yield from _private(TASK, options_of(), chosen.epsilon or [8.0], cameras(options_of()))
+
+
+def _private(task: Any, options: DetectionOptions, epsilons: list[float], sets: Any) -> Iterator[dict[str, Any]]:  # fmt: skip
+    own, validation, test = sets
+    module = task.build(options)
+    tensors = trainable(module)
+    for epsilon in epsilons:
+        sigma = noise_multiplier_for(epsilon, DELTA, PRIVATE_ROUNDS, 1.0)
+        plan = TrainingPlan(
+            steps=1, clip_norm=CLIP, learning_rate=1.0, noise_multiplier=sigma, delta=DELTA,
+            rounds=PRIVATE_ROUNDS,
+        )  # fmt: skip
+        model, speed, late = read_vector(task.build(options), tensors), 0.0, []
+        for number in range(PRIVATE_ROUNDS):
+            updates = [train(task, options, records, model, tensors, plan, len(records)).update for records in own]  # fmt: skip
+            speed = MOMENTUM * speed + np.mean(updates, axis=0)
+            model = model + np.float32(PRIVATE_RATE * falling(number / PRIVATE_ROUNDS, LEFT)) * speed  # fmt: skip
+            late += [model] if number >= PRIVATE_ROUNDS // 2 else []
+        write_vector(module, np.mean(late, axis=0).astype(np.float32), tensors)
+        yield {"epsilon": epsilon, "noise_multiplier": round(sigma, 3), **judged(module, options, validation=validation, test=test)}  # fmt: skip
+
+
+def step(_chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """CPU of one record's gradient, by each way to compute it, and which one is chosen."""
+    for changes in ({}, {"variant": "tiny"}, {"variant": "tiny", "width": "1/2", "size": 256}):
+        options = options_of(**changes)
+        probe = Probe(
+            lambda options=options: TASK.build(options),
+            TASK.criterion("none"),
+            lambda count, random, options=options: TASK.probe(count, random, options),
+        )
+        best = engine_choice.choose(probe, ("hooks", "ghost", "single"))
+        yield {**changes, "chosen": best.mode, "records": best.chunk, "reason": best.reason}
+
+
+PARTS = {
+    "pooled": pooled, "federated": federated, "body": body, "private": private, "scratch": scratch,
+    "step": step,
+}  # fmt: skip
+
+if __name__ == "__main__":
+    sys.exit(main())
