@@ -30,6 +30,9 @@ class Settings:
 
     least_score: float = 0.3
     least_overlap: float = 0.2
+    same: float = (
+        0.5  # overlap above which two boxes are of one thing, also of two classes: the surer stays
+    )
     sightings: int = 3
     patience_s: float = 1.0  # without a sighting, and
     patience: int = 3  # as many frames
@@ -89,7 +92,7 @@ class Tracker:
     def update(self, found: Iterable[Found], now_s: float) -> list[Track]:
         """Every believed track that was seen in this frame; `now_s` never goes back."""
         settings = self.settings
-        usable = [each for each in found if each.score >= settings.least_score][: settings.most]
+        usable = self._apart(each for each in found if each.score >= settings.least_score)
         self._tracks = [track for track in self._tracks if not self._gone(track, now_s)]
         for track in self._tracks:
             track.missed += 1
@@ -105,6 +108,17 @@ class Tracker:
             for track in self._tracks
             if track.last_s == now_s and track.sightings >= settings.sightings
         ]
+
+    def _apart(self, found: Iterable[Found]) -> list[Found]:
+        """The surest first, each thing once: a detector may give one thing a box of each of two classes."""
+        ordered = sorted(found, key=lambda each: -each.score)[: self.settings.most]
+        corners = np.array([each.corners for each in ordered], np.float64).reshape(-1, 4)
+        rivals = iou(corners, corners) > self.settings.same
+        kept: list[int] = []
+        for at in range(len(ordered)):
+            if not rivals[at, kept].any():
+                kept.append(at)
+        return [ordered[at] for at in kept]
 
     def _gone(self, track: Track, now_s: float) -> bool:
         waited = now_s - track.last_s > self.settings.patience_s

@@ -81,6 +81,13 @@ def test_two_that_pass_each_other_stay_two():
     assert (counter.tallies[0].of("right"), counter.tallies[0].of("left")) == (1, 1)
 
 
+def test_two_boxes_on_one_thing_are_one():
+    doubled = [[*found, box(20 + at * 4, 51, side=11, label="bus", score=0.6)] for at, found in enumerate(across(start=20))]  # fmt: skip
+    counter, numbers = walk(doubled)
+    assert len(numbers) == 1
+    assert counter.tallies[0].counts == {("right", "car"): 1}
+
+
 def test_what_is_seen_once_or_hardly_is_not_believed():
     assert walk([[box(10, 10)], [], [box(80, 80)], []])[1] == set()
     assert walk(across(score=0.2))[1] == set()
