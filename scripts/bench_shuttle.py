@@ -29,6 +29,7 @@ try:
     from edgeveil.coordinator.learning import schedules, strategies
     from edgeveil.coordinator.plan.derived import training_plan
     from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model
+    from edgeveil.shared.base.errors import DataError
     from edgeveil.shared.tasks.registry import load, newest
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
@@ -61,7 +62,10 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON", help="of a plan")
     chosen = parser.parse_args()
     logging.disable(logging.WARNING)
-    values, states = read(chosen.cache)
+    try:
+        values, states = read(chosen.cache)
+    except DataError as error:
+        sys.exit(error.message)
     rows = np.random.default_rng(1).permutation(len(states))
     part = rows[:28_000] if chosen.validation else rows[28_000:]
     for name in chosen.task or sorted(PLANS):

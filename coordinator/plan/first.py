@@ -61,10 +61,8 @@ class Wanted:
     @property
     def chosen(self) -> str:
         """The task that is asked for, or else what the records are decides."""
-        if self.sound is not None:
-            return ON_SOUNDS
         if self.task or not self.columns:
-            return self.task or ON_PICTURES
+            return self.task or (ON_PICTURES if self.sound is None else ON_SOUNDS)
         if self.labels:
             return "sensor-sequence" if len(self.shape) > 1 else "tabular"
         return "tabular-regression" if self.target else "anomaly"
@@ -141,7 +139,8 @@ def first_plan(wanted: Wanted) -> FirstPlan:
 def _check_task(wanted: Wanted) -> None:
     """What the chosen task needs has to be there; raises ConfigError with the option that gives it."""
     chosen, windows = wanted.chosen, len(wanted.shape) > 1
-    allowed = ON_COLUMNS if wanted.columns else (ON_PICTURES,)
+    others = (ON_PICTURES,) if wanted.sound is None else (ON_SOUNDS,)
+    allowed = ON_COLUMNS if wanted.columns else others
     if chosen not in allowed:
         raise ConfigError(f"--task {chosen}: for these records choose one of {', '.join(allowed)}")
     if wanted.columns and windows != (chosen in ON_WINDOWS) and chosen not in ON_BOTH:
