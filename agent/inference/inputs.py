@@ -51,14 +51,14 @@ class Found:
 
 
 def find(inputs: Sequence[str], taken: Taken | None = None) -> Found:
-    """Every file that is meant; of folders, all pictures and .npz files in them, at any depth, or for a model on
-    recordings or columns all sound files or tables instead.
+    """Every file that is meant; of folders, all pictures, recordings and .npz files in them, at any depth, or for a
+    model on columns all tables and .npz files.
 
     Hidden entries are left out, links to folders are not followed.
     """
     paths: list[str] = []
     others = 0
-    known = SOUNDS.suffixes if isinstance(taken, SoundInput) else SUFFIXES
+    known = SUFFIXES if isinstance(taken, ImageInput) else (*SUFFIXES, *SOUNDS.suffixes)
     if isinstance(taken, ColumnsInput):
         from edgeveil.shared.data.tabular.reading import SUFFIXES as TABLES  # noqa: PLC0415 - pictures need none of it
 

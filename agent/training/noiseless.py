@@ -6,6 +6,7 @@ public number, so that no device moves the mean further than any other may. What
 processor follows from the plan and from how many records there are, and no record makes it fail.
 """
 
+import secrets
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from edgeveil.agent.training.compute import CPU, Compute
+from edgeveil.agent.training.varied import Varied
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode
 from edgeveil.shared.tasks.batches import one, size, stacked
 from edgeveil.shared.tasks.modules import read_vector, trainable, write_vector
@@ -52,9 +54,10 @@ def train(  # noqa: PLR0917  as agent.training.training.train, with the round in
     write_vector(module, start, tensors)
     criterion = task.criterion("none").to(compute.device)
     optimizer = _optimizer(module, plan, plan.rate(number, plan.rounds))
+    source = Varied(records, task, options, module)
     for step, rows in enumerate(batches(len(records), plan.batch_size, plan.steps), start=1):
         if len(rows):
-            inputs, targets = records.take(rows)
+            inputs, targets = source.take(rows, secrets.randbits(64))
             _step(module, criterion, optimizer, compute.moved(inputs), compute.moved(targets))
         if progress is not None:
             progress(step, plan.steps)

@@ -25,11 +25,11 @@ from edgeveil.agent.training.engines.gradients import ENGINES, Engine, GradientM
 from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.recurrent import trained_form
 from edgeveil.agent.training.validate import Probe, out_of_place
+from edgeveil.agent.training.varied import Varied
 from edgeveil.shared.base.errors import DataError, ProtocolError, RefusalCode
-from edgeveil.shared.tasks.augmentation.draws import Draws, dropouts
 from edgeveil.shared.tasks.batches import Form, form
 from edgeveil.shared.tasks.modules import read_vector, trainable, write_vector
-from edgeveil.shared.tasks.records import Batch, Records
+from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.tasks.spec import Options, Trainable
 from edgeveil.shared.vector.model_vector import unflatten
 from edgeveil.shared.wire.messages import Tensor
@@ -96,7 +96,7 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
     average = _Average(plan.average)
     bent = _Bent(module, bend, tensors, plan.steps)
     engine = ENGINES[choice.mode](module, task.criterion("none").to(compute.device))
-    source = _Varied(records, lambda inputs, draws: task.augment(inputs, draws, options), module)
+    source = Varied(records, task, options, module)
     with engine.attach(optimizer, Mechanism.of(plan, n_ref)):
         for step in range(plan.steps):
             _step(engine, source, plan.sample_rate, choice.chunk, compute)
@@ -252,29 +252,7 @@ def _probe_of(
     return probe, wanted
 
 
-class _Varied:
-    """The records as the options let them be varied, each by chance of its own, anew in every step."""
-
-    def __init__(
-        self, records: Records, augment: Callable[[Batch, Draws], Batch], module: torch.nn.Module
-    ) -> None:
-        self._records, self._augment = records, augment
-        self._dropouts = dropouts(module)
-
-    def __len__(self) -> int:
-        return len(self._records)
-
-    def take(self, rows: NDArray[np.int64], seed: int) -> tuple[Batch, Batch]:
-        inputs, targets = self._records.take(rows)
-        draws = Draws(seed, rows)
-        for layer in self._dropouts:
-            layer.use(draws)
-        return self._augment(inputs, draws), targets
-
-
-def _step(
-    engine: Engine, source: _Varied, sample_rate: float, chunk: int, compute: Compute
-) -> None:
+def _step(engine: Engine, source: Varied, sample_rate: float, chunk: int, compute: Compute) -> None:
     drawn, seed = sampler.poisson_sample(len(source), sample_rate), secrets.randbits(64)
     for at in range(0, len(drawn), chunk):
         inputs, targets = source.take(drawn[at : at + chunk], seed)

@@ -39,6 +39,29 @@ ChannelsOption = Annotated[
         help="Grey or in colours. [default: as --labels-from, else 1]",
     ),
 ]
+LabelsFromOption = Annotated[
+    Path | None,
+    Option("--labels-from", metavar="DIR", help="A folder of CLASS folders, or an .npz file."),
+]
+LabelsOption = Annotated[
+    str | None, Option("--labels", metavar="A,B,…", help="The classes themselves, in order.")
+]
+DataOption = Annotated[
+    Path | None,
+    Option(
+        "--data",
+        metavar="DIR",
+        help="A folder with the schema.toml of columns, or with CLASS folders of recordings.",
+    ),
+]
+SizeOption = Annotated[
+    str | None,
+    Option(
+        "--size",
+        metavar="SIDE|HxW",
+        help="Pixels of a picture. [default: 28, or what the features take]",
+    ),
+]
 FeaturesOption = Annotated[
     str | None,
     Option(
@@ -60,21 +83,9 @@ def plan() -> None:
 @app.command()
 def new(
     agents: Annotated[int, Option("--agents", metavar="N", help="How many devices will join.")],
-    labels_from: Annotated[
-        Path | None,
-        Option("--labels-from", metavar="DIR", help="A folder of CLASS folders, or an .npz file."),
-    ] = None,
-    labels: Annotated[
-        str | None, Option("--labels", metavar="A,B,…", help="The classes themselves, in order.")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        Option(
-            "--data",
-            metavar="DIR",
-            help="A folder with the schema.toml of columns, or with CLASS folders of recordings.",
-        ),
-    ] = None,
+    labels_from: LabelsFromOption = None,
+    labels: LabelsOption = None,
+    data: DataOption = None,
     task: TaskOption = None,
     normal: NormalOption = None,
     target: TargetOption = None,
@@ -87,14 +98,7 @@ def new(
         Option("--epsilon", metavar="E", help="Budget of each device for this run. [default: 2]"),
     ] = None,
     channels: ChannelsOption = None,
-    size: Annotated[
-        str | None,
-        Option(
-            "--size",
-            metavar="SIDE|HxW",
-            help="Pixels of a picture. [default: 28, or what the features take]",
-        ),
-    ] = None,
+    size: SizeOption = None,
     features: FeaturesOption = None,
     test: Annotated[
         Path | None,

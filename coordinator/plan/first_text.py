@@ -71,15 +71,7 @@ def write_first_plan(
             "--features, --channels and --size are for pictures, --data is for columns and recordings"
         )
     if not columns and not sound:
-        fixed = bool(labels_from and archives(labels_from))
-        height, width, known = shape
-        sides = (height, width) if size is None else _sides(size)
-        if fixed and sides != (height, width):
-            raise ConfigError(
-                f"--size {size}: the pictures of {labels_from} are arrays of {height}x{width}"
-            )
-        shape = (*sides, known if channels is None else channels)
-        shape, features = _seen(shape, features, fixed=fixed or size is not None)
+        shape, features = _pictures(shape, labels_from, size, channels, features)
     wanted = Wanted(
         named,
         shape,
@@ -104,6 +96,23 @@ def write_first_plan(
     hint = None if from_disk is None else from_disk.expanduser().resolve()
     write_file(file, text(made, hint).encode())
     return made
+
+
+def _pictures(
+    found: tuple[int, ...],
+    folder: Path | None,
+    size: str | None,
+    channels: int | None,
+    features: str | None,
+) -> tuple[Shape, str | None]:
+    """Their size, channels and features, as asked for or as they were `found`."""
+    fixed = bool(folder and archives(folder))
+    height, width, known = found
+    sides = (height, width) if size is None else _sides(size)
+    if fixed and sides != (height, width):
+        raise ConfigError(f"--size {size}: the pictures of {folder} are arrays of {height}x{width}")
+    shape = (*sides, known if channels is None else channels)
+    return _seen(shape, features, fixed=fixed or size is not None)
 
 
 def _sides(size: str) -> tuple[int, int]:

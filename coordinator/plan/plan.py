@@ -179,5 +179,4 @@ class Plan(Settings):
 
     @property
     def _learns_everything_with_noise(self) -> bool:
-        noised = getattr(self.training, "privacy", "dp") == "dp"
-        return noised and self.task.options.get("train", "all") == "all"
+        return self.training.noised and self.task.options.get("train", "all") == "all"

@@ -9,16 +9,11 @@ from torch import nn
 
 from edgeveil.shared.scores.class_scores import kept
 from edgeveil.shared.scores.classification import confusion, scores
-from edgeveil.shared.tasks.augmentation.draws import Draws
-from edgeveil.shared.tasks.records import Batch
 from edgeveil.shared.tasks.spec import Reduction
 
 
 class Classes:
     """Of tasks whose options have `class_names`, in the order of the indices."""
-
-    def augment(self, inputs: Batch, _draws: Draws, _options: Any) -> Batch:
-        return inputs
 
     def criterion(self, reduction: Reduction) -> nn.Module:
         """Cross-entropy; with "none" each value depends on its own record only."""

@@ -66,8 +66,10 @@ class ImageClassification(images.ImageTask):
         planes = pixels[:, np.newaxis] if options.channels == 1 else np.moveaxis(pixels, 3, 1)
         return (planes - np.float32(0.5)) / np.float32(0.5)  # (N, C, H, W)
 
-    def augment(self, inputs: Batch, draws: Draws, options: ImageClassificationOptions) -> Batch:
-        return pictures.varied(inputs, options, draws)
+    def augment(
+        self, inputs: Batch, targets: Batch, draws: Draws, options: ImageClassificationOptions
+    ) -> tuple[Batch, Batch]:
+        return pictures.varied(inputs, options, draws), targets
 
     def build(self, options: ImageClassificationOptions) -> nn.Module:
         return _linear(options) if options.variant == "linear" else _cnn(options)

@@ -107,6 +107,8 @@ _CATALOGUE = (
         module="edgeveil.shared.tasks.detection.task",
         files=(
             *_BOXES,
+            "tasks/augmentation/draws.py",
+            "tasks/detection/augmentation.py",
             "tasks/detection/geometry.py",
             "tasks/detection/loss.py",
             "tasks/detection/networks.py",

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,10 +144,17 @@ class Trainable(Protocol):
         On them a model is judged, so that no choice depends on anybody's data.
         """
 
-    def augment(self, inputs: Batch, draws: Draws, options: Any) -> Batch:
-        """Inputs varied for one step of training, in the same form, each by its own draws alone.
 
-        Never for evaluation; most tasks give them back as they are.
+@runtime_checkable
+class Augmenting(Protocol):
+    """A task whose records may be varied in training, as its options say."""
+
+    def augment(
+        self, inputs: Batch, targets: Batch, draws: Draws, options: Any
+    ) -> tuple[Batch, Batch]:
+        """Both varied for one step of training, in the same form, each record by its own draws alone.
+
+        Never for evaluation.
         """
 
 

@@ -127,7 +127,7 @@ def pairs(folder, count, leave=None):
 
 
 _SOUNDS = {"labels": "high,low,mid", "rate": 8000}
-_BOXES = {"labels": "bus,truck,car", "size": 64, "boxes_max": 4}
+_BOXES = {"labels": "bus,truck,car", "size": 64, "boxes_max": 4, "vary": False}
 _ROWS = {"columns": COLUMNS, "labels": "a,b,c"}
 _WINDOWS = {"columns": RANGES, "labels": "0,1,2", "window": LENGTH}
 _PLAIN = {**_WINDOWS, "columns": ACCELERATION}

@@ -110,9 +110,6 @@ class CanaryTask:
     def build(self, options):
         return CanaryModel(options.count)
 
-    def augment(self, inputs, _draws, _options):
-        return inputs
-
     def criterion(self, _reduction):
         return CanaryLoss()
 

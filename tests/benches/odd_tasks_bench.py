@@ -111,9 +111,6 @@ class Length:
     def criterion(self, reduction):
         return nn.MSELoss(reduction=reduction)
 
-    def augment(self, inputs, _draws, _options):
-        return inputs
-
     def probe(self, count, random, _options):
         lengths = torch.randint(1, LONGEST + 1, (count,), generator=random).tolist()
         inputs = [torch.randn((length, 1), generator=random) for length in lengths]
@@ -244,9 +241,6 @@ class Sketch:
 
     def criterion(self, _reduction):
         return self._criterion
-
-    def augment(self, inputs, _draws, _options):
-        return inputs
 
     def probe(self, count, random, _options):
         return self._draw(count, random)

@@ -18,7 +18,7 @@ from edgeveil.shared.tasks.augmentation.draws import Draws
 from edgeveil.shared.tasks.batches import joined, size, taken
 from edgeveil.shared.tasks.modules import trainable, zero_linear
 from edgeveil.shared.tasks.records import Batch, Records, Rows
-from edgeveil.shared.tasks.spec import Reduction, TaskSpec, Trainable
+from edgeveil.shared.tasks.spec import Augmenting, Reduction, TaskSpec, Trainable
 from edgeveil.shared.wire import messages
 
 SCALE = 1000.0  # of a canary's gradient: far above every clip_norm a policy allows
@@ -71,9 +71,13 @@ class AuditedTask:
             raise ValueError("an audited loss is one value per record")
         return AuditedLoss(self._task.criterion("none"))
 
-    def augment(self, inputs: Batch, draws: Draws, options: Any) -> Batch:
+    def augment(
+        self, inputs: Batch, targets: Batch, draws: Draws, options: Any
+    ) -> tuple[Batch, Batch]:
         real, marks = inputs
-        return self._task.augment(real, draws, options), marks
+        if isinstance(self._task, Augmenting):
+            real, targets = self._task.augment(real, targets, draws, options)
+        return (real, marks), targets
 
     def probe(self, count: int, random: torch.Generator, options: Any) -> tuple[Batch, Batch]:
         inputs, targets = self._task.probe(count, random, options)

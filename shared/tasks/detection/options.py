@@ -4,11 +4,10 @@ import math
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.data.tree import nfc
-from edgeveil.shared.tasks.spec import Options, RawOptions
+from edgeveil.shared.tasks.spec import Options
 
 MOST_LABEL = 40  # characters of one class name
 MOST_CLASSES = 100
@@ -41,7 +40,8 @@ class DetectionOptions(Options):
     `size` is the side of the square that pictures are fitted into. `width` thins the network; "" is that
     of the variant: ¼ for `tiny`, 1 for the others. `anchors` are `width`x`height` in pixels of the square,
     finest scale first, scales divided by `|`; "" takes those of the variant, scaled to `size`.
-    `train` "classes" trains what tells classes apart and nothing else.
+    `train` "classes" trains what tells classes apart and nothing else. `vary` shows pictures in training
+    mirrored, nearer, moved and brighter, each by chance of its own; with `train` "classes" as they are.
     """
 
     variant: Literal["lite", "tiny", "full"] = "lite"
@@ -51,7 +51,10 @@ class DetectionOptions(Options):
     anchors: str = Field(default="", max_length=512)
     boxes_max: int = Field(default=MOST_BOXES, ge=1, le=MOST_BOXES)
     loss: Literal["ciou", "classic"] = "ciou"
+    TRAINING = Options.TRAINING | {"boxes_max", "loss", "vary"}
+
     train: Literal["all", "classes"] = "all"
+    vary: bool = True
 
     @field_validator("labels")
     @classmethod
@@ -102,18 +105,6 @@ class DetectionOptions(Options):
     def rows(self) -> int:
         """Candidates that the network gives for one picture."""
         return sum(len(scale.anchors) * scale.side**2 for scale in self.scales)
-
-
-def parse(raw: RawOptions, task: str) -> DetectionOptions:
-    """Raise ConfigError with every fault at once."""
-    try:
-        return DetectionOptions.model_validate(dict(raw))
-    except ValidationError as error:
-        faults = "; ".join(
-            f"options.{'.'.join(str(part) for part in fault['loc']) or 'anchors'}: {fault['msg']}"
-            for fault in error.errors(include_url=False)
-        )
-        raise ConfigError(f"task {task}: {faults}") from error
 
 
 def _paired(

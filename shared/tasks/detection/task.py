@@ -17,13 +17,15 @@ from edgeveil.shared.data.boxes.reading import BoxRecords, relabelled
 from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.scores import boxes, detection, matching
 from edgeveil.shared.tasks import registry
+from edgeveil.shared.tasks.augmentation.draws import SHIFT, Draws
 from edgeveil.shared.tasks.detection import networks, targets
+from edgeveil.shared.tasks.detection.augmentation import DRAWS, augmented
 from edgeveil.shared.tasks.detection.loss import DetectionLoss
-from edgeveil.shared.tasks.detection.options import DetectionOptions, parse
+from edgeveil.shared.tasks.detection.options import DetectionOptions
 from edgeveil.shared.tasks.detection.targets import Squares
 from edgeveil.shared.tasks.modules import trainable
 from edgeveil.shared.tasks.records import Batch
-from edgeveil.shared.tasks.spec import RawOptions, Reduction, TaskSpec
+from edgeveil.shared.tasks.spec import RawOptions, Reduction, TaskSpec, parse
 from edgeveil.shared.wire.messages import Tensor
 
 
@@ -31,7 +33,7 @@ class Detection:
     spec: TaskSpec = registry.find("detection", "1.0.0")
 
     def parse_options(self, raw: RawOptions) -> DetectionOptions:
-        return parse(raw, self.spec.id)
+        return parse(DetectionOptions, raw, self.spec.id)
 
     def schema(self, options: DetectionOptions) -> BoxSchema:
         return BoxSchema(options.size, options.class_names)
@@ -55,6 +57,13 @@ class Detection:
 
     def criterion(self, reduction: Reduction) -> nn.Module:
         return DetectionLoss(reduction)
+
+    def augment(
+        self, inputs: Batch, targets: Batch, draws: Draws, options: DetectionOptions
+    ) -> tuple[Batch, Batch]:
+        if not options.vary or options.train == "classes":
+            return inputs, targets
+        return augmented(inputs, targets, draws.uniform(SHIFT, DRAWS))
 
     def probe(
         self, count: int, random: torch.Generator, options: DetectionOptions

@@ -21,7 +21,6 @@ from edgeveil.shared.data.tabular.reading import Table
 from edgeveil.shared.data.tabular.schema import TableSchema
 from edgeveil.shared.scores import outliers
 from edgeveil.shared.tasks import registry
-from edgeveil.shared.tasks.augmentation.draws import Draws
 from edgeveil.shared.tasks.modules import trainable
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
 from edgeveil.shared.tasks.sensors import networks, tables
@@ -130,9 +129,6 @@ class Anomaly:
 
     def tensors(self, options: AnomalyOptions) -> tuple[Tensor, ...]:
         return trainable(self.build(options))
-
-    def augment(self, inputs: Batch, _draws: Draws, _options: Any) -> Batch:
-        return inputs
 
     def criterion(self, reduction: Reduction) -> nn.Module:
         return NormalOnly(reduction)

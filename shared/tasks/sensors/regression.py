@@ -20,7 +20,6 @@ from edgeveil.shared.data.tabular.reading import Table
 from edgeveil.shared.data.tabular.schema import TableSchema
 from edgeveil.shared.scores import regression as scores
 from edgeveil.shared.tasks import registry
-from edgeveil.shared.tasks.augmentation.draws import Draws
 from edgeveil.shared.tasks.modules import trainable, zero_linear
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
 from edgeveil.shared.tasks.sensors import networks, tables
@@ -71,9 +70,6 @@ class NumberTask(ABC):
 
     def tensors(self, options: Any) -> tuple[Tensor, ...]:
         return trainable(self.build(options))
-
-    def augment(self, inputs: Batch, _draws: Draws, _options: Any) -> Batch:
-        return inputs
 
     def criterion(self, reduction: Reduction) -> nn.Module:
         return nn.HuberLoss(reduction=reduction, delta=1.0)

@@ -114,8 +114,10 @@ class SensorSequence(ClassTask):
         found = statistics.described(_measured(values, options), motion=options.motion)
         return tables.with_bias(found)  # (N, 256) for motion
 
-    def augment(self, inputs: Batch, draws: Draws, options: SequenceOptions) -> Batch:
-        return windows.varied(inputs, options, draws)
+    def augment(
+        self, inputs: Batch, targets: Batch, draws: Draws, options: SequenceOptions
+    ) -> tuple[Batch, Batch]:
+        return windows.varied(inputs, options, draws), targets
 
     def build(self, options: SequenceOptions) -> nn.Module:
         columns, classes = len(options.ranges), len(options.class_names)

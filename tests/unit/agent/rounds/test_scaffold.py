@@ -57,9 +57,6 @@ class BowlTask:
     def build(self, _options):
         return Bowl()
 
-    def augment(self, inputs, _draws, _options):
-        return inputs
-
     def criterion(self, _reduction):
         return Sum()
 

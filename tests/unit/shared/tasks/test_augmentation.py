@@ -8,7 +8,8 @@ from conforming_bench import CASES
 from edgeveil.agent.training.engines.gradients import ENGINES
 from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.recurrent import trained_form
-from edgeveil.agent.training.training import _Varied, check_trainable
+from edgeveil.agent.training.training import check_trainable
+from edgeveil.agent.training.varied import Varied
 from edgeveil.coordinator.runs.evaluation import Evaluator
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.tasks import registry
@@ -30,22 +31,26 @@ def records(task, options, count=12):
 
 
 def source(task, options, found, module):
-    return _Varied(found, lambda inputs, draws: task.augment(inputs, draws, options), module)
+    return Varied(found, task, options, module)
+
+
+def varied(task, inputs, draws, options):
+    return task.augment(inputs, torch.zeros(len(inputs)), draws, options)[0]
 
 
 @EACH
 def test_a_record_is_varied_alike_alone_and_in_any_company(case):
     task, options = case.made()
     inputs = torch.from_numpy(records(task, options).inputs)
-    whole = task.augment(inputs, Draws(SEED, ROWS[:12]), options)
+    whole = varied(task, inputs, Draws(SEED, ROWS[:12]), options)
     assert form(whole) == form(inputs)
     for rows in ([4], [4, 9], [9, 4, 0]):
         some = np.array(rows, np.int64)
-        assert torch.equal(task.augment(inputs[rows], Draws(SEED, some), options), whole[rows])
+        assert torch.equal(varied(task, inputs[rows], Draws(SEED, some), options), whole[rows])
     changed = inputs.clone()
     changed[[0, 5]] = torch.nan
     others = [row for row in range(12) if row not in {0, 5}]
-    found = task.augment(changed, Draws(SEED, ROWS[:12]), options)
+    found = varied(task, changed, Draws(SEED, ROWS[:12]), options)
     assert torch.equal(found[others], whole[others])
 
 
@@ -54,7 +59,7 @@ def test_every_step_has_other_chances_and_one_seed_always_the_same(case):
     task, options = case.made()
     inputs = torch.from_numpy(records(task, options).inputs)
     first, again, other = (
-        task.augment(inputs, Draws(seed, ROWS[:12]), options) for seed in (1, 1, 2)
+        varied(task, inputs, Draws(seed, ROWS[:12]), options) for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -66,7 +71,7 @@ def test_every_step_has_other_chances_and_one_seed_always_the_same(case):
 def test_an_empty_batch_stays_empty(case):
     task, options = case.made()
     inputs = torch.from_numpy(records(task, options).inputs)[:0]
-    assert task.augment(inputs, Draws(SEED, ROWS[:0]), options).shape == inputs.shape
+    assert varied(task, inputs, Draws(SEED, ROWS[:0]), options).shape == inputs.shape
 
 
 @EACH
