@@ -165,16 +165,16 @@ def _records(
         return _columns(tables)
     if folder is None:
         return tuple(name.strip() for name in (labels or "").split(",")), (*PHOTO, 1), "", ""
+    if folder.is_dir() and boxes.holds(folder):
+        raise ConfigError(
+            f"{folder}: these are pictures with boxes; begin with the plan in docs/tasks/detection.md"
+        )
     if folder.exists() and (schema_of(folder).is_file() or text_files(folder)):
         raise ConfigError(
             f"--labels-from {folder}: there are columns, and --labels-from is for pictures; use --data {folder}"
         )
     if not folder.is_dir():  # class folders may still be empty
         probe(folder)
-    if boxes.holds(folder):
-        raise ConfigError(
-            f"{folder}: these are pictures with boxes; begin with the plan in docs/tasks/detection.md"
-        )
     found = infer(folder)
     return found.labels, found.shape, "", ""
 
