@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import ConfigError, DataError
+from edgeveil.shared.data.boxes import schema as boxes
+from edgeveil.shared.data.sounds import pairs
 from edgeveil.shared.data.tabular.layout import FILE, Layout
 from edgeveil.shared.data.tabular.lines import read_lines
 from edgeveil.shared.data.tabular.reading import text_files
@@ -40,7 +42,9 @@ class Files(Units):
 
     def __init__(self, source: Path) -> None:
         self._paths = sorted(
-            path for path in source.glob("*/*") if path.is_file() and path.name[0] != "."
+            path
+            for path in source.glob("*/*")
+            if path.is_file() and "." not in {path.name[0], path.parent.name[0]}
         )
         super().__init__([path.parent.name for path in self._paths], [""] * len(self._paths))
 
@@ -65,7 +69,7 @@ class Arrays(Units):
             count = len(self._arrays["X"])
             plain = [""] * count
             labels = [str(each) for each in self._arrays["y"]] if "y" in self._arrays else plain
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, EOFError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{archive}: cannot be read as arrays X and y ({error})") from error
         groups = (
             [str(each) for each in self._arrays["groups"]] if "groups" in self._arrays else plain
@@ -158,10 +162,18 @@ class Tables(Units):
             writer.writerows(lines)
 
 
+def parquets(source: Path) -> bool:
+    return any(path.suffix == ".parquet" for path in source.glob("*"))
+
+
 def open_units(source: Path) -> Units:
     """Those of a folder or an .npz file; raises DataError, ConfigError."""
     if not source.exists():
         raise DataError(f"{source}: there is no such folder")
+    if boxes.holds(source) or pairs.holds(source) or parquets(source):
+        raise DataError(
+            f"{source}: pictures with boxes, pairs and Parquet files are not parted here"
+        )
     archives = [source] if source.suffix == ".npz" else sorted(source.glob("*.npz"))
     if len(archives) == 1:
         return Arrays(archives[0])

@@ -9,6 +9,7 @@ import typer
 from typer import Argument, Option
 
 from edgeveil.agent.cli.model_commands import TrustOption
+from edgeveil.agent.cli.models import ThresholdOption
 from edgeveil.shared.terminal import console
 
 app = typer.Typer()
@@ -67,17 +68,14 @@ def serve(
 
 @app.command()
 def watch(
-    folder: Annotated[Path, Argument(metavar="DIR", help="Pictures and .npz files arrive here.")],
+    folder: Annotated[Path, Argument(metavar="DIR", help="Files arrive here.")],
     model: Annotated[
         Path | None,
         Option("--model", metavar="FILE", help="A model package [default: the model in use here]."),
     ] = None,
     home: console.HomeOption = None,
     trust: TrustOption = None,
-    threshold: Annotated[
-        float,
-        Option("--threshold", min=0, max=1, help="No label where the highest score is below this."),
-    ] = 0.0,
+    threshold: ThresholdOption = None,
     existing: Annotated[bool, Option("--existing", help="Also what is there already.")] = False,
     threads: ThreadsOption = 0,
 ) -> None:
@@ -91,6 +89,8 @@ def watch(
     from edgeveil.agent.cli.models import json_lines
     from edgeveil.agent.delivery.following import followed
     from edgeveil.agent.inference.arrivals import Arrivals
+    from edgeveil.agent.inference.boxes import SHOWN
+    from edgeveil.agent.inference.inputs import endings
     from edgeveil.agent.inference.predicting import predictions
     from edgeveil.shared.base.errors import ConfigError
     from edgeveil.shared.terminal.telling import say
@@ -100,13 +100,15 @@ def watch(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    arrivals = Arrivals(folder, existing)
     with followed(
         console.home_of(ROLE, home), model, trust=trust, threads=threads, say=say
     ) as slot:
+        opened = slot.current()
+        arrivals = Arrivals(folder, existing, endings(opened.input))
+        least = (0.0 if opened.finder is None else SHOWN) if threshold is None else threshold
         say(f"watching {folder} with model {slot.current().digest[:12]}")
         arrivals.look()
         while not stop.wait(LOOK_S):
             for path in itertools.takewhile(lambda _: not stop.is_set(), arrivals.look()):
-                json_lines(predictions(slot.current(), [path], sys.stdin.buffer), threshold)
+                json_lines(predictions(slot.current(), [path], sys.stdin.buffer), least)
                 sys.stdout.flush()

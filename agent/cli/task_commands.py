@@ -6,7 +6,7 @@ The rule is what allows a task, and the ledger chains it; a copy without one is 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeveil.agent.cli.policy_commands import apply, compared, current
+from edgeveil.agent.cli.policy_commands import Change, apply, compared, current
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import OwnTask, Policy
 from edgeveil.agent.ledger.budget import open_home
@@ -47,7 +47,7 @@ def put(home: Path, made: "Candidate", *, confirmed: bool) -> tuple[str, ...]:
     before = current(AgentHome(home))
     kept = tuple(rule for rule in before.own_tasks if rule.id != entry.id)
     rule = OwnTask(id=entry.id, version=entry.version, hash=entry.hash)
-    change = compared(home, _with(before, (*kept, rule)))
+    change = _of_tasks_alone(compared(home, _with(before, (*kept, rule))))
     ledgers, _ = apply(home, change, SystemClock(), accept_looser=True, before=lambda: made.install(Shelf(home)))  # fmt: skip
     return ledgers
 
@@ -59,8 +59,19 @@ def known(home: Path) -> list[dict[str, Any]]:
 def take_away(home: Path, task: str) -> None:
     """Raises ConfigError where there is none of that id, Busy while `agent run` is running."""
     before = current(open_home(home))
-    change = compared(home, _with(before, tuple(rule for rule in before.own_tasks if rule.id != task)))  # fmt: skip
+    rules = tuple(rule for rule in before.own_tasks if rule.id != task)
+    change = _of_tasks_alone(compared(home, _with(before, rules)))
     apply(home, change, SystemClock(), accept_looser=True, before=lambda: Shelf(home).remove(task))
+
+
+def _of_tasks_alone(change: Change) -> Change:
+    """Raise ConfigError if policy.toml allows something else by now that its owner has not confirmed."""
+    if others := sorted(set(change.looser) - {"own_tasks"}):
+        raise ConfigError(
+            f"policy.toml allows more than was confirmed: {', '.join(others)}; put that back, or confirm it "
+            "first: agent policy set KEY=VALUE --yes"
+        )
+    return change
 
 
 def _with(policy: Policy, rules: tuple[OwnTask, ...]) -> Policy:

@@ -217,7 +217,7 @@ class Fetcher:
             return (
                 f"{name} is here but cannot be used without {error.name}: install edgeveil[infer]"
             )
-        except (EdgeveilError, OSError, MemoryError) as error:
+        except Exception as error:  # noqa: BLE001 - a package or a record may be anything, and a next model comes
             return f"{name} could not be checked ({error}); the model in use stays"
         return f"{name} is in use now" if not note else f"{name} is not used: {note}"
 

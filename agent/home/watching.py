@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from edgeveil.agent.home.data import DataShelf
 from edgeveil.agent.home.records.usable import Summary
-from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.base.errors import EdgeveilError
 
 EVERY_S = 300.0
 NICENESS = 10  # of the thread that reads, beside one that trains
@@ -58,7 +58,7 @@ class Watcher:
         try:
             fresh = self._shelf.look_again()
             self._accept(fresh.summary)
-        except DataError as error:
+        except EdgeveilError as error:
             self._refused = now
             self._say(f"the data folder has changed and cannot be used as it is; still with the former records: {error.message}")  # fmt: skip
             return False

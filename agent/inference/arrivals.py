@@ -5,11 +5,11 @@ look is old, and a file that changes later arrives again. Hidden entries and lin
 """
 
 import os
+import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeveil.agent.inference.inputs import ARCHIVE
-from edgeveil.shared.data.tree import SUFFIXES
+from edgeveil.agent.inference.inputs import endings
 
 Stamp = tuple[int, int, int]
 MOST_FILES = 1_000_000
@@ -21,6 +21,7 @@ class Arrivals:
 
     folder: Path
     existing: bool = False  # also what is there at the first look
+    endings: tuple[str, ...] = endings(None)  # of the names of files that count
     skipped: int = 0
     _known: dict[str, Stamp] = field(default_factory=dict)  # arrived, as they were then
     _growing: dict[str, Stamp] = field(default_factory=dict)
@@ -45,7 +46,7 @@ class Arrivals:
         for folder, folders, names in os.walk(self.folder):
             folders[:] = [name for name in folders if name[0] != "."]
             for name in names:
-                if name[0] == "." or not name.lower().endswith((*SUFFIXES, ARCHIVE)):
+                if name[0] == "." or not name.lower().endswith(self.endings):
                     continue
                 if len(seen) >= MOST_FILES:
                     self.skipped += 1
@@ -55,5 +56,7 @@ class Arrivals:
                     found = os.stat(path)  # noqa: PTH116
                 except OSError:
                     continue  # it has left again
+                if not stat.S_ISREG(found.st_mode):
+                    continue  # a pipe would be waited for
                 seen[path] = (found.st_ino, found.st_mtime_ns, found.st_size)
         return seen

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.left_out import LeftOut
+from edgeveil.shared.data.tabular.columns import Ranged
 from edgeveil.shared.data.tabular.layout import ColumnSection, Layout, schema_of
 from edgeveil.shared.data.tabular.lines import read_lines
 from edgeveil.shared.data.tabular.reading import each_record
@@ -51,8 +52,13 @@ def read(file: Path, taken: ColumnsInput) -> Iterator[tuple[str, Values | None, 
     Raises:
         DataError: the file lacks a column, or cannot be read.
     """
-    for where, values, why in each_record(file, _layout(file, taken)):
-        yield where, None if values is None else prepared(values[np.newaxis], taken)[0], why
+    layout, order = _layout(file, taken)
+    for where, values, why in each_record(file, layout):
+        yield (
+            where,
+            None if values is None else prepared(values[np.newaxis, ..., order], taken)[0],
+            why,
+        )
 
 
 def labelled(
@@ -77,33 +83,45 @@ def labelled(
     return prepared(values, taken), places[found.targets], found.left
 
 
-def _layout(file: Path, taken: ColumnsInput) -> Layout:
-    """Of the file, with the model's columns as the only ones that count."""
+def _layout(file: Path, taken: ColumnsInput) -> tuple[Layout, list[int]]:
+    """Of the file, with the model's columns as the only ones that count; and where each of those stands among them."""
     kept = schema_of(file)
-    own = Layout.load(file) if kept.is_file() else None
-    known = {} if own is None else {str(each.column): each for each in own.features}
-    sections = []
-    for each in taken.ranges:
-        found = known.get(str(each.column))
-        if own is not None and found is None:
-            raise DataError(f"{file}: {kept.name} has no column {each.column}")
-        missing = "leave_out" if found is None else found.missing
-        sections.append(
-            ColumnSection(
-                name=each.column.name,
-                unit=each.column.unit,
-                header="" if found is None else found.header,
-                range=(each.low, each.high),
-                missing=missing,
-            )
+    wanted = {str(each.column): each for each in taken.ranges}
+    if not kept.is_file():
+        sections = [_section(each, None) for each in taken.ranges]
+        layout = Layout(
+            separator=_separator(file, taken), window=taken.window, columns=tuple(sections)
         )
-    if own is None:
-        return Layout(separator=_separator(file, taken), window=taken.window, columns=tuple(sections))  # fmt: skip
-    rest = [each for each in own.columns if str(each.column) not in {str(r.column) for r in taken.ranges}]  # fmt: skip
-    others = [ColumnSection(name=each.name, header=each.header, role="ignore") for each in rest]
+        return layout, list(range(len(sections)))
+    own = Layout.load(file)
+    known = [str(each.column) for each in own.features]
+    if absent := [name for name in wanted if name not in known]:
+        raise DataError(f"{file}: {kept.name} has no column {absent[0]}")
+    columns = [
+        _section(wanted[str(each.column)], each)
+        if each.role == "feature" and str(each.column) in wanted
+        else ColumnSection(name=each.name, header=each.header, role="ignore")
+        for each in own.columns  # in their order, which counts in files without a header
+    ]
     values = own.model_dump(exclude={"columns", "window", "step", "gap"})
     step = own.step if own.window and taken.window else None
-    return Layout(**values, window=taken.window, step=step, columns=(*sections, *others))
+    order = [name for name in known if name in wanted]
+    layout = Layout(**values, window=taken.window, step=step, columns=tuple(columns))
+    return layout, [order.index(name) for name in wanted]
+
+
+def _section(ranged: Ranged, own: ColumnSection | None) -> ColumnSection:
+    """The model's range and unit, the file's header and missing-value rule, cut to that range."""
+    missing = "leave_out" if own is None else own.missing
+    if missing != "leave_out":
+        missing = min(max(float(missing), ranged.low), ranged.high)
+    return ColumnSection(
+        name=ranged.column.name,
+        unit=ranged.column.unit,
+        header="" if own is None else own.header,
+        range=(ranged.low, ranged.high),
+        missing=missing,
+    )
 
 
 def _separator(file: Path, taken: ColumnsInput) -> Separator:

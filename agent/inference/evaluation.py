@@ -125,7 +125,10 @@ def _read(
     if isinstance(taken, SoundInput):
         heard = SoundSchema(taken.rate, taken.length_ms, model.labels).read(data)
         return heard.samples, heard.targets, heard.left
-    archive = archives(data)[0]
+    found_archives = archives(data)
+    if not found_archives:
+        raise DataError(f"{data}: this model takes arrays; name an .npz file with X and y")
+    archive = found_archives[0]
     arrays = open_arrays(archive, ("X", "y"), most=4 * MAX_VALUES)
     records, usable = as_records(arrays["X"], taken)
     labels = arrays["y"]

@@ -50,6 +50,17 @@ class Found:
     others: int
 
 
+def endings(taken: Taken | None) -> tuple[str, ...]:
+    """How the names of files end that a folder holds for such a model."""
+    if isinstance(taken, ColumnsInput):
+        from edgeveil.shared.data.tabular.reading import SUFFIXES as TABLES  # noqa: PLC0415 - pictures need none of it
+
+        return (*TABLES, ARCHIVE)
+    if isinstance(taken, ImageInput):
+        return (*SUFFIXES, ARCHIVE)
+    return (*SUFFIXES, *SOUNDS.suffixes, ARCHIVE)
+
+
 def find(inputs: Sequence[str], taken: Taken | None = None) -> Found:
     """Every file that is meant; of folders, all pictures, recordings and .npz files in them, at any depth, or for a
     model on columns all tables and .npz files.
@@ -58,11 +69,7 @@ def find(inputs: Sequence[str], taken: Taken | None = None) -> Found:
     """
     paths: list[str] = []
     others = 0
-    known = SUFFIXES if isinstance(taken, ImageInput) else (*SUFFIXES, *SOUNDS.suffixes)
-    if isinstance(taken, ColumnsInput):
-        from edgeveil.shared.data.tabular.reading import SUFFIXES as TABLES  # noqa: PLC0415 - pictures need none of it
-
-        known = TABLES
+    known = endings(taken)
     for each in inputs:
         if each == STDIN or not Path(each).is_dir():
             paths.append(each)
@@ -70,7 +77,11 @@ def find(inputs: Sequence[str], taken: Taken | None = None) -> Found:
         for folder, folders, names in os.walk(each):
             folders[:] = sorted(name for name in folders if name[0] != ".")
             shown = sorted(name for name in names if name[0] != ".")
-            usable = [name for name in shown if name.lower().endswith((*known, ARCHIVE))]
+            usable = [
+                name
+                for name in shown
+                if name.lower().endswith(known) and Path(folder, name).is_file()
+            ]
             others += len(shown) - len(usable)
             paths += (str(Path(folder) / name) for name in usable)
     return Found(tuple(paths), others)

@@ -27,6 +27,8 @@ def open_arrays(path: Path, names: tuple[str, ...], *, most: int) -> dict[str, N
     Raises:
         DataError: no archive, a member missing, damaged, too large, or not a plain number array.
     """
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: not a regular file")  # a pipe would be waited for
     try:
         with zipfile.ZipFile(path) as archive:
             members = {entry.filename: entry for entry in archive.infolist()}

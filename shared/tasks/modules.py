@@ -10,7 +10,8 @@ from typing import Any, TypeVar, cast
 import numpy as np
 import torch
 
-from edgeveil.shared.tasks.spec import Task
+from edgeveil.shared.tasks.records import Batch
+from edgeveil.shared.tasks.spec import Augmenting, Task
 from edgeveil.shared.vector.model_vector import Frozen, Vector, flatten, unflatten
 from edgeveil.shared.wire.messages import Tensor
 
@@ -77,6 +78,14 @@ class _WithFrozen:
         module = self._task.build(options)
         write_vector(module, self._frozen.vector, self._frozen.tensors)
         return module
+
+    def augment(
+        self, inputs: Batch, targets: Batch, draws: Any, options: Any
+    ) -> tuple[Batch, Batch]:
+        """Said here as well, for a protocol is looked for in the class alone."""
+        if isinstance(self._task, Augmenting):
+            return self._task.augment(inputs, targets, draws, options)
+        return inputs, targets
 
 
 def with_frozen(task: Task, frozen: Frozen | None) -> Task:

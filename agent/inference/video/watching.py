@@ -14,6 +14,8 @@ from edgeveil.agent.inference.video.frames import Frame, Pace, Video
 from edgeveil.agent.inference.video.line_file import LineFile
 from edgeveil.agent.inference.video.tracking import Found, Settings, Track, Tracker
 
+MOST_MINUTES = 7 * 24 * 60  # that are counted one by one; a time may say anything
+
 Detect = Callable[
     [NDArray[np.uint8]], Iterable[Found]
 ]  # of a frame (height, width, 3), in its pixels
@@ -75,7 +77,7 @@ class Watch:
 
     def as_json(self) -> dict[str, Any]:
         """Counts so far; minutes count from the first frame."""
-        minutes = int(self.seconds // 60) + 1
+        minutes = min(int(self.seconds // 60) + 1, MOST_MINUTES)
         return {
             "seconds": round(self.seconds, 3),
             "frames": self.frames,

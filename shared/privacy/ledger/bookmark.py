@@ -18,6 +18,7 @@ from edgeveil.shared.wire.identity import Signer
 from edgeveil.shared.wire.messages import Attempt
 
 LABEL = "ledger-bookmark"
+VERSION = 2  # 1 did not know of rounds without noise: neither build trusts the other's, and reads every record
 HASHES = ("task_hash", "model_hash", "plan_hash", "blob_sha256", "ctx")  # of an Entry
 
 
@@ -28,13 +29,13 @@ class Bookmark:
     state: LedgerState
 
     def encode(self, signer: Signer) -> bytes:
-        return sign_note(LABEL, _fields(self), signer)
+        return sign_note(LABEL, _fields(self), signer, VERSION)
 
     @classmethod
     def decode(cls, data: bytes, public: bytes) -> Self:
         """Parse and verify; raises ProtocolError(LEDGER_CORRUPT)."""
         try:
-            fields = read_note(LABEL, data, public, "ledger bookmark")
+            fields = read_note(LABEL, data, public, "ledger bookmark", VERSION)
             return cls(fields["size"], bytes.fromhex(fields["sha256"]), _state(fields["state"]))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ProtocolError(RefusalCode.LEDGER_CORRUPT, f"ledger bookmark: {error}") from error
@@ -103,7 +104,7 @@ def _state(raw: dict[str, Any]) -> LedgerState:
         rdp_spent=real(raw["rdp_spent"]),
         divergence=tuple(map(real, raw.get("divergence", ()))),  # earlier bookmarks have none
         rounds_charged=raw["rounds_charged"],
-        unlimited=raw.get("unlimited", 0),  # earlier ones come from before there were such rounds
+        unlimited=raw["unlimited"],
         resets=raw["resets"],
         current=None if raw["current"] is None else _entry(raw["current"]),
         last_attempts={run: Attempt(run, *last) for run, last in raw["last_attempts"].items()},

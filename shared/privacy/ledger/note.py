@@ -11,13 +11,15 @@ from edgeveil.shared.wire.identity import Signer, verify
 FORMAT = 1
 
 
-def sign_note(label: str, fields: Mapping[str, Any], signer: Signer) -> bytes:
-    body = json.dumps({"v": FORMAT, **fields}, sort_keys=True, separators=(",", ":"))
+def sign_note(
+    label: str, fields: Mapping[str, Any], signer: Signer, version: int = FORMAT
+) -> bytes:
+    body = json.dumps({"v": version, **fields}, sort_keys=True, separators=(",", ":"))
     signature = signer.sign(canon(label, body.encode("ascii")))
     return json.dumps({"body": body, "sig": signature.hex()}).encode("ascii")
 
 
-def read_note(label: str, data: bytes, public: bytes, what: str) -> Any:
+def read_note(label: str, data: bytes, public: bytes, what: str, version: int = FORMAT) -> Any:
     """The fields; `what` is named where the signature is wrong: ProtocolError(LEDGER_CORRUPT).
 
     Anything else that is not a note raises ValueError, KeyError, TypeError or RecursionError.
@@ -28,6 +30,6 @@ def read_note(label: str, data: bytes, public: bytes, what: str) -> Any:
     who = f"this device over its {what}"
     verify(public, signature, message, code=RefusalCode.LEDGER_CORRUPT, who=who)
     fields = json.loads(body)
-    if fields["v"] != FORMAT:
+    if fields["v"] != version:
         raise ValueError(f"format {fields['v']}")
     return fields

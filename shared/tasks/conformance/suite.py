@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeveil.shared.base.errors import EdgeveilError
-from edgeveil.shared.tasks.conformance import figure_checks, model_checks, record_checks
+from edgeveil.shared.tasks.conformance import (
+    figure_checks,
+    model_checks,
+    record_checks,
+    variation_checks,
+)
 from edgeveil.shared.tasks.conformance.subject import Broken, Subject
 
 
@@ -47,6 +52,7 @@ CHECKS = (
     Check("makes records up in the form of real ones", record_checks.makes_records_up),
     Check("prepares each record by itself", record_checks.prepares_each_record_by_itself, needs_records=True),
     Check("takes the records that it asks for", record_checks.takes_what_it_asks_for, needs_records=True),
+    Check("varies each record by itself", variation_checks.varies_each_record_by_itself),
     Check("has tallies that add up", figure_checks.adds_its_tally_up),
     Check("has figures within their range", figure_checks.has_figures_in_their_range),
 )  # fmt: skip

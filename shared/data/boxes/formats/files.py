@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgeveil.shared.data.left_out import LeftOut, Reason
@@ -20,11 +20,11 @@ def pictures_in(folder: Path, left: list[LeftOut]) -> dict[str, Path]:
     return dict(sorted(_walk(folder, left)))
 
 
-def files_in(folder: Path, suffix: str) -> dict[str, Path]:
-    """Files of one kind by their name without suffix, as pictures_in gives them."""
+def files_in(folder: Path, suffix: str, left: list[LeftOut]) -> dict[str, Path]:
+    """Files of one kind by their name without suffix, as pictures_in gives them; folders that are not entered go to `left`."""
     found: dict[str, Path] = {}
-    for inner, folders, names in os.walk(folder):
-        _bounded(folder, inner, folders)
+    for inner, folders, names in os.walk(folder, onerror=_unreadable(left)):
+        _bounded(folder, inner, folders, left)
         for name in names:
             if name[0] != "." and name.lower().endswith(suffix):
                 found[_relative(folder, inner, name)[: -len(suffix)]] = Path(inner, name)
@@ -42,12 +42,8 @@ def number(text: str | None) -> float:
 
 
 def _walk(folder: Path, left: list[LeftOut]) -> Iterator[tuple[str, Path]]:
-    def unreadable(error: OSError) -> None:
-        why = f"this folder cannot be read ({error.strerror})"
-        left.append(LeftOut(Reason.UNREADABLE, str(error.filename), why))
-
-    for inner, folders, names in os.walk(folder, onerror=unreadable):
-        _bounded(folder, inner, folders)
+    for inner, folders, names in os.walk(folder, onerror=_unreadable(left)):
+        _bounded(folder, inner, folders, left)
         for name in sorted(names):
             path = Path(inner, name)
             if name[0] == ".":
@@ -58,10 +54,31 @@ def _walk(folder: Path, left: list[LeftOut]) -> Iterator[tuple[str, Path]]:
                 yield _relative(folder, inner, name), path
 
 
-def _bounded(folder: Path, inner: str, folders: list[str]) -> None:
-    """Goes on in order, and not below DEEPEST or into what is hidden."""
+def _unreadable(left: list[LeftOut]) -> Callable[[OSError], None]:
+    def told(error: OSError) -> None:
+        why = f"this folder cannot be read ({error.strerror})"
+        left.append(LeftOut(Reason.UNREADABLE, str(error.filename), why))
+
+    return told
+
+
+def _bounded(folder: Path, inner: str, folders: list[str], left: list[LeftOut]) -> None:
+    """Goes on in order, and not below DEEPEST, into links or into what is hidden, which is told."""
     deep = len(Path(inner).relative_to(folder).parts)
-    folders[:] = sorted(each for each in folders if each[0] != "." and deep < DEEPEST)
+    entered = []
+    for each in sorted(folders):
+        path = Path(inner, each)
+        if each[0] == ".":
+            left.append(LeftOut(Reason.HIDDEN, str(path), "hidden, so not looked at"))
+        elif path.is_symlink():
+            why = "a link to a folder is not followed; put the files themselves there"
+            left.append(LeftOut(Reason.UNREADABLE, str(path), why))
+        elif deep >= DEEPEST:
+            why = f"more than {DEEPEST} folders deep; move it up"
+            left.append(LeftOut(Reason.UNREADABLE, str(path), why))
+        else:
+            entered.append(each)
+    folders[:] = entered
 
 
 def _relative(folder: Path, inner: str, name: str) -> str:

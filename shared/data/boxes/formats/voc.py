@@ -30,7 +30,7 @@ def read(root: Path) -> Annotations:
     parse = parser()
     left: list[LeftOut] = []
     here = pictures_in(root / PICTURES, left)
-    texts = files_in(root / TEXTS, ".xml")
+    texts = files_in(root / TEXTS, ".xml", left)
     pictures: list[Annotated] = []
     names: set[str] = set()
     for stem, paths in by_stem(here).items():

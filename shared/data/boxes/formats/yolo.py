@@ -32,15 +32,20 @@ def read(root: Path) -> Annotations:
     """Every picture, with the boxes of its text file if there is one; raises DataError without names."""
     names = class_names(root)
     left: list[LeftOut] = []
-    texts = files_in(root / TEXTS, ".txt")
+    texts = files_in(root / TEXTS, ".txt", left)
     if (root / LISTS[1]).is_file():
         texts.pop("classes", None)
+    closed = [Path(each.name) for each in left if each.reason is Reason.UNREADABLE]
     pictures: list[Annotated] = []
     for stem, paths in by_stem(pictures_in(root / PICTURES, left)).items():
         text = texts.pop(stem, None)
         if len(paths) > 1:
             why = "two pictures have this name with different endings: whose boxes are they?"
             left += (LeftOut(Reason.ANNOTATION, str(path), why) for path in paths)
+            continue
+        if text is None and any((root / TEXTS / stem).is_relative_to(each) for each in closed):
+            why = f"its folder in {TEXTS} could not be read: whether it shows anything is not known"
+            left.append(LeftOut(Reason.UNLABELLED, str(paths[0]), why))
             continue
         boxes = () if text is None else _boxes(text, names)
         if isinstance(boxes, LeftOut):
@@ -57,7 +62,7 @@ def class_names(root: Path) -> tuple[str, ...]:
     """In the order of their numbers, "" for a number without one; raises DataError where there are none."""
     for name in LISTS:
         if (root / name).is_file():
-            lines = _text(root / name).splitlines()
+            lines = _text(root / name).split("\n")
             return tuple(nfc(line.strip()) or "" for line in lines[:MOST_NAMES])
     for name in SETTINGS:
         if (root / name).is_file():

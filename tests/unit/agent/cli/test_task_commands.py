@@ -41,6 +41,23 @@ def policies(device):
     return [record for record in found if record.kind is Kind.POLICY]
 
 
+def test_no_command_on_tasks_confirms_what_somebody_wrote_into_the_policy(device, tmp_path):
+    path = bench.write(tmp_path, bench.GOOD)
+    assert run(device, "install", str(path), "--yes").exit_code == 0
+    before = policies(device)
+    loose = Policy.load(device.home.policy_path).model_copy(
+        update={"dp_required": False, "without_noise_for": ("ab" * 32,), "epsilon_max": 50.0}
+    )
+    device.home.policy_path.write_text(loose.to_toml())
+    for words in (("install", str(path), "--yes"), ("remove", "valve")):
+        result = run(device, *words)
+        assert isinstance(result.exception, ConfigError)
+        assert "dp_required, epsilon_max" in str(result.exception)
+        assert "agent policy set" in str(result.exception)
+    assert policies(device) == before
+    assert (device.path / "tasks" / "valve.py").exists()
+
+
 def test_what_is_installed_is_copied_allowed_and_chained(device, tmp_path):
     path = bench.write(tmp_path, bench.GOOD)
     result = run(device, "install", str(path), "--yes", "--json")

@@ -17,6 +17,7 @@ from edgeveil.agent.reports.verify import Verdict
 from edgeveil.shared.base.errors import ConfigError, PolicyRefusal, ProtocolError, StateDamaged
 from edgeveil.shared.privacy.ledger.bookmark import Bookmark
 from edgeveil.shared.privacy.ledger.heads import SignedHead
+from edgeveil.shared.privacy.ledger.note import sign_note
 from edgeveil.shared.privacy.ledger.records import Fault, Kind, LedgerDamaged, Record
 from edgeveil.shared.privacy.ledger.replay import replay
 from edgeveil.shared.privacy.unlimited import UNLIMITED
@@ -163,6 +164,18 @@ def test_a_copy_put_back_from_before_is_noticed(device, tmp_path):
     with pytest.raises(StateDamaged, match="no ledger charged it"):
         device.device.open(attempts=device.home.last_attempts())
     assert run(device, "verify").exit_code == Verdict.CHAIN
+
+
+def test_a_bookmark_by_a_build_that_knew_of_no_such_rounds_is_not_believed(device):
+    """Nor does that build believe ours: it reads every record, and stops at the kind that it does not know."""
+    signer = device.home.identity()
+    with device.device.open() as store:
+        state = store.state
+    text = json.loads(json.loads(Bookmark(7, bytes(32), state).encode(signer))["body"])
+    assert text.pop("v") == 2
+    old = sign_note("ledger-bookmark", text, signer)
+    with pytest.raises(ProtocolError):
+        Bookmark.decode(old, signer.public)
 
 
 def test_the_bookmark_of_a_long_ledger_keeps_the_mark(device):

@@ -34,6 +34,28 @@ class Company(nn.Module):
         return self.head(inputs - inputs.mean(dim=0))
 
 
+class MixingUp(Tabular):
+    """Mixup: half of another record in each."""
+
+    def augment(self, inputs, targets, _draws, _options):
+        return 0.5 * inputs + 0.5 * inputs.flip(0), targets
+
+
+class Reshaping(Tabular):
+    def augment(self, inputs, targets, _draws, _options):
+        return inputs.double(), targets
+
+
+def test_variation_that_mixes_records_is_found():
+    faults = found(MixingUp)
+    assert "varies each record by itself" in faults
+    assert "one record moves the gradients of several" in faults["varies each record by itself"]
+
+
+def test_variation_into_another_form_is_found():
+    assert "changes the form" in found(Reshaping)["varies each record by itself"]
+
+
 class Counting(nn.Module):
     def __init__(self):
         super().__init__()

@@ -1,10 +1,16 @@
 """Other versions of a picture: its boxes move with it, and no record touches another."""
 
+import numpy as np
+import pytest
 import torch
 
+from edgeveil.shared.tasks.augmentation.draws import Draws
+from edgeveil.shared.tasks.conformance.subject import Subject
+from edgeveil.shared.tasks.conformance.variation_checks import varies_each_record_by_itself
 from edgeveil.shared.tasks.detection import targets
 from edgeveil.shared.tasks.detection.augmentation import DRAWS, GREY, augmented
 from edgeveil.shared.tasks.detection.options import DetectionOptions
+from edgeveil.shared.tasks.registry import load, newest
 
 OPTIONS = DetectionOptions(labels="car,bus", size=128, boxes_max=2)
 
@@ -24,6 +30,17 @@ def drawn(count):
         boxes[at, 0] = torch.tensor([at % 2, x, y, x + width, y + height])
     grid = torch.from_numpy(targets.grid(OPTIONS.scales, "ciou"))
     return images, targets.with_grid(boxes, grid)
+
+
+@pytest.mark.parametrize(("options", "varied"), [({}, True), ({"vary": False}, False), ({"train": "classes"}, False)])  # fmt: skip
+def test_the_task_varies_each_picture_by_itself_where_it_is_asked_to(options, varied):
+    task = load(newest("detection"))
+    made = task.parse_options({"labels": "car,bus", "size": 64, "boxes_max": 2, **options})
+    subject = Subject(task, made, None)
+    varies_each_record_by_itself(subject, None)
+    inputs, targets = subject.drawn()
+    found, _ = task.augment(inputs, targets, Draws(1, np.arange(len(inputs))), made)
+    assert torch.equal(found, inputs) is not varied
 
 
 def test_boxes_move_with_what_they_are_around():
