@@ -90,13 +90,13 @@ def test_an_older_coordinator_that_does_not_listen_is_left_in_peace(bench, monke
     (agent,) = bench.agents
     asked = []
 
-    async def not_found(_self, scope, *_rest):
+    async def not_found(scope, *_rest):
         asked.append(scope["path"])
         from edgeveil.coordinator.gateway.vocabulary import Reason, Rejected
 
         raise Rejected(Reason.NOT_FOUND)
 
-    monkeypatch.setattr(type(bench.gateway._routes), "_take_condition", not_found)
+    monkeypatch.setitem(bench.gateway._routes._signed, PATH, not_found)
     agent.condition = ON_BATTERY
     for _turn in range(2):
         assert len(bench.exchange(bench.requests(Stage.SHARE))) == 1

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -80,3 +81,13 @@ def test_labels_that_are_none_are_refused(model, tmp_path, labels):
     np.savez(tmp_path / "a.npz", X=np.zeros((5, 2, 2)), y=labels)
     with pytest.raises(DataError):
         evaluate(model, tmp_path / "a.npz")
+
+
+def test_a_folder_without_arrays_is_no_data_for_it_and_a_pipe_is_not_waited_for(model, tmp_path):
+    (tmp_path / "d" / "a").mkdir(parents=True)
+    (tmp_path / "d" / "a" / "x.wav").write_bytes(b"")
+    with pytest.raises(DataError, match=r"name an \.npz file"):
+        evaluate(model, tmp_path / "d", quiet=True)
+    os.mkfifo(tmp_path / "p.npz")
+    (item,) = read(str(tmp_path / "p.npz"), model.input, io.BytesIO())
+    assert "not a regular file" in item.why

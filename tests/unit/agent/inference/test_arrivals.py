@@ -1,5 +1,7 @@
 """Files that arrive: each once, when it is whole; what was there before is old."""
 
+import os
+
 from edgeveil.agent.inference.arrivals import Arrivals
 
 
@@ -43,3 +45,18 @@ def test_hidden_other_and_broken_entries_never_arrive(tmp_path):
         (tmp_path / name).write_bytes(b"1")
     (tmp_path / "broken.png").symlink_to("nowhere.png")
     assert found.look() == found.look() == []
+
+
+def test_a_pipe_never_arrives_and_nobody_waits_for_it(tmp_path):
+    os.mkfifo(tmp_path / "a.npz")
+    found = Arrivals(tmp_path)
+    assert found.look() == found.look() == found.look() == []
+
+
+def test_what_arrives_is_what_the_model_takes(tmp_path):
+    found = Arrivals(tmp_path, endings=(".wav",))
+    found.look()
+    for name in ("a.wav", "b.png"):
+        (tmp_path / name).write_bytes(b"1")
+    found.look()
+    assert found.look() == [str(tmp_path / "a.wav")]

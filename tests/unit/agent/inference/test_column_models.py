@@ -167,3 +167,27 @@ def test_the_self_test_of_a_model_on_columns_passes(made):
     for model, *_ in made.values():
         model.check_itself()
         assert len(json.loads(model.manifest.encode())["self_test"]) == 2
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_columns_are_found_by_name_and_without_a_header_by_their_place(made, tmp_path, header):
+    model = made["tabular"][0]
+    sections = SCHEMA.split("[[columns]]")
+    reordered = "[[columns]]".join(
+        [sections[0], sections[4], sections[2], sections[3], sections[1]]
+    )
+    (tmp_path / "schema.toml").write_text(("" if header else "header = false\n") + reordered)
+    first = ["note,load,state,T in K"] if header else []
+    (tmp_path / "a.csv").write_text("\n".join([*first, "7,0.5,worn,300"]) + "\n")
+    ((_, record, why),) = columns.read(tmp_path / "a.csv", model.input)
+    assert (record.tolist(), why) == ([300.0, 0.5], "")
+    assert evaluate(model, tmp_path, quiet=True).counts.sum() == 1
+
+
+def test_what_stands_for_an_empty_cell_is_cut_to_the_range_of_the_model(made, tmp_path):
+    model = made["tabular"][0]
+    text = SCHEMA.replace("range = [-1, 1]\nmissing = 0.0", "range = [-9, 9]\nmissing = -3")
+    (tmp_path / "schema.toml").write_text(text)
+    table(tmp_path / "a.csv", "note,load,state,T in K", ["x,,worn,300"])
+    ((_, record, why),) = columns.read(tmp_path / "a.csv", model.input)
+    assert (record.tolist(), why) == ([300.0, -1.0], "")

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from boxes_bench import write_yolo
 from catalogue_bench import script
 
 partition = script("partition")
@@ -154,4 +155,16 @@ def test_what_cannot_be_parted_is_one_sentence_and_leaves_nothing(more, words, t
         sys.exit(run(*arguments))
     assert stopped.value.code in {2, 65}
     assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("kind", ["boxes", "parquet"])
+def test_what_is_not_parted_here_is_refused(kind, tmp_path, capsys):
+    if kind == "boxes":
+        write_yolo(tmp_path / "d")
+    else:
+        table(tmp_path / "d")
+        (tmp_path / "d" / "b.parquet").write_bytes(b"PAR1")
+    assert run(tmp_path / "d", tmp_path / "out", "--devices", 2) == 65
+    assert "not parted here" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -361,3 +361,22 @@ def test_an_entry_of_coco_that_is_no_entry_is_passed_over(part, value, tmp_path)
     told[part].append(value)
     (tmp_path / "instances.json").write_text(json.dumps(told))
     assert len(annotations(tmp_path).pictures) == 3
+
+
+@pytest.mark.parametrize("closed", ["labels", "images"])
+def test_a_linked_folder_is_named_and_its_pictures_are_not_said_to_show_nothing(closed, tmp_path):
+    write_yolo(tmp_path / "real")
+    for part in ("images", "labels"):
+        (tmp_path / "d" / part).mkdir(parents=True)
+        inner = tmp_path / "d" / part / "train"
+        if part == closed:
+            inner.symlink_to(tmp_path / "real" / part)
+        else:
+            (tmp_path / "real" / part).rename(inner)
+    (tmp_path / "d" / "classes.txt").write_text("\n".join(CLASSES))
+    found = annotations(tmp_path / "d")
+    assert found.pictures == ()
+    (link,) = [each for each in found.left if "not followed" in each.why]
+    assert link.name == str(tmp_path / "d" / closed / "train")
+    others = {each.reason for each in found.left} - {Reason.UNREADABLE}
+    assert others == {Reason.UNLABELLED if closed == "labels" else Reason.ABSENT}

@@ -4,15 +4,17 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeveil.shared.data.boxes.letterbox import GREY, Letterbox
 from edgeveil.shared.data.boxes.tiles import MOST_TILES, OVERLAP, parts
 
 sides = st.integers(1, 9000)
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@unhurried
 @given(sides, sides, st.sampled_from([64, 128, 416, 640]), st.randoms())
 def test_boxes_come_back_to_a_thousandth_of_a_pixel(width, height, side, random):
     found = Letterbox.of(width, height, side)
@@ -25,6 +27,7 @@ def test_boxes_come_back_to_a_thousandth_of_a_pixel(width, height, side, random)
     assert np.abs(found.onto_picture(there) - box).max() <= 1e-3
 
 
+@unhurried
 @given(sides, sides, st.sampled_from([64, 128, 416]))
 def test_a_picture_fills_its_square_in_one_direction_and_lies_in_the_middle(width, height, side):
     found = Letterbox.of(width, height, side)
@@ -55,6 +58,7 @@ def test_a_picture_of_the_right_size_is_taken_as_it_is():
     assert np.array_equal(Letterbox.of(64, 64, 64).place(pixels), pixels.transpose(2, 0, 1))
 
 
+@unhurried
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([0, 64, 300, 1000]))
 def test_tiles_cover_a_picture_and_overlap(width, height, tile):
     found = parts(width, height, tile)
