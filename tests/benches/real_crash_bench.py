@@ -198,7 +198,7 @@ class Bench:
                 trainer=lambda: world.trainer(number),
                 load_task=lambda _spec: self.task,
             )
-            agent_run._answer_rounds(device, stop, Conditions(device.policy.when))
+            agent_run._answer_rounds(device, stop, Conditions(device.policy.when), watch=False)
 
     # The campaign
 

@@ -184,11 +184,7 @@ class Video:
             path = Path(self.name)
             if not path.is_file():
                 raise DataError(f"{self.name}: no such video file")
-            options = {
-                "format_whitelist": CONTAINERS,
-                "protocol_whitelist": "pipe",
-                "max_pixels": str(MOST_PIXELS),
-            }
+            options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "pipe"}
             return self._av.open(path.open("rb"), options=options)
         except (self._av.FFmpegError, OSError, ValueError) as error:
             raise DataError(f"{self.name}: not a readable video ({_said(error)})") from error

@@ -14,7 +14,7 @@ from edgeveil.agent.ledger.reading import BOOKMARK, read_verified
 from edgeveil.agent.reports import verify
 from edgeveil.agent.reports.report import build, sign
 from edgeveil.agent.reports.verify import Verdict, check
-from edgeveil.shared.privacy.ledger.bookmark import LABEL
+from edgeveil.shared.privacy.ledger.bookmark import LABEL, VERSION
 from edgeveil.shared.privacy.ledger.note import read_note, sign_note
 from edgeveil.shared.privacy.ledger.replay import replay
 from edgeveil.shared.privacy.rdp import Segment, curve, epsilon
@@ -107,9 +107,9 @@ def test_a_bookmark_from_before_it_held_the_divergence_still_counts(tmp_path):
     device = device_of(tmp_path, 30)
     device.open().close()
     path = device.folder / BOOKMARK
-    fields = read_note(LABEL, path.read_bytes(), device.identity.public, "bookmark")
+    fields = read_note(LABEL, path.read_bytes(), device.identity.public, "bookmark", VERSION)
     assert fields["state"].pop("divergence")
-    path.write_bytes(sign_note(LABEL, fields, device.identity))
+    path.write_bytes(sign_note(LABEL, fields, device.identity, VERSION))
     found = read_verified(device.ledger, device.identity.public)
     assert found.marked == 31
     expected = replay(ledger_records(device.folder, device.identity.public))

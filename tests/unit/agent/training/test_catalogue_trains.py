@@ -29,8 +29,16 @@ def update(task, options, records, **changes):
     return train(task, options, records, start, tensors, plan, COUNT, **changes)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("check", PRIVATE_CHECKS, ids=str)
+@pytest.mark.parametrize(
+    ("case", "check"),
+    [
+        pytest.param(case, check, id=f"{check}-{case}")
+        for case in CASES
+        for check in PRIVATE_CHECKS
+        # The loss of rare-classes counts, so that a lower one says nothing (docs/tasks/rare-classes.md).
+        if not (case.task == "rare-classes" and check.promise.startswith("learns"))
+    ],
+)
 def test_it_keeps_every_promise_of_private_training(case, check, tmp_path):
     check.holds(case.subject(), tmp_path)
 
