@@ -293,18 +293,23 @@ def audit(
         str | None, Option(help="An installed task [default: the one trained last].")
     ] = None,
     variant: Annotated[str | None, Option(help="Its variant [default: its own].")] = None,
-    canaries: Annotated[int, Option(min=100, max=20_000, help="Made-up records.")] = 2000,
-    steps: Annotated[int, Option(min=1, max=100, help="Steps of each copy.")] = 4,
+    canaries: Annotated[int, Option(min=100, max=20_000, help="Made-up records.")] = 6000,
+    steps: Annotated[int, Option(min=1, max=100, help="Steps of each copy.")] = 2,
     as_json: console.JsonOption = False,
 ) -> None:
     """Train copies with made-up records in them and see what an observer could tell: is the noise there?
 
+    The result stays in this home, and the next privacy report shows it.
+
     Example: agent audit --data ./photos
     """
+    from edgeveil.agent.reports.audited import keep
     from edgeveil.agent.training.auditing.audit import audit_home
+    from edgeveil.shared.base.clock import SystemClock
 
+    path = console.home_of(ROLE, home)
     found = audit_home(
-        console.home_of(ROLE, home),
+        path,
         data=data,
         dataset=dataset,
         task_id=task,
@@ -313,20 +318,41 @@ def audit(
         steps=steps,
         quiet=as_json,
     )
+    told = found.as_json()
+    keep(path, told, SystemClock())
     if as_json:
-        console.print_json(found.as_json())
+        console.print_json(told)
     else:
-        made = console.table("Audit of this installation", "what", ">found", ">allowed")
-        made.add_row("ε, lower bound (95 %)", f"{found.bound.epsilon:.3f}", f"{found.claimed:g}")
-        made.add_row("separation µ", f"{found.sharp.mu:.3f}", f"{found.sharp.expected:.3f}")
-        made.add_row("alarms", f"{found.alarms} of {found.runs}", "fewer than half")
-        console.stdout.print(made)
-        console.stdout.print(
-            "Nothing more can be told than the noise allows; nothing was charged or sent."
-            if found.passed
-            else Text(
-                "More can be told than was claimed: do not train with this installation.",
-                style="bold red",
-            )
-        )
+        _show_audit(told)
     raise typer.Exit(0 if found.passed else CAUGHT)
+
+
+def _show_audit(told: dict[str, Any]) -> None:
+    made = console.table(
+        "Audit of this installation", "claimed ε", ">proven (95 %)", ">at most", ">share", "alarms"
+    )
+    made.add_row(
+        f"{told['epsilon_claimed']:g} (guesses)",
+        f"{told['epsilon_lower_bound']:.3f}",
+        f"{told['epsilon_claimed']:g}",
+        "",
+        f"{told['right']} of {told['guesses']} guesses right",
+    )
+    for one in told["near"]:
+        least, most = one["epsilon_lower_bound"], one["epsilon_gaussian"]
+        made.add_row(
+            f"{one['epsilon_claimed']:g}",
+            "∞" if least is None else f"{least:.3f}",
+            f"{most:.3f}",
+            "" if least is None else f"{least / most:.0%}",
+            f"{one['alarms']} of {one['runs']} {'; '.join(one['why'])}".strip(),
+        )
+    console.stdout.print(made)
+    console.stdout.print(
+        f"{told['canaries']:,} made-up records tell no more than the noise allows; nothing was charged or sent."
+        if told["passed"]
+        else Text(
+            "More can be told than was claimed: do not train with this installation.",
+            style="bold red",
+        )
+    )

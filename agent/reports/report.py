@@ -17,6 +17,7 @@ from edgeveil.agent.home.refusals import read_refusals
 from edgeveil.agent.ledger.budget import Budget, budget_of, find_ledger, unspent
 from edgeveil.agent.ledger.prv import EPS_ERROR, Prv
 from edgeveil.agent.ledger.reading import Verified
+from edgeveil.agent.reports.audited import newest
 from edgeveil.agent.reports.prv_cache import cached_prv
 from edgeveil.agent.reports.words import Words
 from edgeveil.shared.base.clock import Clock, utc_text
@@ -52,6 +53,7 @@ def build(path: Path, dataset: str | None, clock: Clock, *, prv: bool = True) ->
     elif prv and found is not None:
         numeric = cached_prv(home.ledger_folder / name, found.state.history, found.state.delta)
     report = compose(home, name, found, policy, facts=facts, numeric=numeric, now=utc_text(clock))
+    report["mechanism"]["audit"] = newest(home.path)
     report["integrity"]["refusals"] = read_refusals(home.path)
     report["integrity"]["previous_report_sha256"] = previous_report(home, name)
     return sign(report, home.identity())
@@ -67,7 +69,7 @@ def compose(
     numeric: Prv,
     now: str,
 ) -> dict[str, Any]:
-    """Every section but the refusals, the previous report and the signature."""
+    """Every section but the audit, the refusals, the previous report and the signature."""
     budget = unspent(name, policy) if found is None else budget_of(name, found)
     ever = epsilon(facts.everything, budget.delta)[0] if budget.limited else UNLIMITED
     return {

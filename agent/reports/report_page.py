@@ -203,6 +203,30 @@ def _mechanism(report: Report, words: Words) -> Section:
     )
 
 
+def _audit(report: Report, words: Words) -> Section:
+    """How near an attack on this installation comes to what it claims; a report of an older build has none."""
+    found = report["mechanism"].get("audit")
+    if found is None:
+        return Section(words("audit"), words("never_audited"))
+    rows = []
+    for one in found["near"]:
+        least, most = one["epsilon_lower_bound"], one["epsilon_gaussian"]
+        proven = "∞" if least is None else f"{least:.3g}"
+        share = "–" if least is None else f"{least / most:.0%}"
+        told = "; ".join(one["why"]) or words("no_alarm")
+        rows.append((f"{one['epsilon_claimed']:g}", proven, f"{most:.3g}", share, told))
+    said = words(
+        "audit_note" if found["passed"] else "audit_failed",
+        n=f"{found['canaries']:,}",
+        confidence=f"{found['confidence']:.0%}",
+        task=found["task"],
+        time=found["time"],
+        software=found["software"],
+    )
+    columns = words.headings(">claimed", ">proven", ">perfect_attack", ">share_found", "alarms")
+    return Section(words("audit"), said, sheet=Sheet(columns, rows), warning=not found["passed"])
+
+
 def _accounting(report: Report, words: Words) -> Section:
     a = report["accounting"]
     check = a["cross_check"]
@@ -283,6 +307,7 @@ DETAILS = (
     _guarantee,
     _segments,
     _mechanism,
+    _audit,
     _accounting,
     _integrity,
     _refusals,

@@ -47,6 +47,7 @@ MOST_SAID = 2000  # characters of one sentence: a report can state anything of a
 NOT_COMPARED = {
     "identity": {"time", "reported_by", "software"},
     "guarantee": {"epsilon_prv", "epsilon_prv_note"},
+    "mechanism": {"audit"},
     "accounting": {"version", "cross_check"},
     "integrity": {"refusals", "previous_report_sha256"},
 }

@@ -1,10 +1,11 @@
-"""`agent audit`: put canaries into a copy of a training run and see what can be told from the update.
+"""`agent audit`: put canaries into copies of a training run and see what can be told from the updates.
 
-Two runs: one at a claimed ε of 1, where the bound of a single run is sharp enough to refute too little
-noise, and one with the noise of ε 8, where the separation of the traces is. Nothing is charged and
-nothing is sent: what the copies learn is thrown away.
+Three runs: one at a claimed ε of 1, where counted guesses are sharp enough to refute too little noise of any
+kind, and one with the noise of ε 3 and of ε 8 each, where the traces are read as the Gaussians they should be.
+Nothing is charged and nothing is sent: what the copies learn is thrown away.
 """
 
+import math
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,10 +21,12 @@ from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.ledger.budget import find_ledger
 from edgeveil.agent.ledger.reading import LEDGER
 from edgeveil.agent.training.auditing.canaries import AuditedTask, CanaryRecords, traces
+from edgeveil.agent.training.sampler import self_test
 from edgeveil.agent.training.training import train
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.privacy.audit import Evidence, judge
+from edgeveil.shared.privacy.audit import CONFIDENCE, Guesses, judge
 from edgeveil.shared.privacy.filter import noise_multiplier_for
+from edgeveil.shared.privacy.gaussian import Separation, epsilon_of, separation
 from edgeveil.shared.privacy.ledger.records import Kind
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.modules import read_vector
@@ -33,23 +36,55 @@ from edgeveil.shared.tasks.spec import Options, TaskSpec, Trainable
 from edgeveil.shared.terminal.progress import Step, progress, silent
 from edgeveil.shared.wire.plan import TrainingPlan
 
-CLAIM, SHARP = 1.0, 8.0
-REPEATS = 3  # an honest run raises the alarm by chance in 2 of 1000; twice in three in 1 of 100,000
+CLAIM = 1.0
+SHARP = (3.0, 8.0)
+REPEATS = 3  # an honest run raises an alarm by chance in 2 of 1000; twice in three in 1 of 100,000
 MOST_RECORDS = 500  # of the owner's, in the copy
-CLIP_NORM, LEARNING_RATE, N_REF = 1.0, 1.0, 1000
+CLIP_NORM, LEARNING_RATE = 1.0, 1.0
+N_REF = 1000  # the divisor is this number, however many records there are
 SEED = 7  # public: what a made-up record holds does not matter
 FIRST = "feature-head"  # what is audited where nothing was trained yet
 
 
 @dataclass(frozen=True)
-class Audit:
-    """`bound` was measured at `claimed`; the separation at the noise of ε 8."""
+class Near:
+    """At one claim: what one run's traces prove (95 %), beside what the mathematics allow at this noise."""
 
     claimed: float
-    bound: Evidence
-    sharp: Evidence
-    alarms: int  # of `runs` runs at the sharper setting
+    epsilon: float
+    gaussian: float  # ε of Gaussian DP at δ: what a perfect audit of very many canaries would find
+    found: Separation
+    alarms: int  # of `runs` runs
     runs: int
+
+    @property
+    def passed(self) -> bool:
+        return 2 * self.alarms <= self.runs
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "epsilon_claimed": self.claimed,
+            "epsilon_lower_bound": None if math.isinf(self.epsilon) else self.epsilon,
+            "epsilon_gaussian": self.gaussian,
+            **{
+                name: _finite(value)
+                for name, value in asdict(self.found).items()
+                if name != "errors"
+            },
+            "alarms": self.alarms,
+            "runs": self.runs,
+            "why": [] if self.passed else list(self.found.alarms),
+        }
+
+
+@dataclass(frozen=True)
+class Audit:
+    """`guesses` were counted at `claimed`, `near` are the sharper settings."""
+
+    task: str
+    claimed: float
+    guesses: Guesses
+    near: tuple[Near, ...]
     canaries: int
     records: int
     steps: int
@@ -58,17 +93,28 @@ class Audit:
 
     @property
     def passed(self) -> bool:
-        return self.bound.epsilon < self.claimed and 2 * self.alarms <= self.runs
+        return self.guesses.epsilon < self.claimed and all(one.passed for one in self.near)
 
     def as_json(self) -> dict[str, Any]:
         return {
             "passed": self.passed,
+            "task": self.task,
             "epsilon_claimed": self.claimed,
-            "epsilon_lower_bound": self.bound.epsilon,
-            "mu_found": self.sharp.mu,
-            "mu_expected": self.sharp.expected,
-            **asdict(self),
+            "epsilon_lower_bound": self.guesses.epsilon,
+            "right": self.guesses.right,
+            "guesses": self.guesses.guesses,
+            "near": [one.as_json() for one in self.near],
+            "confidence": CONFIDENCE,
+            "canaries": self.canaries,
+            "records": self.records,
+            "steps": self.steps,
+            "delta": self.delta,
+            "gradient_mode": self.gradient_mode,
         }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def audit_home(
@@ -98,7 +144,7 @@ def audit_home(
     records = DataShelf(check_folder(config.data)).load(task, options)
     policy_path = home / "policy.toml"
     policy = Policy.load(policy_path) if policy_path.exists() else Policy.default()
-    with progress("training copies", 2 * steps, quiet=quiet) as step:
+    with progress("training copies", (1 + len(SHARP)) * steps, quiet=quiet) as step:
         return audit(
             task, options, records, canaries=canaries, steps=steps, delta=policy.delta, step=step
         )
@@ -128,29 +174,50 @@ def audit(
     step: Step = silent,
 ) -> Audit:
     """Train copies of the task on `real` and canaries with this device's own engine."""
+    self_test()  # where batches are full, canaries cannot tell how records are drawn
     audited = AuditedTask(task, canaries)
     made_up = task.probe(1, torch.Generator().manual_seed(SEED), options)
+    modes = set()
 
-    def run(claim: float) -> tuple[Evidence, str]:
+    def run(claim: float) -> tuple[NDArray[np.bool_], NDArray[np.float64], float]:
+        """Who was in, the traces, σ."""
         included = _coins(canaries)
         records = CanaryRecords(real, made_up, included, most=MOST_RECORDS)
-        return _run(audited, options, records, included, claim, steps, delta, step)
+        sigma = noise_multiplier_for(claim, delta, steps, 1.0)
+        found, mode = _run(audited, options, records, sigma, steps, delta, step)
+        modes.add(mode)
+        return included, found, sigma
 
-    bound, mode = run(CLAIM)
-    sharp = [run(SHARP)[0]]
-    if sharp[0].alarm:  # by chance, or not: look twice more
-        sharp += [run(SHARP)[0] for _ in range(REPEATS - 1)]
+    def look(claim: float) -> Separation:
+        included, found, sigma = run(claim)
+        unit = LEARNING_RATE * CLIP_NORM / N_REF
+        return separation(included, found, sigma=sigma, steps=steps, unit=unit)
+
+    def near(claim: float) -> Near:
+        looks = [look(claim)]
+        if looks[0].alarms:  # by chance, or not: look twice more
+            looks += [look(claim) for _ in range(REPEATS - 1)]
+        first = next((one for one in looks if one.alarms), looks[0])
+        return Near(
+            claimed=claim,
+            epsilon=epsilon_of(first.least, delta),
+            gaussian=epsilon_of(first.expected, delta),
+            found=first,
+            alarms=sum(bool(one.alarms) for one in looks),
+            runs=len(looks),
+        )
+
+    included, found, _ = run(CLAIM)
     return Audit(
+        task=task.spec.id,
         claimed=CLAIM,
-        bound=bound,
-        sharp=sharp[0],
-        alarms=sum(evidence.alarm for evidence in sharp),
-        runs=len(sharp),
+        guesses=judge(included, found, delta),
+        near=tuple(near(claim) for claim in SHARP),
         canaries=canaries,
         records=min(len(real), MOST_RECORDS),
         steps=steps,
         delta=delta,
-        gradient_mode=mode,
+        gradient_mode=", ".join(sorted(modes)),
     )
 
 
@@ -158,13 +225,11 @@ def _run(  # noqa: PLR0917  one run in the order in which its parts come into be
     audited: AuditedTask,
     options: Options,
     records: CanaryRecords,
-    included: NDArray[np.bool_],
-    claim: float,
+    sigma: float,
     steps: int,
     delta: float,
     step: Step,
-) -> tuple[Evidence, str]:
-    sigma = noise_multiplier_for(claim, delta, steps, 1.0)
+) -> tuple[NDArray[np.float64], str]:
     plan = TrainingPlan(
         steps=steps,
         sample_rate=1.0,
@@ -186,8 +251,7 @@ def _run(  # noqa: PLR0917  one run in the order in which its parts come into be
         N_REF,
         progress=lambda _done, _planned: step(1),
     )
-    found = traces(result.update, tensors)
-    return judge(included, found, sigma=sigma, steps=steps, delta=delta), result.gradient_mode
+    return traces(result.update, tensors), result.gradient_mode
 
 
 def _coins(count: int) -> NDArray[np.bool_]:

@@ -6,9 +6,12 @@ from html.parser import HTMLParser
 
 import pytest
 import report_bench
+from privacy_bench import FrozenClock
 from report_bench import joined_device, report, run
 
 from edgeveil.agent.home.policy import Policy, SecaggPolicy
+from edgeveil.agent.reports.audited import keep
+from edgeveil.agent.reports.verify import check
 from edgeveil.shared.secagg.primitives.solver import solve
 
 
@@ -84,6 +87,45 @@ def test_names_cannot_become_markup(tmp_path):
     text = render(made)
     assert "<img" not in text
     assert "<script>alert" not in text
+
+
+AUDIT = {
+    "passed": True, "task": "feature-head", "canaries": 6000, "confidence": 0.95,
+    "near": [
+        {"epsilon_claimed": 3.0, "epsilon_lower_bound": 2.52, "epsilon_gaussian": 2.76, "why": []},
+    ],
+}  # fmt: skip
+
+
+def test_the_newest_audit_stands_beside_the_claim_and_the_report_still_equals_the_ledger(
+    device, tmp_path
+):
+    unread, _, page = report(device, tmp_path)
+    assert unread["mechanism"]["audit"] is None
+    assert "was not attacked yet" in page.read_text()
+    keep(device.path, AUDIT, FrozenClock())
+    made, file, page = report(device, tmp_path)
+    assert made["mechanism"]["audit"]["near"][0]["epsilon_lower_bound"] == 2.52
+    assert re.search(r"2\.52.*2\.76.*91%", page.read_text())
+    assert check(device.path, None, file).faults == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"near": "x"}', "\u00e9" * 9, '{"a": ' * 50_000], ids=range(6)
+)
+def test_an_audit_that_cannot_be_read_is_none(device, tmp_path, text):
+    (device.path / "audit.json").write_text(text)
+    made, _, _ = report(device, tmp_path)
+    assert made["mechanism"]["audit"] is None
+
+
+def test_a_failed_audit_warns_on_the_page(device, tmp_path):
+    near = [{**AUDIT["near"][0], "epsilon_lower_bound": None, "why": ["too little noise"]}]
+    keep(device.path, {**AUDIT, "passed": False, "near": near}, FrozenClock())
+    _, _, page = report(device, tmp_path)
+    text = page.read_text()
+    assert "do not train with this installation" in text
+    assert "too little noise" in text
 
 
 EVERY_FIELD = {
