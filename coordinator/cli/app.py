@@ -309,6 +309,8 @@ def _print_check(found: dict[str, Any], *, as_json: bool) -> None:
                 Text(agent["fix"]),
             )
         console.stdout.print(made)
+    for notice in found.get("warnings", ()):
+        console.warn(notice)
     if not found["enough"]:
         raise RunFailed(found["sentence"])
     if not as_json:

@@ -51,7 +51,7 @@ DataOption = Annotated[
     Option(
         "--data",
         metavar="DIR",
-        help="A folder with the schema.toml of columns, or with CLASS folders of recordings.",
+        help="A folder with the schema.toml of columns, with CLASS folders of recordings, or of pictures with boxes.",
     ),
 ]
 SizeOption = Annotated[
@@ -70,6 +70,18 @@ FeaturesOption = Annotated[
         help="What the model sees of a picture. [default: the network for photos in colours, "
         "where edgeveil[backbone] is installed, else orientation]",
     ),
+]
+InitialOption = Annotated[
+    str | None,
+    Option(
+        "--initial",
+        metavar="FILE|RUN",
+        help="For boxes: a public detector, whose classes are trained.",
+    ),
+]
+VariantOption = Annotated[
+    str | None,
+    Option("--variant", metavar="lite|tiny|full", help="For boxes: the network. [default: lite]"),
 ]
 
 app = typer.Typer(help="Write a first plan.", no_args_is_help=True)
@@ -100,6 +112,8 @@ def new(
     channels: ChannelsOption = None,
     size: SizeOption = None,
     features: FeaturesOption = None,
+    initial: InitialOption = None,
+    variant: VariantOption = None,
     test: Annotated[
         Path | None,
         Option("--test", metavar="DATA", help="Held-out data on this machine, no device's."),
@@ -132,6 +146,8 @@ def new(
         records=records,
         epsilon=epsilon,
         force=force,
+        initial=initial,
+        variant=variant,
     )
     if as_json:
         console.print_json({"file": str(output), **made.as_json()})

@@ -19,6 +19,7 @@ from edgeveil.shared.privacy import rdp
 from edgeveil.shared.privacy.counting import affordable_scale, charged
 from edgeveil.shared.privacy.filter import cap, choose_order, steps_left
 
+ON_BOXES = "detection"
 ON_SOUNDS = "audio-command"
 ON_PICTURES = "feature-head"  # learns most where devices are few
 ON_WINDOWS, ON_BOTH = ("sensor-sequence", "forecasting"), ("anomaly",)
@@ -41,7 +42,8 @@ class Wanted:
 
     With `columns`, as a plan names them, `shape` is their number, after the rows of a window if there is one;
     with `sound` the samples of a recording. `task` is the one that suits, where it is empty. `target` has its
-    range, `normal` is of anomaly, `ahead` the column of forecasting.
+    range, `normal` is of anomaly, `ahead` the column of forecasting. With boxes, `initial` is the public model
+    whose classes are trained, `variant` the network where the usual one is not meant.
     """
 
     labels: tuple[str, ...]
@@ -57,11 +59,15 @@ class Wanted:
     normal: str = ""
     ahead: str = ""
     sound: SoundSchema | None = None
+    initial: str = ""
+    variant: str = ""
 
     @property
     def chosen(self) -> str:
         """The task that is asked for, or else what the records are decides."""
         if self.task or not self.columns:
+            if self.initial:
+                return self.task or ON_BOXES
             return self.task or (ON_PICTURES if self.sound is None else ON_SOUNDS)
         if self.labels:
             return "sensor-sequence" if len(self.shape) > 1 else "tabular"
@@ -139,8 +145,8 @@ def first_plan(wanted: Wanted) -> FirstPlan:
 def _check_task(wanted: Wanted) -> None:
     """What the chosen task needs has to be there; raises ConfigError with the option that gives it."""
     chosen, windows = wanted.chosen, len(wanted.shape) > 1
-    others = (ON_PICTURES,) if wanted.sound is None else (ON_SOUNDS,)
-    allowed = ON_COLUMNS if wanted.columns else others
+    others = ON_PICTURES if wanted.sound is None else ON_SOUNDS
+    allowed = ON_COLUMNS if wanted.columns else (ON_BOXES if wanted.initial else others,)
     if chosen not in allowed:
         raise ConfigError(f"--task {chosen}: for these records choose one of {', '.join(allowed)}")
     if wanted.columns and windows != (chosen in ON_WINDOWS) and chosen not in ON_BOTH:
@@ -167,7 +173,7 @@ def _check_classes(wanted: Wanted) -> None:
             f"--task anomaly: say which of {', '.join(wanted.labels)} are normal, such as "
             f"--normal {wanted.labels[0]}"
         )
-    if chosen not in WITHOUT_CLASSES and len(wanted.labels) < 2:
+    if chosen not in (*WITHOUT_CLASSES, ON_BOXES) and len(wanted.labels) < 2:
         raise ConfigError("a plan needs two classes or more, such as --labels cat,dog")
 
 
@@ -187,6 +193,8 @@ def _values(wanted: Wanted, *, rate: float) -> dict[str, Any]:
         "rounds": {"count": ROUNDS, "goal": goal, "minimum": _minimum(goal), "spare": SPARE},
         "secagg": {"n_ref_max": _largest(wanted.records)},
         "evaluation": {} if wanted.test is None else {"data": wanted.test},
+        "model": {"initial": wanted.initial} if wanted.initial else {},
+        "server": dict(rule.server),
     }
 
 
@@ -199,6 +207,12 @@ def _task(wanted: Wanted) -> dict[str, Any]:
         return {
             "id": wanted.chosen,
             "options": {"variant": wanted.rule.variant, "labels": labels, **heard},
+        }
+    if wanted.initial:
+        boxes = {"labels": labels, "size": wanted.shape[0], "train": "classes"}
+        return {
+            "id": wanted.chosen,
+            "options": {"variant": wanted.variant or wanted.rule.variant, **boxes},
         }
     height, width, channels = wanted.shape
     pictures = {
@@ -250,7 +264,7 @@ def _rate(wanted: Wanted, noise: float) -> float:
     rule = wanted.rule
     if rule.rate is not None:
         return rule.rate
-    reach = rule.reach if wanted.columns else REACH[wanted.features]
+    reach = rule.reach if wanted.columns or wanted.initial else REACH[wanted.features]
     records = wanted.records * math.sqrt(wanted.agents)
     exact = reach * records / (rule.clip * noise * math.sqrt(ROUNDS * rule.steps))
     return float(f"{min(max(exact, LEAST_RATE), rule.most_rate):.2g}")

@@ -9,11 +9,13 @@ predicted, a seventh of it was best on made-up columns, 3 to 10 devices with 300
 squared error curves as the squared length of a record does, at most 1.09 there and 1.34 where changes are
 foretold: rates above 1.8 and 1.4 overshoot, whatever the noise. Changes are small, and so are norm and reach:
 tried on what eight wearers of a watch taught of two others, ε 2 and 8.
-Adam divides a gradient by its own size, so its rate follows from neither.
+Adam divides a gradient by its own size, so its rate follows from neither. What tells the classes of boxes apart
+was trained on composed scenes by four cameras of 150 pictures: .4 was best at ε 1, 3 and 8, and where there is more
+noise than there was at ε 1, the rate falls.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 FEATURES = "orientation"  # the task's own default, which a plan need not name
@@ -22,7 +24,9 @@ REACH = {"orientation": 1.4, "blocks": 1.4, "efficientnet-lite0": 2.8}
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """`rate`: the learning rate, where it does not follow from `reach`. `about` stands in the plan."""
+    """`rate`: the learning rate, where it does not follow from `reach`. `about` stands in the plan,
+    `server` is its section of that name.
+    """
 
     variant: str
     about: str
@@ -33,6 +37,7 @@ class Rule:
     sample_rate: float = 1.0
     clip: float = 0.1
     optimizer: str = "sgd"
+    server: Mapping[str, str] = field(default_factory=dict)
 
 
 _LINEAR = "a linear model, which suits few devices"
@@ -43,6 +48,11 @@ RULES: Mapping[str, Rule] = MappingProxyType(
             rate=0.01, steps=20, sample_rate=0.05, clip=1.0, optimizer="adam",
         ),
         "audio-command": Rule("statistics", "a linear model on public features of a recording, which suits few devices"),
+        "detection": Rule(
+            "lite", "boxes; what tells classes apart is trained, the rest stays as the public model has it",
+            reach=0.32, most_rate=0.4, steps=1, clip=3.0,
+            server={"strategy": "fedavgm", "schedule": "cosine", "average": "tail"},
+        ),
         "feature-head": Rule("fixed", "a linear model on public image features, which suits few devices"),
         "forecasting": Rule("statistics", _LINEAR, reach=0.03, most_rate=1.4, clip=0.03),
         "rare-classes": Rule("logistic", _LINEAR + "; how many rows each class has is counted in the first round"),

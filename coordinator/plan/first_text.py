@@ -8,25 +8,17 @@ from edgeveil.coordinator.plan.first import (
     RECORDS,
     Cost,
     FirstPlan,
-    Shape,
     Wanted,
     first_plan,
 )
+from edgeveil.coordinator.plan.first_found import boxes_in, check_body, pictures, records_of, sound
 from edgeveil.coordinator.plan.first_rules import FEATURES
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_file
-from edgeveil.shared.data.boxes import schema as boxes
-from edgeveil.shared.data.kinds import infer as infer_any
+from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.data.probe import probe
-from edgeveil.shared.data.schema import IMAGES, PHOTO, infer
-from edgeveil.shared.data.sounds import schema as sounds
 from edgeveil.shared.data.sounds.schema import SoundSchema
-from edgeveil.shared.data.tabular.columns import Ranged
-from edgeveil.shared.data.tabular.layout import ColumnSection, Layout, schema_of
-from edgeveil.shared.data.tabular.reading import text_files
-from edgeveil.shared.data.tabular.schema import TableSchema
-from edgeveil.shared.data.tree import archives
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.backbone import asset
 
@@ -48,6 +40,8 @@ def write_first_plan(
     records: int | None,
     epsilon: float | None,
     force: bool,
+    initial: str | None = None,
+    variant: str | None = None,
 ) -> FirstPlan:
     """Write `file` and say what is in it. Imports torch, for the task has the last word.
 
@@ -62,16 +56,15 @@ def write_first_plan(
         raise ConfigError(
             f"{file}: this file is there already; --force replaces it, -o names another"
         )
-    sound = _sound(labels_from, data)
-    named, shape, columns, target = (
-        (sound.labels, sound.shape, "", "") if sound else _records(labels_from, labels, data)
-    )
-    if (columns or sound) and (features is not None or channels is not None or size is not None):
-        raise ConfigError(
-            "--features, --channels and --size are for pictures, --data is for columns and recordings"
-        )
-    if not columns and not sound:
-        shape, features = _pictures(shape, labels_from, size, channels, features)
+    folder = None if labels_from and data else labels_from or data
+    found = boxes_in(folder, size) or sound(folder)
+    boxed = isinstance(found, BoxSchema)
+    named, shape, columns, target = (found.labels, found.shape, "", "") if found else records_of(labels_from, labels, data)  # fmt: skip
+    public = check_body(initial) if boxed else ""
+    pixels = (features, channels, None if boxed else size)
+    _check_options((initial, variant), pixels, boxed=boxed, others=bool(columns or found))
+    if not columns and not found:
+        shape, features = pictures(shape, labels_from, size, channels, features)
     wanted = Wanted(
         named,
         shape,
@@ -85,115 +78,32 @@ def write_first_plan(
         target,
         normal or "",
         target_column or "",
-        sound,
+        found if isinstance(found, SoundSchema) else None,
+        public,
+        variant or "",
     )
     if wanted.test is not None:
         probe(wanted.test)
     made = first_plan(wanted)
     chosen = registry.load(registry.find(made.plan.task.id, made.plan.task.version))
     chosen.parse_options(made.plan.task.options)
-    from_disk = labels_from or data
-    hint = None if from_disk is None else from_disk.expanduser().resolve()
-    write_file(file, text(made, hint).encode())
+    hint = labels_from or data
+    write_file(file, text(made, hint and hint.expanduser().resolve()).encode())
     return made
 
 
-def _pictures(
-    found: tuple[int, ...],
-    folder: Path | None,
-    size: str | None,
-    channels: int | None,
-    features: str | None,
-) -> tuple[Shape, str | None]:
-    """Their size, channels and features, as asked for or as they were `found`."""
-    fixed = bool(folder and archives(folder))
-    height, width, known = found
-    sides = (height, width) if size is None else _sides(size)
-    if fixed and sides != (height, width):
-        raise ConfigError(f"--size {size}: the pictures of {folder} are arrays of {height}x{width}")
-    shape = (*sides, known if channels is None else channels)
-    return _seen(shape, features, fixed=fixed or size is not None)
-
-
-def _sides(size: str) -> tuple[int, int]:
-    """Height and width of "64" or "64x96"; what of it a task can take, it says itself."""
-    parts = size.lower().split("x")
-    if not 1 <= len(parts) <= 2 or not all(
-        each.isascii() and each.isdecimal() and len(each) < 5 for each in parts
-    ):
+def _check_options(
+    of_boxes: tuple[object, ...], of_pictures: tuple[object, ...], *, boxed: bool, others: bool
+) -> None:
+    """Raise ConfigError where an option is given that is for another kind of records."""
+    if not boxed and any(each is not None for each in of_boxes):
+        raise ConfigError("--initial and --variant are for pictures with boxes")
+    if others and any(each is not None for each in of_pictures):
         raise ConfigError(
-            f"--size {size}: write a side in pixels, as 64, or height and width, as 64x96"
+            "--features and --channels are for pictures without boxes"
+            if boxed
+            else "--features, --channels and --size are for pictures, --data is for columns and recordings"
         )
-    return int(parts[0]), int(parts[-1])
-
-
-def _seen(shape: Shape, features: str | None, *, fixed: bool) -> tuple[Shape, str]:
-    """Shape and features of the records; photos, unless they are `fixed` in an archive, follow the features."""
-    large = shape if fixed else (asset.SIDE, asset.SIDE, shape[2])
-    if features is None and asset.suits(IMAGES, large) and asset.installed():
-        features = asset.NAME
-    if features != asset.NAME:
-        return shape, features or FEATURES
-    asset.check_weights()
-    return large, features
-
-
-def _sound(labels_from: Path | None, data: Path | None) -> SoundSchema | None:
-    """What the recordings of a named folder are; None where it holds none, or two are named."""
-    folder = data or labels_from
-    if (
-        folder is None
-        or (data and labels_from)
-        or not folder.is_dir()
-        or schema_of(folder).is_file()
-    ):
-        return None
-    found = infer_any(folder) if sounds.holds(folder) else None
-    return found if isinstance(found, SoundSchema) else None
-
-
-def _records(
-    folder: Path | None, labels: str | None, tables: Path | None
-) -> tuple[tuple[str, ...], tuple[int, ...], str, str]:
-    """Class names, the shape of a record, columns and the target with their ranges, of a folder or as given."""
-    if sum(each is not None for each in (folder, labels, tables)) != 1:
-        raise ConfigError(
-            "give the classes: --labels-from DIR, --labels A,B,… or, for columns and recordings, --data DIR (one "
-            "of the three)"
-        )
-    if tables is not None:
-        return _columns(tables)
-    if folder is None:
-        return tuple(name.strip() for name in (labels or "").split(",")), (*PHOTO, 1), "", ""
-    if folder.is_dir() and boxes.holds(folder):
-        raise ConfigError(
-            f"{folder}: these are pictures with boxes; begin with the plan in docs/tasks/detection.md"
-        )
-    if folder.exists() and (schema_of(folder).is_file() or text_files(folder)):
-        raise ConfigError(
-            f"--labels-from {folder}: there are columns, and --labels-from is for pictures; use --data {folder}"
-        )
-    if not folder.is_dir():  # class folders may still be empty
-        probe(folder)
-    found = infer(folder)
-    return found.labels, found.shape, "", ""
-
-
-def _columns(folder: Path) -> tuple[tuple[str, ...], tuple[int, ...], str, str]:
-    """What the schema.toml of a folder says; no file beside it is read."""
-    if not schema_of(folder).is_file():
-        raise ConfigError(
-            f"{schema_of(folder)}: this file does not exist; copy that of the devices here (agent data schema begins "
-            "one). For pictures: --labels-from DIR; recordings belong into CLASS folders"
-        )
-    layout = Layout.load(folder)
-    shape = TableSchema.of(layout).shape
-    columns = ", ".join(_ranged(each) for each in layout.features)
-    return layout.labels, shape, columns, "".join(_ranged(each) for each in layout.of("target"))
-
-
-def _ranged(section: ColumnSection) -> str:
-    return str(Ranged(section.column, section.low, section.high))
 
 
 def text(made: FirstPlan, hint: Path | None = None) -> str:
@@ -217,7 +127,7 @@ def text(made: FirstPlan, hint: Path | None = None) -> str:
 [task]
 {_about_task(made)}
 options = {{ {options} }}
-
+{_model(wanted)}
 [training]
 steps = {training.steps}  # optimiser steps of one device in one round
 sample_rate = {training.sample_rate:g}  # {_about_sampling(training.sample_rate)}
@@ -231,11 +141,25 @@ count = {rounds.count}  # rounds to complete
 goal = {rounds.goal}  # devices wanted in a round
 minimum = {rounds.minimum}  # fewer make a round abort
 spare = {rounds.spare}  # rounds that may be repeated within epsilon
-{most}
+{most}{_server(wanted)}
 [evaluation]
 # Data that no device holds, on the coordinator's disk; without them nobody knows how good the model is.
 {_evaluation(wanted.test, hint)}
 """
+
+
+def _model(wanted: Wanted) -> str:
+    if not wanted.initial:
+        return ""
+    return f"""
+[model]
+initial = {_toml(wanted.initial)}  # public; its variant, width and anchors are this plan's
+"""
+
+
+def _server(wanted: Wanted) -> str:
+    keys = "".join(f"{key} = {_toml(value)}\n" for key, value in wanted.rule.server.items())
+    return f"\n[server]  # what becomes of the sums costs no budget\n{keys}" if keys else ""
 
 
 def _about_sampling(rate: float) -> str:
@@ -263,6 +187,11 @@ id = {task}  # {about}
 id = {task}  # a linear model on public features of a recording, which suits few devices
 # The class names are also the names of the class folders on the devices. Rate and length_ms are what their
 # policy.toml says ([data]), taken from the recordings when they join."""
+    if made.wanted.initial:
+        return f"""\
+id = {task}  # {about}
+# The class names are those of the categories in the annotations. Size is the side of the square that every device's
+# policy.toml says ([data]), taken from its pictures when it joins."""
     return f"""\
 id = {task}  # {about}{_needs(made.wanted)}
 # The class names, in order, are also the names of the class folders on the devices. Height, width and channels

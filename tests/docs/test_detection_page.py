@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgeveil.coordinator.plan.derived import training_plan
 from edgeveil.coordinator.plan.measured import judged_by
-from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.plan.plan import WITHOUT_NOISE, Plan
 from edgeveil.shared.scores.detection import SHOWN_AT
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.detection.networks import detector
@@ -25,6 +25,15 @@ def test_the_plan_on_the_page_can_be_run():
     plan, _ = planned()
     assert training_plan(plan).noise_multiplier > 0
     assert judged_by(plan).name == "map50"
+
+
+def test_the_plan_without_noise_on_the_page_is_one_that_nobody_is_warned_of_beyond_its_having_none():
+    (block,) = re.findall(r"```toml\n(\[task\].*?)```", TEXT, re.DOTALL)
+    plan = Plan.model_validate(tomllib.loads(block))
+    TASK.parse_options(plan.task.options)
+    assert not training_plan(plan).noised
+    assert WITHOUT_NOISE in plan.notices
+    assert not any("mAP" in notice for notice in plan.notices)
 
 
 def test_every_option_stands_on_the_page():

@@ -4,9 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from boxes_bench import write_yolo
 from catalogue_bench import write_png
-from conforming_bench import rows, sounds, windows
+from conforming_bench import boxes, rows, sounds, windows
 from fakes_federation import DIGITS, Federation
 from look_bench import initialised, run
 from typer.testing import CliRunner
@@ -18,6 +17,7 @@ from edgeveil.coordinator.cli.app import app
 from edgeveil.coordinator.plan import first
 from edgeveil.coordinator.plan.derived import training_plan
 from edgeveil.coordinator.plan.plan_file import load_plan
+from edgeveil.coordinator.runs import checkpoint
 from edgeveil.shared.base.errors import ConfigError, DataError, NotInstalled, RunFailed
 from edgeveil.shared.data.kinds import infer as infer_any
 from edgeveil.shared.data.schema import infer
@@ -25,6 +25,7 @@ from edgeveil.shared.privacy.filter import cap, choose_order
 from edgeveil.shared.privacy.rdp import rdp_step
 from edgeveil.shared.tasks.backbone import asset
 from edgeveil.shared.tasks.backbone.photos import suited
+from edgeveil.shared.tasks.modules import read_vector
 from edgeveil.shared.tasks.registry import load, newest
 
 
@@ -121,10 +122,80 @@ def test_blocks_are_for_whoever_asks_for_them(tmp_path):
     assert "edgeveil[backbone]" not in target.read_text()
 
 
-def test_a_folder_of_pictures_with_boxes_is_not_taken_for_class_folders(tmp_path):
-    write_yolo(tmp_path / "camera")
-    with pytest.raises(ConfigError, match=r"pictures with boxes; begin with .*detection\.md"):
-        new(tmp_path, "--labels-from", tmp_path / "camera", "--agents", 4)
+@pytest.fixture(scope="module")
+def body(tmp_path_factory):
+    """A detector as it is before it has learned, packed as a public one."""
+    task = load(newest("detection"))
+    options = task.parse_options({"labels": "other,things", "size": 128})
+    module, tensors = task.build(options), task.tensors(options)
+    path = tmp_path_factory.mktemp("public") / "body.safetensors"
+    checkpoint.save(path, read_vector(module, tensors), tensors, {"task": "detection 1.0.0"})
+    return path
+
+
+def test_cameras_with_a_default_policy_accept_the_plan_that_was_written_from_pictures_with_boxes(
+    tmp_path, body
+):
+    pieces = [boxes(tmp_path / f"piece-{number}", 6) for number in range(5)]
+    policy = Policy(data=record_policy(infer_any(pieces[0])))
+    federation = Federation(tmp_path, 4, policy=policy, pieces=pieces)
+    target, found = new(
+        tmp_path, "--data", pieces[4], "--agents", 4, "--records", 150, "--test", pieces[4],
+        "--initial", body, "--json",
+    )  # fmt: skip
+    told = json.loads(found.stdout)
+    assert (told["task"].split()[0], told["shape"]) == ("detection", [128, 128, 3])
+    assert (told["labels"], told["learning_rate"]) == (["car", "truck"], 0.4)
+    plan = load_plan(target)
+    assert (plan.task.options["variant"], plan.task.options["train"]) == ("lite", "classes")
+    assert (plan.server.schedule, plan.server.average) == ("cosine", "tail")
+    federation.train(
+        plan.model_copy(update={"rounds": plan.rounds.model_copy(update={"count": 1})})
+    )
+    (record,) = federation.store.rounds()
+    assert record.metrics["examples"] == 6
+    federation.close()
+
+
+def test_fewer_pictures_than_were_tried_lower_the_rate_of_a_detector(tmp_path, body):
+    folder = boxes(tmp_path / "camera", 4)
+    rates = [
+        json.loads(
+            new(
+                tmp_path, "--labels-from", folder, "--agents", 4, "--records", records, "--epsilon", 1,
+                "--initial", body, "--json", "--force",
+            )[1].stdout
+        )["learning_rate"]
+        for records in (30, 150)
+    ]  # fmt: skip
+    assert rates[0] < rates[1] / 4
+    assert rates[1] > 0.35
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], r"mAP@0\.5 about \.01.*Two ways out: .*--initial FILE.*cameras of one owner"),
+        (["--initial", "nowhere.safetensors"], "neither a file nor a run"),
+        (["--initial", "run-20260101-000000-01234567", "--size", "48x64"], "write one side"),
+        (["--initial", "run-20260101-000000-01234567", "--size", "100"], "multiple of 32"),
+        (["--initial", "run-20260101-000000-01234567", "--channels", 1], "without boxes"),
+        (["--initial", "run-20260101-000000-01234567", "--variant", "huge"], "options.variant"),
+        (["--initial", "run-20260101-000000-01234567", "--task", "tabular"], "choose one of detection"),
+    ],
+)  # fmt: skip
+def test_a_detector_that_would_learn_nothing_or_fits_nothing_is_not_planned(
+    arguments, said, tmp_path
+):
+    folder = boxes(tmp_path / "camera", 4)
+    with pytest.raises(ConfigError, match=said):
+        new(tmp_path, "--data", folder, "--agents", 4, *arguments)
+    assert not (tmp_path / "plan.toml").exists()
+
+
+def test_options_of_boxes_are_for_boxes(tmp_path):
+    with pytest.raises(ConfigError, match="are for pictures with boxes"):
+        new(tmp_path, "--labels", "cat,dog", "--agents", 4, "--initial", "body.safetensors")
 
 
 def test_pictures_of_another_size_are_asked_for_and_the_doctor_says_if_devices_have_others(

@@ -103,6 +103,17 @@ def test_json_says_the_same_and_enough_end_with_0(divided):
     assert no["reason"] == "refused:POLICY_STEPS"
 
 
+def test_a_plan_that_learns_nothing_worth_its_cost_is_told_before_anybody_begins(divided):
+    detector = PLAN.replace("feature-head", "detection").replace(
+        'variant = "fixed"', 'labels = "car,bus", size = 128'
+    )
+    with serving(divided):
+        found = run(divided, detector)
+        said = json.loads(run(divided, detector, "--json").stdout)
+    assert "mAP@0.5 about .01" in " ".join(found.stderr.split())
+    assert any("mAP@0.5 about .01" in each for each in said["warnings"])
+
+
 def test_a_check_does_not_wait_for_the_run_that_is_under_way(divided):
     with serving(divided, Progress(run="run-1")):
         found = run(divided, PLAN)

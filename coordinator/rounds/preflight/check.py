@@ -24,7 +24,7 @@ def check(
 ) -> dict[str, Any]:
     """Who would take part in a run of this plan that goes on with `attempt`, and why the others not.
 
-    {would, asked, needs, enough, sentence, agents: [{agent, would, reason, why, fix}]}
+    {would, asked, needs, enough, sentence, agents: [{agent, would, reason, why, fix}], warnings}
 
     Raises:
         EnrollmentError: no roster is in force.
@@ -57,6 +57,7 @@ def check(
         "enough": would >= needed,
         "sentence": sentence(reasons, needed),
         "agents": [_row(name, reason) for name, reason in sorted(reasons.items())],
+        "warnings": list(plan.notices),
     }
 
 
