@@ -50,34 +50,33 @@ def write_secret(path: Path, data: bytes) -> None:
     write_atomic(path, data, mode=0o600)
 
 
-def read_secret(path: Path, *, most: int = 65536) -> bytes:
-    """The content of an owner-only regular file.
+def read_secret(path: Path, *, most: int = 65536, what: str = "key file") -> bytes:
+    """The content of an owner-only regular file; `what` it is called in a sentence.
 
     Raises:
         StateDamaged: absent, a symlink, not a regular file, foreign, readable by others, too long.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise StateDamaged(f"{path}: this key file does not exist") from error
+        raise StateDamaged(f"{path}: this {what} does not exist") from error
     except OSError as error:
-        raise StateDamaged(f"{path}: cannot open this key file ({error.strerror})") from error
+        raise StateDamaged(f"{path}: cannot open this {what} ({error.strerror})") from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise StateDamaged(f"{path}: a {what} must be a regular file")
     with os.fdopen(handle, "rb") as file:
         found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise StateDamaged(f"{path}: a key must be a regular file")
         if found.st_uid != os.geteuid():
-            raise StateDamaged(
-                f"{path}: this key file belongs to another user; chown it to yourself"
-            )
+            raise StateDamaged(f"{path}: this {what} belongs to another user; chown it to yourself")
         if found.st_mode & 0o077:
             raise StateDamaged(
-                f"{path}: this key file is readable by others (mode {found.st_mode & 0o777:04o}); "
+                f"{path}: this {what} is readable by others (mode {found.st_mode & 0o777:04o}); "
                 f"run: chmod 600 {path}"
             )
         data = file.read(most + 1)
     if len(data) > most:
-        raise StateDamaged(f"{path}: longer than the {most} bytes a key file may have")
+        raise StateDamaged(f"{path}: longer than the {most} bytes a {what} may have")
     return data
 
 
