@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeveil.coordinator.models.contents import LOGITS, RECORDS, ROWS, Form, Rows, input_of
+from edgeveil.coordinator.models.states import drop_zero_states
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.models import known_answer
 from edgeveil.shared.tasks.graphs import Packaged, packaged
@@ -102,12 +103,13 @@ def _stripped(model: Any) -> bytes:
         for attribute in node.attribute:
             kept.attribute.append(attribute)
             kept.attribute[-1].ClearField("doc_string")
-    for tensor in model.graph.initializer:
-        array = onnx.numpy_helper.to_array(tensor)
-        made.graph.initializer.append(onnx.numpy_helper.from_array(array, tensor.name))
+    constants = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
+    for name, array in constants.items():
+        made.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
     for target, values in ((made.graph.input, model.graph.input), (made.graph.output, model.graph.output)):  # fmt: skip
         for value in values:
             target.add(name=value.name).type.CopyFrom(value.type)
+    drop_zero_states(made.graph, constants)
     return bytes(made.SerializeToString(deterministic=True))
 
 
