@@ -1,3 +1,3 @@
 """Privacy accounting: Rényi divergence, the budget as a filter, audits. numpy, never torch."""
 
-__all__ = ["audit", "counting", "filter", "ledger", "rdp", "report", "unlimited"]
+__all__ = ["audit", "counting", "filter", "ledger", "rdp", "report", "shared_noise", "unlimited"]
