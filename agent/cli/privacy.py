@@ -106,10 +106,19 @@ def _print_budget(folder: Path, dataset: str | None) -> None:
 
 @budget_app.command("plan")
 def budget_plan(
-    steps: Annotated[int, Option(help="Steps: of one round with --rounds, else in all.")],
+    steps: Annotated[
+        int | None,
+        Option(help="Steps: of one round with --rounds, else in all [default with --shared: 1]."),
+    ] = None,
     noise: Annotated[
         float | None,
         Option(help="Noise multiplier σ; without it, the least that fits is looked for."),
+    ] = None,
+    shared: Annotated[
+        bool, Option("--shared", help="Noise in shares: σ of the sum and of a share, both ε.")
+    ] = False,
+    honest: Annotated[
+        int | None, Option(help="With --shared: honest agents that every sum holds, this one too.")
     ] = None,
     rate: Annotated[float, Option(help="Sample rate q.")] = 1.0,
     rounds: Annotated[int, Option(min=1, help="Rounds of --steps steps each.")] = 1,
@@ -130,7 +139,7 @@ def budget_plan(
 
     Example: agent budget plan --noise 4.5 --rate 1 --steps 40 --delta 1e-5 --json
     """
-    from edgeveil.agent.ledger.budget_plan import SCARCE, answer, start_from, start_from_ledger
+    from edgeveil.agent.ledger.budget_plan import answer, start_from, start_from_ledger
     from edgeveil.shared.base.errors import ConfigError
 
     if ledger and (history is not None or epsilon is not None or delta is not None):
@@ -144,7 +153,22 @@ def budget_plan(
         console.warn(
             "rounds of this data set were without noise: its ε is not limited; these figures leave them out"
         )
-    found = answer(start, noise=noise, rate=rate, steps=steps, rounds=rounds, prv=prv)
+    found = answer(
+        start,
+        noise=noise,
+        rate=rate,
+        steps=steps,
+        rounds=rounds,
+        prv=prv,
+        shared=shared,
+        honest=honest,
+    )
+    _print_plan(found, honest, as_json=as_json)
+
+
+def _print_plan(found: dict[str, Any], honest: int | None, *, as_json: bool) -> None:
+    from edgeveil.agent.ledger.budget_plan import SCARCE
+
     if found.get("share_left", 1.0) < SCARCE:
         console.stderr.print(
             Text(f"only {found['share_left']:.0%} of the budget is left", style="bold")
@@ -156,6 +180,11 @@ def budget_plan(
     for name, value in found.items():
         made.add_row(name.replace("_", " "), _shown(value))
     console.stdout.print(made)
+    if honest is not None:
+        console.stderr.print(
+            f"epsilon sum holds towards whoever sees only sums, if each holds {honest} honest agents and the "
+            "masks hold; epsilon alone holds even if nothing holds but this device."
+        )
 
 
 @budget_app.command("reset")

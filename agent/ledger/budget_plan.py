@@ -1,6 +1,7 @@
 """`agent budget plan`: what a schedule costs, which noise a target needs, how many rounds are left."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import read_text
 from edgeveil.shared.privacy.filter import cap, choose_order, noise_multiplier_for, steps_left
 from edgeveil.shared.privacy.rdp import Segment, check_segment, epsilon, rdp_step, rdp_total
+from edgeveil.shared.privacy.shared_noise import share_for, shares
 
 SCARCE = 0.2  # of the budget; below, the owner is warned
 
@@ -66,13 +68,32 @@ def start_from_ledger(home: Path, dataset: str | None) -> Start:
 
 
 def answer(
-    start: Start, *, noise: float | None, rate: float, steps: int, rounds: int, prv: bool
+    start: Start,
+    *,
+    noise: float | None,
+    rate: float,
+    rounds: int,
+    prv: bool,
+    steps: int | None = None,
+    shared: bool = False,
+    honest: int | None = None,
 ) -> dict[str, Any]:
     """The whole answer of the command: the cost, and with a budget the noise or the rounds left.
 
     Raises:
-        ConfigError: impossible values, no budget to fit into, or it is spent.
+        ConfigError: impossible values, no budget to fit into, it is spent, or something is missing.
     """
+    if shared != (honest is not None):
+        raise ConfigError("--shared and --honest go together: --shared --honest 6")
+    if honest is not None:
+        if steps not in {None, 1}:
+            raise ConfigError(
+                f"--shared with --steps {steps}: noise in shares is proven for one step a round; "
+                "use more rounds"
+            )
+        return answer_shared(start, noise=noise, rate=rate, rounds=rounds, honest=honest)
+    if steps is None:
+        raise ConfigError("give --steps: how many steps one round has")
     if noise is not None:
         found = cost(start, Segment(noise, rate, steps * rounds), prv=prv)
         if start.epsilon_max is not None:
@@ -83,6 +104,30 @@ def answer(
         "noise_multiplier": sigma,
         **cost(start, Segment(sigma, rate, steps * rounds), prv=prv),
         **rounds_left(start, noise=sigma, rate=rate, steps=steps),
+    }
+
+
+def answer_shared(
+    start: Start, *, noise: float | None, rate: float, rounds: int, honest: int
+) -> dict[str, Any]:
+    """Noise in shares: σ of the sum and of one share, ε towards who sees sums and towards who sees this share alone.
+
+    `noise` is σ of one share; without it, the least whose sum fits the budget beside what is spent. Both ε hold
+    for one step a round, at h = `honest` shares in every sum (docs/privacy.md, "Two figures").
+
+    Raises:
+        ConfigError: impossible values, no budget to fit into, or it is spent.
+    """
+    if honest < 1:
+        raise ConfigError(f"--honest {honest}: at least one share of a sum is this device's own")
+    share = share_for(noise_for(start, rate=rate, steps=rounds), honest) if noise is None else noise
+    _check(Segment(share, rate, rounds))
+    summed, alone = (part._replace(steps=rounds) for part in shares(share, honest, rate))
+    return {
+        "noise_multiplier_sum": share * math.sqrt(honest),
+        "noise_multiplier_share": share,
+        "epsilon_sum": epsilon((*start.history, summed), start.delta)[0],
+        "epsilon_alone": epsilon((*start.history, alone), start.delta)[0],
     }
 
 

@@ -1,3 +1,3 @@
-"""The model as one vector of floats, and quantised: as the bounded integers that are masked."""
+"""The model as one vector of floats, and quantised: as the bounded integers that are masked; integer noise."""
 
 __all__ = ["model_vector", "quantization"]

@@ -1,6 +1,7 @@
 """`agent budget plan`: the figures of the published vectors, and the planner on top of what is spent."""
 
 import json
+import math
 
 import privacy_bench as bench
 import pytest
@@ -127,3 +128,49 @@ def test_a_spent_budget_has_no_noise_that_fits(tmp_path):
     start = start_from(path, 8.0, 1e-5)
     with pytest.raises(ConfigError, match="no noise_multiplier fits"):
         answer(start, noise=None, rate=1.0, steps=10**9, rounds=10**6, prv=False)
+
+
+def test_shared_noise_gives_both_multipliers_and_both_epsilons():
+    """√6 between the two; the sum fits the budget, the share alone costs more: figures of docs/privacy.md."""
+    found = plan("--shared", "--honest", 6, "--epsilon", 1, "--rounds", 100, "--delta", 1e-5)
+    keys = ["noise_multiplier_sum", "noise_multiplier_share", "epsilon_sum", "epsilon_alone"]
+    assert list(found) == keys
+    local = plan("--steps", 1, "--rounds", 100, "--epsilon", 1, "--no-prv")["noise_multiplier"]
+    assert found["noise_multiplier_sum"] == pytest.approx(local, rel=1e-8)
+    share = found["noise_multiplier_share"]
+    assert share == pytest.approx(found["noise_multiplier_sum"] / math.sqrt(6))
+    assert 0.999 < found["epsilon_sum"] <= 1
+    alone = plan("--steps", 100, "--noise", share, "--no-prv")["epsilon_rdp"]
+    assert found["epsilon_alone"] == pytest.approx(alone, rel=1e-7)
+    assert found["epsilon_alone"] == pytest.approx(2.681, abs=0.001)
+
+
+def test_with_one_honest_agent_shared_noise_is_local_noise():
+    found = plan("--shared", "--honest", 1, "--epsilon", 3, "--rounds", 40)
+    assert found["epsilon_sum"] == found["epsilon_alone"]
+    assert found["noise_multiplier_sum"] == found["noise_multiplier_share"]
+
+
+def test_a_share_that_is_given_is_only_costed():
+    found = plan("--shared", "--honest", 4, "--noise", 10, "--rounds", 25)
+    assert found["noise_multiplier_sum"] == 20
+    assert found["epsilon_sum"] < found["epsilon_alone"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--shared", "--epsilon", 1], "--honest"),
+        (["--honest", 3, "--steps", 1, "--epsilon", 1], "--shared"),
+        (["--epsilon", 1], "--steps"),
+        (["--shared", "--honest", 6, "--steps", 3, "--epsilon", 1], "one step a round"),
+        (["--shared", "--honest", 0, "--epsilon", 1], "--honest 0"),
+        (["--shared", "--honest", 6], "--epsilon"),
+        (["--shared", "--honest", 6, "--noise", -2], "noise_multiplier"),
+        (["--shared", "--honest", 6, "--rate", 0, "--epsilon", 1], "sample_rate"),
+    ],
+)
+def test_a_question_about_shares_that_has_no_answer_is_refused_in_a_sentence(flags, told):
+    result = CliRunner().invoke(app, ["budget", "plan", *map(str, flags), "--json"])
+    assert isinstance(result.exception, ConfigError)
+    assert told in str(result.exception)
