@@ -60,6 +60,12 @@ EveryOption = Annotated[int, Option("--every", min=1, help="Of a video, each N-t
 RateOption = Annotated[
     float | None, Option("--fps", min=0.001, help="Of a video, so many frames a second at most.")
 ]
+PredictRulesOption = Annotated[
+    Path | None,
+    Option(
+        "--rules", metavar="FILE", help="With --count: what follows from events, docs/rules.md."
+    ),
+]
 SecondsOption = Annotated[
     float | None,
     Option("--seconds", min=0.001, help="Of a video or camera, no more than so long."),
@@ -77,6 +83,7 @@ def predict(
     threshold: ThresholdOption = None,
     draw: DrawOption = None,
     count: CountOption = None,
+    rules: PredictRulesOption = None,
     threads: ThreadsOption = 0,
     every: EveryOption = 1,
     fps: RateOption = None,
@@ -84,7 +91,8 @@ def predict(
     as_json: LinesOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """What a model says of pictures, recordings, frames of a video, tables or arrays. Nothing is sent, no budget is spent.
+    """What a model says of pictures, recordings, frames of a video, tables or arrays. No budget is spent, and nothing is
+    sent but what --rules says.
 
     Ends with 0 if everything could be read, else with 65, after all other answers.
 
@@ -104,8 +112,18 @@ def predict(
     if (draw is not None or count is not None) and opened.finder is None:
         raise ConfigError("--draw and --count: this model finds no boxes, it chooses a label")
     least = (0.0 if opened.finder is None else SHOWN) if threshold is None else threshold
+    if rules is not None and count is None:
+        raise ConfigError(
+            "--rules: with --count alone; agent serve and agent watch follow rules too"
+        )
     if is_watched(inputs, count, draw):
-        watch(opened, inputs[0], pace, count=count, draw=draw, least_score=least, as_json=as_json)
+        from edgeveil.agent.cli.rules.at_work import counted
+
+        with counted(console.home_of(ROLE, home), rules, opened) as happened:
+            watch(
+                opened, inputs[0], pace,
+                count=count, draw=draw, least_score=least, as_json=as_json, happened=happened,
+            )  # fmt: skip
         return
     show = json_lines if as_json else _csv_lines if as_csv else _tables
     quiet = not (as_json or as_csv) and console.stdout.is_terminal

@@ -10,6 +10,7 @@ from typer import Argument, Option
 
 from edgeveil.agent.cli.model_commands import TrustOption
 from edgeveil.agent.cli.models import ThresholdOption
+from edgeveil.agent.cli.rules.commands import RulesOption
 from edgeveil.shared.terminal import console
 
 app = typer.Typer()
@@ -37,15 +38,19 @@ def serve(
             "--token-file", metavar="FILE", help="Made if absent [default: in the state folder]."
         ),
     ] = None,
+    rules: RulesOption = None,
     threads: ThreadsOption = 0,
 ) -> None:
     """Answer requests on loopback with a model until interrupted; a newer one takes its place by itself.
+
+    What follows from answers, and whether results leave this device, stands in the owner's rules.toml (docs/rules.md).
 
     Example: agent serve
     """
     import signal
     import threading
 
+    from edgeveil.agent.cli.rules.at_work import following
     from edgeveil.agent.delivery.following import followed
     from edgeveil.agent.inference.service import Server
     from edgeveil.shared.base.files import private_directory
@@ -53,9 +58,12 @@ def serve(
     from edgeveil.shared.terminal.telling import say
 
     folder = console.home_of(ROLE, home)
-    with followed(folder, model, trust=trust, threads=threads, say=say) as slot:
+    with (
+        followed(folder, model, trust=trust, threads=threads, say=say) as slot,
+        following(folder, rules, slot.current(), "serve") as seen,
+    ):
         kept = token_file or private_directory(folder) / "serve.token"
-        server = Server(split_address(listen, "--listen"), slot, page_token(kept))
+        server = Server(split_address(listen, "--listen"), slot, page_token(kept), seen)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
         host, port = server.server_address[:2]
@@ -77,9 +85,12 @@ def watch(
     trust: TrustOption = None,
     threshold: ThresholdOption = None,
     existing: Annotated[bool, Option("--existing", help="Also what is there already.")] = False,
+    rules: RulesOption = None,
     threads: ThreadsOption = 0,
 ) -> None:
     """What a model says of each file that arrives in a folder, as lines of JSON, until interrupted.
+
+    What follows from answers, and whether results leave this device, stands in the owner's rules.toml (docs/rules.md).
 
     Example: agent watch ./photos
     """
@@ -87,6 +98,7 @@ def watch(
     import threading
 
     from edgeveil.agent.cli.models import json_lines
+    from edgeveil.agent.cli.rules.at_work import following, passed_on
     from edgeveil.agent.delivery.following import followed
     from edgeveil.agent.inference.arrivals import Arrivals
     from edgeveil.agent.inference.boxes import SHOWN
@@ -100,9 +112,11 @@ def watch(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with followed(
-        console.home_of(ROLE, home), model, trust=trust, threads=threads, say=say
-    ) as slot:
+    kept = console.home_of(ROLE, home)
+    with (
+        followed(kept, model, trust=trust, threads=threads, say=say) as slot,
+        following(kept, rules, slot.current(), "watch") as seen,
+    ):
         opened = slot.current()
         arrivals = Arrivals(folder, existing, endings(opened.input))
         least = (0.0 if opened.finder is None else SHOWN) if threshold is None else threshold
@@ -110,5 +124,7 @@ def watch(
         arrivals.look()
         while not stop.wait(LOOK_S):
             for path in itertools.takewhile(lambda _: not stop.is_set(), arrivals.look()):
-                json_lines(predictions(slot.current(), [path], sys.stdin.buffer), least)
+                now = slot.current()
+                answers = predictions(now, [path], sys.stdin.buffer)
+                json_lines(passed_on(answers, least, now.digest, seen), least)
                 sys.stdout.flush()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from edgeveil.shared.terminal import console
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from edgeveil.agent.inference.runtime import Model
     from edgeveil.agent.inference.video.counting import Event
@@ -38,8 +38,9 @@ def watch(
     draw: Path | None,
     least_score: float,
     as_json: bool,
+    happened: "Callable[[Event], None]" = lambda _: None,
 ) -> None:
-    """Print events as they happen, and counts at the end, also after an interruption.
+    """Print events as they happen, and counts at the end, also after an interruption; `happened` gets each event too.
 
     Raises:
         ConfigError: the model finds no boxes, or a file of the owner is wrong.
@@ -59,6 +60,7 @@ def watch(
     try:
         for seen in watched:
             for event in seen.events:
+                happened(event)
                 tell(name, event)
     except KeyboardInterrupt:
         console.stderr.print("interrupted: the results go so far")

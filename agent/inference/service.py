@@ -8,7 +8,7 @@ requests get the new model as soon as it is open; one that cannot be used is tol
 import contextlib
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,6 +31,9 @@ HEAD_S, BODY_S = 10.0, 60.0  # for all of its head, and for all of its body
 LOOK_S = 0.5  # between two looks at the file
 
 Say = Callable[[str], None]
+Seen = Callable[
+    [Sequence[dict[str, Any]], str], None
+]  # answers of one request, digest of the model
 _Answer = tuple[HTTPStatus, dict[str, Any]]
 
 
@@ -78,16 +81,21 @@ class Slot:
 
 
 class Server(ThreadingHTTPServer):
-    """serve_forever() until shutdown(). Raises ConfigError for an address that is not loopback or is taken."""
+    """serve_forever() until shutdown(). Raises ConfigError for an address that is not loopback or is taken.
+
+    `seen` gets what is answered, before it is sent.
+    """
 
     daemon_threads = True
     request_queue_size = 32
 
-    def __init__(self, address: tuple[str, int], slot: Slot, token: str) -> None:
+    def __init__(
+        self, address: tuple[str, int], slot: Slot, token: str, seen: Seen = lambda *_: None
+    ) -> None:
         if not is_loopback(address[0]):
             raise ConfigError(f"--listen {address[0]}: a model is served on loopback only")
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        self.slot, self.door = slot, Door(token)
+        self.slot, self.door, self.seen = slot, Door(token), seen
         self.places = threading.BoundedSemaphore(MOST_AT_ONCE)
         self._connections = threading.BoundedSemaphore(MOST_CONNECTIONS)
         try:
@@ -162,6 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         if len(items) > MOST_RECORDS:
             return _error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {MOST_RECORDS} records")
         answers = [_answer(model, item) for item in items]
+        self.server.seen([each for each in answers if "error" not in each], model.digest)
         if arrays:
             return HTTPStatus.OK, {"model": model.digest, "predictions": answers}
         if "error" in answers[0]:

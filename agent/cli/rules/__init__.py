@@ -1,3 +1,3 @@
 """`agent rules`, and how rules and forwarding are fitted to what predicts for long."""
 
-__all__ = ["commands"]
+__all__ = ["at_work", "commands"]

@@ -77,6 +77,28 @@ def check(
             _tell(each)
 
 
+@rules_app.command()
+def status(home: console.HomeOption = None, as_json: console.JsonOption = False) -> None:
+    """What waits to be delivered, and what became of what waited before.
+
+    Example: agent rules status
+    """
+    from edgeveil.agent.forwarding.outbox import standing
+
+    found = standing(console.home_of(ROLE, home))
+    if as_json:
+        console.print_json(found)
+        return
+    if not found:
+        console.stderr.print("nothing was ever to be delivered from here")
+        return
+    kinds = ("waiting", "sent", "dropped", "expired", "refused", "given up")
+    made = console.table("Deliveries", "of", *(f">{kind}" for kind in kinds))
+    for lane, counts in sorted(found.items()):
+        made.add_row(lane, *(f"{counts.get(kind, 0):,}" for kind in kinds))
+    console.stdout.print(made)
+
+
 def _opened(folder: Path, model: Path | None, trust: str | None, *, needed: bool) -> "Model | None":
     """The model named, or the one in use; None where there is none and none is needed."""
     from edgeveil.shared.base.errors import ConfigError

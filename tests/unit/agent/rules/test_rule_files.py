@@ -1,6 +1,7 @@
 """rules.toml: what is read, and what is refused with the key and the fix."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -129,3 +130,12 @@ def test_neither_a_link_nor_a_pipe_nor_a_folder_is_read(tmp_path):
 
 def test_without_a_file_nothing_follows(tmp_path):
     assert rule_file.owners_rules(tmp_path, None) is None
+
+
+def test_the_samples_of_the_page_are_read(tmp_path):
+    page = (Path(__file__).resolve().parents[4] / "docs" / "rules.md").read_text()
+    rules, forward = (block.split("```")[0] for block in page.split("```toml\n")[1:])
+    found = read(tmp_path, rules + forward)
+    assert [rule.name for rule in found.rules] == ["fall", "order", "wrong-way"]
+    assert found.rules[0].cooldown_s == 300
+    assert found.forward.most_mb == 50

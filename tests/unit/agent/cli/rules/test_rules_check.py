@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from edgeveil.agent.cli.app import app
+from edgeveil.agent.forwarding.outbox import Bound, Entry, Outbox
 from edgeveil.agent.inference.runtime import open_model
 
 RULE = '[[rule]]\nname = "ripe"\nwhen = "label == \'{label}\' and score > 0"\ncommand = ["/usr/bin/touch", "--", "{{label}}"]\n'
@@ -73,3 +74,14 @@ def test_without_a_file_that_is_said(home):
     ended = CliRunner().invoke(app, ["rules", "check", "--home", str(home)])
     assert ended.exception.exit_code == 2
     assert "does not exist" in str(ended.exception)
+
+
+def test_what_waits_is_counted_by_rule(home):
+    box = Outbox(home / "home", "serve", {"rule fall": Bound(1, 100)})
+    box.put([Entry("rule fall", "a", 0.0, b"{}"), Entry("rule fall", "b", 0.0, b"{}")])
+    box.close()
+    ended = CliRunner().invoke(app, ["rules", "status", "--home", str(home / "home"), "--json"])
+    assert json.loads(ended.stdout) == {"rule fall": {"waiting": 1, "dropped": 1}}
+    assert "rule fall" in CliRunner().invoke(app, ["rules", "status", "--home", str(home / "home")]).stdout  # fmt: skip
+    empty = CliRunner().invoke(app, ["rules", "status", "--home", str(home / "other")])
+    assert (empty.exit_code, empty.stdout) == (0, "")
