@@ -15,6 +15,8 @@ from edgeveil.agent.cli import privacy as privacy_cli
 from edgeveil.agent.cli import serving as serving_cli
 from edgeveil.agent.cli import tasks as tasks_cli
 from edgeveil.agent.cli.rules import commands as rules_cli
+from edgeveil.agent.cli.speed import bench as bench_cli
+from edgeveil.agent.cli.speed import optimize as optimize_cli
 from edgeveil.agent.home.advice import advised
 from edgeveil.shared.base.errors import PolicyRefusal
 from edgeveil.shared.terminal import console
@@ -33,6 +35,8 @@ app.add_typer(data_cli.data_app, name="data")
 app.add_typer(tasks_cli.task_app, name="task")
 app.add_typer(models_cli.app)
 app.add_typer(serving_cli.app)
+app.add_typer(bench_cli.app)
+app.add_typer(optimize_cli.app)
 app.add_typer(model_commands.model_app, name="model")
 app.add_typer(rules_cli.rules_app, name="rules")
 app.command()(privacy_cli.verify)

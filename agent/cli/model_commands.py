@@ -86,7 +86,8 @@ def show(home: console.HomeOption = None, as_json: console.JsonOption = False) -
     made = console.table("Models", "model", "is", "run", ">round", "privacy", "note")
     for each in index.models:
         row = _line(each, index)
-        note = each.note or ("" if each.vouched else f"signed by {each.signer}, unknown here")
+        stranger = "" if each.vouched else f"signed by {each.signer}, unknown here"
+        note = each.note or each.made or stranger
         made.add_row(each.model[:12], row["is"], each.run, str(each.round), each.privacy, note)
     console.stdout.print(made)
 

@@ -189,7 +189,8 @@ class Fetcher:
             self._client = ModelClient(self._home)
             self._resume()
         policy, index = owners_policy(self._home), KeptModels(self._home).index()
-        told = index.in_use if policy.tell_model else None
+        used = index.find(index.in_use) if policy.tell_model else None
+        told = None if used is None else used.published
         offer = self._client.ask(index.fetched, wait=True, in_use=told)
         if offer is not None and not self._halt.is_set():  # a held answer may come after stop()
             kept = fetch(self._client, self._home, offer, signer_here(self._home, None))

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgeveil.shared.base.errors import ConfigError, StateDamaged, StorageFailed
 from edgeveil.shared.base.files import private_directory, write_atomic
+from edgeveil.shared.models.manifest import Derived
 from edgeveil.shared.models.offer import Digest
 from edgeveil.shared.models.package import Package
 
@@ -42,6 +43,13 @@ class Kept(BaseModel):
     serial: int | None = None  # of its offer; None for a file of the owner's
     judged: bool = False
     note: str = ""
+    parent: Digest | None = None  # of what it was made of on this device
+    made: str = ""
+
+    @property
+    def published(self) -> str:
+        """What a coordinator may be told is in use: what was made here says something of the records here."""
+        return self.parent or self.model
 
 
 class Index(BaseModel):
@@ -113,6 +121,8 @@ class KeptModels:
             privacy=manifest.privacy.said,
             size=len(data),
             serial=serial,
+            parent=None if manifest.derived is None else manifest.derived.parent,
+            made="" if manifest.derived is None else _made(manifest.derived),
         )
         with self._changing() as index:
             self._write(self.path(package.digest), data)
@@ -183,6 +193,11 @@ def held(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _made(derived: Derived) -> str:
+    stays = "; calibrated on local data: stays here" if derived.calibrated else ""
+    return f"{derived.made}, made here{stays}"
 
 
 def _noted(index: Index, model: str, note: str) -> Index:

@@ -100,7 +100,8 @@ def _opened(models: KeptModels, kept: Kept, trust: str | None, threads: int) -> 
             f"the model in use is signed by {kept.signer}, whom nothing here vouches for; "
             f"if that is meant, name the key: --trust {kept.signer}"
         )
-    return open_model(models.path(kept.model), trust=trust or kept.signer, threads=threads)
+    path, home = models.path(kept.model), models.folder.parent
+    return open_model(path, trust=trust or kept.signer, home=home, threads=threads)
 
 
 def _judge(home: Path, models: KeptModels, kept: Kept) -> str:

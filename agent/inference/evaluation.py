@@ -43,6 +43,11 @@ class Evaluated:
         """The share of records that the model is right on, 0 to 1."""
         return float(np.trace(self.counts) / max(1, int(self.counts.sum())))
 
+    @property
+    def summary(self) -> tuple[str, float]:
+        """Name and value, 0 to 1, of the figure that variants are compared by."""
+        return class_scores.summary(self.counts)
+
     def as_json(self) -> dict[str, Any]:
         return class_scores.as_json(self.counts, self.labels)
 
@@ -64,6 +69,10 @@ class FoundBoxes:
     def right(self) -> float:
         """MAP at overlap .5, 0 to 1."""
         return detection.scores(self.tally, len(self.labels)).figures()["map50"]
+
+    @property
+    def summary(self) -> tuple[str, float]:
+        return "mAP at overlap .5", self.right
 
     def as_json(self) -> dict[str, Any]:
         found = detection.scores(self.tally, len(self.labels))
@@ -144,3 +153,21 @@ def _read(
         left.append(LeftOut(reason, archive.name, f"record {row} has {why}"))
     kept = known & usable
     return records[kept], labels[kept].astype(np.int64), tuple(left)
+
+
+def calibration_records(model: Model, data: Path, most: int) -> NDArray[np.float32]:
+    """At most so many of these records (n, *shape), spread evenly, as the graph takes them; raises DataError."""
+    if model.finder is not None:
+        pixels = BoxSchema(model.finder.side, model.labels).read(data).pixels
+        chosen = pixels[_spread(len(pixels), most)]
+        found = np.moveaxis(chosen, 1, 3).astype(np.float32) / np.float32(255)
+    else:
+        records, _, _ = _read(model, data)
+        found = records[_spread(len(records), most)]
+    if not len(found):
+        raise DataError(f"{data}: no record can be used")
+    return found
+
+
+def _spread(count: int, most: int) -> NDArray[np.int64]:
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)

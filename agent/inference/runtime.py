@@ -185,10 +185,15 @@ def open_model(
     package = read_package(path)
     notice = check_trust(package, trust, home)
     try:
-        graph.check(package.model, graph.Wanted.of(package.manifest))
-        return Model(package, _session(package, threads), notice)
+        return made_ready(package, notice, threads)
     except ValueError as error:
         raise ModelError(f"{path}: this model package cannot be used: {error}") from error
+
+
+def made_ready(package: Package, notice: str = "", threads: int = 0) -> Model:
+    """Its graph checked and loaded; raises ValueError with what is wrong."""
+    graph.check(package.model, graph.Wanted.of(package.manifest))
+    return Model(package, _session(package, threads), notice)
 
 
 def _session(package: Package, threads: int) -> Any:

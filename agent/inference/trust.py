@@ -1,8 +1,13 @@
-"""Whose signature a model package needs here: a key that was named, or that of the device's coordinator."""
+"""Whose signature a model package needs here: a key that was named, or that of the device's coordinator.
+
+A model that this device itself made of another one counts as signed by whoever signed that one, which was
+checked when it was made.
+"""
 
 from pathlib import Path
 
 from edgeveil.shared.models.package import Package, check_signer, parse_key
+from edgeveil.shared.wire.identity import Identity
 
 
 def check_trust(package: Package, trust: str | None, home: Path | None) -> str:
@@ -16,17 +21,30 @@ def check_trust(package: Package, trust: str | None, home: Path | None) -> str:
         ModelUntrusted: somebody else signed.
         StateDamaged: the home is there and cannot be read.
     """
+    signer = _signer(package, home)
     if trust is not None:
-        check_signer(package, parse_key(trust), "the key of --trust")
+        key = parse_key(trust)
+        if key != signer:
+            check_signer(package, key, "the key of --trust")
         return ""
     pinned = None if home is None else _coordinator(home)
     if pinned is None:
         return (
-            f"signed by {package.signer.hex()}, whom nothing here vouches for "
+            f"signed by {signer.hex()}, whom nothing here vouches for "
             f"(this device has joined no coordinator; --trust KEY names one)"
         )
-    check_signer(package, pinned, "the coordinator this device has joined")
+    if signer != pinned:
+        check_signer(package, pinned, "the coordinator this device has joined")
     return ""
+
+
+def _signer(package: Package, home: Path | None) -> bytes:
+    """Who signed it, or what it was made of here."""
+    derived = package.manifest.derived
+    if derived is None or home is None or not (home / "identity.key").exists():
+        return package.signer
+    own = Identity.load(home / "identity.key").public
+    return bytes.fromhex(derived.signer) if package.signer == own else package.signer
 
 
 def _coordinator(home: Path) -> bytes | None:

@@ -19,7 +19,15 @@ OPSETS = range(18, 22)
 MOST_NODES = 2000
 MOST_PARTS = 3 * MOST_NODES  # nodes, constants, what goes in and out
 MOST_DIMENSIONS = 8
-SIZES = {1: 4, 6: 4, 7: 8, 9: 1, 11: 8}  # bytes of float32, int32, int64, bool, float64
+SIZES = {
+    1: 4,
+    2: 1,
+    3: 1,
+    6: 4,
+    7: 8,
+    9: 1,
+    11: 8,
+}  # bytes of float32, uint8, int8, int32, int64, bool, float64
 FLOAT32 = 1
 
 # None of them can make much of little: no Expand, Tile, Pad, Range, Resize, ConstantOfShape.
@@ -32,6 +40,12 @@ _ALLOWED = """
     Sqrt Squeeze Sub Tanh Transpose Unsqueeze Where
 """
 OPERATORS = frozenset(_ALLOWED.split())
+# Of models that a device made of another one: 8-bit arithmetic, and what the folding of constants leaves.
+_EIGHT_BITS = """
+    ConvInteger DequantizeLinear DynamicQuantizeLinear Gather MatMulInteger QuantizeLinear
+"""
+QUANTIZED = frozenset(_EIGHT_BITS.split())
+RUNTIMES_OWN = {"com.microsoft": frozenset({"DynamicQuantizeLSTM"})}  # onnxruntime's, by domain
 
 _MODEL = {1: VARINT, 7: BYTES, 8: BYTES}
 _OPSET = {1: BYTES, 2: VARINT}
@@ -63,17 +77,20 @@ class Forbidden(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a manifest says of the graph: one input, one output, each (n, *shape) of float32."""
+    """What a manifest says of the graph: one input, one output, each (n, *shape) of float32; whether 8-bit
+    operators may stand in it.
+    """
 
     input: str
     input_shape: tuple[int, ...]
     output: str
     output_shape: tuple[int, ...]
+    quantized: bool = False
 
     @classmethod
     def of(cls, manifest: Manifest) -> "Wanted":
         taken, given = manifest.input, manifest.output
-        return cls(taken.name, taken.shape, given.name, given.shape)
+        return cls(taken.name, taken.shape, given.name, given.shape, manifest.derived is not None)
 
 
 def check(data: bytes, wanted: Wanted) -> frozenset[str]:
@@ -92,7 +109,7 @@ def _check(data: memoryview, wanted: Wanted) -> frozenset[str]:
     version = protobuf.number(_one(found, 1))
     if version not in IR_VERSIONS:
         raise Forbidden(f"its graph has ONNX version {version}, which is not read here")
-    _check_opsets(found.get(8, []))
+    _check_opsets(found.get(8, []), quantized=wanted.quantized)
     graph = protobuf.message(
         protobuf.part(_one(found, 7)), _GRAPH, frozenset({1, 5, 11, 12}), MOST_PARTS
     )
@@ -105,19 +122,26 @@ def _check(data: memoryview, wanted: Wanted) -> frozenset[str]:
     known = {wanted.input, *(_constant(protobuf.part(each)) for each in constants)}
     if len(known) != 1 + len(constants):
         raise Forbidden("its graph names two constants alike")
-    operators = [_node(protobuf.part(each), known) for each in nodes]
+    operators = [_node(protobuf.part(each), known, quantized=wanted.quantized) for each in nodes]
     if wanted.output not in known:
         raise Forbidden(f"its graph never makes its output {wanted.output!r}")
     return frozenset(operators)
 
 
-def _check_opsets(opsets: Iterable[protobuf.Value]) -> None:
+def _check_opsets(opsets: Iterable[protobuf.Value], *, quantized: bool) -> None:
+    """One standard set; beside it, of a quantised graph, those of RUNTIMES_OWN in their version 1."""
     found = [protobuf.message(protobuf.part(each), _OPSET) for each in opsets]
     domains = [protobuf.text(each[1][0]) if 1 in each else "" for each in found]
-    strange = [domain for domain in domains if domain]
+    own = RUNTIMES_OWN if quantized else {}
+    strange = [domain for domain in domains if domain and domain not in own]
     if strange:
         raise Forbidden(f"its graph needs operators of {strange[0]!r}, only standard ones are run")
-    if len(found) != 1 or protobuf.number(_one(found[0], 2)) not in OPSETS:
+    versions = [
+        (OPSETS if not domain else range(1, 2), protobuf.number(_one(each, 2)))
+        for domain, each in zip(domains, found, strict=True)
+    ]
+    known = all(version in allowed for allowed, version in versions)
+    if not known or domains.count("") != 1 or len(set(domains)) != len(domains):
         raise Forbidden("its graph needs a set of operators that is not known here")
 
 
@@ -152,13 +176,17 @@ def _constant(data: memoryview) -> str:
     return name
 
 
-def _node(data: memoryview, known: set[str]) -> str:
+def _node(data: memoryview, known: set[str], *, quantized: bool) -> str:
     """The operator; its outputs are added to `known`."""
     found = protobuf.message(data, _NODE, frozenset({1, 2, 5}))
     operator = protobuf.text(_one(found, 4))
-    if 7 in found and protobuf.text(found[7][0]):
-        raise Forbidden(f"its graph uses {operator!r}, which is no standard operator")
-    if operator not in OPERATORS:
+    domain = protobuf.text(found[7][0]) if 7 in found else ""
+    allowed = OPERATORS | QUANTIZED if quantized else OPERATORS
+    if domain:
+        allowed = RUNTIMES_OWN.get(domain, frozenset()) if quantized else frozenset()
+        if operator not in allowed:
+            raise Forbidden(f"its graph uses {operator!r}, which is no standard operator")
+    if operator not in allowed:
         raise Forbidden(f"its graph uses the operator {operator!r}, which is not run here")
     for attribute in found.get(5, []):
         _check_attribute(protobuf.part(attribute), operator)

@@ -263,6 +263,17 @@ class Piece(_Part):
     size: _Count
 
 
+class Derived(_Part):
+    """Of a model that a device made of another one, and signed: `parent` is the digest of that one's manifest,
+    `signer` its signer. `calibrated`: ranges of the device's own records stand in the graph, so that it stays there.
+    """
+
+    parent: _Hash
+    signer: _Hash
+    made: _Text
+    calibrated: bool
+
+
 class Manifest(_Part):
     """`preprocessing` is a sentence about what the graph itself does to its input; `self_test` what the graph
     gives of the records of known_answer.py, a row each, None in packages of before there was one.
@@ -281,11 +292,13 @@ class Manifest(_Part):
     model: Piece
     weights: Piece
     self_test: _Rows | None = None
+    derived: Derived | None = None  # None of what a coordinator exports
 
     def encode(self) -> bytes:
         values = self.model_dump(mode="json")
-        if self.self_test is None:
-            del values["self_test"]
+        for later in ("self_test", "derived"):
+            if values[later] is None:
+                del values[later]
         return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
 
     @classmethod

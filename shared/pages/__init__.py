@@ -7,6 +7,7 @@ __all__ = [
     "markup",
     "openmetrics",
     "server",
+    "svg",
     "text",
     "views",
     "words",

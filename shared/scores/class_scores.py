@@ -68,6 +68,11 @@ def views_of(counts: Counts, labels: tuple[str, ...]) -> tuple[View, ...]:
     return (shown, _matrix(counts, labels)) if len(labels) <= MOST_CLASSES else (shown,)
 
 
+def summary(counts: Counts) -> tuple[str, float]:
+    """The one figure, 0 to 1, that two models on the same records are compared by, and its name."""
+    return "macro F1", scores(counts).macro_f1
+
+
 def as_json(counts: Counts, labels: tuple[str, ...]) -> dict[str, Any]:
     """All that `counts` (K, K) say, as JSON values."""
     found = scores(counts)
