@@ -13,6 +13,7 @@ from edgeveil.agent.inference.records import as_records
 from edgeveil.agent.inference.runtime import Model
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
+from edgeveil.shared.data.boxes.fitting import truths
 from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.left_out import LeftOut, Reason
@@ -114,9 +115,7 @@ def _evaluate_boxes(model: Model, finder: Finder, data: Path, *, quiet: bool) ->
             squares = np.moveaxis(found.pixels[part], 1, 3).astype(np.float32) / np.float32(255)
             outputs = model.outputs(squares)
             for output, rows in zip(outputs, found.rows[part], strict=True):
-                truths = rows[rows[:, 0] >= 0].astype(np.float64)
-                known = np.zeros(len(truths), np.bool_)
-                tally += matching.count(finder.rows(output), truths, known, len(model.labels))
+                tally += matching.count(finder.rows(output), *truths(rows), len(model.labels))
             step(len(outputs))
     return FoundBoxes(model.labels, tally, len(found.pixels), found.left)
 

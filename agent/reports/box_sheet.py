@@ -1,18 +1,17 @@
 """Some pictures of each class with their boxes drawn, so that their owner sees whether the boxes are right."""
 
-import io
 from pathlib import Path
 
 from edgeveil.agent.reports.sheet import Group, Thumbnail, contact_sheet
-from edgeveil.shared.data.boxes.drawing import Drawn, draw
+from edgeveil.shared.data.boxes.drawing import draw, jpeg
 from edgeveil.shared.data.boxes.fitting import IGNORED
 from edgeveil.shared.data.boxes.reading import Square
 from edgeveil.shared.data.boxes.schema import BoxSchema
+from edgeveil.shared.data.boxes.sights import Drawn
 from edgeveil.shared.data.left_out import LeftOut
 
 SHOWN = 12  # pictures of a class
 MOST_SHOWN = 240  # pictures in all
-QUALITY = 80  # of JPEG
 NOTHING = "without a box"
 
 
@@ -43,6 +42,4 @@ def _thumbnail(square: Square, root: Path, labels: tuple[str, ...]) -> Thumbnail
         text = f"{labels[index]} (ignored)" if ignored else labels[index]
         boxes.append(Drawn(text, (x1, y1, x2, y2), index))
     image = draw(square.pixels.transpose(1, 2, 0), boxes)
-    stored = io.BytesIO()
-    image.save(stored, format="JPEG", quality=QUALITY)
-    return Thumbnail(stored.getvalue(), square.name.removeprefix(f"{root}/"))
+    return Thumbnail(jpeg(image), square.name.removeprefix(f"{root}/"))

@@ -1,3 +1,3 @@
 """What the coordinator remembers, as plain frozen values: no SQL, no I/O."""
 
-__all__ = ["records"]
+__all__ = ["gallery", "records"]

@@ -123,6 +123,7 @@ class Evaluation:
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     kept: Mapping[str, Any] = field(default_factory=dict)
+    pictures: tuple[bytes, ...] = ()  # JPEG: some of these data with what the model found in them
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from edgeveil.coordinator.plan.derived import training_plan
 from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.records.gallery import Gallery, Moment
 from edgeveil.coordinator.records.records import NOT_COUNTED, Outcome, RoundRecord, Run
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
 from edgeveil.shared.privacy.rdp import Segment, epsilon
@@ -26,11 +27,15 @@ STAGES = ("round", "share", "masked", "agree", "unmask")
 
 @dataclass(frozen=True)
 class RunFacts:
-    """`records`: every finished attempt of the run, oldest first; `told`: what agents told, by name."""
+    """`records`: every finished attempt of the run, oldest first; `told`: what agents told, by name.
+
+    `galleries`: pictures of the held-out data, where its task shows any.
+    """
 
     run: Run
     records: Sequence[RoundRecord]
     told: Mapping[str, ToldBudget] = field(default_factory=dict)
+    galleries: Mapping[Moment, Gallery] = field(default_factory=dict)
 
     @cached_property
     def plan(self) -> Plan:

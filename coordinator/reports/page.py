@@ -7,6 +7,7 @@ from pathlib import PurePath
 from edgeveil.coordinator.records.records import InitialModel
 from edgeveil.coordinator.reports import charts
 from edgeveil.coordinator.reports.facts import STAGES, RunFacts, reasons_of
+from edgeveil.coordinator.reports.pictures import pictures
 from edgeveil.coordinator.reports.rows import attempts_table, plan_table, planned_facts
 from edgeveil.coordinator.reports.standing import best_round, standing
 from edgeveil.coordinator.reports.views import drawn
@@ -27,7 +28,8 @@ MOST_TITLES = 1500  # cells of a participation map that each get a title of thei
 @dataclass(frozen=True, slots=True)
 class Section:
     """A part of the report. `anchor`, `note` and `empty` are keys of words.*.toml: its heading, and the
-    sentence below it, `empty` as long as there is no attempt. A section `of_rounds` is then left out.
+    sentence below it, `empty` as long as there is no attempt. A section `of_rounds` is then left out, and one
+    without a body always.
     """
 
     anchor: str
@@ -52,7 +54,7 @@ def report_page(found: RunFacts, language: Language, *, made: float) -> str:
         f"<footer><p>{escape(words('privacy_note'))}</p>"
         f"<p>{escape(words('made', when=when, version=version))}</p></footer>"
     )
-    return document(language, f"{title} · Edgeveil", body)
+    return document(language, f"{title} · Edgeveil", body, pictures=bool(found.galleries))
 
 
 def contents(parts: list[tuple[str, str, str]], words: Words) -> str:
@@ -66,8 +68,9 @@ def sections(found: RunFacts, words: Words) -> list[tuple[str, str, str]]:
     for part in SECTIONS:
         if found.records or not part.of_rounds:
             title, key = words(part.anchor), part.note if found.records else part.empty
-            html = section(part.anchor, title, part.body(found, words), words(key) if key else "")
-            made.append((part.anchor, title, html))
+            if body := part.body(found, words):
+                html = section(part.anchor, title, body, words(key) if key else "")
+                made.append((part.anchor, title, html))
     return made
 
 
@@ -225,6 +228,7 @@ def _began(initial: InitialModel, words: Words) -> str:
 SECTIONS = (
     Section("summary", _summary, empty="empty", of_rounds=False),
     Section("quality", _quality, "quality_note"),
+    Section("pictures", pictures, "pictures_note"),
     Section("participation", _participation, "participation_note"),
     Section("privacy", _privacy, "privacy_explained"),
     Section("stages", _stages),

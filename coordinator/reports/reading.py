@@ -130,6 +130,7 @@ def one_round(home: Path, run_id: str, number: int) -> tuple[list[RoundRecord], 
 def run_facts(home: Path, run_id: str | None, *, quiet: bool = True) -> "RunFacts":
     """Every finished attempt of a run, by default of the last. For a process that ends soon."""
     from edgeveil.coordinator.reports.facts import RunFacts  # noqa: PLC0415 - numpy only for figures
+    from edgeveil.coordinator.reports.pictures import galleries  # noqa: PLC0415
 
     load_config(home)
     with Store.open(home, read_only=True) as store:
@@ -139,7 +140,7 @@ def run_facts(home: Path, run_id: str | None, *, quiet: bool = True) -> "RunFact
             records = store.rounds(run.run_id, step=step)
         told = store.told_budgets()
     gc.freeze()  # or what comes next spends most of its time on looking for garbage in the records
-    return RunFacts(run, records, told)
+    return RunFacts(run, records, told, galleries(home / "runs" / run.run_id))
 
 
 def write_page(

@@ -20,7 +20,7 @@ from edgeveil.coordinator.rounds.attempt_runner import Surroundings
 from edgeveil.coordinator.rounds.proposal import Proposal
 from edgeveil.coordinator.rounds.run_memory import RunMemory
 from edgeveil.coordinator.rounds.sums import Summed
-from edgeveil.coordinator.runs import run_files
+from edgeveil.coordinator.runs import galleries, run_files
 from edgeveil.coordinator.runs.learner import Learned, Learner
 from edgeveil.coordinator.runs.open_run import OpenRun
 from edgeveil.coordinator.store.store import Store
@@ -114,6 +114,7 @@ class TrainingRounds:
         self._memory.remember(self._store.record_round(record))
         failpoint(Failpoint.COORDINATOR_RECORD_AFTER)
         self.learned = learned
+        galleries.keep(folder, "after", number, evaluated.pictures)
         run_files.link(folder, number, judgement.best(self._memory.scores))
         run_files.drop_old_states(folder, number)
         took = round(summed.facts.seconds * 1000)

@@ -5,18 +5,23 @@ Only data the coordinator already holds; agents' held-out data are private (docs
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 
+from edgeveil.coordinator.records.gallery import MOST_PICTURE, MOST_PICTURES
 from edgeveil.coordinator.records.records import Evaluation
 from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.data.boxes.drawing import shown
+from edgeveil.shared.data.boxes.sights import Sight
 from edgeveil.shared.scores.metric import LOSS
 from edgeveil.shared.tasks.batches import size, stacked, values
 from edgeveil.shared.tasks.modules import read_vector, write_vector
 from edgeveil.shared.tasks.records import Batch
-from edgeveil.shared.tasks.spec import Options, Task
+from edgeveil.shared.tasks.spec import Options, Showing, Task
 from edgeveil.shared.terminal.progress import Step, progress
 from edgeveil.shared.terminal.telling import say
 from edgeveil.shared.vector.model_vector import Vector
@@ -84,7 +89,33 @@ class Evaluator:
             LOSS: loss / examples,
             "examples": float(examples),
         }
-        return Evaluation(metrics, self._task.keep(tally, self._options))
+        found = self._pictures(self._sights())
+        return Evaluation(metrics, self._task.keep(tally, self._options), found)
+
+    def truth(self) -> tuple[bytes, ...]:
+        """The records that an Evaluation shows, with what is in them; nothing where the task shows none."""
+        return self._pictures([replace(each, found=each.truth) for each in self._sights()])
+
+    def look(self, vector: Vector) -> tuple[bytes, ...]:
+        """What a model finds in the same records, without any figure."""
+        write_vector(self._module, vector, self._tensors)
+        return self._pictures(self._sights())
+
+    def _sights(self) -> list[Sight]:
+        """A few records, evenly spread, and what the module as it is makes of them."""
+        if not callable(getattr(self._task, "show", None)):
+            return []
+        task, count = cast("Showing", self._task), len(self._records)
+        few = min(count, MOST_PICTURES)
+        with torch.inference_mode():
+            inputs, targets = self._records.take(np.arange(few) * count // few)
+            return task.show(inputs, self._module(inputs), targets, self._options)
+
+    @staticmethod
+    def _pictures(sights: list[Sight]) -> tuple[bytes, ...]:
+        """None at all where one is too large, for all galleries of a run show the same."""
+        found = tuple(shown(each.pixels, each.found) for each in sights)
+        return () if any(len(each) > MOST_PICTURE for each in found) else found
 
     def _batches(self) -> Iterator[tuple[Batch, Batch]]:
         """Records of unequal size go through the model one at a time, as in training."""

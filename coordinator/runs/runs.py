@@ -16,7 +16,7 @@ from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.plan_file import budget_fault
 from edgeveil.coordinator.records.records import Run, RunState
-from edgeveil.coordinator.runs import checkpoint, initial, learner, run_files
+from edgeveil.coordinator.runs import checkpoint, galleries, initial, learner, run_files
 from edgeveil.coordinator.runs.open_run import Evaluate, OpenRun
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import ConfigError, ProtocolError
@@ -175,6 +175,10 @@ def open_run(
     evaluate: Evaluate | None = None
     if plan.evaluation.data is not None:
         whole = with_frozen(task, frozen)
-        evaluate = Evaluator(whole, options, plan.evaluation.data, quiet=quiet).examine
+        judge = Evaluator(whole, options, plan.evaluation.data, quiet=quiet)
+        evaluate = judge.examine
+        if last is None:
+            galleries.keep(folder, "truth", 0, judge.truth())
+            galleries.keep(folder, "before", 0, judge.look(learned.model))
     opened = OpenRun(run.run_id, plan, spec, tensors, folder, evaluate, run.initial, frozen)
     return opened, learned, 1 if last is None else last.round + 1

@@ -60,6 +60,7 @@ _BOXES = (
     "data/boxes/letterbox.py",
     "data/boxes/reading.py",
     "data/boxes/schema.py",
+    "data/boxes/sights.py",
     "data/boxes/tiles.py",
     "data/boxes/formats/voc.py",
     "data/boxes/formats/yolo.py",

@@ -28,6 +28,7 @@ from edgeveil.shared.wire.messages import Tensor
 if TYPE_CHECKING:
     import torch
 
+    from edgeveil.shared.data.boxes.sights import Sight
     from edgeveil.shared.tasks.augmentation.draws import Draws
 
 PACKAGE = Path(__file__).resolve().parent.parent  # the folder `shared`
@@ -156,6 +157,14 @@ class Augmenting(Protocol):
 
         Never for evaluation.
         """
+
+
+@runtime_checkable
+class Showing(Protocol):
+    """A task whose evaluations can be looked at, on a few pictures of the coordinator's own."""
+
+    def show(self, inputs: Batch, outputs: Any, targets: Batch, options: Any) -> list[Sight]:
+        """One for each record: its picture, what is in it, and what the model found."""
 
 
 class Task(Trainable, Protocol):

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from edgeveil.agent.inference.video.counting import Counter
 from edgeveil.agent.inference.video.tracking import Track
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.data.boxes.drawing import Drawn, draw, write
+from edgeveil.shared.data.boxes.drawing import draw, write
+from edgeveil.shared.data.boxes.sights import Drawn
 
 CODECS = ("libx264", "mpeg4")  # the first that this installation has
 LINE, TEXT = (255, 255, 255), (255, 255, 255)

@@ -1,12 +1,14 @@
-"""Boxes drawn on a picture, with a colour and a text each; needs Pillow."""
+"""Boxes drawn on a picture, with a colour and a text each, and what a model found in one; needs Pillow."""
 
 import importlib
+import io
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from edgeveil.shared.data.boxes.sights import Drawn
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw
@@ -22,15 +24,31 @@ COLOURS = (
     (204, 121, 167),
 )
 MOST_TEXT = 40  # characters of one text
+SHOWN_SIDE = 288  # pixels of the longer side of a picture on a page
+QUALITY = 80  # of JPEG
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """`corners` x1, y1, x2, y2 in pixels; `colour` is a number, as of a class or a track."""
+def shown(pixels: NDArray[np.uint8], boxes: Iterable[Drawn]) -> bytes:
+    """The picture as a page shows it, as JPEG: its longer side SHOWN_SIDE pixels, the boxes drawn on it."""
+    high, wide = pixels.shape[:2]
+    scale = SHOWN_SIDE / max(high, wide)
+    sides = max(1, round(wide * scale)), max(1, round(high * scale))
+    image: Image.Image = importlib.import_module("PIL.Image").fromarray(
+        np.ascontiguousarray(pixels)
+    )
+    larger = np.asarray(image.resize(sides), dtype=np.uint8)
+    placed = [
+        Drawn(box.text, (x1 * scale, y1 * scale, x2 * scale, y2 * scale), box.colour)
+        for box in boxes
+        for x1, y1, x2, y2 in [box.corners]
+    ]
+    return jpeg(draw(larger, placed, width=2))
 
-    text: str
-    corners: tuple[float, float, float, float]
-    colour: int = 0
+
+def jpeg(image: "Image.Image") -> bytes:
+    stored = io.BytesIO()
+    image.save(stored, format="JPEG", quality=QUALITY)
+    return stored.getvalue()
 
 
 def draw(pixels: NDArray[np.uint8], boxes: Iterable[Drawn], *, width: int = 1) -> "Image.Image":

@@ -91,6 +91,15 @@ def onto(
     return cut[:MOST_BOXES]
 
 
+def truths(rows: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The boxes (M, 5) among padded rows (K, 5), each with its class, and which of them are to be ignored."""
+    kinds = rows[:, 0]
+    found = rows[(kinds >= 0) | (kinds <= IGNORED)].astype(np.float64)
+    ignored = found[:, 0] < 0
+    found[ignored, 0] = IGNORED - found[ignored, 0]
+    return found, ignored
+
+
 def padded(rows: Rows, room: int = MOST_BOXES) -> Rows:
     """(room, 5), with the class NONE in rows that are no boxes."""
     full = np.zeros((room, 5), dtype=np.float32)

@@ -72,12 +72,3 @@ def probe(
         made = torch.cat((kind[:, None], corner, corner + size), dim=1)
         boxes[there, at] = made[there]
     return images, with_grid(boxes, torch.from_numpy(grid(options.scales, options.loss)))
-
-
-def truths(target: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The boxes (M, 5) of one target (K, 5), and which of them are to be ignored."""
-    kinds = target[:, 0]
-    rows = target[(kinds >= 0) | (kinds <= IGNORED)].astype(np.float64)
-    ignored = rows[:, 0] < 0
-    rows[ignored, 0] = IGNORED - rows[ignored, 0]
-    return rows, ignored

@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgeveil.shared.data.boxes.fitting import truths
 from edgeveil.shared.data.boxes.reading import BoxRecords, relabelled
 from edgeveil.shared.data.boxes.schema import BoxSchema
+from edgeveil.shared.data.boxes.sights import Drawn, Sight
 from edgeveil.shared.scores import boxes, detection, matching
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.augmentation.draws import SHIFT, Draws
@@ -78,7 +80,7 @@ class Detection:
         total = np.zeros(matching.length(classes), np.int64)
         for rows, target in zip(outputs.cpu().numpy(), wanted.cpu().numpy(), strict=True):
             found = boxes.detections(rows, options.size)
-            total += matching.count(found, *targets.truths(target), classes)
+            total += matching.count(found, *truths(target), classes)
         return total
 
     def metrics(self, tally: NDArray[np.int64], options: DetectionOptions) -> dict[str, float]:
@@ -86,6 +88,30 @@ class Detection:
 
     def keep(self, tally: NDArray[np.int64], options: DetectionOptions) -> dict[str, Any]:
         return detection.kept(tally, options.class_names)
+
+    def show(
+        self, inputs: Batch, outputs: torch.Tensor, wanted: Batch, options: DetectionOptions
+    ) -> list[Sight]:
+        """Boxes as they are, and those of a score of at least SHOWN_AT."""
+        names, sights = options.class_names, []
+        for image, rows, target in zip(inputs, outputs.numpy(), wanted, strict=True):
+            pixels = (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+            known, ignored = truths(target.numpy())
+            there = [
+                Drawn(names[int(row[0])], (row[1], row[2], row[3], row[4]), int(row[0]))
+                for row in known[~ignored].tolist()
+            ]
+            found = [
+                Drawn(
+                    f"{names[int(row[0])]} {row[1]:.2f}",
+                    (row[2], row[3], row[4], row[5]),
+                    int(row[0]),
+                )
+                for row in boxes.detections(rows, options.size)[::-1].tolist()
+                if row[1] >= detection.SHOWN_AT
+            ]
+            sights.append(Sight(pixels, tuple(there), tuple(found)))
+        return sights
 
     def signature(self, options: DetectionOptions) -> dict[str, object]:
         return {

@@ -115,8 +115,8 @@ def test_a_model_that_chooses_labels_draws_nothing(tmp_path):
 
 def test_captions_stay_within_what_can_be_drawn():
     found = Boxes((Box("汽车", 0.5, -5, -5, 300, 3), Box("汽车", 0.5, 10, 10, 10, 10)))
-    pixels = drawing.drawn(scene(0), found, ("汽车",))
-    assert pixels.shape == (50, 100, 3)
+    image = drawing.drawn(scene(0), found, ("汽车",))
+    assert image.size == (100, 50)
     with pytest.raises(DataError, match=r"nowhere\.png"):
         drawing.write_drawn("nowhere.png", found, ("汽车",), None)
 
@@ -143,6 +143,23 @@ def test_evaluation_counts_boxes_of_a_folder_as_training_reads_it(model, file, t
     assert json.loads(agent("evaluate", file, "--data", root, "--json")[0])["map50"] == told["map50"]  # fmt: skip
     agent("evaluate", file, "--data", root, "--html", tmp_path / "page.html")
     assert "mAP" in (tmp_path / "page.html").read_text() or "AP@0.5" in (tmp_path / "page.html").read_text()  # fmt: skip
+
+
+def test_what_is_found_on_a_crowd_is_neither_right_nor_wrong(model, tmp_path):
+    root = tmp_path / "camera"
+    write_png(root / "images" / "a.png", scene(0, 1))
+    boxes = [(1, [0, 0, 50, 25], 1), (2, [50, 0, 50, 25], 0)]
+    annotations = [
+        {"id": at, "image_id": 1, "category_id": kind, "bbox": box, "iscrowd": crowd}
+        for at, (kind, box, crowd) in enumerate(boxes, 1)
+    ]
+    categories = [{"id": at, "name": name} for at, name in enumerate(LABELS, 1)]
+    images = [{"id": 1, "file_name": "a.png", "width": 100, "height": 50}]
+    text = json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    (root / "instances.json").write_text(text)
+    told = evaluate(model, root, quiet=True).as_json()
+    assert {each["label"]: each["support"] for each in told["labels"]} == {"car": 0, "bus": 1}
+    assert told["averages"]["micro"] == {"precision": 1.0, "recall": 1.0, "f1": 1.0}
 
 
 def test_a_service_answers_with_boxes(model, tmp_path):

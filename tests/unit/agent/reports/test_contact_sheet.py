@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from edgeveil.agent.cli.app import app
 from edgeveil.agent.reports import box_sheet as sheets
 from edgeveil.agent.reports.box_sheet import box_sheet
-from edgeveil.shared.data.boxes.drawing import COLOURS, Drawn, draw
+from edgeveil.shared.data.boxes.drawing import COLOURS, draw
 from edgeveil.shared.data.boxes.schema import BoxSchema
+from edgeveil.shared.data.boxes.sights import Drawn
 
 
 def pictures_of(page):

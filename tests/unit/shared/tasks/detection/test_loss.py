@@ -7,6 +7,7 @@ import pytest
 import torch
 from torchvision.ops import box_iou, complete_box_iou_loss
 
+from edgeveil.shared.data.boxes.fitting import truths
 from edgeveil.shared.tasks.detection import geometry, targets
 from edgeveil.shared.tasks.detection.loss import RATIO, DetectionLoss, Grid, assign
 from edgeveil.shared.tasks.detection.networks import detector
@@ -109,7 +110,7 @@ def test_what_lies_on_a_box_to_be_ignored_is_not_told_that_nothing_is_there():
     assert loss(rows, target()).item() > 3
     ignored = target((targets.IGNORED - 2, 40.0, 40.0, 60.0, 60.0))
     assert loss(rows, ignored).item() == pytest.approx(0, abs=1e-4)
-    boxes, which = targets.truths(ignored[0].numpy())
+    boxes, which = truths(ignored[0].numpy())
     assert (boxes[0, 0], which.tolist()) == (2, [True])
 
 
