@@ -86,10 +86,9 @@ def watch(
     import signal
     import threading
 
-    from edgeveil.agent.cli.models import json_lines
+    from edgeveil.agent.cli.models import json_lines, least_score
     from edgeveil.agent.delivery.following import followed
     from edgeveil.agent.inference.arrivals import Arrivals
-    from edgeveil.agent.inference.boxes import SHOWN
     from edgeveil.agent.inference.inputs import endings
     from edgeveil.agent.inference.predicting import predictions
     from edgeveil.shared.base.errors import ConfigError
@@ -105,10 +104,13 @@ def watch(
     ) as slot:
         opened = slot.current()
         arrivals = Arrivals(folder, existing, endings(opened.input))
-        least = (0.0 if opened.finder is None else SHOWN) if threshold is None else threshold
+        least = least_score(opened, threshold)
         say(f"watching {folder} with model {slot.current().digest[:12]}")
         arrivals.look()
         while not stop.wait(LOOK_S):
             for path in itertools.takewhile(lambda _: not stop.is_set(), arrivals.look()):
-                json_lines(predictions(slot.current(), [path], sys.stdin.buffer), least)
+                now = slot.current()
+                if now is not opened:  # of a newer one too, what was asked for holds
+                    opened, least = now, least_score(now, threshold)
+                json_lines(predictions(opened, [path], sys.stdin.buffer), least)
                 sys.stdout.flush()

@@ -13,5 +13,6 @@ __all__ = [
     "predicting",
     "runtime",
     "service",
+    "values",
     "video",
 ]
