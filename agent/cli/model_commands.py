@@ -124,6 +124,51 @@ def use(
 
 
 @model_app.command()
+def threshold(
+    model: Annotated[
+        Path | None,
+        Argument(metavar="[MODEL]", help="A model package [default: the model in use here]."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        Option("--data", help="Records of this device, those without an odd label count."),
+    ] = None,
+    false_alarms: Annotated[
+        float | None,
+        Option(
+            "--false-alarms", min=0.00001, max=0.5, help="Of normal records [default: the model's]."
+        ),
+    ] = None,
+    home: console.HomeOption = None,
+    trust: TrustOption = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """From which score on a record is odd on this device: found on its own normal records, and told to nobody.
+
+    Take records that the model was not trained on. Without --data the threshold that is kept is shown.
+
+    Example: agent model threshold bag.evm --data ./last-week --false-alarms 0.01
+    """
+    from edgeveil.agent.delivery.kept import KeptModels
+    from edgeveil.agent.delivery.threshold import threshold_of
+    from edgeveil.agent.inference.runtime import open_model
+
+    folder = console.home_of(ROLE, home)
+    if model is None:
+        kept = KeptModels(folder)
+        opened = open_model(kept.path(kept.in_use().model), trust=trust or kept.in_use().signer)
+    else:
+        opened = open_model(model, trust=trust, home=folder)
+    found = threshold_of(opened, folder, data, false_alarms)
+    if as_json:
+        console.print_json(found)
+    else:
+        console.stdout.print(
+            f"{opened.digest[:12]}: above {found['threshold']:.7g} a record is odd here; {found['from']}"
+        )
+
+
+@model_app.command()
 def rollback(home: console.HomeOption = None) -> None:
     """Use the model from before again. The one in use is kept and not taken again by itself.
 

@@ -37,8 +37,8 @@ ThresholdOption = Annotated[
     Option(
         "--threshold",
         min=0,
-        max=1,
-        help="No label where the highest score is below this [default: 0; of boxes 0.3].",
+        help="No label where the highest score is below this [default: 0; of boxes 0.3]; of a model that tells "
+        "odd records, above this one is odd.",
     ),
 ]
 DrawOption = Annotated[
@@ -101,7 +101,6 @@ def predict(
     Example: agent predict bag.evm photo.jpg folder/ --json
     """
     from edgeveil.agent.cli.video import is_watched, watch
-    from edgeveil.agent.inference.boxes import SHOWN
     from edgeveil.agent.inference.video.frames import Pace
     from edgeveil.shared.base.errors import ConfigError
 
@@ -110,8 +109,8 @@ def predict(
     pace = Pace(every, fps, seconds)
     opened = _opened(model, home, trust, threads)
     if (draw is not None or count is not None) and opened.finder is None:
-        raise ConfigError("--draw and --count: this model finds no boxes, it chooses a label")
-    least = (0.0 if opened.finder is None else SHOWN) if threshold is None else threshold
+        raise ConfigError("--draw and --count: this model finds no boxes")
+    least = least_score(opened, threshold)
     if rules is not None and count is None:
         raise ConfigError(
             "--rules: with --count alone; agent serve and agent watch follow rules too"
@@ -128,6 +127,22 @@ def predict(
     show = json_lines if as_json else _csv_lines if as_csv else _tables
     quiet = not (as_json or as_csv) and console.stdout.is_terminal
     _predict(opened, inputs, pace, draw=draw, least=least, show=show, quiet=quiet)
+
+
+def least_score(opened: "Model", threshold: float | None) -> float:
+    """From which score on labels and boxes are told; of a model that tells odd records it is set. Raises ConfigError."""
+    from edgeveil.agent.inference.boxes import SHOWN
+    from edgeveil.shared.base.errors import ConfigError
+
+    kind = opened.manifest.output.kind
+    if threshold is None or kind == "oddness":
+        opened.threshold = opened.threshold if threshold is None else threshold
+        return SHOWN if opened.finder is not None else 0.0
+    if kind == "number":
+        raise ConfigError("--threshold: this model gives a number, and has no score")
+    if threshold > 1:
+        raise ConfigError(f"--threshold {threshold:g}: scores of this model are at most 1")
+    return threshold
 
 
 def _predict(
@@ -253,23 +268,28 @@ def json_lines(answers: Iterator["Answer"], threshold: float) -> tuple[int, int]
 
 def _csv_lines(answers: Iterator["Answer"], threshold: float) -> tuple[int, int]:
     """A line for each record, or for each box."""
-    from edgeveil.agent.inference.boxes import Boxes
     from edgeveil.shared.pages.text import harmless
 
     counts = [0, 0]
     writer = csv.writer(sys.stdout, lineterminator="\n")
     begun = False
     for name, found in _answers(answers, counts):
-        corners = ("x1", "y1", "x2", "y2") if isinstance(found, Boxes) else ()
         if not begun:
-            writer.writerow(("input", "label", "score", *corners))
+            writer.writerow(("input", *(each.lstrip(">") for each in _headings(found))))
             begun = True
-        for label, score, *places in _lines(found, threshold):
-            shown = "" if label is None else harmless(label)
-            writer.writerow((harmless(name), shown, f"{score:.6f}", *(f"{x:.2f}" for x in places)))
+        for line in _lines(found, threshold):
+            writer.writerow((harmless(name), *(harmless(_plain(each)) for each in line)))
     if not begun:
         writer.writerow(("input", "label", "score"))
     return counts[0], counts[1]
+
+
+def _plain(value: str | float | bool | None) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else f"{value:.7g}"
 
 
 def _tables(answers: Iterator["Answer"], threshold: float) -> tuple[int, int]:
@@ -279,11 +299,10 @@ def _tables(answers: Iterator["Answer"], threshold: float) -> tuple[int, int]:
     made = None
     for name, found in _answers(answers, counts):
         if made is None:
-            corners = (">x1", ">y1", ">x2", ">y2") if isinstance(found, Boxes) else ()
-            made = console.table("Predictions", "input", "label", ">score", *corners)
-        for label, score, *places in _lines(found, threshold) or [(None, 0.0)]:
-            shown = f"{score:.1%}" if label or not isinstance(found, Boxes) else "–"
-            made.add_row(name, label or "–", shown, *(f"{x:.0f}" for x in places))
+            made = console.table("Predictions", "input", *_headings(found))
+        boxes = isinstance(found, Boxes)
+        for line in _lines(found, threshold) or [(None, 0.0)]:
+            made.add_row(name, *_shown(line, boxes=boxes))
         if made.row_count >= ROWS:
             console.stdout.print(made)
             made = None
@@ -292,10 +311,37 @@ def _tables(answers: Iterator["Answer"], threshold: float) -> tuple[int, int]:
     return counts[0], counts[1]
 
 
-def _lines(found: "Said", threshold: float) -> list[tuple[Any, ...]]:
-    """(label or None, score), with four corners for each box of a detector."""
-    from edgeveil.agent.inference.boxes import Boxes
+def _shown(line: tuple[Any, ...], *, boxes: bool) -> Iterator[str]:
+    """A label, and its score in percent; of boxes also whole pixels; else as many digits as there are."""
+    label, *rest = line
+    if isinstance(label, str) or label is None:
+        score, *places = rest
+        yield label or "–"
+        yield f"{score:.1%}" if label or not boxes else "–"
+        yield from (f"{x:.0f}" for x in places)
+        return
+    yield from ("–" if each is None else _plain(each) for each in line)
 
+
+def _headings(found: "Said") -> tuple[str, ...]:
+    """Of what _lines() gives; those of numbers begin with ">"."""
+    from edgeveil.agent.inference.boxes import Boxes
+    from edgeveil.agent.inference.values.numbers import Number, Oddity
+
+    if isinstance(found, Number):
+        return (">value",)
+    if isinstance(found, Oddity):
+        return (">score", ">threshold", "anomalous")
+    return ("label", ">score", *((">x1", ">y1", ">x2", ">y2") if isinstance(found, Boxes) else ()))
+
+
+def _lines(found: "Said", threshold: float) -> list[tuple[Any, ...]]:
+    """(label or None, score), with four corners for each box of a detector; or what a model without labels says."""
+    from edgeveil.agent.inference.boxes import Boxes
+    from edgeveil.agent.inference.values.numbers import Number, Oddity
+
+    if isinstance(found, Number | Oddity):
+        return [tuple(found.as_json().values())]
     if isinstance(found, Boxes):
         return [(b.label, b.score, b.x1, b.y1, b.x2, b.y2) for b in found.above(threshold).boxes]
     return [(found.label if found.score >= threshold else None, found.score)]

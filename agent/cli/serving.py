@@ -97,11 +97,10 @@ def watch(
     import signal
     import threading
 
-    from edgeveil.agent.cli.models import json_lines
+    from edgeveil.agent.cli.models import json_lines, least_score
     from edgeveil.agent.cli.rules.at_work import following, passed_on
     from edgeveil.agent.delivery.following import followed
     from edgeveil.agent.inference.arrivals import Arrivals
-    from edgeveil.agent.inference.boxes import SHOWN
     from edgeveil.agent.inference.inputs import endings
     from edgeveil.agent.inference.predicting import predictions
     from edgeveil.shared.base.errors import ConfigError
@@ -119,12 +118,14 @@ def watch(
     ):
         opened = slot.current()
         arrivals = Arrivals(folder, existing, endings(opened.input))
-        least = (0.0 if opened.finder is None else SHOWN) if threshold is None else threshold
+        least = least_score(opened, threshold)
         say(f"watching {folder} with model {slot.current().digest[:12]}")
         arrivals.look()
         while not stop.wait(LOOK_S):
             for path in itertools.takewhile(lambda _: not stop.is_set(), arrivals.look()):
                 now = slot.current()
-                answers = predictions(now, [path], sys.stdin.buffer)
-                json_lines(passed_on(answers, least, now.digest, seen), least)
+                if now is not opened:  # of a newer one too, what was asked for holds
+                    opened, least = now, least_score(now, threshold)
+                answers = predictions(opened, [path], sys.stdin.buffer)
+                json_lines(passed_on(answers, least, opened.digest, seen), least)
                 sys.stdout.flush()

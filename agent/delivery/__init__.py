@@ -4,4 +4,4 @@ What a check on the owner's records finds never leaves the device, and nothing t
 model is fetched and asked for in the same way whatever was found. No torch, no ledger.
 """
 
-__all__ = ["client", "fetching", "following", "kept", "receiving"]
+__all__ = ["client", "fetching", "following", "kept", "receiving", "threshold"]

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edgeveil.agent.delivery.kept import Kept, KeptModels
+from edgeveil.agent.delivery.threshold import carry
 from edgeveil.agent.home.config import known_data
 from edgeveil.agent.home.policy import ModelPolicy, Policy
 from edgeveil.agent.inference.evaluation import evaluate
 from edgeveil.agent.inference.runtime import Model, open_model
 from edgeveil.shared.base.errors import EdgeveilError, ModelError, ModelUntrusted
-from edgeveil.shared.models.manifest import Manifest
+from edgeveil.shared.models.manifest import Manifest, OddOutput
 from edgeveil.shared.models.package import parse_package, read_bytes, read_package
 
 Say = Callable[[str], None]
@@ -40,6 +41,7 @@ def receive(home: Path, kept: Kept) -> str:
     if note:
         models.refuse(kept.model, note)
     else:
+        carry(home, models.index().in_use, models.path(kept.model), kept.signer)
         models.use(kept.model)
     return note
 
@@ -100,7 +102,7 @@ def _opened(models: KeptModels, kept: Kept, trust: str | None, threads: int) -> 
             f"the model in use is signed by {kept.signer}, whom nothing here vouches for; "
             f"if that is meant, name the key: --trust {kept.signer}"
         )
-    path, home = models.path(kept.model), models.folder.parent
+    path, home = models.path(kept.model), models.folder.parent  # where its threshold is kept
     return open_model(path, trust=trust or kept.signer, home=home, threads=threads)
 
 
@@ -140,7 +142,11 @@ def _compared(data: Path, model: Model, now: Model, policy: ModelPolicy) -> str:
 
 
 def _form(manifest: Manifest) -> tuple[object, ...]:
-    return manifest.task.id, manifest.input, manifest.output
+    """Without what differs from round to round."""
+    given = manifest.output
+    if isinstance(given, OddOutput):
+        given = given.model_copy(update={"threshold": None})
+    return manifest.task.id, manifest.input, given
 
 
 def _allowed(policy: Policy, manifest: Manifest) -> bool:

@@ -14,5 +14,6 @@ __all__ = [
     "runtime",
     "service",
     "trust",
+    "values",
     "video",
 ]

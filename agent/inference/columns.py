@@ -4,7 +4,9 @@ What the graph does not hold of a task's preparation, fixed statistics of a wind
 code. Without a schema.toml beside a file its first line names the columns; with one it says how it is written.
 """
 
+import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,18 +15,22 @@ from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.left_out import LeftOut
-from edgeveil.shared.data.tabular.columns import Ranged
+from edgeveil.shared.data.tabular.columns import Column, Ranged
 from edgeveil.shared.data.tabular.layout import ColumnSection, Layout, schema_of
 from edgeveil.shared.data.tabular.lines import read_lines
-from edgeveil.shared.data.tabular.reading import each_record
-from edgeveil.shared.data.tabular.schema import infer_table
-from edgeveil.shared.models.manifest import ColumnsInput
+from edgeveil.shared.data.tabular.reading import Table, each_record
+from edgeveil.shared.data.tabular.schema import TableSchema, infer_table
+from edgeveil.shared.models.manifest import ColumnsInput, NumberOutput
 from edgeveil.shared.tasks.sensors import statistics
 
 Separator = Literal[",", ";", "\t", "|"]
 SEPARATORS: tuple[Separator, ...] = (",", ";", "\t", "|")
 BIAS = np.float32(0.3)  # the constant last input of linear models
 TURN = 2.0  # rad/s that count as much as 1 g
+RECENT, STRETCH = (
+    8,
+    4.0,
+)  # of a forecast: rows before the last one, and how much their differences to it count
 Values = NDArray[np.float32]
 Left = tuple[LeftOut, ...]
 
@@ -34,16 +40,42 @@ def prepared(values: Values, taken: ColumnsInput) -> Values:
     if not taken.features:
         return values
     motion = taken.statistics == "fixed-v1 motion"
-    low = np.array([each.low for each in taken.ranges], np.float32)
-    high = np.array([each.high for each in taken.ranges], np.float32)
-    scaled = np.asarray((np.clip(values, low, high) - low) / (high - low) * 2 - 1, np.float32)
+    scaled = _scaled(values, taken)
     if motion:  # in g, and in units of 2 rad/s, again
         half = np.array([(each.high - each.low) / 2 for each in taken.ranges], np.float32)
         middle = np.array([(each.high + each.low) / 2 for each in taken.ranges], np.float32)
         units = np.array([1, 1, 1, TURN, TURN, TURN], np.float32)
         scaled = np.asarray((scaled * half + middle) / units, np.float32)
     found = statistics.described(scaled, motion=motion)
+    if taken.statistics == "fixed-v1 forecast":
+        found = _foretelling(scaled, found, taken)
     return np.concatenate([found, np.full((len(found), 1), BIAS, np.float32)], axis=1)
+
+
+def _scaled(values: Values, taken: ColumnsInput) -> Values:
+    """Cut to their ranges, in -1..1; those with a set point by their distance from it."""
+    low = np.array([each.low for each in taken.ranges], np.float32)
+    high = np.array([each.high for each in taken.ranges], np.float32)
+    cut = np.clip(values, low, high)
+    made = np.asarray((cut - low) / (high - low) * 2 - 1, np.float32)
+    names = [each.column.name for each in taken.ranges]
+    for point in taken.set_points:
+        at = names.index(point.column)
+        ends = np.array([taken.ranges[at].low, taken.ranges[at].high])
+        away = (cut[..., at].astype(np.float64) - point.middle) / point.scale
+        most = np.log1p(np.abs((ends - point.middle) / point.scale)).max()
+        made[..., at] = np.sign(away) * np.log1p(np.abs(away)) / most
+    return made
+
+
+def _foretelling(scaled: Values, described: Values, taken: ColumnsInput) -> Values:
+    """The last value of what is foretold, the window's statistics, and its last rows, of about the same length."""
+    place = [each.column for each in taken.ranges].index(Column.parse(taken.foretold))
+    last = scaled[:, -1:]
+    steps = np.clip(STRETCH * (last - scaled[:, -1 - RECENT : -1]), -1, 1)
+    rows = np.concatenate([steps, last], axis=1).reshape(len(scaled), -1)
+    near = rows / np.float32(math.sqrt(rows.shape[1]))
+    return np.concatenate([scaled[:, -1, place][:, None], described / 2, near], axis=1, dtype=np.float32)  # fmt: skip
 
 
 def read(file: Path, taken: ColumnsInput) -> Iterator[tuple[str, Values | None, str]]:
@@ -68,19 +100,62 @@ def labelled(
 
     Raises DataError: other columns, windows or labels than the model's.
     """
-    own = infer_table(path)
-    wanted = tuple(str(each.column) for each in taken.ranges)
-    missing = [name for name in wanted if name not in own.columns]
-    strange = [name for name in own.labels if name not in labels]
-    if missing or strange or not own.labels or own.window != taken.window:
-        raise DataError(
-            f"{path}: the records are {own}, the model takes windows of {taken.window} of columns "
-            f"{', '.join(wanted)} and knows the labels {', '.join(labels)}"
-        )
-    found = own.read(path)
-    values = found.values[..., [own.columns.index(name) for name in wanted]]
+    wanted = f"knows the labels {', '.join(labels)}"
+    found, own = _table(path, taken, taken.window, wanted)
+    if not own.labels or set(own.labels) - set(labels):
+        raise _other(path, own, taken, wanted)
     places = np.array([labels.index(name) for name in own.labels], np.int64)
-    return prepared(values, taken), places[found.targets], found.left
+    return prepared(found.values, taken), places[found.targets], found.left
+
+
+def numbered(
+    path: Path, taken: ColumnsInput, given: NumberOutput
+) -> tuple[Values, NDArray[np.float64], Left]:
+    """Records, the numbers that they should give in their unit, and what was left out, by schema.toml.
+
+    Raises DataError: other columns, windows or another target than the model's.
+    """
+    column, wanted = given.number.column, f"gives {given.number.column}"
+    found, own = _table(path, taken, taken.window + given.ahead, wanted)
+    if given.ahead:
+        place = [each.column for each in taken.ranges].index(column)
+        answers = found.values[:, -1, place]
+    elif own.target == str(column):
+        answers = found.numbers
+    else:
+        raise _other(path, own, taken, wanted)
+    seen = found.values[:, : taken.window] if given.ahead else found.values
+    return prepared(np.ascontiguousarray(seen), taken), answers.astype(np.float64), found.left
+
+
+def normal_or_odd(
+    path: Path, taken: ColumnsInput, normal: tuple[str, ...]
+) -> tuple[Values, NDArray[np.bool_], Left]:
+    """Records, which of them have a label beside `normal`, and what was left out, by schema.toml.
+
+    Records without labels are all normal. Raises DataError: other columns or windows than the model's.
+    """
+    found, own = _table(path, taken, taken.window, "tells odd records")
+    odd = np.array([name not in normal for name in own.labels] or [False], np.bool_)
+    return prepared(found.values, taken), odd[found.targets], found.left
+
+
+def _table(path: Path, taken: ColumnsInput, window: int, wanted: str) -> tuple[Table, TableSchema]:
+    """Records of so many rows with the model's columns, in its order; raises DataError."""
+    own = infer_table(path)
+    names = tuple(str(each.column) for each in taken.ranges)
+    if own.window != window or set(names) - set(own.columns):
+        raise _other(path, own, taken, wanted)
+    found = own.read(path)
+    values = found.values[..., [own.columns.index(name) for name in names]]
+    return replace(found, values=values), own
+
+
+def _other(path: Path, own: TableSchema, taken: ColumnsInput, wanted: str) -> DataError:
+    names = ", ".join(str(each.column) for each in taken.ranges)
+    return DataError(
+        f"{path}: the records are {own}, the model takes windows of {taken.window} of columns {names} and {wanted}"
+    )
 
 
 def _layout(file: Path, taken: ColumnsInput) -> tuple[Layout, list[int]]:

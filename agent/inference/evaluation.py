@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgeveil.agent.inference import columns
 from edgeveil.agent.inference.boxes import Finder
 from edgeveil.agent.inference.records import as_records
-from edgeveil.agent.inference.runtime import Model
+from edgeveil.agent.inference.runtime import Model, Scores
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
 from edgeveil.shared.data.boxes.fitting import truths
@@ -20,10 +20,17 @@ from edgeveil.shared.data.left_out import LeftOut, Reason
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, Schema
 from edgeveil.shared.data.sounds.schema import SoundSchema
+from edgeveil.shared.data.tabular.columns import Ranged
 from edgeveil.shared.data.tree import archives
-from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, SoundInput
-from edgeveil.shared.scores import class_scores, detection, matching
-from edgeveil.shared.scores.views import View
+from edgeveil.shared.models.manifest import (
+    ColumnsInput,
+    ImageInput,
+    NumberOutput,
+    OddOutput,
+    SoundInput,
+)
+from edgeveil.shared.scores import class_scores, detection, matching, outliers, regression
+from edgeveil.shared.scores.views import Table, View
 from edgeveil.shared.terminal.progress import progress
 
 
@@ -80,7 +87,73 @@ class FoundBoxes:
         return {"records": self.pictures, **detection.as_json(found, self.labels)}
 
 
-def evaluate(model: Model, data: Path, *, quiet: bool = False) -> Evaluated | FoundBoxes:
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundNumbers:
+    """As Evaluated, of a model of numbers: `tally` as of edgeveil.shared.scores.regression."""
+
+    target: Ranged
+    tally: NDArray[np.int64]
+    left: tuple[LeftOut, ...]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        return regression.errors(self.tally, self.target.high - self.target.low)
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        span = self.target.high - self.target.low
+        mean = self.target.low + regression.mean(self.tally) * span
+        kept = {"target": str(self.target.column), "mean": mean, **self.figures}
+        return regression.REGRESSION.views({regression.KEPT: kept})
+
+    @property
+    def right(self) -> float:
+        """One less the mean absolute error in shares of the target's range, 0 to 1."""
+        return 1 - self.figures["mae"] / (self.target.high - self.target.low)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"records": int(self.tally[0]), "target": str(self.target.column), **self.figures}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoundOdd:
+    """As Evaluated, of a model that tells odd records: `counts` (2, BINS) as of edgeveil.shared.scores.outliers.
+
+    `above` (2,): normal and odd records above `threshold`, where the model has one.
+    """
+
+    counts: NDArray[np.int64]
+    false_alarms: float
+    threshold: float | None
+    above: tuple[int, int]
+    left: tuple[LeftOut, ...]
+
+    @property
+    def views(self) -> tuple[View, ...]:
+        shown = "–" if self.threshold is None else f"{self.threshold:.4g}"
+        rows = [(name, int(each.sum()), "–" if self.threshold is None else above) for name, each, above in zip(("normal", "odd"), self.counts, self.above, strict=True)]  # fmt: skip
+        used = Table(f"With the threshold in use, {shown}", ("records", ">in all", ">above it"), rows)  # fmt: skip
+        return (used, *outliers.OUTLIERS.views({outliers.KEPT: {"counts": self.counts.tolist()}}))
+
+    @property
+    def right(self) -> float:
+        """ROC AUC; without odd records the share of normal ones that are not above the threshold."""
+        if self.counts[1].sum():
+            return outliers.figures(self.counts, self.false_alarms)["roc_auc"]
+        return 1 - self.above[0] / max(1, int(self.counts[0].sum()))
+
+    def as_json(self) -> dict[str, Any]:
+        normal, odd = (int(each.sum()) for each in self.counts)
+        figures = outliers.figures(self.counts, self.false_alarms) if odd else {}
+        known = self.threshold is not None
+        used = {"above_normal": self.above[0], "above_odd": self.above[1]} if known else {}
+        return {"records": normal + odd, "odd": odd, "threshold": self.threshold, **used, **figures}
+
+
+Found = Evaluated | FoundBoxes | FoundNumbers | FoundOdd
+
+
+def evaluate(model: Model, data: Path, *, quiet: bool = False) -> Found:
     """Read labelled records as training reads them, and count what the model says of each.
 
     Raises:
@@ -89,10 +162,11 @@ def evaluate(model: Model, data: Path, *, quiet: bool = False) -> Evaluated | Fo
     probe(data)
     if model.finder is not None:
         return _evaluate_boxes(model, model.finder, data, quiet=quiet)
+    given = model.manifest.output
+    if isinstance(given, NumberOutput | OddOutput):
+        return _evaluate_values(model, given, data, quiet=quiet)
     records, targets, left = _read(model, data)
-    if not len(targets):
-        first = f": {left[0].sentence}" if left else ""
-        raise DataError(f"{data}: no record can be used{first}")
+    _check_any(data, len(targets), left)
     counts = np.zeros((len(model.labels),) * 2, np.int64)
     with progress("evaluating the model", len(targets), quiet=quiet) as step:
         for at in range(0, len(targets), model.batch):
@@ -103,11 +177,52 @@ def evaluate(model: Model, data: Path, *, quiet: bool = False) -> Evaluated | Fo
     return Evaluated(model.labels, counts, left)
 
 
+def scored(model: Model, given: OddOutput, data: Path, *, quiet: bool) -> tuple[Scores, NDArray[np.bool_], tuple[LeftOut, ...]]:  # fmt: skip
+    """How odd each record is, and whether its label says so; raises DataError."""
+    records, odd, left = columns.normal_or_odd(data, _columns(model), given.normal)
+    _check_any(data, len(odd), left)
+    return _values(model, records, quiet=quiet), odd, left
+
+
+def _evaluate_values(model: Model, given: NumberOutput | OddOutput, data: Path, *, quiet: bool) -> Found:  # fmt: skip
+    if isinstance(given, OddOutput):
+        scores, odd, left = scored(model, given, data, quiet=quiet)
+        over = scores > (np.inf if model.threshold is None else model.threshold)
+        above = int((over & ~odd).sum()), int((over & odd).sum())
+        return FoundOdd(outliers.histogram(scores, odd), given.false_alarms, model.threshold, above, left)  # fmt: skip
+    records, wanted, left = columns.numbered(data, _columns(model), given)
+    _check_any(data, len(wanted), left)
+    target = given.number
+    values = _values(model, records, quiet=quiet)
+    shares = ((each - target.low) / (target.high - target.low) for each in (values, np.clip(wanted, target.low, target.high)))  # fmt: skip
+    return FoundNumbers(target, regression.sums(*shares), left)
+
+
+def _columns(model: Model) -> ColumnsInput:
+    """What the model takes; raises DataError where its records are no tables."""
+    if not isinstance(model.input, ColumnsInput):
+        raise DataError("this model takes arrays that were prepared elsewhere, and is not evaluated here")  # fmt: skip
+    return model.input
+
+
+def _values(model: Model, records: NDArray[np.float32], *, quiet: bool) -> Scores:
+    found = [np.zeros(0)]
+    with progress("evaluating the model", len(records), quiet=quiet) as step:
+        for at in range(0, len(records), model.batch):
+            found.append(model.values(records[at : at + model.batch]))
+            step(len(found[-1]))
+    return np.concatenate(found)
+
+
+def _check_any(data: Path, count: int, left: tuple[LeftOut, ...]) -> None:
+    if not count:
+        first = f": {left[0].sentence}" if left else ""
+        raise DataError(f"{data}: no record can be used{first}")
+
+
 def _evaluate_boxes(model: Model, finder: Finder, data: Path, *, quiet: bool) -> FoundBoxes:
     found = BoxSchema(finder.side, model.labels).read(data)
-    if not len(found.pixels):
-        first = f": {found.left[0].sentence}" if found.left else ""
-        raise DataError(f"{data}: no record can be used{first}")
+    _check_any(data, len(found.pixels), found.left)
     tally = np.zeros(matching.length(len(model.labels)), np.int64)
     with progress("evaluating the model", len(found.pixels), quiet=quiet) as step:
         for at in range(0, len(found.pixels), model.batch):

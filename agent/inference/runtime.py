@@ -14,10 +14,12 @@ from edgeveil.agent.inference.boxes import Boxes, Finder
 from edgeveil.agent.inference.inputs import Item, from_file
 from edgeveil.agent.inference.records import as_records, span
 from edgeveil.agent.inference.trust import check_trust
+from edgeveil.agent.inference.values import thresholds
+from edgeveil.agent.inference.values.numbers import Number, Oddity
 from edgeveil.shared.base.errors import DataError, ModelError
 from edgeveil.shared.data.boxes.letterbox import Letterbox
 from edgeveil.shared.models import graph, known_answer
-from edgeveil.shared.models.manifest import BoxOutput, Manifest, Taken
+from edgeveil.shared.models.manifest import BoxOutput, Manifest, NumberOutput, OddOutput, Taken
 from edgeveil.shared.models.package import Package, read_package
 
 QUIET = 3  # of onnxruntime: errors only
@@ -45,14 +47,19 @@ class Prediction:
         }
 
 
-Said = Prediction | Boxes
+Said = Prediction | Boxes | Number | Oddity
 
 
 class Model:
-    """What load() gives. `notice` says who signed, where nothing here vouches for the signer."""
+    """What load() gives. `notice` says who signed, where nothing here vouches for the signer.
+
+    `threshold`: the score above which a record is odd, None for none; by the device, else by the package.
+    """
 
     def __init__(self, package: Package, session: Any, notice: str) -> None:
         self._session = session
+        given = package.manifest.output
+        self.threshold = given.threshold if isinstance(given, OddOutput) else None
         self.manifest: Manifest = package.manifest
         self._given, self._taken = [package.manifest.output.name], package.manifest.input.name
         self._most = max(
@@ -81,7 +88,7 @@ class Model:
         return Finder(self.labels, self.input.shape[0])
 
     def predict(self, records: Any) -> list[Any]:
-        """One Prediction per record; of a detector Boxes, in pixels of the picture.
+        """One Prediction per record; of a detector Boxes, in pixels of the picture; a Number, or an Oddity.
 
         `records`: the name of a picture or sound file, a list of such, or an array: one record or (n, …) of them,
         pictures as uint8 or as floats in 0..1, in the layouts of an .npz file.
@@ -109,6 +116,12 @@ class Model:
         self, records: NDArray[np.float32], placed: Sequence[Letterbox | None] = ()
     ) -> list[Said]:
         """What the model says of each; `placed`: where on a detector's square each picture lies."""
+        given = self.manifest.output
+        if isinstance(given, NumberOutput | OddOutput):
+            values = self.values(records).tolist()
+            if isinstance(given, NumberOutput):
+                return [Number(value) for value in values]
+            return [Oddity(value, self.threshold) for value in values]
         if (finder := self.finder) is None:
             return [self.prediction(row) for row in self.scores(records)]
         where = placed or [None] * len(records)
@@ -118,6 +131,11 @@ class Model:
     def scores(self, records: NDArray[np.float32]) -> Scores:
         """(n, labels) of records as the manifest describes them; rows add up to one."""
         return _softmax(self.outputs(records).astype(np.float64))
+
+    def values(self, records: NDArray[np.float32]) -> Scores:
+        """(n,) of a model of numbers or of scores; what is not finite counts as very small or large."""
+        found = self.outputs(records)[:, 0].astype(np.float64)
+        return np.nan_to_num(found, nan=HUGE, posinf=HUGE, neginf=-HUGE)
 
     def outputs(self, records: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, …) as the graph gives them."""
@@ -181,13 +199,17 @@ def load(
 def open_model(
     path: Path, *, trust: str | None = None, home: Path | None = None, threads: int = 0
 ) -> Model:
-    """As load(), without a warning."""
+    """As load(), without a warning; with the threshold that the agent of `home` has found for it."""
     package = read_package(path)
     notice = check_trust(package, trust, home)
     try:
-        return made_ready(package, notice, threads)
+        model = made_ready(package, notice, threads)
     except ValueError as error:
         raise ModelError(f"{path}: this model package cannot be used: {error}") from error
+    if home is not None and isinstance(package.manifest.output, OddOutput):
+        found = thresholds.kept(home, model.digest)
+        model.threshold = model.threshold if found is None else found.threshold
+    return model
 
 
 def made_ready(package: Package, notice: str = "", threads: int = 0) -> Model:

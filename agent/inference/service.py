@@ -14,9 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from edgeveil.agent.inference.boxes import Boxes
 from edgeveil.agent.inference.inputs import Item, from_bytes
-from edgeveil.agent.inference.runtime import Model
+from edgeveil.agent.inference.runtime import Model, Prediction
 from edgeveil.shared.base.errors import ConfigError, EdgeveilError
 from edgeveil.shared.base.json_text import readable
 from edgeveil.shared.pages.door import Door, is_loopback
@@ -225,9 +224,9 @@ def _answer(model: Model, item: Item) -> dict[str, Any]:
     if item.record is None:
         return {"error": item.why}
     (found,) = model.said(item.record[None], [item.placed])
-    if isinstance(found, Boxes):
-        return found.as_json()
-    return {"label": found.label, "score": found.score, "scores": dict(found.scores)}
+    if isinstance(found, Prediction):
+        return {"label": found.label, "score": found.score, "scores": dict(found.scores)}
+    return found.as_json()
 
 
 def _timer(seconds: float, connection: socket.socket) -> threading.Timer:

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from edgeveil.coordinator.models.contents import LOGITS, RECORDS
+from edgeveil.coordinator.models.contents import RECORDS, output_of
 from edgeveil.coordinator.models.graph import graph_of
-from edgeveil.shared.base.errors import StateDamaged
+from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.models.graph import Forbidden, Wanted, check
 from edgeveil.shared.tasks.conformance.subject import Broken, Subject
 from edgeveil.shared.tasks.conformance.suite import CHECKS, Check
@@ -12,14 +12,15 @@ from edgeveil.shared.tasks.modules import read_vector
 
 
 def packages_what_it_computes(subject: Subject, _folder: Path) -> None:
-    """Tasks without classes have no packages yet."""
+    """Tasks of other outputs than labels, boxes, numbers and scores have no packages yet."""
     task, options = subject.task, subject.options
-    if task.signature(options).get("output") != "logits":
-        return
     vector = read_vector(subject.moved(), task.tensors(options))
     try:
         graph, form = graph_of(task, options, vector)
-        check(graph, Wanted(RECORDS, form.shape, LOGITS, (len(form.labels),)))
+        given = output_of(form, {})
+        check(graph, Wanted(RECORDS, form.shape, given.name, given.shape))
+    except ConfigError:
+        return
     except (Forbidden, StateDamaged) as error:
         raise Broken(f"its model cannot be packaged: {error}") from error
 

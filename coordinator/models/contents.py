@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
 
 from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.reports.facts import RunFacts
@@ -12,8 +14,11 @@ from edgeveil.shared.models.manifest import (
     ArrayInput,
     BoxOutput,
     ColumnsInput,
+    Given,
     ImageInput,
     Manifest,
+    NumberOutput,
+    OddOutput,
     Origin,
     Output,
     Piece,
@@ -23,13 +28,13 @@ from edgeveil.shared.models.manifest import (
     Task,
 )
 from edgeveil.shared.privacy.unlimited import NOT_LIMITED, UNLIMITED, in_json
+from edgeveil.shared.scores import outliers
 from edgeveil.shared.tasks.spec import Options, TaskSpec
 
 NO_MECHANISM = (
     "none: trained without noise, by the word of the devices' owners; sums by secure aggregation"
 )
 MECHANISM = "DP-SGD on each agent, charged before training; sums by secure aggregation"
-Statistics = Literal["none", "fixed-v1 plain", "fixed-v1 motion"]
 Rows = tuple[tuple[float, ...], ...]
 RECORDS, LOGITS, ROWS = "records", "logits", "rows"
 
@@ -44,11 +49,12 @@ class Form:
     picture: tuple[int, int, int] | None
     labels: tuple[str, ...]
     preprocessing: str
-    columns: tuple[str, ...] = ()  # of a table or a window; `shape` is then what the graph takes
-    window: int = 0
-    statistics: Statistics = "none"
+    columns: ColumnsInput | None = (
+        None  # of a table or a window; `shape` is then what the graph takes
+    )
     rows: int = 0
     sound: tuple[int, int] | None = None
+    given: NumberOutput | OddOutput | None = None  # else logits or boxes
 
 
 def manifest(
@@ -73,7 +79,7 @@ def manifest(
         ),
         input=input_of(form),
         preprocessing=form.preprocessing,
-        output=_output(form),
+        output=output_of(form, record.extra),
         origin=_origin(found, record),
         privacy=_privacy(found, record),
         metrics={name: float(value) for name, value in sorted(record.metrics.items())},
@@ -97,15 +103,8 @@ def check_code(found: RunFacts, record: RoundRecord, spec: TaskSpec) -> None:
 
 def input_of(form: Form) -> Taken:
     """The manifest's word on what goes in."""
-    if form.columns:
-        count = form.shape[0] if form.statistics != "none" else 0
-        return ColumnsInput(
-            name=RECORDS,
-            columns=form.columns,
-            window=form.window,
-            features=count,
-            statistics=form.statistics,
-        )
+    if form.columns is not None:
+        return form.columns
     if form.sound is not None:
         rate, length_ms = form.sound
         return SoundInput(name=RECORDS, rate=rate, length_ms=length_ms)
@@ -122,10 +121,25 @@ def input_of(form: Form) -> Taken:
     )
 
 
-def _output(form: Form) -> Output | BoxOutput:
+def output_of(form: Form, extra: Mapping[str, Any]) -> Given:
+    """The manifest's word on what comes out; `extra`: what the round's evaluation has kept."""
+    if isinstance(form.given, OddOutput):
+        kept = _threshold(extra, form.given.false_alarms)
+        return form.given.model_copy(update={"threshold": kept})
+    if form.given is not None:
+        return form.given
     if form.rows:
         return BoxOutput(name=ROWS, labels=form.labels, rows=form.rows)
     return Output(name=LOGITS, labels=form.labels)
+
+
+def _threshold(extra: Mapping[str, Any], share: float) -> float | None:
+    """Above which about that share of the normal records lies; None where none was counted."""
+    found = extra.get(outliers.KEPT)
+    if not isinstance(found, dict):
+        return None
+    counts = np.array(found["counts"], np.int64)
+    return outliers.threshold(counts, share) if counts[0].max(initial=0) > 0 else None
 
 
 def _origin(found: RunFacts, record: RoundRecord) -> Origin:

@@ -16,7 +16,6 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from edgeveil.coordinator.models.contents import LOGITS, RECORDS, ROWS, Form, Rows, input_of
 from edgeveil.coordinator.models.states import drop_zero_states
@@ -48,12 +47,11 @@ def graph_of(task: Task, options: Options, vector: Vector) -> tuple[bytes, Form]
     except TypeError as error:
         raise ConfigError(f"a model of {task.spec.id} cannot be packaged yet: {error}") from error
     data = _stripped(_exported(found))
-    compare(data, found, module)
+    compare(data, found)
     told = str(task.signature(options)["preprocessing"])
     inside = told if found.prepares else f"not in the graph: {told}"
-    form = (found.shape, found.picture, found.labels, inside)
-    columns = (found.columns, found.window, found.statistics)
-    return data, Form(*form, *columns, found.rows, found.sound)
+    form = (found.shape, found.picture, found.labels, inside, found.columns)
+    return data, Form(*form, found.rows, found.sound, found.given)
 
 
 def answers(data: bytes, form: Form) -> Rows:
@@ -80,7 +78,7 @@ def _exported(found: Packaged) -> Any:
             dynamo=True,
             opset_version=OPSET,
             input_names=[RECORDS],
-            output_names=[ROWS if found.rows else LOGITS],
+            output_names=[found.given.name if found.given else ROWS if found.rows else LOGITS],
             dynamic_shapes=({0: "n"},),
             external_data=False,
             verbose=False,
@@ -113,21 +111,22 @@ def _stripped(model: Any) -> bytes:
     return bytes(made.SerializeToString(deterministic=True))
 
 
-def compare(data: bytes, found: Packaged, module: nn.Module) -> None:
+def compare(data: bytes, found: Packaged) -> None:
     """Raw records through the graph, in one batch and alone, and through torch; then as the task prepares them.
 
     Raises:
-        StateDamaged: their logits are further apart than rounding explains.
+        StateDamaged: what they give is further apart than rounding explains.
     """
     with torch.inference_mode():
         whole = found.module(torch.from_numpy(found.raw)).numpy()
-        prepared = module(found.prepared).numpy()
+        prepared = found.plain(found.prepared).numpy()
     alone = np.concatenate([run(data, found.raw[at : at + 1]) for at in range(2)])
-    for got, wanted, most in (
+    for one, other, most in (
         (run(data, found.raw), whole, TOLERANCE),
         (alone, whole[:2], TOLERANCE),
         (whole, prepared, PREPARED_ALIKE),
     ):
+        got, wanted = found.comparable(one), found.comparable(other)
         away = float(np.linalg.norm(got - wanted)) / max(float(np.linalg.norm(wanted)), 1e-6)
         if not away <= most:
             raise StateDamaged(

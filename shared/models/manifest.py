@@ -10,7 +10,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from edgeveil.shared.data.tabular.columns import MOST_COLUMNS, Ranged, check_once
+from edgeveil.shared.data.tabular.columns import (
+    MOST_COLUMNS,
+    Column,
+    Ranged,
+    SetPoint,
+    check_once,
+    set_points,
+)
 
 SCHEMA = 1
 LONGEST_WINDOW = 4096
@@ -27,6 +34,9 @@ _Row = Annotated[tuple[float, ...], Field(min_length=1, max_length=1 << 12)]
 _Rows = Annotated[tuple[_Row, ...], Field(min_length=1, max_length=4)]
 MOST_VALUES = 1 << 24  # of one record
 MOST_ROWS = 1 << 17  # of a detector
+Statistics = Literal["none", "fixed-v1 plain", "fixed-v1 motion", "fixed-v1 forecast"]
+# Keys of an input that stand in a manifest only where they say something: packages of before have none.
+_LATER = {"signed_log": "", "foretold": ""}
 
 
 class WrongSchema(ValueError):
@@ -126,7 +136,9 @@ class ColumnsInput(_Part):
     """Rows (n, C), or windows (n, T, C), of values in the units of `columns`, each as `name [unit] low..high`.
 
     Values beyond a range are cut to it. With `features` 0 the graph takes them as they are; else it takes that
-    many fixed public statistics of each window (edgeveil.shared.tasks.sensors.statistics), which no graph holds.
+    many fixed public statistics of each window (edgeveil.shared.tasks.sensors.statistics), which no graph holds:
+    of a forecast beside the last value of the column `foretold` and the last rows. `signed_log`: set points of
+    columns that are scaled by their distance from them, as in plans; whoever scales them needs it with `features`.
     """
 
     kind: Literal["columns"] = "columns"
@@ -134,7 +146,9 @@ class ColumnsInput(_Part):
     columns: Annotated[tuple[_Column, ...], Field(min_length=1, max_length=MOST_COLUMNS)]
     window: Annotated[int, Field(ge=0, le=LONGEST_WINDOW)] = 0
     features: Annotated[int, Field(ge=0, le=1 << 20)] = 0
-    statistics: Literal["none", "fixed-v1 plain", "fixed-v1 motion"] = "none"
+    statistics: Statistics = "none"
+    signed_log: Annotated[str, Field(max_length=8192)] = ""
+    foretold: Annotated[str, Field(max_length=130)] = ""
     dtype: Literal["float32"] = "float32"
 
     @model_validator(mode="after")
@@ -143,7 +157,18 @@ class ColumnsInput(_Part):
         _check_size(self.record_shape)
         if (self.features > 0) != (self.statistics != "none"):
             raise ValueError("features belong to statistics")
+        names = [each.column for each in self.ranges]
+        if bool(self.foretold) != (self.statistics == "fixed-v1 forecast"):
+            raise ValueError("a column is foretold by statistics of a forecast alone")
+        if self.foretold and Column.parse(self.foretold) not in names:
+            raise ValueError("what is foretold is none of the columns")
+        if {each.column for each in self.set_points} - {each.name for each in names}:
+            raise ValueError("a set point belongs to none of the columns")
         return self
+
+    @property
+    def set_points(self) -> tuple[SetPoint, ...]:
+        return set_points(self.signed_log)
 
     @property
     def ranges(self) -> tuple[Ranged, ...]:
@@ -207,6 +232,63 @@ class BoxOutput(_Part):
     def shape(self) -> tuple[int, ...]:
         """Of one record."""
         return (self.rows, 5 + len(self.labels))
+
+
+class NumberOutput(_Part):
+    """(n, 1): a number in the unit and mostly in the range of `target`, `name [unit] low..high`.
+
+    `ahead`: of a forecast, how many rows after the last one of the window the number is meant to be; else 0.
+    """
+
+    kind: Literal["number"] = "number"
+    name: _Text
+    target: _Column
+    ahead: Annotated[int, Field(ge=0, le=LONGEST_WINDOW)] = 0
+
+    @model_validator(mode="after")
+    def _has_a_range(self) -> Self:
+        Ranged.parse(self.target)
+        return self
+
+    @property
+    def number(self) -> Ranged:
+        return Ranged.parse(self.target)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one record."""
+        return (1,)
+
+
+class OddOutput(_Part):
+    """(n, 1): nats per value by which a record is less likely than a perfect guess; higher is odder.
+
+    `threshold`: of the coordinator's held-out normal records about the share `false_alarms` lies above it; None
+    where it had none. A device finds its own on its own records. `normal`: the labels that were learned from.
+    """
+
+    kind: Literal["oddness"] = "oddness"
+    name: _Text
+    unit: Literal["nats per value"] = "nats per value"
+    false_alarms: Annotated[float, Field(gt=0, lt=1)]
+    threshold: float | None
+    normal: Annotated[tuple[_Text, ...], Field(max_length=MOST_LABELS)] = ()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one record."""
+        return (1,)
+
+
+Given = Output | BoxOutput | NumberOutput | OddOutput
 
 
 class Origin(_Part):
@@ -283,7 +365,7 @@ class Manifest(_Part):
     task: Task
     input: Annotated[Taken, Field(discriminator="kind")]
     preprocessing: _Long
-    output: Annotated[Output | BoxOutput, Field(discriminator="kind")]
+    output: Annotated[Given, Field(discriminator="kind")]
     origin: Origin
     privacy: Privacy
     metrics: dict[_Text, float]  # on the coordinator's own held-out data
@@ -299,6 +381,9 @@ class Manifest(_Part):
         for later in ("self_test", "derived"):
             if values[later] is None:
                 del values[later]
+        for key, nothing in _LATER.items():
+            if values["input"].get(key) == nothing:
+                del values["input"][key]
         return json.dumps(values, sort_keys=True, separators=(",", ":")).encode("ascii")
 
     @classmethod

@@ -7,33 +7,39 @@ that were prepared before.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgeveil.shared.data.tabular.columns import Ranged
+from edgeveil.shared.data.tabular.columns import set_points
 from edgeveil.shared.data.tabular.reading import Table
+from edgeveil.shared.models.manifest import ColumnsInput, NumberOutput, OddOutput, Statistics
 from edgeveil.shared.tasks import block_features as blocks
 from edgeveil.shared.tasks.backbone import asset
 from edgeveil.shared.tasks.backbone.graph import Embedding
 from edgeveil.shared.tasks.feature_head import FeatureHeadOptions
 from edgeveil.shared.tasks.features import BIAS, BINS, CELL, POOL
 from edgeveil.shared.tasks.images import ImageTask
+from edgeveil.shared.tasks.own.simple import SimpleTask
+from edgeveil.shared.tasks.sensors import graph as sensors
 from edgeveil.shared.tasks.sensors import tables
-from edgeveil.shared.tasks.sensors.sequence import SensorSequence
+from edgeveil.shared.tasks.sensors.anomaly import Anomaly, AnomalyOptions
+from edgeveil.shared.tasks.sensors.forecasting import ForecastOptions
+from edgeveil.shared.tasks.sensors.rare import RareClasses, RareOptions
+from edgeveil.shared.tasks.sensors.regression import NumberTask
+from edgeveil.shared.tasks.sensors.sequence import Recurrent, SensorSequence
 from edgeveil.shared.tasks.sensors.tabular import Tabular
 from edgeveil.shared.tasks.sounds import graph as sounds
 from edgeveil.shared.tasks.sounds.command import AudioCommand, CommandOptions, SoundOptions
 from edgeveil.shared.tasks.sounds.multimodal import SHARE, Multimodal, PairOptions
 from edgeveil.shared.tasks.spec import Task
 
-Statistics = Literal["none", "fixed-v1 plain", "fixed-v1 motion"]
-
+RECORDS, VALUE, SCORE = "records", "value", "score"  # names in a graph
 EXAMPLES = 6
 PI = np.float32(np.pi)
 TERMS = 11  # the last power of the series: 0.2^13 / 13 is 6e-11
@@ -42,65 +48,87 @@ TERMS = 11  # the last power of the series: 0.2^13 / 13 is 6e-11
 @dataclass(frozen=True, eq=False)
 class Packaged:
     """`module`: raw records (n, *shape) → logits (n, labels). `raw` are made-up ones, `prepared` the same as
-    the task itself prepares them. `picture`: (height, width, channels); `sound`: samples a second, and
-    milliseconds of a record; None for what a record is not. `raw_arrays`: arrays that the graph prepares.
-    With `rows`, the candidates of a detector, the module gives (n, rows, 5 + labels) instead.
+    the task itself prepares them, for `plain`, which gives the same. `picture`: (height, width, channels); `sound`:
+    samples a second, and milliseconds of a record; None for what a record is not. `raw_arrays`: arrays that the
+    graph prepares. With `rows`, the candidates of a detector, the module gives (n, rows, 5 + labels) instead; what
+    `given` says of numbers and scores, (n, 1).
     """
 
     module: nn.Module
+    plain: nn.Module
     shape: tuple[int, ...]
     labels: tuple[str, ...]
     raw: NDArray[np.float32]
     prepared: torch.Tensor
-    picture: tuple[int, int, int] | None
-    columns: tuple[str, ...] = ()  # with ranges; `raw` are in their units without `statistics`
-    window: int = 0
-    statistics: Statistics = "none"
+    picture: tuple[int, int, int] | None = None
+    columns: ColumnsInput | None = None
     rows: int = 0
     sound: tuple[int, int] | None = None
     raw_arrays: bool = False
+    given: NumberOutput | OddOutput | None = None
 
     @property
     def prepares(self) -> bool:
         """Whether the graph takes raw records, and not prepared ones."""
-        in_units = bool(self.columns) and self.statistics == "none"
+        in_units = self.columns is not None and not self.columns.features
         return bool(self.picture or self.sound or self.raw_arrays or in_units)
+
+    def comparable(self, given: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Outputs as their difference counts: numbers in shares of their range, which may be far from zero."""
+        if not isinstance(self.given, NumberOutput):
+            return given
+        low, high = self.given.number.low, self.given.number.high
+        return np.asarray((given - (low + high) / 2) / ((high - low) / 2), np.float32)
 
 
 def packaged(task: Task, options: Any, module: nn.Module) -> Packaged:
-    """Records of one shape, each with one label of a list or with boxes; raises TypeError for other tasks."""
+    """Records of one shape, each with a label of a list, a number or a score, or with boxes; raises TypeError for other tasks."""
+    if isinstance(task, SimpleTask):
+        return _own(task, module)
+    if isinstance(task, Tabular | SensorSequence | NumberTask | Anomaly | RareClasses):
+        return _on_columns(task, options, module)
     if task.signature(options).get("output") == "boxes":
         return _detector(task, options, module)
-    labels = _labels(task, options)
-    if isinstance(task, Tabular | SensorSequence):
-        return _on_columns(task, options, module)
-    make = PREPARATIONS.get(task.spec.id)
-    if make is not None and isinstance(task, Multimodal):
-        pixels, samples = (
-            _examples(options.height, options.width, options.channels),
-            _recordings(options),
-        )
+    labels, make = _labels(task, options), PREPARATIONS.get(task.spec.id)
+    if make is not None and isinstance(task, ImageTask):
+        return _pictures(task, options, module, make(options))
+    if make is not None and isinstance(task, AudioCommand | Multimodal):
+        return _recorded(task, options, module, make(options))
+    prepared, _ = task.probe(EXAMPLES, torch.Generator().manual_seed(0), options)
+    if not isinstance(prepared, torch.Tensor):
+        raise TypeError("its records have no common shape")
+    raw = prepared.numpy().astype(np.float32)
+    return Packaged(module, module, raw.shape[1:], labels, raw, prepared)
+
+
+def _recorded(task: AudioCommand | Multimodal, options: Any, module: nn.Module, before: nn.Module) -> Packaged:  # fmt: skip
+    """Recordings; of `multimodal` behind the pixels of a picture each."""
+    samples, labels = _recordings(options), options.class_names
+    whole = nn.Sequential(before, module)
+    if isinstance(task, Multimodal):
+        pixels = _examples(options.height, options.width, options.channels)
         prepared = torch.from_numpy(task.inputs(pixels, samples, options))
         raw = np.concatenate([pixels.reshape(EXAMPLES, -1), samples], axis=1)
-        whole = nn.Sequential(make(options), module)
-        return Packaged(whole, raw.shape[1:], labels, raw, prepared, None, raw_arrays=True)
-    if make is not None and isinstance(task, AudioCommand):
-        raw = _recordings(options)
-        prepared = torch.from_numpy(task.inputs(raw, options))
-        whole = nn.Sequential(make(options), module)
-        heard = (options.rate, options.length_ms)
-        return Packaged(whole, raw.shape[1:], labels, raw, prepared, None, sound=heard)
-    if make is None or not isinstance(task, ImageTask):
-        prepared, _ = task.probe(EXAMPLES, torch.Generator().manual_seed(0), options)
-        if not isinstance(prepared, torch.Tensor):
-            raise TypeError("its records have no common shape")
-        raw = prepared.numpy().astype(np.float32)
-        return Packaged(module, raw.shape[1:], labels, raw, prepared, None)
+        return Packaged(whole, module, raw.shape[1:], labels, raw, prepared, raw_arrays=True)
+    prepared = torch.from_numpy(task.inputs(samples, options))
+    heard = (options.rate, options.length_ms)
+    return Packaged(whole, module, samples.shape[1:], labels, samples, prepared, sound=heard)
+
+
+def _pictures(task: ImageTask, options: Any, module: nn.Module, before: nn.Module) -> Packaged:
     picture = (options.height, options.width, options.channels)
     raw = _examples(*picture)
-    prepared = torch.from_numpy(task.inputs(raw, options))
-    whole = nn.Sequential(make(options), module)
-    return Packaged(whole, raw.shape[1:], labels, raw, prepared, picture)
+    prepared = torch.from_numpy(np.ascontiguousarray(task.inputs(raw, options)))
+    whole, labels = nn.Sequential(before, module), task.schema(options).labels
+    return Packaged(whole, module, raw.shape[1:], labels, raw, prepared, picture)
+
+
+def _own(task: SimpleTask, module: nn.Module) -> Packaged:
+    """Of a model and a loss: its records are read and scaled as those of the product's tasks."""
+    inner, fixed = task.inner, task.fixed
+    if isinstance(inner, ImageTask):
+        return _pictures(inner, fixed, module, Planes(fixed.channels, centred=False))
+    return _on_columns(inner, fixed, module)
 
 
 def _detector(task: Task, options: Any, module: nn.Module) -> Packaged:
@@ -108,27 +136,74 @@ def _detector(task: Task, options: Any, module: nn.Module) -> Packaged:
     prepared = torch.from_numpy(np.ascontiguousarray(np.moveaxis(raw, 3, 1)))
     labels, sides = task.schema(options).labels, raw.shape[1:]
     whole = nn.Sequential(Colours(), module)
-    return Packaged(whole, sides, labels, raw, prepared, sides, rows=options.rows)
+    return Packaged(whole, module, sides, labels, raw, prepared, sides, rows=options.rows)
 
 
-def _on_columns(task: Tabular | SensorSequence, options: Any, module: nn.Module) -> Packaged:
+def _on_columns(task: Any, options: Any, module: nn.Module) -> Packaged:
     """Scaling by public ranges is part of the graph; statistics of a window are not, and come before it."""
     shape, ranges = task.schema(options).shape, options.ranges
     shares = np.random.default_rng(0).uniform(-0.2, 1.2, (EXAMPLES, *shape))
     shares[0], shares[1] = 0, 1
     low, high = (np.array([getattr(each, end) for each in ranges]) for end in ("low", "high"))
     values = (low + shares * (high - low)).astype(np.float32)
-    columns = tuple(str(each) for each in ranges)
+    names, labels = tuple(str(each.column) for each in ranges), getattr(options, "class_names", ())
     nothing = np.zeros(EXAMPLES, np.int64)
-    table = Table(tuple(str(each.column) for each in ranges), values, nothing, nothing.astype(np.float32), ())  # fmt: skip
-    prepared = task.inputs(tables.scaled(table, options), options)
-    told = (columns, getattr(options, "window", 0))
-    labels, tensor = options.class_names, torch.from_numpy(prepared)
-    if options.variant == "statistics":
-        how: Statistics = "fixed-v1 motion" if options.motion else "fixed-v1 plain"
-        return Packaged(module, prepared.shape[1:], labels, prepared, tensor, None, *told, how)
-    before = [Scaled(ranges), *([Logistic(len(ranges))] if options.variant == "logistic" else [])]
-    return Packaged(nn.Sequential(*before, module), shape, labels, values, tensor, None, *told)
+    table = Table(names, values, nothing, nothing.astype(np.float32), ())
+    prepared, _ = task.prepare(table, labels or ("",), options).take(np.arange(EXAMPLES))
+    given, after = _given(task, options, module)
+    seen = options.seen if isinstance(options, ForecastOptions) else getattr(options, "window", 0)
+    values = values[:, :seen] if seen else values
+    statistics = _statistics(options)
+    count = prepared.shape[1] if statistics != "none" else 0
+    taken = ColumnsInput(
+        name=RECORDS,
+        columns=tuple(str(each) for each in ranges),
+        window=seen,
+        features=count,
+        statistics=statistics,
+        signed_log=options.signed_log,
+        foretold=options.target if statistics == "fixed-v1 forecast" else "",
+    )
+    before = [] if count else [sensors.Scaled(ranges, set_points(options.signed_log)), *_rows(options)]  # fmt: skip
+    raw = prepared.numpy() if count else np.ascontiguousarray(values)
+    whole = nn.Sequential(*before, after)
+    return Packaged(whole, after, raw.shape[1:], labels, raw, prepared, columns=taken, given=given)
+
+
+def _statistics(options: Any) -> Statistics:
+    if options.variant != "statistics":
+        return "none"
+    if isinstance(options, ForecastOptions):
+        return "fixed-v1 forecast"
+    return "fixed-v1 motion" if options.motion else "fixed-v1 plain"
+
+
+def _rows(options: Any) -> list[nn.Module]:
+    """What a linear model takes of scaled rows; networks take them as they are."""
+    if isinstance(options, RareOptions):
+        return [sensors.Hats(options)]
+    return [sensors.Logistic(len(options.ranges))] * (options.variant in {"logistic", "linear"})
+
+
+def _given(
+    task: Any, options: Any, module: nn.Module
+) -> tuple[NumberOutput | OddOutput | None, nn.Module]:
+    """What comes out where it is no logits, and the module that gives it of prepared records."""
+    if isinstance(options, AnomalyOptions):
+        normal = tuple(options.normal.split(",")) if options.normal else ()
+        share = options.false_alarms / 1000
+        odd = OddOutput(name=SCORE, false_alarms=share, threshold=None, normal=normal)
+        return odd, sensors.Oddness(module, options)
+    if isinstance(options, RareOptions):
+        return None, module.get_submodule("head")  # its outputs are the logits among others
+    if isinstance(module, Recurrent):
+        return None, sensors.OverTime(module)
+    if not isinstance(task, NumberTask):
+        return None, module
+    ahead = options.ahead if isinstance(options, ForecastOptions) else 0
+    number = NumberOutput(name=VALUE, target=str(options.number), ahead=ahead)
+    last = sensors.Change(module, options) if ahead else sensors.Column(module)
+    return number, nn.Sequential(last, sensors.InUnits(options.number))
 
 
 def _labels(task: Task, options: Any) -> tuple[str, ...]:
@@ -151,32 +226,6 @@ def _examples(height: int, width: int, channels: int) -> NDArray[np.float32]:
     return pixels[..., 0] if channels == 1 else pixels
 
 
-class Scaled(nn.Module):
-    """Values in their units, cut to their ranges and brought to -1..1, as scaled() of sensors.tables."""
-
-    def __init__(self, ranges: Sequence[Ranged]) -> None:
-        super().__init__()
-        self.ends: torch.Tensor
-        ends = [[each.low for each in ranges], [each.high for each in ranges]]
-        self.register_buffer("ends", torch.tensor(ends, dtype=torch.float32))
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        low, high = self.ends[0], self.ends[1]
-        inside = torch.minimum(torch.maximum(values, low), high)
-        return (inside - low) / (high - low) * 2 - 1
-
-
-class Logistic(nn.Module):
-    """As Tabular.inputs() for its variant of that name: a row of length one at most, and a constant."""
-
-    def __init__(self, columns: int) -> None:
-        super().__init__()
-        self._root = math.sqrt(columns)
-
-    def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        return torch.cat([rows / self._root, rows.narrow(1, 0, 1) * 0 + tables.BIAS], dim=1)
-
-
 def _recordings(options: SoundOptions) -> NDArray[np.float32]:
     """Made-up recordings: noise that swells, silence, a rising tone, a click, a soft and a loud word of two tones."""
     length = options.rate * options.length_ms // 1000
@@ -195,15 +244,15 @@ def _recordings(options: SoundOptions) -> NDArray[np.float32]:
 
 
 class Planes(nn.Module):
-    """Pixels (n, H, W[, C]) in 0..1 → (n, C, H, W) in -1..1, as the convolutional network takes them."""
+    """Pixels (n, H, W[, C]) in 0..1 → (n, C, H, W), `centred` in -1..1, as convolutional networks take them."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, centred: bool = True) -> None:
         super().__init__()
-        self._colours = channels > 1
+        self._colours, self._centred = channels > 1, centred
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         planes = pixels.permute(0, 3, 1, 2) if self._colours else pixels.unsqueeze(1)
-        return (planes - 0.5) / 0.5
+        return (planes - 0.5) / 0.5 if self._centred else planes
 
 
 class Colours(nn.Module):

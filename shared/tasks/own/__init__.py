@@ -5,4 +5,4 @@
 a file is imported by its owner's command, or from the copy in the home whose hash is known.
 """
 
-__all__ = ["installing", "shelf", "telling", "template"]
+__all__ = ["installing", "shelf", "simple", "telling", "template"]

@@ -106,6 +106,15 @@ class SimpleTask:
         self._inner, self._fixed = _settled(id, records, tuple(classes), number)
         self._loss = _per_record(loss or (nn.HuberLoss if number else nn.CrossEntropyLoss))
 
+    @property
+    def inner(self) -> "Inner":
+        """Who reads its records; under `fixed`, as all that is asked of it."""
+        return self._inner
+
+    @property
+    def fixed(self) -> Any:
+        return self._fixed
+
     def parse_options(self, raw: RawOptions) -> SimpleOptions:
         return parse(SimpleOptions, raw, self.spec.id)
 

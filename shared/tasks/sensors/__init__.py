@@ -1,3 +1,15 @@
 """Tasks on columns of numbers: tables of one row a record, and windows of rows."""
 
-__all__ = ["classes", "networks", "regression", "sequence", "statistics", "tables", "tabular"]
+__all__ = [
+    "anomaly",
+    "classes",
+    "forecasting",
+    "graph",
+    "networks",
+    "rare",
+    "regression",
+    "sequence",
+    "statistics",
+    "tables",
+    "tabular",
+]

@@ -93,7 +93,7 @@ def test_a_graph_that_computes_something_else_is_refused(exported, away):
         write_vector(module, vector, saved.tensors)
         held = nullcontext() if harmless else pytest.raises(StateDamaged, match="nothing was written")  # fmt: skip
         with held:
-            graph.compare(read_package(file).model, packaged(task, options, module), module)
+            graph.compare(read_package(file).model, packaged(task, options, module))
 
 
 @pytest.mark.parametrize("which", ["3", "0", "first", "-1", "99999999999999999999"])
