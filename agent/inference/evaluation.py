@@ -13,6 +13,7 @@ from edgeveil.agent.inference.records import as_records
 from edgeveil.agent.inference.runtime import Model
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
+from edgeveil.shared.data.boxes.fitting import MOST_BOXES
 from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.left_out import LeftOut, Reason
@@ -21,7 +22,8 @@ from edgeveil.shared.data.schema import IMAGES, Schema
 from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.data.tree import archives
 from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, SoundInput
-from edgeveil.shared.scores import class_scores, detection, matching
+from edgeveil.shared.scores import boxes, class_scores, detection, matching
+from edgeveil.shared.scores.tallies import Tallies, summed
 from edgeveil.shared.scores.views import View
 from edgeveil.shared.terminal.progress import progress
 
@@ -98,18 +100,24 @@ def _evaluate_boxes(model: Model, finder: Finder, data: Path, *, quiet: bool) ->
     if not len(found.pixels):
         first = f": {found.left[0].sentence}" if found.left else ""
         raise DataError(f"{data}: no record can be used{first}")
-    tally = np.zeros(matching.length(len(model.labels)), np.int64)
+    classes = len(model.labels)
+    form = matching.form(classes, MOST_BOXES)
+    tally = np.zeros(form.length, np.int64)
     with progress("evaluating the model", len(found.pixels), quiet=quiet) as step:
         for at in range(0, len(found.pixels), model.batch):
             part = slice(at, at + model.batch)
             squares = np.moveaxis(found.pixels[part], 1, 3).astype(np.float32) / np.float32(255)
             outputs = model.outputs(squares)
-            for output, rows in zip(outputs, found.rows[part], strict=True):
-                truths = rows[rows[:, 0] >= 0].astype(np.float64)
-                known = np.zeros(len(truths), np.bool_)
-                tally += matching.count(finder.rows(output), truths, known, len(model.labels))
+            pairs = zip(outputs, found.rows[part], strict=True)
+            cells = [_cells(finder.rows(output), rows, classes) for output, rows in pairs]
+            tally += summed(Tallies.listed(cells), form)
             step(len(outputs))
     return FoundBoxes(model.labels, tally, len(found.pixels), found.left)
+
+
+def _cells(detected: boxes.Rows, rows: NDArray[np.float32], classes: int) -> NDArray[np.int64]:
+    truths = rows[rows[:, 0] >= 0].astype(np.float64)
+    return matching.cells(detected, truths, np.zeros(len(truths), np.bool_), classes)
 
 
 def _read(

@@ -16,6 +16,7 @@ from torch import nn
 from edgeveil.shared.data.boxes.reading import BoxRecords, relabelled
 from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.scores import boxes, detection, matching
+from edgeveil.shared.scores.tallies import Tallies, TallyForm
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.augmentation.draws import SHIFT, Draws
 from edgeveil.shared.tasks.detection import networks, targets
@@ -70,16 +71,23 @@ class Detection:
     ) -> tuple[Batch, Batch]:
         return targets.probe(count, random, options)
 
-    def tally(
+    def tally_form(self, options: DetectionOptions) -> TallyForm:
+        return matching.form(len(options.class_names), options.boxes_max)
+
+    def tallies(
         self, outputs: torch.Tensor, wanted: torch.Tensor, options: DetectionOptions
-    ) -> NDArray[np.int64]:
+    ) -> Tallies:
         """Right and wrong boxes and truths (edgeveil.shared.scores.matching) after suppression."""
         classes = len(options.class_names)
-        total = np.zeros(matching.length(classes), np.int64)
-        for rows, target in zip(outputs.cpu().numpy(), wanted.cpu().numpy(), strict=True):
-            found = boxes.detections(rows, options.size)
-            total += matching.count(found, *targets.truths(target), classes)
-        return total
+        each = zip(outputs.cpu().numpy(), wanted.cpu().numpy(), strict=True)
+        return Tallies.listed(
+            [
+                matching.cells(
+                    boxes.detections(rows, options.size), *targets.truths(target), classes
+                )
+                for rows, target in each
+            ]
+        )
 
     def metrics(self, tally: NDArray[np.int64], options: DetectionOptions) -> dict[str, float]:
         return detection.scores(tally, len(options.class_names)).figures()
