@@ -40,6 +40,7 @@ try:
     from edgeveil.shared.tasks.detection.targets import Squares, grid
     from edgeveil.shared.tasks.modules import read_vector, trainable, write_vector
     from edgeveil.shared.tasks.records import ArrayRecords
+    from edgeveil.shared.tasks.spec import tallied
     from edgeveil.shared.wire.plan import TrainingPlan
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
@@ -99,7 +100,7 @@ def judged(module: nn.Module, options: DetectionOptions, **sets: Squares) -> dic
         with torch.inference_mode():
             for at in range(0, len(records), 60):
                 inputs, targets = records.take(np.arange(at, min(at + 60, len(records))))
-                tally = tally + TASK.tally(module(inputs), targets, options)
+                tally = tally + tallied(TASK, module(inputs), targets, options)
         told |= {f"{name}_{metric}": round(value, 4) for metric, value in TASK.metrics(tally, options).items()}  # fmt: skip
     module.train()
     return told

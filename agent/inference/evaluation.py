@@ -13,7 +13,7 @@ from edgeveil.agent.inference.records import as_records
 from edgeveil.agent.inference.runtime import Model, Scores
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
-from edgeveil.shared.data.boxes.fitting import truths
+from edgeveil.shared.data.boxes.fitting import MOST_BOXES, truths
 from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.left_out import LeftOut, Reason
@@ -30,6 +30,7 @@ from edgeveil.shared.models.manifest import (
     SoundInput,
 )
 from edgeveil.shared.scores import class_scores, detection, matching, outliers, regression
+from edgeveil.shared.scores.tallies import Tallies, summed
 from edgeveil.shared.scores.views import Table, View
 from edgeveil.shared.terminal.progress import progress
 
@@ -189,13 +190,13 @@ def _evaluate_values(model: Model, given: NumberOutput | OddOutput, data: Path, 
         scores, odd, left = scored(model, given, data, quiet=quiet)
         over = scores > (np.inf if model.threshold is None else model.threshold)
         above = int((over & ~odd).sum()), int((over & odd).sum())
-        return FoundOdd(outliers.histogram(scores, odd), given.false_alarms, model.threshold, above, left)  # fmt: skip
+        return FoundOdd(summed(outliers.binned(scores, odd), outliers.FORM).reshape(2, -1), given.false_alarms, model.threshold, above, left)  # fmt: skip
     records, wanted, left = columns.numbered(data, _columns(model), given)
     _check_any(data, len(wanted), left)
     target = given.number
     values = _values(model, records, quiet=quiet)
     shares = ((each - target.low) / (target.high - target.low) for each in (values, np.clip(wanted, target.low, target.high)))  # fmt: skip
-    return FoundNumbers(target, regression.sums(*shares), left)
+    return FoundNumbers(target, summed(regression.parts(*shares), regression.FORM), left)
 
 
 def _columns(model: Model) -> ColumnsInput:
@@ -223,14 +224,20 @@ def _check_any(data: Path, count: int, left: tuple[LeftOut, ...]) -> None:
 def _evaluate_boxes(model: Model, finder: Finder, data: Path, *, quiet: bool) -> FoundBoxes:
     found = BoxSchema(finder.side, model.labels).read(data)
     _check_any(data, len(found.pixels), found.left)
-    tally = np.zeros(matching.length(len(model.labels)), np.int64)
+    classes = len(model.labels)
+    form = matching.form(classes, MOST_BOXES)
+    tally = np.zeros(form.length, np.int64)
     with progress("evaluating the model", len(found.pixels), quiet=quiet) as step:
         for at in range(0, len(found.pixels), model.batch):
             part = slice(at, at + model.batch)
             squares = np.moveaxis(found.pixels[part], 1, 3).astype(np.float32) / np.float32(255)
             outputs = model.outputs(squares)
-            for output, rows in zip(outputs, found.rows[part], strict=True):
-                tally += matching.count(finder.rows(output), *truths(rows), len(model.labels))
+            pairs = zip(outputs, found.rows[part], strict=True)
+            cells = [
+                matching.cells(finder.rows(output), *truths(rows), classes)
+                for output, rows in pairs
+            ]
+            tally += summed(Tallies.listed(cells), form)
             step(len(outputs))
     return FoundBoxes(model.labels, tally, len(found.pixels), found.left)
 

@@ -21,7 +21,7 @@ from edgeveil.shared.scores.metric import LOSS
 from edgeveil.shared.tasks.batches import size, stacked, values
 from edgeveil.shared.tasks.modules import read_vector, write_vector
 from edgeveil.shared.tasks.records import Batch
-from edgeveil.shared.tasks.spec import Options, Showing, Task
+from edgeveil.shared.tasks.spec import Options, Showing, Task, tallied
 from edgeveil.shared.terminal.progress import Step, progress
 from edgeveil.shared.terminal.telling import say
 from edgeveil.shared.vector.model_vector import Vector
@@ -81,7 +81,7 @@ class Evaluator:
             for inputs, targets in self._batches():
                 outputs = self._module(inputs)
                 loss += float(self._criterion(outputs, targets).double().sum())
-                tally = tally + self._task.tally(outputs, targets, self._options)  # (S,)
+                tally = tally + tallied(self._task, outputs, targets, self._options)  # (S,)
                 step(size(targets))
         examples = len(self._records)
         metrics = {

@@ -9,5 +9,6 @@ __all__ = [
     "metric",
     "outliers",
     "regression",
+    "tallies",
     "views",
 ]

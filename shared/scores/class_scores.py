@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from edgeveil.shared.scores.classification import Counts, Scores, confusion, scores
+from edgeveil.shared.scores.classification import Counts, Scores, confused, form, scores
 from edgeveil.shared.scores.metric import LOSS, MetricSpec, Scoring
+from edgeveil.shared.scores.tallies import summed
 from edgeveil.shared.scores.views import Matrix, Row, Table, View
 
 KEPT = "confusion"  # in a round record's extra
@@ -59,7 +60,8 @@ CLASSES = ClassScoring(_METRICS)
 
 def counts_of(predicted: Counts, targets: Counts, labels: tuple[str, ...]) -> Counts:
     """(K, K): how often each true label was given each label."""
-    return confusion(predicted, targets, len(labels))
+    count = len(labels)
+    return summed(confused(predicted, targets, count), form(count)).reshape(count, count)
 
 
 def views_of(counts: Counts, labels: tuple[str, ...]) -> tuple[View, ...]:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeveil.shared.scores.tallies import Tallies, TallyForm
+
 Counts = NDArray[np.int64]
 Ratios = NDArray[np.float64]
 
@@ -39,10 +41,14 @@ class Scores:
         }
 
 
-def confusion(predicted: Counts, targets: Counts, classes: int) -> Counts:
-    """Count (true, predicted) pairs into an int64 (classes, classes) matrix."""
-    cells = targets.astype(np.int64) * classes + predicted.astype(np.int64)
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+def form(classes: int) -> TallyForm:
+    """A matrix (classes, classes), row by row, in which each record counts itself once."""
+    return TallyForm((("confusion", (classes, classes)),), most=1)
+
+
+def confused(predicted: Counts, targets: Counts, classes: int) -> Tallies:
+    """The pair (true, predicted) of each record (N,)."""
+    return Tallies.one_each(targets.astype(np.int64) * classes + predicted.astype(np.int64))
 
 
 def scores(matrix: Counts) -> Scores:

@@ -7,7 +7,8 @@ that no other has. Truths to be ignored (crowds, difficult ones) are no miss, an
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeveil.shared.scores.boxes import Rows, covered, iou
+from edgeveil.shared.scores.boxes import MOST, Rows, covered, iou
+from edgeveil.shared.scores.tallies import TallyForm
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of the overlap
 BINS = 1024  # of the score, equal in its logit between ENDS
@@ -17,9 +18,17 @@ RIGHT, WRONG = 0, 1
 Counts = NDArray[np.int64]
 
 
-def length(classes: int) -> int:
-    """Of a tally: right and wrong detections of each class by overlap and score, and truths of each class."""
-    return classes * (len(THRESHOLDS) * 2 * BINS + 1)
+def form(classes: int, truths: int) -> TallyForm:
+    """Right and wrong detections of each class by overlap and score, and truths of each class.
+
+    A picture has at most MOST detections, each once at every overlap, and so many truths: in the worst case
+    all of them in one cell each.
+    """
+    cells = (
+        ("detections", (classes, len(THRESHOLDS), 2, BINS)),
+        ("truths", (classes,)),
+    )
+    return TallyForm(cells, most=len(THRESHOLDS) * MOST**2 + truths**2)
 
 
 def parted(tally: Counts, classes: int) -> tuple[Counts, Counts]:
@@ -49,15 +58,13 @@ def score_of(place: int) -> float:
     return float(1 / (1 + np.exp(-(low + place / BINS * (high - low)))))
 
 
-def count(found: Rows, truths: Rows, ignored: NDArray[np.bool_], classes: int) -> Counts:
-    """The tally of one picture.
+def cells(found: Rows, truths: Rows, ignored: NDArray[np.bool_], classes: int) -> Counts:
+    """(E,): the cells to each of which one picture adds one.
 
     `found` (D, 6) as of edgeveil.shared.scores.boxes, `truths` (M, 5): class and corners, `ignored` (M,).
     """
-    counts = np.zeros(classes * len(THRESHOLDS) * 2 * BINS, np.int64)
-    there = np.zeros(classes, np.int64)
     kinds = truths[:, 0].astype(np.int64)
-    np.add.at(there, kinds[~ignored], 1)
+    counted = [classes * len(THRESHOLDS) * 2 * BINS + kinds[~ignored]]
     for kind in np.unique(found[:, 0]).astype(np.int64).tolist():
         mine = found[found[:, 0] == kind]
         mine = mine[np.argsort(-mine[:, 1], kind="stable")]
@@ -66,9 +73,8 @@ def count(found: Rows, truths: Rows, ignored: NDArray[np.bool_], classes: int) -
         place = bins(mine[:, 1])
         for which, answers in ((RIGHT, right), (WRONG, wrong)):
             at, overlap = np.nonzero(answers)
-            cells = ((kind * len(THRESHOLDS) + overlap) * 2 + which) * BINS + place[at]
-            np.add.at(counts, cells, 1)
-    return np.concatenate([counts, there])
+            counted.append(((kind * len(THRESHOLDS) + overlap) * 2 + which) * BINS + place[at])
+    return np.concatenate(counted)
 
 
 def matched(

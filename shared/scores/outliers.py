@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.scores.metric import LOSS, MetricSpec, Scoring
+from edgeveil.shared.scores.tallies import Tallies, TallyForm
 from edgeveil.shared.scores.views import Curve, Row, Table, View
 
 KEPT = "scores"  # in a round record's extra
@@ -54,13 +55,15 @@ class OutlierScoring(Scoring):
 OUTLIERS = OutlierScoring(_METRICS)
 
 
-def histogram(scores: NDArray[np.float64], odd: NDArray[np.bool_]) -> Counts:
-    """Counts (2, BINS) of normal and odd records by score; NaN counts as the highest."""
+FORM = TallyForm((("normal", (BINS,)), ("odd", (BINS,))), most=1)
+
+
+def binned(scores: NDArray[np.float64], odd: NDArray[np.bool_]) -> Tallies:
+    """Normal and odd records (N,) by score; NaN counts as the highest."""
     low, high = np.log(ENDS)
     known = np.clip(np.nan_to_num(scores, nan=ENDS[1], posinf=ENDS[1], neginf=ENDS[0]), *ENDS)
     place = ((np.log(known) - low) / (high - low) * BINS).astype(np.int64)
-    cells = odd.astype(np.int64) * BINS + np.minimum(place, BINS - 1)
-    return np.bincount(cells, minlength=2 * BINS).reshape(2, BINS)
+    return Tallies.one_each(odd.astype(np.int64) * BINS + np.minimum(place, BINS - 1))
 
 
 def figures(counts: Counts, rate: float) -> dict[str, float]:

@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.scores.metric import LOSS, MetricSpec, Scoring
+from edgeveil.shared.scores.tallies import Tallies, TallyForm
 from edgeveil.shared.scores.views import Row, Table, View
 
 KEPT = "regression"  # in a round record's extra
 UNIT = 1 << 20  # of one: a billion records stay far inside of 64 bits
 FIELDS = ("records", "absolute", "squared", "targets", "targets_squared")
+# One record, and four values of at most one each.
+FORM = TallyForm(tuple((name, ()) for name in FIELDS), most=1 + 4 * UNIT**2)
 _CHART = ("Error per round, in the unit of the target", "每轮误差（目标单位）")
 _METRICS = (
     MetricSpec("mae", ("Mean absolute error", "平均绝对误差"), False, "", (0.0, None), _CHART),
@@ -45,14 +48,13 @@ class RegressionScoring(Scoring):
 REGRESSION = RegressionScoring(_METRICS)
 
 
-def sums(predicted: NDArray[np.float64], targets: NDArray[np.float64]) -> NDArray[np.int64]:
-    """FIELDS (5,) of values (N,) in shares of the range; errors count as at most one, NaN as one."""
+def parts(predicted: NDArray[np.float64], targets: NDArray[np.float64]) -> Tallies:
+    """FIELDS of values (N,) in shares of the range; errors count as at most one, NaN as one."""
+    targets = np.clip(targets, 0, 1)
     errors = np.clip(np.nan_to_num(np.abs(predicted - targets), nan=1.0), 0, 1)
-    parts = (errors, errors**2, targets, targets**2)
-    return np.array(
-        [len(targets), *(int(np.rint(part * UNIT).astype(np.int64).sum()) for part in parts)],
-        np.int64,
-    )
+    shares = np.stack([errors, errors**2, targets, targets**2], axis=1) * UNIT
+    units = np.concatenate([np.ones((len(errors), 1)), np.rint(shares)], axis=1)
+    return Tallies.full(units.astype(np.int64))
 
 
 def errors(tally: NDArray[np.int64], span: float) -> dict[str, float]:

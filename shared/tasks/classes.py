@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeveil.shared.scores.class_scores import kept
-from edgeveil.shared.scores.classification import confusion, scores
+from edgeveil.shared.scores.classification import confused, form, scores
+from edgeveil.shared.scores.tallies import Tallies, TallyForm
 from edgeveil.shared.tasks.spec import Reduction
 
 
@@ -19,13 +20,14 @@ class Classes:
         """Cross-entropy; with "none" each value depends on its own record only."""
         return nn.CrossEntropyLoss(reduction=reduction)
 
-    def tally(
-        self, outputs: torch.Tensor, targets: torch.Tensor, options: Any
-    ) -> NDArray[np.int64]:
-        """Confusion counts (K²,) of logits (N, K), row by row; a row of NaN counts as class 0."""
+    def tally_form(self, options: Any) -> TallyForm:
+        return form(len(options.class_names))
+
+    def tallies(self, outputs: torch.Tensor, targets: torch.Tensor, options: Any) -> Tallies:
+        """Confusion counts of logits (N, K), row by row; a row of NaN counts as class 0."""
         predicted = torch.nan_to_num(outputs, nan=-torch.inf).argmax(dim=1)
         count = len(options.class_names)
-        return confusion(predicted.cpu().numpy(), targets.cpu().numpy(), count).reshape(-1)
+        return confused(predicted.cpu().numpy(), targets.cpu().numpy(), count)
 
     def metrics(self, tally: NDArray[np.int64], options: Any) -> dict[str, float]:
         found = scores(_matrix(tally, options))

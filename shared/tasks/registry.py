@@ -24,6 +24,7 @@ _IMAGES = (
     "data/schema.py",
     "data/tree.py",
     "scores/classification.py",
+    "scores/tallies.py",
     "tasks/augmentation/draws.py",
     "tasks/classes.py",
     "tasks/images.py",
@@ -43,6 +44,7 @@ _COLUMNS = (
     "data/tabular/rows.py",
     "data/tabular/schema.py",
     "data/tree.py",
+    "scores/tallies.py",
     "tasks/augmentation/draws.py",
     "tasks/modules.py",
     "tasks/records.py",
@@ -70,6 +72,7 @@ _BOXES = (
     "scores/boxes.py",
     "scores/detection.py",
     "scores/matching.py",
+    "scores/tallies.py",
 )
 
 _SOUNDS = (

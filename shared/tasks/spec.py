@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.scores.metric import Scoring
+from edgeveil.shared.scores.tallies import Tallies, TallyForm, summed
 from edgeveil.shared.secagg.agreement import context
 from edgeveil.shared.tasks.records import Batch, Records
 from edgeveil.shared.wire.messages import Tensor
@@ -194,8 +195,14 @@ class Task(Trainable, Protocol):
             DataError: absent, ambiguous, or of another shape.
         """
 
-    def tally(self, outputs: Any, targets: Batch, options: Any) -> NDArray[np.int64]:
-        """Counts (S,) of a batch; their sum over batches, agents and rounds is all metrics() needs."""
+    def tally_form(self, options: Any) -> TallyForm:
+        """The cells of a tally, and how much one record may add to it."""
+
+    def tallies(self, outputs: Any, targets: Batch, options: Any) -> Tallies:
+        """What each record of a batch adds to the tally; longer than tally_form() says, it is cut.
+
+        The sum over batches, agents and rounds is all metrics() needs.
+        """
 
     def metrics(self, tally: NDArray[np.int64], options: Any) -> dict[str, float]:
         """Every metric of `spec.scoring`, by name, but for the mean loss."""
@@ -205,3 +212,8 @@ class Task(Trainable, Protocol):
 
     def signature(self, options: Any) -> dict[str, object]:
         """Input schema, output and public preprocessing, for whoever runs the model."""
+
+
+def tallied(task: Task, outputs: Any, targets: Batch, options: Any) -> NDArray[np.int64]:
+    """(S,): what a batch adds to the tally, no record more than the task has declared."""
+    return summed(task.tallies(outputs, targets, options), task.tally_form(options))

@@ -14,6 +14,7 @@ from torch import nn
 
 from edgeveil.shared.data.arrays import open_arrays
 from edgeveil.shared.scores.metric import LOSS, MetricSpec, Scoring
+from edgeveil.shared.scores.tallies import Tallies, TallyForm
 from edgeveil.shared.scores.views import Curve, Matrix, Table
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.modules import trainable, zero_linear
@@ -116,11 +117,16 @@ class Length:
         inputs = [torch.randn((length, 1), generator=random) for length in lengths]
         return inputs, torch.randn(count, generator=random)
 
-    def tally(self, outputs, targets, _options):
+    def tally_form(self, _options):
         """Records by clipped error, then the sum of clipped errors in thousandths."""
+        return TallyForm((("errors", (BINS,)), ("sum", ())), most=1 + int(CLIP * UNIT) ** 2)
+
+    def tallies(self, outputs, targets, _options):
         errors = (outputs - targets).abs().nan_to_num(CLIP).clamp(max=CLIP).double().numpy()
-        counts = np.bincount(bin_of(errors), minlength=BINS)
-        return np.append(counts, int(np.rint(errors * UNIT).sum())).astype(np.int64)
+        vectors = np.zeros((len(errors), BINS + 1), np.int64)
+        vectors[np.arange(len(errors)), bin_of(errors)] = 1
+        vectors[:, BINS] = np.rint(errors * UNIT)
+        return Tallies.full(vectors)
 
     def metrics(self, tally, _options):
         return {"mae": float(tally[-1] / UNIT / tally[:-1].sum())}

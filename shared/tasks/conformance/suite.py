@@ -54,6 +54,7 @@ CHECKS = (
     Check("takes the records that it asks for", record_checks.takes_what_it_asks_for, needs_records=True),
     Check("varies each record by itself", variation_checks.varies_each_record_by_itself),
     Check("has tallies that add up", figure_checks.adds_its_tally_up),
+    Check("adds no more of a record to a tally than it declares", figure_checks.bounds_its_tallies),
     Check("has figures within their range", figure_checks.has_figures_in_their_range),
 )  # fmt: skip
 

@@ -18,6 +18,7 @@ from edgeveil.shared.data.boxes.reading import BoxRecords, relabelled
 from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.data.boxes.sights import Drawn, Sight
 from edgeveil.shared.scores import boxes, detection, matching
+from edgeveil.shared.scores.tallies import Tallies, TallyForm
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.augmentation.draws import SHIFT, Draws
 from edgeveil.shared.tasks.detection import networks, targets
@@ -72,16 +73,21 @@ class Detection:
     ) -> tuple[Batch, Batch]:
         return targets.probe(count, random, options)
 
-    def tally(
+    def tally_form(self, options: DetectionOptions) -> TallyForm:
+        return matching.form(len(options.class_names), options.boxes_max)
+
+    def tallies(
         self, outputs: torch.Tensor, wanted: torch.Tensor, options: DetectionOptions
-    ) -> NDArray[np.int64]:
+    ) -> Tallies:
         """Right and wrong boxes and truths (edgeveil.shared.scores.matching) after suppression."""
         classes = len(options.class_names)
-        total = np.zeros(matching.length(classes), np.int64)
-        for rows, target in zip(outputs.cpu().numpy(), wanted.cpu().numpy(), strict=True):
-            found = boxes.detections(rows, options.size)
-            total += matching.count(found, *truths(target), classes)
-        return total
+        each = zip(outputs.cpu().numpy(), wanted.cpu().numpy(), strict=True)
+        return Tallies.listed(
+            [
+                matching.cells(boxes.detections(rows, options.size), *truths(target), classes)
+                for rows, target in each
+            ]
+        )
 
     def metrics(self, tally: NDArray[np.int64], options: DetectionOptions) -> dict[str, float]:
         return detection.scores(tally, len(options.class_names)).figures()

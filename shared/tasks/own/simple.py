@@ -26,6 +26,7 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.scores.class_scores import CLASSES
 from edgeveil.shared.scores.regression import REGRESSION
+from edgeveil.shared.scores.tallies import Tallies, TallyForm
 from edgeveil.shared.tasks import images
 from edgeveil.shared.tasks.modules import trainable
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
@@ -141,8 +142,11 @@ class SimpleTask:
     def probe(self, count: int, random: torch.Generator, _options: SimpleOptions) -> tuple[Batch, Batch]:  # fmt: skip
         return self._inner.probe(count, random, self._fixed)
 
-    def tally(self, outputs: torch.Tensor, targets: torch.Tensor, _options: SimpleOptions) -> NDArray[np.int64]:  # fmt: skip
-        return self._inner.tally(_level(outputs, targets), targets, self._fixed)
+    def tally_form(self, _options: SimpleOptions) -> TallyForm:
+        return self._inner.tally_form(self._fixed)
+
+    def tallies(self, outputs: torch.Tensor, targets: torch.Tensor, _options: SimpleOptions) -> Tallies:  # fmt: skip
+        return self._inner.tallies(_level(outputs, targets), targets, self._fixed)
 
     def metrics(self, tally: NDArray[np.int64], _options: SimpleOptions) -> dict[str, float]:
         return self._inner.metrics(tally, self._fixed)

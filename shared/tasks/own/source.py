@@ -157,8 +157,8 @@ def exposed(module: types.ModuleType, name: str) -> Any:
 
 
 _MEMBERS = (
-    "spec", "parse_options", "schema", "prepare", "load", "build", "tensors", "criterion", "probe", "tally",
-    "metrics", "keep", "signature",
+    "spec", "parse_options", "schema", "prepare", "load", "build", "tensors", "criterion", "probe",
+    "tally_form", "tallies", "metrics", "keep", "signature",
 )  # fmt: skip
 
 

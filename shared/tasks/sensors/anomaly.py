@@ -20,6 +20,7 @@ from torch import nn
 from edgeveil.shared.data.tabular.reading import Table
 from edgeveil.shared.data.tabular.schema import TableSchema
 from edgeveil.shared.scores import outliers
+from edgeveil.shared.scores.tallies import Tallies, TallyForm
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.modules import trainable
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
@@ -140,12 +141,14 @@ class Anomaly:
         inputs = tables.normal((count, options.inputs), random)
         return inputs, torch.zeros(count, dtype=torch.int64)
 
-    def tally(
+    def tally_form(self, _options: AnomalyOptions) -> TallyForm:
+        return outliers.FORM
+
+    def tallies(
         self, outputs: torch.Tensor, targets: torch.Tensor, _options: AnomalyOptions
-    ) -> NDArray[np.int64]:
-        """Counts (2 · BINS,) by score: normal records, then odd ones."""
-        found = outliers.histogram(outputs.double().numpy(), targets.numpy() != 0)
-        return found.reshape(-1)
+    ) -> Tallies:
+        """Records by score: normal ones, then odd ones."""
+        return outliers.binned(outputs.double().numpy(), targets.numpy() != 0)
 
     def metrics(self, tally: NDArray[np.int64], options: AnomalyOptions) -> dict[str, float]:
         return outliers.figures(tally.reshape(2, -1), options.false_alarms / 1000)

@@ -13,11 +13,11 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 from torch import nn
 from torch.nn import functional
 
+from edgeveil.shared.scores.tallies import Tallies
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.modules import zero_linear
 from edgeveil.shared.tasks.sensors import tables
@@ -116,10 +116,10 @@ class RareClasses(ClassTask):
     def criterion(self, reduction: Reduction) -> nn.Module:
         return CountedEntropy(reduction)
 
-    def tally(
+    def tallies(
         self, outputs: torch.Tensor, targets: torch.Tensor, options: RareOptions
-    ) -> NDArray[np.int64]:
-        return super().tally(outputs[:, : len(options.class_names)], targets, options)
+    ) -> Tallies:
+        return super().tallies(outputs[:, : len(options.class_names)], targets, options)
 
     def signature(self, options: RareOptions) -> dict[str, object]:
         return {

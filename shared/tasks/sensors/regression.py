@@ -19,6 +19,7 @@ from edgeveil.shared.data.tabular.columns import Ranged
 from edgeveil.shared.data.tabular.reading import Table
 from edgeveil.shared.data.tabular.schema import TableSchema
 from edgeveil.shared.scores import regression as scores
+from edgeveil.shared.scores.tallies import Tallies, TallyForm
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.modules import trainable, zero_linear
 from edgeveil.shared.tasks.records import ArrayRecords, Batch
@@ -74,11 +75,12 @@ class NumberTask(ABC):
     def criterion(self, reduction: Reduction) -> nn.Module:
         return nn.HuberLoss(reduction=reduction, delta=1.0)
 
-    def tally(
-        self, outputs: torch.Tensor, targets: torch.Tensor, _options: Any
-    ) -> NDArray[np.int64]:
+    def tally_form(self, _options: Any) -> TallyForm:
+        return scores.FORM
+
+    def tallies(self, outputs: torch.Tensor, targets: torch.Tensor, _options: Any) -> Tallies:
         predicted, wanted = ((each.double().numpy() + 1) / 2 for each in (outputs, targets))
-        return scores.sums(predicted, wanted)
+        return scores.parts(predicted, wanted)
 
     def metrics(self, tally: NDArray[np.int64], options: Any) -> dict[str, float]:
         return scores.errors(tally, options.number.high - options.number.low)

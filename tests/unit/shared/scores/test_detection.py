@@ -7,8 +7,10 @@ import json
 import numpy as np
 import pytest
 
+from edgeveil.shared.data.boxes.fitting import MOST_BOXES
 from edgeveil.shared.scores import matching
 from edgeveil.shared.scores.detection import DETECTION, SHOWN_AT, kept, scores
+from edgeveil.shared.scores.tallies import Tallies, summed
 
 CLASSES = 3
 SIDE = 128
@@ -35,9 +37,14 @@ def pictures(count, seed, *, noise=0.12, ignored=0.0, sure=1.5):
         yield truths, random.uniform(size=many) < ignored, found[found[:, 1] > 0.01]
 
 
-def ours(made):
-    counts = (matching.count(found, truths, ignored, CLASSES) for truths, ignored, found in made)
-    return sum(counts, np.zeros(matching.length(CLASSES), np.int64))
+def counted(found, truths, ignored, classes):
+    cells = matching.cells(found, truths, ignored, classes)
+    return summed(Tallies.listed([cells]), matching.form(classes, MOST_BOXES))
+
+
+def ours(made, classes=CLASSES):
+    cells = [matching.cells(found, truths, ignored, classes) for truths, ignored, found in made]
+    return summed(Tallies.listed(cells), matching.form(classes, MOST_BOXES))
 
 
 def judged(made):
@@ -108,10 +115,10 @@ def test_perfect_boxes_have_every_figure_at_one():
 def test_a_crowd_is_no_miss_and_what_lies_on_it_no_error():
     truth = np.array([[0, 10, 10, 60, 60]], np.float64)
     inside = np.array([[0, 0.9, 20, 20, 40, 40], [0, 0.8, 22, 20, 40, 40]], np.float64)
-    counts = matching.count(inside, truth, np.array([True]), 1)
+    counts = counted(inside, truth, np.array([True]), 1)
     assert not counts.any()
     elsewhere = np.array([[0, 0.9, 80, 80, 90, 90]], np.float64)
-    found, there = matching.parted(matching.count(elsewhere, truth, np.array([True]), 1), 1)
+    found, there = matching.parted(counted(elsewhere, truth, np.array([True]), 1), 1)
     assert found[0, :, matching.WRONG].sum(axis=1).tolist() == [1] * 10
     assert there.tolist() == [0]
 
@@ -119,7 +126,7 @@ def test_a_crowd_is_no_miss_and_what_lies_on_it_no_error():
 def test_a_second_box_on_one_object_is_wrong():
     truth = np.array([[0, 10, 10, 60, 60]], np.float64)
     twice = np.array([[0, 0.9, 10, 10, 60, 58], [0, 0.8, 10, 10, 60, 60]], np.float64)
-    found = scores(matching.count(twice, truth, np.array([False]), 1), 1)
+    found = scores(counted(twice, truth, np.array([False]), 1), 1)
     assert (found.right[0].tolist(), found.wrong[0].tolist()) == ([1], [1])
 
 
@@ -127,7 +134,7 @@ def test_precision_and_recall_count_boxes_above_the_score_that_is_told():
     truths = np.array([[0, 0, 0, 10, 10], [0, 20, 0, 30, 10], [1, 40, 0, 50, 10]], np.float64)
     above, below = SHOWN_AT + 0.05, SHOWN_AT - 0.05
     found = np.array([[0, above, 0, 0, 10, 10], [0, below, 20, 0, 30, 10], [1, above, 80, 0, 90, 10]])  # fmt: skip
-    made = scores(matching.count(found, truths, np.zeros(3, np.bool_), 2), 2)
+    made = scores(counted(found, truths, np.zeros(3, np.bool_), 2), 2)
     precision, recall, f1 = made.averages(2)["micro"]
     assert (precision, recall) == (0.5, pytest.approx(1 / 3))
     assert f1 == pytest.approx(0.4)
@@ -138,8 +145,7 @@ def test_precision_and_recall_count_boxes_above_the_score_that_is_told():
 def test_a_class_without_truths_counts_in_no_mean():
     made = list(pictures(40, 9))
     three = scores(ours(made), CLASSES).figures()
-    counts = (matching.count(found, truths, ignored, 5) for truths, ignored, found in made)
-    five = scores(sum(counts, np.zeros(matching.length(5), np.int64)), 5).figures()
+    five = scores(ours(made, 5), 5).figures()
     assert three == pytest.approx(five)
 
 
@@ -159,4 +165,4 @@ def test_a_rounds_record_shows_classes_and_thresholds():
     assert {each["label"] for each in told["labels"]} == {"car", "bus", "bicycle"}
     assert DETECTION.views({}) == ()
     assert DETECTION.summary({}) == {"detection": None}
-    assert kept(np.zeros(matching.length(101), np.int64), tuple(map(str, range(101)))) == {}
+    assert kept(ours([], 101), tuple(map(str, range(101)))) == {}

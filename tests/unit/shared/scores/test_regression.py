@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import mean_absolute_error, mean_squared_error, r2_score
 
-from edgeveil.shared.scores.regression import REGRESSION, errors, mean, sums
+from edgeveil.shared.scores.regression import FORM, REGRESSION, errors, mean, parts
+from edgeveil.shared.scores.tallies import summed
 
 SPAN = 500.0
+
+
+def counted(predicted, targets):
+    return summed(parts(predicted, targets), FORM)
 
 
 @pytest.fixture
@@ -18,29 +23,29 @@ def drawn():
 
 def test_errors_are_those_of_the_values_themselves(drawn):
     predicted, targets = drawn
-    found = errors(sums(predicted, targets), SPAN)
+    found = errors(counted(predicted, targets), SPAN)
     assert found["mae"] == pytest.approx(mean_absolute_error(targets, predicted) * SPAN, rel=1e-4)
     assert found["rmse"] == pytest.approx(np.sqrt(mean_squared_error(targets, predicted)) * SPAN, rel=1e-4)  # fmt: skip
     assert found["r2"] == pytest.approx(r2_score(targets, predicted), abs=1e-4)
-    assert mean(sums(predicted, targets)) == pytest.approx(targets.mean(), abs=1e-6)
+    assert mean(counted(predicted, targets)) == pytest.approx(targets.mean(), abs=1e-6)
 
 
 def test_sums_of_single_records_are_the_sum_of_all_bit_for_bit(drawn):
     predicted, targets = drawn
-    each = [sums(predicted[at : at + 1], targets[at : at + 1]) for at in range(1000)]
-    assert sum(each).tobytes() == sums(predicted, targets).tobytes()
+    each = [counted(predicted[at : at + 1], targets[at : at + 1]) for at in range(1000)]
+    assert sum(each).tobytes() == counted(predicted, targets).tobytes()
 
 
 def test_no_record_counts_for_more_than_the_whole_range():
     wild = np.array([9.0, -9.0, np.nan, np.inf])
-    found = errors(sums(wild, np.array([0.5, 0.5, 0.5, 0.5])), SPAN)
+    found = errors(counted(wild, np.array([0.5, 0.5, 0.5, 0.5])), SPAN)
     assert found["mae"] == SPAN
     assert found["rmse"] == SPAN
 
 
 def test_no_records_or_one_target_for_all_have_figures_too():
     assert errors(np.zeros(5, np.int64), SPAN) == {"mae": 0.0, "rmse": 0.0, "r2": 0.0}
-    constant = sums(np.full(4, 0.25), np.full(4, 0.5))
+    constant = counted(np.full(4, 0.25), np.full(4, 0.5))
     assert errors(constant, SPAN) == {"mae": 125.0, "rmse": 125.0, "r2": 0.0}
 
 

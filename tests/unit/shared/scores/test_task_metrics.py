@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from edgeveil.shared.scores.classification import confusion, scores
+from edgeveil.shared.scores.classification import confused, form, scores
+from edgeveil.shared.scores.tallies import summed
+
+
+def counted(predicted, targets, classes):
+    return summed(confused(predicted, targets, classes), form(classes)).reshape(classes, classes)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -10,7 +15,7 @@ def test_scores_equal_those_of_scikit_learn(seed):
     random = np.random.default_rng(seed)
     targets = random.integers(0, 7, 200)
     predicted = np.where(random.random(200) < 0.6, targets, random.integers(0, 7, 200))
-    matrix = confusion(predicted, targets, 7)
+    matrix = counted(predicted, targets, 7)
     assert np.array_equal(matrix, confusion_matrix(targets, predicted))
     found = scores(matrix)
     precision, recall, f1, support = precision_recall_fscore_support(targets, predicted)
@@ -27,7 +32,7 @@ def test_scores_equal_those_of_scikit_learn(seed):
 def test_zero_by_zero_counts_as_zero_and_is_flagged():
     targets = np.array([0, 0, 1, 3])
     predicted = np.array([0, 1, 1, 1])  # class 2 never occurs, class 3 is never predicted
-    found = scores(confusion(predicted, targets, 4))
+    found = scores(counted(predicted, targets, 4))
     expected = precision_recall_fscore_support(targets, predicted, labels=range(4), zero_division=0)
     assert np.allclose(found.f1, expected[2])
     assert np.allclose(found.precision, expected[0])
@@ -51,5 +56,5 @@ def test_cells_that_noise_pushed_below_zero_count_as_zero():
 def test_confusion_counts_of_agents_add_up_to_the_pooled_ones():
     random = np.random.default_rng(1)
     targets, predicted = random.integers(0, 5, 999), random.integers(0, 5, 999)
-    parts = [confusion(predicted[i::4], targets[i::4], 5) for i in range(4)]
-    assert sum(parts).tobytes() == confusion(predicted, targets, 5).tobytes()
+    parts = [counted(predicted[i::4], targets[i::4], 5) for i in range(4)]
+    assert sum(parts).tobytes() == counted(predicted, targets, 5).tobytes()

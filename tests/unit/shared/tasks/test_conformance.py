@@ -10,6 +10,7 @@ from conforming_bench import CASES
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.conformance.suite import CHECKS
 from edgeveil.shared.tasks.modules import read_vector
+from edgeveil.shared.tasks.spec import tallied
 from edgeveil.shared.vector.model_vector import count
 
 EACH = pytest.mark.parametrize("case", CASES, ids=str)
@@ -40,7 +41,7 @@ def test_it_shows_what_it_keeps_of_an_evaluation(case, tmp_path):
     task, options = case.made()
     inputs, targets = task.load(case.write(tmp_path / "d", 9), options).take(np.arange(9))
     with torch.no_grad():
-        kept = task.keep(task.tally(task.build(options)(inputs), targets, options), options)
+        kept = task.keep(tallied(task, task.build(options)(inputs), targets, options), options)
     assert task.spec.scoring.views(kept)
 
 

@@ -17,6 +17,7 @@ from edgeveil.shared.scores.views import Matrix, Table
 from edgeveil.shared.tasks import batches, registry, spec
 from edgeveil.shared.tasks.modules import read_vector, trainable, write_vector
 from edgeveil.shared.tasks.registry import load, newest
+from edgeveil.shared.tasks.spec import tallied
 from edgeveil.shared.vector import model_vector as parameters
 
 EACH = pytest.mark.parametrize(("task_id", "variant", "size"), VARIANTS)
@@ -56,8 +57,8 @@ def test_tallies_of_batches_add_up_to_the_pooled_ones(task_id, variant, size, tm
     task, options = task_and_options(task_id, variant)
     inputs, targets = _examples(task, options, tmp_path)
     outputs = _trained_a_little(task, options, size)(inputs).detach()
-    pooled = task.tally(outputs, targets, options)
-    pieces = [task.tally(outputs[i::3], targets[i::3], options) for i in range(3)]
+    pooled = tallied(task, outputs, targets, options)
+    pieces = [tallied(task, outputs[i::3], targets[i::3], options) for i in range(3)]
     assert pooled.dtype == np.int64
     assert pooled.tobytes() == sum(pieces).tobytes()
     assert pooled.sum() == len(targets)
@@ -71,7 +72,7 @@ def test_tallies_of_batches_add_up_to_the_pooled_ones(task_id, variant, size, tm
 def test_a_task_declares_what_it_measures_and_shows_what_it_keeps(task_id, variant, size, tmp_path):
     task, options = task_and_options(task_id, variant)
     inputs, targets = _examples(task, options, tmp_path)
-    tally = task.tally(_trained_a_little(task, options, size)(inputs).detach(), targets, options)
+    tally = tallied(task, _trained_a_little(task, options, size)(inputs).detach(), targets, options)
     scoring = task.spec.scoring
     names = [metric.name for metric in scoring.metrics]
     assert len(set(names)) == len(names)
@@ -136,7 +137,7 @@ def test_the_names_of_classes_are_compared_in_one_form():
 def test_output_that_is_not_a_number_is_counted_and_not_hidden():
     task, options = task_and_options("feature-head", "fixed")
     outputs = torch.full((3, 10), torch.nan)
-    assert task.tally(outputs, torch.tensor([1, 2, 3]), options).sum() == 3
+    assert tallied(task, outputs, torch.tensor([1, 2, 3]), options).sum() == 3
 
 
 @EACH

@@ -6,12 +6,13 @@ import torch
 from conforming_bench import CASES
 from torch import nn
 
+from edgeveil.shared.scores.tallies import Tallies
 from edgeveil.shared.tasks.conformance.subject import Subject
 from edgeveil.shared.tasks.conformance.suite import CHECKS, examine
 from edgeveil.shared.tasks.modules import zero_linear
 from edgeveil.shared.tasks.records import ArrayRecords
 from edgeveil.shared.tasks.sensors.tabular import Tabular
-from edgeveil.shared.tasks.spec import Options
+from edgeveil.shared.tasks.spec import Options, tallied
 
 CASE = next(case for case in CASES if str(case) == "tabular-mlp")
 
@@ -153,13 +154,39 @@ class Picky(Tabular):
 
 
 class FloatTally(Tabular):
-    def tally(self, outputs, targets, options):
-        return super().tally(outputs, targets, options) / 2
+    def tallies(self, outputs, targets, options):
+        found = super().tallies(outputs, targets, options)
+        return Tallies(found.count, found.rows, found.cells, found.values / 2)
+
+
+class VectorTally(Tabular):
+    def tallies(self, outputs, targets, options):
+        return tallied(Tabular(), outputs, targets, options)
 
 
 class FlatTally(Tabular):
-    def tally(self, outputs, targets, options):
-        return np.minimum(super().tally(outputs, targets, options), 1)
+    """Counts no cell twice in a batch."""
+
+    def tallies(self, outputs, targets, options):
+        found = super().tallies(outputs, targets, options)
+        cells, rows = np.unique(found.cells, return_index=True)
+        return Tallies(found.count, rows, cells, np.ones(len(rows), np.int64))
+
+
+class HeavyTally(Tabular):
+    """Tries to count each record a thousand times, in every cell."""
+
+    def tallies(self, outputs, targets, options):
+        cells = self.tally_form(options).length
+        return Tallies.full(np.full((len(targets), cells), 1000))
+
+
+class StrayTally(Tabular):
+    """Names cells and records that there are not."""
+
+    def tallies(self, outputs, targets, options):
+        found = super().tallies(outputs, targets, options)
+        return Tallies(found.count, found.rows, found.cells - 7, found.values)
 
 
 class NoisyFigures(Tabular):
@@ -178,13 +205,15 @@ class Raising(Tabular):
 
 
 class NanTally(Tabular):
-    def tally(self, outputs, targets, options):
+    def tallies(self, outputs, targets, options):
+        found = super().tallies(outputs, targets, options)
         if np.isnan(outputs.numpy()).any():
-            return np.zeros(9, np.int64)
-        return super().tally(outputs, targets, options)
+            return Tallies.one_each(np.zeros(found.count, np.int64))
+        return found
 
 
 GRADIENT = "has a gradient of each record alone"
+BOUND = "adds no more of a record to a tally than it declares"
 
 
 @pytest.mark.parametrize(
@@ -205,6 +234,9 @@ GRADIENT = "has a gradient of each record alone"
         (Picky, "prepares each record by itself", "8 of 9 records"),
         (FloatTally, "has tallies that add up", "int64"),
         (FlatTally, "has tallies that add up", "do not add up"),
+        (VectorTally, "has tallies that add up", "gives a ndarray; give Tallies"),
+        (HeavyTally, BOUND, "declare what a record can add at most"),
+        (StrayTally, BOUND, "declare what a record can add at most"),
         (NoisyFigures, "has figures within their range", "accuracy is"),
         (FewFigures, "has figures within their range", "the scoring names"),
         (
@@ -234,8 +266,8 @@ def test_every_check_has_a_task_that_it_finds_wanting():
 class Greedy(Tabular):
     """Counts one record even where there is none."""
 
-    def tally(self, outputs, targets, options):
-        return super().tally(outputs, targets, options) + 1
+    def tallies(self, outputs, targets, options):
+        return Tallies.one_each(np.zeros(len(targets) + 1, np.int64))
 
 
 class Elsewhere(Tabular):
@@ -248,8 +280,17 @@ class Elsewhere(Tabular):
         return ArrayRecords(records.inputs[::-1].copy(), records.targets)
 
 
+@pytest.mark.parametrize("kind", [HeavyTally, StrayTally])
+def test_no_task_gets_more_of_a_record_into_a_sum_than_it_declares(kind):
+    task, (_, options) = kind(), CASE.made()
+    outputs = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+    for count in (1, 5):
+        sums = tallied(task, outputs[:count], torch.zeros(count, dtype=torch.int64), options)
+        assert np.square(sums[None] / count).sum() <= task.tally_form(options).most
+
+
 def test_a_tally_of_nothing_is_nothing():
-    assert "tally() of an empty batch" in found(Greedy)["stands an empty batch"]
+    assert "tallies() of an empty batch" in found(Greedy)["stands an empty batch"]
 
 
 def test_records_that_are_prepared_otherwise_than_loaded_are_found():

@@ -8,6 +8,7 @@ from sensors_bench import SCHEMA, write_table
 
 from edgeveil.shared.base.errors import ConfigError, DataError
 from edgeveil.shared.tasks.registry import load, newest
+from edgeveil.shared.tasks.spec import tallied
 
 
 def task(name):
@@ -95,7 +96,7 @@ def trained(found, options, records, steps=150, rate=0.05):
         criterion(module(inputs), targets).backward()
         optimizer.step()
     outputs = module(inputs).detach()
-    return found.metrics(found.tally(outputs, targets, options), options)
+    return found.metrics(tallied(found, outputs, targets, options), options)
 
 
 @pytest.mark.parametrize("variant", ["statistics", "cnn1d", "gru"])
@@ -251,7 +252,7 @@ def test_a_class_that_was_counted_as_rare_is_found_more_often_than_by_a_task_tha
             optimiser.zero_grad()
             loss(module(inputs), targets).backward()
             optimiser.step()
-        found[name] = made.tally(module(inputs).detach(), targets, options).reshape(3, 3)[2, 2]
+        found[name] = tallied(made, module(inputs).detach(), targets, options).reshape(3, 3)[2, 2]
         if name == "rare-classes":
             counts = module.counts.weight.detach()[:, 0]
             assert torch.allclose(counts / counts.sum(), torch.tensor([0.975, 0, 0.025]), atol=1e-4)
