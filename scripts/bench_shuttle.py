@@ -1,7 +1,6 @@
 """How well eight devices with 2,000 rows of Shuttle each learn what is odd (`anomaly`), and rare states (`rare-classes`).
 
-The real trainer with its own noise and the strategies of the coordinator; ledgers and secure aggregation, which
-change no figure but by rounding, take no part. Rows are drawn anew for each seed: 16,000 to train, others to
+The federation of scripts/federating.py. Rows are drawn anew for each seed: 16,000 to train, others to
 measure on. --validation draws them from rows that no reported figure uses; choose settings there.
 python scripts/bench_shuttle.py [--task anomaly|rare-classes|tabular] [--epsilon 3] [--seeds 3] [--validation]
 """
@@ -11,33 +10,26 @@ import json
 import logging
 import sys
 import tempfile
-import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests/benches"), str(ROOT / "scripts")]
-
 try:
-    from fakes_federation import plan_for
+    from federating import Clock, federate, load, newest, plan_for, scored
     from shuttle import CACHE, COLUMNS, SIGNED_LOG, STATES, read, write
 
-    from edgeveil.agent.training.training import train
-    from edgeveil.coordinator.learning import schedules, strategies
-    from edgeveil.coordinator.plan.derived import training_plan
-    from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model
     from edgeveil.shared.base.errors import DataError
-    from edgeveil.shared.tasks.registry import load, newest
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
 
-DEVICES, EACH, TEST = 8, 2000, 14_000
+DEVICES, EACH, TEST, VALIDATION = 8, 2000, 14_000, 28_000
 ON_TABLE = {"columns": COLUMNS, "signed_log": SIGNED_LOG}
 LABELS = {"labels": ",".join(STATES)}
-ONE_STEP = {"training__steps": 1, "training__clip_norm": 0.1, "rounds__count": 100}
+ONE_STEP = {
+    "training__steps": 1, "training__clip_norm": 0.1, "rounds__count": 100, "server__strategy": "fedavgm",
+}  # fmt: skip
 PLANS: dict[str, dict[str, Any]] = {
     "anomaly": {
         "task__options": {**ON_TABLE, "normal": STATES[0]},
@@ -66,25 +58,31 @@ def main() -> int:
         values, states = read(chosen.cache)
     except DataError as error:
         sys.exit(error.message)
-    rows = np.random.default_rng(1).permutation(len(states))
-    part = rows[:28_000] if chosen.validation else rows[28_000:]
+    part = held_back(states, validation=chosen.validation)
     for name in chosen.task or sorted(PLANS):
         more = {key: json.loads(value) for key, value in (each.split("=") for each in chosen.set)}
         for seed in range(chosen.seeds):
             drawn = np.random.default_rng(100 + seed).permutation(part)
-            print(json.dumps(federate(name, chosen.epsilon, (values[drawn], states[drawn]), more)), flush=True)  # fmt: skip
+            print(json.dumps(run(name, chosen.epsilon, (values[drawn], states[drawn]), more)), flush=True)  # fmt: skip
     return 0
 
 
-def federate(name: str, epsilon: float, rows: Any, more: dict[str, Any]) -> dict[str, Any]:
+def held_back(states: np.ndarray, *, validation: bool = False) -> np.ndarray:
+    """Rows that figures are made of, or those that settings are chosen on."""
+    rows = np.random.default_rng(1).permutation(len(states))
+    return rows[:VALIDATION] if validation else rows[VALIDATION:]
+
+
+def run(name: str, epsilon: float, rows: Any, more: dict[str, Any]) -> dict[str, Any]:
     """One federation on the first rows, measured on those after them."""
-    began = time.process_time()
+    clock = Clock()
     keys = PLANS[name] | {key: value for key, value in more.items() if "__" in key}
     keys["task__options"] |= {key: value for key, value in more.items() if "__" not in key}
     plan = plan_for(
-        DEVICES, task__id=name, training__epsilon=epsilon, rounds__spare=0, rounds__minimum=DEVICES, **keys
+        DEVICES, task__id=name, training__epsilon=epsilon, rounds__spare=0, rounds__minimum=DEVICES,
+        server__average="tail", **keys,
     )  # fmt: skip
-    asked, task = training_plan(plan), load(newest(name))
+    task = load(newest(name))
     options = task.parse_options(plan.task.options)
     with tempfile.TemporaryDirectory() as folder:
         ends = [*range(0, DEVICES * EACH + 1, EACH), DEVICES * EACH + TEST]
@@ -92,24 +90,15 @@ def federate(name: str, epsilon: float, rows: Any, more: dict[str, Any]) -> dict
             write(Path(folder) / str(low), (rows[0][low:high], rows[1][low:high]))
             for low, high in pairwise(ends)
         ]
-        devices = [task.load(part, options) for part in parts[:-1]]
-        evaluator = Evaluator(task, options, parts[-1], quiet=True)
-    model, tensors = initial_model(task, options)
-    state, mean_model = strategies.NOTHING, None
-    strategy = "fedavg" if name == "anomaly" else "fedavgm"
-    for number in range(1, plan.rounds.count + 1):
-        updates = [train(task, options, each, model, tensors, asked, EACH).update for each in devices]  # fmt: skip
-        step = strategies.apply(strategy, model, np.mean(updates, axis=0, dtype=np.float64), state=state, number=number)  # fmt: skip
-        model, state = step.model, step.state
-        start = plan.rounds.count // 2 + 1
-        mean_model = schedules.averaged("tail", mean_model, model, number, decay=0.9, start=start)
-    found = evaluator.evaluate(model if mean_model is None else mean_model)
+        *devices, test = [task.load(part, options) for part in parts]
+    model, noise = federate(plan, devices)
+    found = scored(task, options, model, test)
     held = rows[1][ends[-2] : ends[-1]]
-    row = {"task": name, "epsilon_limit": epsilon, "noise_multiplier": asked.noise_multiplier}
+    row = {"task": name, "epsilon_limit": epsilon, "noise_multiplier": noise}
     row |= {key: round(float(value), 4) for key, value in found.items() if key != "classes"}
     row |= {"majority": round(float((held == np.bincount(held).argmax()).mean()), 4)}
     row |= {"support": dict(zip(STATES, np.bincount(held, minlength=len(STATES)).tolist(), strict=True))}  # fmt: skip
-    return row | {"cpu_seconds": round(time.process_time() - began, 1)}
+    return row | clock.read()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
 """How well eight wearers of a watch teach `sensor-sequence` what two others do: seven exercises, at ε 8, 3 and 1.
 
-The real trainer with its own noise, the strategy and the average of the coordinator. Ledgers and secure
-aggregation, which change no figure but by rounding, take no part. Windows of 100 rows (2 s) that do not
-overlap; δ = 1e-5, 100 rounds of one full step, five pairs of wearers held out in turn. The recordings are
-those of the package seglearn 1.2.5 (BSD-3): unpack its wheel and name seglearn/data/watch_dataset.npy.
-python scripts/bench_wearables.py FILE [--pairs 5] [--epsilon 8] [--json]
+The federation of scripts/federating.py. Windows of 100 rows (2 s) that do not overlap; δ = 1e-5, 100 rounds of
+one full step, five pairs of wearers held out in turn. ε 0 is without noise: AdamW on the devices, their updates
+bounded, as a plan with privacy = "none" has it. --validation trains on six of the eight and measures on the two
+others: settings are chosen there, with the held-out pair unseen. The recordings are those of the package seglearn
+1.2.5 (BSD-3): unpack its wheel and name seglearn/data/watch_dataset.npy.
+python scripts/bench_wearables.py FILE [--variant cnn1d] [--pairs 5] [--epsilon 8] [--validation] [--json]
 """
 
 import argparse
@@ -14,62 +15,74 @@ import json
 import logging
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tests/benches")]
-
 try:
-    from fakes_federation import plan_for
+    from federating import Clock, federate, load, newest, one_step, scored, together
     from sensors_bench import MOTION
-
-    from edgeveil.agent.training.training import train
-    from edgeveil.coordinator.learning import schedules, strategies
-    from edgeveil.coordinator.plan.derived import training_plan
-    from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model
-    from edgeveil.shared.tasks.registry import load, newest
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
 
 SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
-WINDOW, ROUNDS, WEARERS = 100, 100, 10
+WINDOW, WEARERS = 100, 10
 PAIRS = ((9, 10), (1, 2), (3, 4), (5, 6), (7, 8))  # held out
 COLUMNS = (
     "ax [g] -8..8, ay [g] -8..8, az [g] -8..8, "
     "wx [rad/s] -35..35, wy [rad/s] -35..35, wz [rad/s] -35..35"
 )
-MEMORY = Path("/dev/shm")  # noqa: S108 - thousands of fsyncs need not wear a disk here
 
 
 @dataclass(frozen=True)
 class Gate:
-    epsilon: float
+    """`plan`: what differs from 100 rounds of one full step; `least` mean accuracy over the pairs."""
+
+    epsilon: float  # 0: without noise
     learning_rate: float
-    least: float  # mean accuracy over the pairs
+    least: float = 0.0
+    plan: dict[str, Any] = field(default_factory=dict)
 
 
-GATES = (Gate(8.0, 20.0, 0.80), Gate(3.0, 10.0, 0.77), Gate(1.0, 5.0, 0.70))
+NO_NOISE = {
+    "training__privacy": "none", "training__optimizer": "adamw", "training__batch_size": 32,
+    "training__clip_norm": 10.0, "training__steps": 8, "training__epsilon": None, "server__strategy": "fedavg",
+    "rounds__count": 60,
+}  # fmt: skip
+FEW = {"rounds__count": 40}  # for what takes seconds a round
+GATES = {
+    "statistics": (Gate(8.0, 20.0, 0.80), Gate(3.0, 10.0, 0.77), Gate(1.0, 5.0, 0.70)),
+    "cnn1d": (Gate(8.0, 1.0), Gate(0.0, 0.002, plan=NO_NOISE)),
+    "lstm": (Gate(8.0, 1.0, plan=FEW), Gate(0.0, 0.005, plan=NO_NOISE)),
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", type=Path, help="watch_dataset.npy of seglearn 1.2.5")
+    parser.add_argument("--variant", choices=sorted(GATES), default="statistics")
     parser.add_argument("--pairs", type=int, default=len(PAIRS), help="of wearers held out")
-    parser.add_argument("--epsilon", type=float, help="only this gate")
+    parser.add_argument("--epsilon", type=float, help="only this gate; 0 for no noise")
+    parser.add_argument("--rate", type=float, help="instead of the gate's learning rate")
+    parser.add_argument("--validation", action="store_true")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON", help="of a plan")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     logging.disable(logging.WARNING)
+    more = {key: json.loads(value) for key, value in (each.split("=") for each in chosen.set)}
     recordings = watch(chosen.file)
     met, rows = True, []
-    for gate in GATES:
+    for gate in GATES[chosen.variant]:
         if chosen.epsilon not in (None, gate.epsilon):
             continue
-        found = [federate(gate, pair, recordings, chosen.json) for pair in PAIRS[: chosen.pairs]]
+        asked = Gate(gate.epsilon, chosen.rate or gate.learning_rate, gate.least, gate.plan | more)
+        found = []
+        for pair in PAIRS[: chosen.pairs]:
+            found.append(run(chosen.variant, asked, pair, recordings, validation=chosen.validation))
+            if not chosen.json:
+                print(found[-1], flush=True)
         mean = float(np.mean([row["accuracy"] for row in found]))
         met = met and mean >= gate.least
         rows += found
@@ -111,72 +124,52 @@ def write(folder: Path, recordings: dict[str, Any], wearers: set[int]) -> Path:
     return folder
 
 
-def federate(
-    gate: Gate, pair: tuple[int, int], recordings: dict[str, Any], quiet: bool
-) -> dict[str, Any]:
-    """A model that eight have taught, tested on the two who took no part."""
-    began, cpu = time.monotonic(), time.process_time()
-    task = load(newest("sensor-sequence"))
-    options = task.parse_options({"columns": COLUMNS, "labels": ",".join(recordings["y_labels"])})
-    asked = training_plan(plan(gate))
-    with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as name:
+def wearers_records(
+    task: Any, options: Any, recordings: dict[str, Any], pair: tuple[int, int]
+) -> tuple[list[Any], Any]:
+    """Of each wearer who is not in the pair, and of the pair, as the task prepares them."""
+    with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         devices = [
             task.load(write(folder / f"{wearer}", recordings, {wearer}), options)
             for wearer in range(1, WEARERS + 1)
             if wearer not in pair
         ]
-        evaluator = Evaluator(
-            task, options, write(folder / "test", recordings, set(pair)), quiet=True
-        )
-    model, tensors = initial_model(task, options)
-    sizes = [len(records) for records in devices]
-    state, mean_model = strategies.NOTHING, None
-    for number in range(1, ROUNDS + 1):
-        updates = [
-            train(task, options, records, model, tensors, asked, size).update
-            for records, size in zip(devices, sizes, strict=True)
-        ]
-        mean = np.average(np.array(updates, np.float64), axis=0, weights=sizes)
-        step = strategies.apply("fedavgm", model, mean, state=state, number=number)
-        model, state = step.model, step.state
-        mean_model = schedules.averaged(
-            "tail", mean_model, model, number, decay=0.9, start=ROUNDS // 2 + 1
-        )
-    found = evaluator.evaluate(model if mean_model is None else mean_model)
-    row = {
-        "epsilon_limit": gate.epsilon,
-        "noise_multiplier": asked.noise_multiplier,
-        "held_out": list(pair),
-        "accuracy": found["accuracy"],
-        "macro_f1": found["macro_f1"],
-        "windows_held_out": int(found["examples"]),
-        "seconds": round(time.monotonic() - began, 1),
-        "cpu_seconds": round(time.process_time() - cpu, 1),
-    }
-    if not quiet:
-        print(
-            f"epsilon {gate.epsilon:g} wearers {pair}: accuracy {row['accuracy']:.4f}, macro F1 "
-            f"{row['macro_f1']:.4f}, {row['cpu_seconds']} CPU s",
-            flush=True,
-        )
-    return row
+        return devices, task.load(write(folder / "test", recordings, set(pair)), options)
 
 
-def plan(gate: Gate) -> Any:
-    agents = WEARERS - 2
-    return plan_for(
-        agents,
-        task__id="sensor-sequence",
-        task__options={"columns": COLUMNS, "labels": "a,b"},
-        training__steps=1,
-        training__clip_norm=0.1,
-        training__learning_rate=gate.learning_rate,
-        training__epsilon=gate.epsilon,
-        rounds__count=ROUNDS,
-        rounds__spare=0,
-        rounds__minimum=agents,
+def run(
+    variant: str,
+    gate: Gate,
+    pair: tuple[int, int],
+    recordings: dict[str, Any],
+    *,
+    validation: bool = False,
+) -> dict[str, Any]:
+    """A model that the others have taught, tested on the pair; or with the last two of them in its place."""
+    clock, task = Clock(), load(newest("sensor-sequence"))
+    raw = {"columns": COLUMNS, "labels": ",".join(recordings["y_labels"]), "variant": variant}
+    options = task.parse_options(raw)
+    devices, test = wearers_records(task, options, recordings, pair)
+    if validation:
+        test, devices = together(devices[-2:]), devices[:-2]
+    plan = one_step(
+        len(devices), "sensor-sequence", raw, gate.epsilon, gate.learning_rate, **gate.plan
     )
+    model, noise = federate(plan, devices)
+    found = scored(task, options, model, test)
+    return {
+        "variant": variant,
+        "epsilon_limit": gate.epsilon,
+        "noise_multiplier": noise,
+        "learning_rate": gate.learning_rate,
+        "rounds": plan.rounds.count,
+        "held_out": list(pair),
+        "accuracy": round(found["accuracy"], 4),
+        "macro_f1": round(found["macro_f1"], 4),
+        "windows_held_out": len(test),
+        **clock.read(),
+    }
 
 
 if __name__ == "__main__":
