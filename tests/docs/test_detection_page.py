@@ -27,6 +27,13 @@ def test_the_plan_on_the_page_can_be_run():
     assert judged_by(plan).name == "map50"
 
 
+def test_the_plan_without_noise_is_one_too():
+    (block,) = re.findall(r"```toml\n(\[training\]\nprivacy.*?)```", TEXT, re.DOTALL)
+    task = {"id": "detection", "options": {"labels": "a,b"}}
+    plan = Plan.model_validate({"task": task, **tomllib.loads(block)})
+    assert not training_plan(plan).noised
+
+
 def test_every_option_stands_on_the_page():
     _, options = planned()
     assert all(f"| `{name}` |" in TEXT for name in type(options).model_fields)
