@@ -27,10 +27,10 @@ def test_the_plan_on_the_page_can_be_run():
     assert judged_by(plan).name == "map50"
 
 
-def test_the_plan_without_noise_on_the_page_is_one_that_nobody_is_warned_of_beyond_its_having_none():
-    (block,) = re.findall(r"```toml\n(\[task\].*?)```", TEXT, re.DOTALL)
-    plan = Plan.model_validate(tomllib.loads(block))
-    TASK.parse_options(plan.task.options)
+def test_the_plan_without_noise_is_one_that_nobody_is_warned_of_beyond_its_having_none():
+    (block,) = re.findall(r"```toml\n(\[training\]\nprivacy.*?)```", TEXT, re.DOTALL)
+    task = {"id": "detection", "options": {"labels": "a,b"}}
+    plan = Plan.model_validate({"task": task, **tomllib.loads(block)})
     assert not training_plan(plan).noised
     assert WITHOUT_NOISE in plan.notices
     assert not any("mAP" in notice for notice in plan.notices)

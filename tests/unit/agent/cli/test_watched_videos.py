@@ -111,3 +111,18 @@ def test_what_makes_no_sense_together_is_refused_at_once(folder, tmp_path):
     (tmp_path / "LINE.toml").write_text("")
     ended = predict(folder, film, "--count", tmp_path / "LINE.toml")
     assert "nothing would be counted" in ended.exception.message
+
+
+PAVEMENT = Path("/usr/share/doc/opencv-doc/examples/data/vtest.avi")  # Debian's opencv-doc
+
+
+@pytest.mark.skipif(not PAVEMENT.exists(), reason="needs Debian's opencv-doc")
+def test_a_film_of_a_real_camera_is_watched_to_its_end(folder, tmp_path):
+    """Nobody knows what is in it, so nothing is said of what was found."""
+    drawn = tmp_path / "seen.mp4"
+    ended = predict(folder, PAVEMENT, "--every", 40, "--count", folder / "LINE.toml", "--draw", drawn, "--json")  # fmt: skip
+    assert ended.exit_code == 0, ended.output
+    counted = json.loads(ended.stdout.splitlines()[-1])["counted"]
+    assert (counted["frames"], counted["problem"]) == (20, "")
+    assert counted["seconds"] == pytest.approx(76, abs=2)
+    assert len(list(Video(str(drawn)))) == 20
