@@ -207,20 +207,23 @@ def test_an_alarm_waits_for_the_broker_and_arrives_under_its_topic(tmp_path, col
     assert json.loads(body)["rule"] == "seen"
 
 
-def test_a_command_is_run_for_an_event_of_a_counted_video(tmp_path):
+def test_an_event_of_a_counted_video_runs_a_command_and_is_counted_at_the_centre(tmp_path, collector):  # fmt: skip
     (tmp_path / "eyes.evm").write_bytes(package())
     (tmp_path / "LINE.toml").write_text("[stopped]\nafter_s = 1.0\n")
     still = np.zeros((HIGH, WIDE, 3), np.uint8)
     still[: HIGH // 2, : WIDE // 2] = 255
     write_video(tmp_path / "still.avi", [still] * 30)
     text = f'[[rule]]\nname = "halt"\nwhen = "stopped and label == \'car\'"\ncommand = ["/usr/bin/touch", "--", "{tmp_path}/it-stopped"]\n'  # fmt: skip
-    owner(tmp_path / "home", text)
+    collector.start()
+    owner(tmp_path / "home", text + forwarding(collector))
     count = ("predict", tmp_path / "eyes.evm", tmp_path / "still.avi", "--count", tmp_path / "LINE.toml", "--home", tmp_path / "home")  # fmt: skip
     run("agent", *count)
     assert not (tmp_path / "it-stopped").exists(), "rules of the home are for what stays at work"
+    assert results(collector) == 0
     run("agent", *count, "--rules", tmp_path / "home/rules.toml")
     assert (tmp_path / "it-stopped").exists()
-    assert standing(tmp_path / "home")["rule halt"] == {"sent": 1}
+    assert standing(tmp_path / "home") == {"rule halt": {"sent": 1}, "forward": {"sent": 1}}
+    assert collector.counts()["cam-1"]["labels"] == {"stopped/car": 1}
 
 
 @pytest.mark.parametrize(("text", "code", "why"), [
