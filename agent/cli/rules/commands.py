@@ -192,8 +192,11 @@ def _show(owned: "Owned", fitted: bool) -> None:
             pause = f"{rule.cooldown_s:g} s" if rule.cooldown_s else "–"
             made.add_row(rule.name, rule.when, rule.for_, pause, rule.action.said)
         console.stdout.print(made)
-    told = "no result is forwarded" if owned.forward is None else f"each result goes to {owned.forward.url}"  # fmt: skip
-    console.stdout.print(f"{owned.path}: {len(owned.rules)} rules, {told}")
+    told = "no result is forwarded"
+    if owned.forward is not None:
+        told = f"each result goes to {owned.forward.url}, which no ε covers"
+    many = "1 rule" if len(owned.rules) == 1 else f"{len(owned.rules)} rules"
+    console.stdout.print(f"{owned.path}: {many}, {told}")
     if not fitted:
         console.stderr.print("no model is in use: whether the rules fit one was not checked")
 
