@@ -17,6 +17,7 @@ import signal
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -51,7 +52,8 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS device(name TEXT PRIMARY KEY, token TEXT NOT NULL UNIQUE, refused INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS result(
   seq INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL, id TEXT NOT NULL, time REAL NOT NULL,
-  model TEXT NOT NULL, label TEXT, score REAL, value REAL, UNIQUE(device, id));
+  model TEXT NOT NULL, label TEXT, score REAL, value REAL, came REAL NOT NULL, UNIQUE(device, id));
+CREATE INDEX IF NOT EXISTS by_came ON result(came, device);
 CREATE TABLE IF NOT EXISTS counted(
   device TEXT NOT NULL, label TEXT NOT NULL, n INTEGER NOT NULL, last REAL NOT NULL, PRIMARY KEY(device, label));
 """
@@ -109,13 +111,13 @@ class Kept:
 
     def take(self, device: str, results: Sequence[Result]) -> int:
         """How many were new; one that came before is not counted again."""
-        new = 0
+        new, came = 0, time.time()
         with self._guard, self._changing():
             for each in results:
-                values = (device, each.id, each.time, each.model, each.label, each.score, each.value)  # fmt: skip
+                values = (device, each.id, each.time, each.model, each.label, each.score, each.value, came)  # fmt: skip
                 added = self._base.execute(
-                    "INSERT OR IGNORE INTO result(device, id, time, model, label, score, value) "
-                    "VALUES(?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT OR IGNORE INTO result(device, id, time, model, label, score, value, came) "
+                    "VALUES(?, ?, ?, ?, ?, ?, ?, ?)",
                     values,
                 )
                 if added.rowcount:
@@ -138,15 +140,15 @@ class Kept:
         )
 
     def counts(self) -> dict[str, Any]:
-        """By device: how many ever, in the last day by its own clock, and by label."""
+        """By device: how many ever, in the last day by our clock, and by label."""
         with self._guard:
             devices = [
                 name for (name,) in self._base.execute("SELECT name FROM device ORDER BY name")
             ]
             rows = self._base.execute("SELECT device, label, n, last FROM counted ORDER BY n DESC").fetchall()  # fmt: skip
             days = dict(self._base.execute(
-                "SELECT device, count(*) FROM result WHERE time > (SELECT max(time) FROM result) - ? GROUP BY device",
-                (DAY_S,),
+                "SELECT device, count(*) FROM result WHERE came > ? GROUP BY device",
+                (time.time() - DAY_S,),
             ).fetchall())  # fmt: skip
         found: dict[str, Any] = {
             name: {"results": 0, "last_day": days.get(name, 0), "last": None, "labels": {}} for name in devices

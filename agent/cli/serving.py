@@ -52,6 +52,7 @@ def serve(
 
     from edgeveil.agent.cli.rules.at_work import following
     from edgeveil.agent.delivery.following import followed
+    from edgeveil.agent.inference.boxes import SHOWN
     from edgeveil.agent.inference.service import Server
     from edgeveil.shared.base.files import private_directory
     from edgeveil.shared.pages.door import page_token, split_address
@@ -60,7 +61,7 @@ def serve(
     folder = console.home_of(ROLE, home)
     with (
         followed(folder, model, trust=trust, threads=threads, say=say) as slot,
-        following(folder, rules, slot.current(), "serve") as seen,
+        following(folder, rules, slot.current(), "serve", least=SHOWN) as seen,
     ):
         kept = token_file or private_directory(folder) / "serve.token"
         server = Server(split_address(listen, "--listen"), slot, page_token(kept), seen)

@@ -40,12 +40,10 @@ class Consequences:
     """Safe to share between threads. `name` is that of the command; close() it."""
 
     def __init__(self, owned: Owned, home: Path, name: str, say: Say) -> None:
-        """Raise what hinders a delivery for good: a token file, a certificate file, a missing extra."""
-        ways = {f"rule {rule.name}": _way(rule, owned) for rule in owned.rules}
+        """Raise what hinders a delivery for good, as deliveries() does, and StateDamaged for a damaged outbox."""
+        ways, forward = deliveries(owned), owned.forward
         bounds = dict.fromkeys(ways, ALARMS)
-        forward = owned.forward
         if forward is not None:
-            ways[FORWARD] = _forwarding(forward, owned)
             bounds[FORWARD] = Bound(forward.most_entries, forward.most_mb << 20)
         self._forwards, self._say, self._told = forward is not None, say, float("-inf")
         self._guard, self._ruling = threading.Lock(), Ruling(owned.rules)
@@ -72,12 +70,16 @@ class Consequences:
         self._keep(alarms, [_result(fact, model, at) for fact in told])
 
     def happened(self, fact: Fact, model: str, at_s: float) -> None:
-        """An event of a counted video, at second `at_s` of it; forwarded as line/direction/label with a value of 1."""
+        """An event of a counted video, at second `at_s` of it.
+
+        It is forwarded as line/direction/label, or stopped/label, with a value of 1.
+        """
         at = time.time()
         with self._guard:
             alarms = self._ruling.event(fact, model, now=at_s, at=at)
         where = [str(fact[name]) for name in ("line", "direction", "label") if name in fact]
-        result = _result({"label": "/".join(where), "value": 1.0}, model, at)
+        label = "/".join(["stopped", *where] if fact.get("stopped") else where)
+        result = _result({"label": label, "value": 1.0}, model, at)
         self._keep(alarms, [result] if self._forwards else [])
 
     def close(self, wait_s: float = 0.0) -> None:
@@ -121,6 +123,19 @@ class Consequences:
         if left:
             self._outbox.done(left, "given up")
             self._say(f"{len(left)} wait for rules that are no more, and are given up")
+
+
+def deliveries(owned: Owned) -> dict[str, Deliver]:
+    """By lane how it is delivered; touches nobody.
+
+    Raises:
+        StateDamaged, ConfigError: a token, password or certificate file cannot be used.
+        ModuleNotFoundError: a rule publishes, and paho-mqtt is not installed.
+    """
+    ways = {f"rule {rule.name}": _way(rule, owned) for rule in owned.rules}
+    if owned.forward is not None:
+        ways[FORWARD] = _forwarding(owned.forward, owned)
+    return ways
 
 
 def _encoded(values: Mapping[str, Any]) -> bytes:

@@ -32,6 +32,9 @@ class Courier:
         self._batch, self._expires_s = batch, expires_s
         self._stopping, self._awake = threading.Event(), threading.Event()
         self._failures = 0
+        self._unmarked: list[
+            tuple[Sequence[Entry], str]
+        ] = []  # delivered, which the disk does not know yet
         self._thread = threading.Thread(target=self._run, name=lane, daemon=True)
 
     def start(self) -> None:
@@ -54,6 +57,7 @@ class Courier:
         while not self._stopping.is_set():
             self._awake.clear()
             try:
+                self._mark()
                 found = self._in_time(self._outbox.take(self._lane, self._batch))
                 if not found:
                     self._awake.wait(IDLE_S)
@@ -84,10 +88,17 @@ class Courier:
                 for each in found:
                     self._hand_over([each])
                 return
-            self._outbox.done(found, "refused")
+            self._unmarked.append((found, "refused"))
             self._say(f"{self._lane}: not tried again: {refused}")
-            return
-        self._outbox.done(found, "sent")
+        else:
+            self._unmarked.append((found, "sent"))
+        self._mark()
+
+    def _mark(self) -> None:
+        """What a full disk did not let us note is not delivered once more for that."""
+        while self._unmarked:
+            self._outbox.done(*self._unmarked[0])
+            del self._unmarked[0]
 
     def _pause(self, why: str) -> None:
         """Told once, not at every try."""

@@ -54,7 +54,7 @@ class Poster:
             if token := self._token():
                 headers["Authorization"] = f"Bearer {token}"
             link = self._link()
-            with _cut_after(TOTAL_S, link), contextlib.closing(link):
+            with contextlib.closing(link), _cut_after(TOTAL_S, link):
                 link.request("POST", self._path, body, headers)
                 return link.getresponse().status
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -80,7 +80,11 @@ class Poster:
 
 @contextlib.contextmanager
 def _cut_after(seconds: float, link: http.client.HTTPConnection) -> Iterator[None]:
+    """Raise TimeoutError for what ended because it was cut, whatever it looked like until then."""
+    late = threading.Event()
+
     def cut() -> None:
+        late.set()
         if link.sock is not None:
             with contextlib.suppress(OSError):
                 link.sock.shutdown(socket.SHUT_RDWR)
@@ -92,11 +96,13 @@ def _cut_after(seconds: float, link: http.client.HTTPConnection) -> Iterator[Non
         yield
     finally:
         timer.cancel()
+        if late.is_set():
+            raise TimeoutError
 
 
 def _why(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({getattr(error, 'verify_message', '') or error})"
     if isinstance(error, TimeoutError):
-        return f"no answer within {STEP_S:g} s"
+        return "no answer in time"
     return str(error) or type(error).__name__

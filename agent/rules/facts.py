@@ -45,6 +45,13 @@ def facts_of(answer: Mapping[str, Any]) -> tuple[Fact, ...]:
     return (known,) if known else ()
 
 
+def above(answer: Mapping[str, Any], least: float) -> Mapping[str, Any]:
+    """The same answer; of a detector without the boxes that are less sure than `least`."""
+    if not isinstance(boxes := answer.get("boxes"), list):
+        return answer
+    return {**answer, "boxes": [box for box in boxes if box["score"] >= least]}
+
+
 def names_of(answer: Mapping[str, Any]) -> frozenset[str]:
     """Which facts answers of this form have."""
     return frozenset(OF_BOXES if "boxes" in answer else _known(answer))

@@ -187,40 +187,49 @@ def test_an_alarm_waits_for_the_broker_and_arrives_under_its_topic(tmp_path, col
     for name, text in (("right", "right\n"), ("wrong", "wrong\n")):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o600)
-    target = f'broker = "127.0.0.1:{broker.port}", ca_file = "{collector.ca}", user = "cam", '
-    rules = ALARM + f'mqtt = {{ {target} password_file = "{tmp_path}/right", topic = "street/{{label}}" }}\n'  # fmt: skip
-    rules += ALARM.replace("seen", "shut-out") + f'mqtt = {{ {target} password_file = "{tmp_path}/wrong", topic = "street/x" }}\n'  # fmt: skip
+
+    def rule(name, password, topic, trust):
+        about = f'broker = "127.0.0.1:{broker.port}", user = "cam", password_file = "{tmp_path}/{password}"'  # fmt: skip
+        return ALARM.replace("seen", name) + f'mqtt = {{ {about}, topic = "{topic}", {trust} }}\n'
+
+    rules = rule("seen", "right", "street/{label}", f'ca_file = "{collector.ca}"')
+    rules += rule("pinned", "right", "street/pinned", pin_of(collector))
+    rules += rule("shut-out", "wrong", "street/x", pin_of(collector))
+    rules += rule("other", "right", "street/y", f'pin = "{"ab" * 32}"')
     owner(tmp_path / "home", rules)
     try:
         with serving(tmp_path / "home") as service:
             service.ask(PICTURE)
-            eventually(lambda: sum("not delivered" in each for each in service.said) == 2, lambda: service.said)  # fmt: skip
+            eventually(lambda: sum("not delivered" in each for each in service.said) == 4, lambda: service.said)  # fmt: skip
             service.kill()
         broker.start()
         with serving(tmp_path / "home") as service:
-            eventually(lambda: broker.got, "the alarm")
-            eventually(lambda: any("the broker says" in each for each in service.said), lambda: service.said)  # fmt: skip
+            eventually(lambda: len(broker.got) == 2, lambda: service.said)
+            for why in ("shut-out: not delivered (the broker says", "not the pinned one"):
+                eventually(lambda why=why: any(why in each for each in service.said), lambda: service.said)  # fmt: skip
     finally:
         broker.stop()
-    ((topic, body),) = broker.got
-    assert topic == f"street/{LABEL}"
-    assert json.loads(body)["rule"] == "seen"
+    found = {topic: json.loads(body)["rule"] for topic, body in broker.got}
+    assert found == {f"street/{LABEL}": "seen", "street/pinned": "pinned"}
 
 
-def test_a_command_is_run_for_an_event_of_a_counted_video(tmp_path):
+def test_an_event_of_a_counted_video_runs_a_command_and_is_counted_at_the_centre(tmp_path, collector):  # fmt: skip
     (tmp_path / "eyes.evm").write_bytes(package())
     (tmp_path / "LINE.toml").write_text("[stopped]\nafter_s = 1.0\n")
     still = np.zeros((HIGH, WIDE, 3), np.uint8)
     still[: HIGH // 2, : WIDE // 2] = 255
     write_video(tmp_path / "still.avi", [still] * 30)
     text = f'[[rule]]\nname = "halt"\nwhen = "stopped and label == \'car\'"\ncommand = ["/usr/bin/touch", "--", "{tmp_path}/it-stopped"]\n'  # fmt: skip
-    owner(tmp_path / "home", text)
+    collector.start()
+    owner(tmp_path / "home", text + forwarding(collector))
     count = ("predict", tmp_path / "eyes.evm", tmp_path / "still.avi", "--count", tmp_path / "LINE.toml", "--home", tmp_path / "home")  # fmt: skip
     run("agent", *count)
     assert not (tmp_path / "it-stopped").exists(), "rules of the home are for what stays at work"
+    assert results(collector) == 0
     run("agent", *count, "--rules", tmp_path / "home/rules.toml")
     assert (tmp_path / "it-stopped").exists()
-    assert standing(tmp_path / "home")["rule halt"] == {"sent": 1}
+    assert standing(tmp_path / "home") == {"rule halt": {"sent": 1}, "forward": {"sent": 1}}
+    assert collector.counts()["cam-1"]["labels"] == {"stopped/car": 1}
 
 
 @pytest.mark.parametrize(("text", "code", "why"), [

@@ -3,12 +3,12 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgeveil.agent.cli.rules.fitting import check_model
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from edgeveil.agent.forwarding.consequences import Consequences
     from edgeveil.agent.inference.predicting import Answer
@@ -20,10 +20,22 @@ LAST_S = 10.0  # for what still waits when a video has ended
 
 
 @contextlib.contextmanager
-def following(home: Path, rules: Path | None, model: "Model", name: str) -> "Iterator[Seen]":
-    """What takes answers, by --rules or the rules.toml of the home; without either it does nothing."""
+def following(
+    home: Path, rules: Path | None, model: "Model", name: str, *, least: float = 0.0
+) -> "Iterator[Seen]":
+    """What takes answers, by --rules or the rules.toml of the home; without either it does nothing.
+
+    `least`: boxes that are less sure are not looked at.
+    """
+    from edgeveil.agent.rules.facts import above
+
     with _made(home, rules, model, name, counted=False, wait_s=0.0) as made:
-        yield (lambda *_: None) if made is None else made.answered
+
+        def seen(answers: "Sequence[dict[str, Any]]", digest: str) -> None:
+            if made is not None:
+                made.answered([above(answer, least) for answer in answers], digest)
+
+        yield seen
 
 
 @contextlib.contextmanager

@@ -49,11 +49,13 @@ def check(
 ) -> None:
     """Read rules.toml, whether it fits the model, and what would follow from inputs. Nothing is sent or run.
 
-    Ends with 2 where a rule is wrong or could never follow, with 65 where others may read the file.
+    Ends with 2 where a rule is wrong or could never follow, with 65 where others may read the file or a token that it
+    names is not there, with 69 where the extra mqtt is missing.
 
     Example: agent rules check --try fall.jpg --try street.jpg
     """
     from edgeveil.agent.cli.rules.fitting import check_model
+    from edgeveil.agent.forwarding.consequences import deliveries
     from edgeveil.agent.rules.rule_file import NAME, owners_rules
     from edgeveil.shared.base.errors import ConfigError
 
@@ -63,6 +65,7 @@ def check(
         raise ConfigError(f"{folder / NAME}: this file does not exist; docs/rules.md has samples")
     if count is not None and len(tried or ()) != 1:
         raise ConfigError("--count: name one video with --try")
+    deliveries(owned)
     opened = _opened(folder, model, trust, needed=bool(tried))
     if opened is not None:
         check_model(owned, opened, counted=count is not None)
@@ -189,8 +192,11 @@ def _show(owned: "Owned", fitted: bool) -> None:
             pause = f"{rule.cooldown_s:g} s" if rule.cooldown_s else "–"
             made.add_row(rule.name, rule.when, rule.for_, pause, rule.action.said)
         console.stdout.print(made)
-    told = "no result is forwarded" if owned.forward is None else f"each result goes to {owned.forward.url}"  # fmt: skip
-    console.stdout.print(f"{owned.path}: {len(owned.rules)} rules, {told}")
+    told = "no result is forwarded"
+    if owned.forward is not None:
+        told = f"each result goes to {owned.forward.url}, which no ε covers"
+    many = "1 rule" if len(owned.rules) == 1 else f"{len(owned.rules)} rules"
+    console.stdout.print(f"{owned.path}: {many}, {told}")
     if not fitted:
         console.stderr.print("no model is in use: whether the rules fit one was not checked")
 

@@ -9,6 +9,7 @@ from edgeveil.agent.forwarding import courier
 from edgeveil.agent.forwarding.courier import Courier
 from edgeveil.agent.forwarding.outbox import Bound, Entry, Outbox, standing
 from edgeveil.agent.forwarding.trusted import Refused, Undelivered
+from edgeveil.shared.base.errors import StorageFailed
 
 LANE = "rule fall"
 
@@ -118,3 +119,19 @@ def test_a_delivery_that_hangs_holds_up_neither_put_nor_stop(outbox):
     assert outbox.waiting(LANE) == 21, "what may not have arrived is delivered again"
     hanging.set()
     made._thread.join(5)
+
+
+def test_what_the_disk_did_not_note_as_delivered_is_not_delivered_again_for_that(outbox, monkeypatch):  # fmt: skip
+    other, said, failures = Other(), [], iter(range(3))
+    done = outbox.done
+
+    def full(entries, what):
+        if next(failures, None) is not None:
+            raise StorageFailed("serve.db: disk full; free some space")
+        done(entries, what)
+
+    monkeypatch.setattr(outbox, "done", full)
+    put(outbox, 1, 2)
+    delivered(outbox, other, said)
+    assert other.got == ["id-1", "id-2"]
+    assert "free some space" in said[0]

@@ -13,7 +13,7 @@ from edgeveil.agent.rules.actions import CommandAction, MqttAction, filled
 from edgeveil.shared.pages.text import plain
 
 HOSTILE = [
-    "fall\nrm -rf /", "'; touch /tmp/owned; '", '"$(touch owned)"', "`touch owned`", "$(touch owned)", "--help", "-rf",
+    "fall\nrm -rf /", "'; touch owned; '", '"$(touch owned)"', "`touch owned`", "$(touch owned)", "--help", "-rf",
     "a" * 10_000, "\x1b[31mred", "right\u202eleft", "zero\u200bwidth", "../../etc/passwd", "+/#", "$SYS/x", "a/b", "{label}",
     "{score}", "", " ", "é中文", "\udcff", "%s%n", "\x7f", "a;b|c&d>e",
 ]  # fmt: skip

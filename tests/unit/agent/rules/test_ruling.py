@@ -2,7 +2,7 @@
 
 import pytest
 
-from edgeveil.agent.rules.facts import EventFacts, facts_of, names_of
+from edgeveil.agent.rules.facts import EventFacts, above, facts_of, names_of
 from edgeveil.agent.rules.rule_file import RulesFile
 from edgeveil.agent.rules.ruling import Ruling, check_fits
 from edgeveil.shared.base.config import validate
@@ -101,3 +101,9 @@ def test_a_rule_that_could_never_follow_is_refused_at_the_start():
         check_fits(rules("value > 3"), names, labels, "rules.toml")
     with pytest.raises(ConfigError, match="no label 'fal'; did you mean \"fall\""):
         check_fits(rules("label == 'fal'"), names, labels, "rules.toml")
+
+
+def test_boxes_that_are_hardly_sure_are_no_facts():
+    answer = {"model": "ab", "boxes": [{"label": "car", "score": score} for score in (0.9, 0.3, 0.29)]}  # fmt: skip
+    assert [fact["count"] for fact in facts_of(above(answer, 0.3))] == [2, 2]
+    assert above({"label": "a", "score": 0.1}, 0.3) == {"label": "a", "score": 0.1}

@@ -70,6 +70,16 @@ def test_a_file_that_others_may_write_is_refused_with_65(home):
     assert check(home, RULE.format(label="apple"), mode=0o666).exception.exit_code == 65
 
 
+def test_a_token_that_is_not_there_is_told_before_it_is_needed(home):
+    forward = '[forward]\nurl = "https://centre.example/"\ntoken_file = "cam-1.token"\n'
+    ended = check(home, forward)
+    assert ended.exception.exit_code == 65
+    assert str(ended.exception).startswith(f"{home}/cam-1.token: ")
+    (home / "cam-1.token").write_text("ab" * 32)
+    (home / "cam-1.token").chmod(0o600)
+    assert check(home, forward).exit_code == 0
+
+
 def test_without_a_file_that_is_said(home):
     ended = CliRunner().invoke(app, ["rules", "check", "--home", str(home)])
     assert ended.exception.exit_code == 2
