@@ -234,7 +234,10 @@ def _form(schema: Any) -> dict[str, Any]:
         return {"side": schema.side, "tile": schema.tile, "difficult": schema.difficult}
     if schema.kind in {"sounds", "pairs"}:
         seen = zip(("height", "width", "channels"), getattr(schema, "picture", ()), strict=False)
-        return {**dict(seen), "rate": schema.rate, "length_ms": schema.length_ms}
+        heard = {"rate": schema.rate, "length_ms": schema.length_ms} if schema.rate else {}
+        moved = getattr(schema, "window", 0)
+        felt = {"columns": list(schema.columns), "window": moved} if moved else {}
+        return {**dict(seen), **heard, **felt}
     return {
         "columns": list(schema.columns),
         "target": schema.target,
@@ -345,7 +348,10 @@ def _described(found: dict[str, Any]) -> str:
     if "rate" in found:
         heard = f"{found['length_ms'] / 1000:g} s at {found['rate']:,} samples a second"
     if seen or heard:
-        return " and ".join(filter(None, (seen, heard)))
+        felt = (
+            f"{found['window']} rows of {', '.join(found['columns'])}" if "window" in found else ""
+        )
+        return " and ".join(filter(None, (seen, heard, felt)))
     if found["kind"] == "boxes":
         tiles = f", tiles of {found['tile']} pixels" if found["tile"] else ""
         return f"{found['side']}×{found['side']}, in colours{tiles}"

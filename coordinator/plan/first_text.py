@@ -20,7 +20,9 @@ from edgeveil.shared.data.boxes import schema as boxes
 from edgeveil.shared.data.kinds import infer as infer_any
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, PHOTO, infer
+from edgeveil.shared.data.sounds import pair_table, pairs
 from edgeveil.shared.data.sounds import schema as sounds
+from edgeveil.shared.data.sounds.pairs import PairSchema
 from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.data.tabular.columns import Ranged
 from edgeveil.shared.data.tabular.layout import ColumnSection, Layout, schema_of
@@ -86,6 +88,7 @@ def write_first_plan(
         normal or "",
         target_column or "",
         sound,
+        _felt(data or labels_from, sound),
     )
     if wanted.test is not None:
         probe(wanted.test)
@@ -138,8 +141,8 @@ def _seen(shape: Shape, features: str | None, *, fixed: bool) -> tuple[Shape, st
     return large, features
 
 
-def _sound(labels_from: Path | None, data: Path | None) -> SoundSchema | None:
-    """What the recordings of a named folder are; None where it holds none, or two are named."""
+def _sound(labels_from: Path | None, data: Path | None) -> SoundSchema | PairSchema | None:
+    """What the recordings, or moments, of a named folder are; None where it holds none, or two are named."""
     folder = data or labels_from
     if (
         folder is None
@@ -148,8 +151,15 @@ def _sound(labels_from: Path | None, data: Path | None) -> SoundSchema | None:
         or schema_of(folder).is_file()
     ):
         return None
-    found = infer_any(folder) if sounds.holds(folder) else None
-    return found if isinstance(found, SoundSchema) else None
+    found = infer_any(folder) if sounds.holds(folder) or pair_table.holds(folder) else None
+    return found if isinstance(found, SoundSchema | PairSchema) else None
+
+
+def _felt(folder: Path | None, found: SoundSchema | PairSchema | None) -> str:
+    """The columns of its windows with their ranges."""
+    if folder is None or not isinstance(found, PairSchema) or not found.window:
+        return ""
+    return ", ".join(_ranged(each) for each in pairs.window_layout(folder).features)
 
 
 def _records(
@@ -258,6 +268,11 @@ def _about_task(made: FirstPlan) -> str:
 id = {task}  # {about}
 # Columns by name and unit, as the schema.toml of every device names them; the ranges scale, the same everywhere.
 # Labels, and the rows of a window, are what their policy.toml says ([data]), taken from schema.toml when they join."""
+    if isinstance(made.wanted.sound, PairSchema):
+        return f"""\
+id = {task}  # {about}
+# What a record consists of, and the classes, are what the policy.toml of the devices says ([data]), taken from
+# records.csv and the files that it names when they join; the ranges of columns scale, the same everywhere."""
     if made.wanted.sound is not None:
         return f"""\
 id = {task}  # a linear model on public features of a recording, which suits few devices

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgeveil.shared.data.sounds.pairs import Pairs
 from edgeveil.shared.data.tabular.columns import Ranged
 from edgeveil.shared.data.tabular.reading import Table
 from edgeveil.shared.tasks import block_features as blocks
@@ -29,7 +30,7 @@ from edgeveil.shared.tasks.sensors.sequence import SensorSequence
 from edgeveil.shared.tasks.sensors.tabular import Tabular
 from edgeveil.shared.tasks.sounds import graph as sounds
 from edgeveil.shared.tasks.sounds.command import AudioCommand, CommandOptions, SoundOptions
-from edgeveil.shared.tasks.sounds.multimodal import SHARE, Multimodal, PairOptions
+from edgeveil.shared.tasks.sounds.multimodal import Multimodal, PairOptions
 from edgeveil.shared.tasks.spec import Task
 
 Statistics = Literal["none", "fixed-v1 plain", "fixed-v1 motion"]
@@ -75,12 +76,16 @@ def packaged(task: Task, options: Any, module: nn.Module) -> Packaged:
     if isinstance(task, Tabular | SensorSequence):
         return _on_columns(task, options, module)
     make = PREPARATIONS.get(task.spec.id)
+    if isinstance(task, Multimodal) and "window" in options.named:
+        make = None  # what is told of a window is not in the graph
     if make is not None and isinstance(task, Multimodal):
         pixels, samples = (
             _examples(options.height, options.width, options.channels),
             _recordings(options),
         )
-        prepared = torch.from_numpy(task.inputs(pixels, samples, options))
+        parts = {"image": pixels, "sound": samples}
+        nothing = np.zeros(EXAMPLES, np.int64)
+        prepared = torch.from_numpy(task.inputs(Pairs(parts, nothing, ()), options))
         raw = np.concatenate([pixels.reshape(EXAMPLES, -1), samples], axis=1)
         whole = nn.Sequential(make(options), module)
         return Packaged(whole, raw.shape[1:], labels, raw, prepared, None, raw_arrays=True)
@@ -405,6 +410,7 @@ class Both(nn.Module):
         colours = (options.channels,) if options.channels > 1 else ()
         self._shape = (options.height, options.width, *colours)
         self._length = options.rate * options.length_ms // 1000
+        self._share = options.share
         self._seen = Fixed(options.height, options.width, options.channels)
         self._heard = sounds.Statistics(options.rate, self._length)
 
@@ -413,7 +419,8 @@ class Both(nn.Module):
         seen = self._seen(record.narrow(1, 0, count).reshape(-1, *self._shape))
         heard = self._heard(record.narrow(1, count, self._length))
         return _with_bias(
-            torch.cat([seen.narrow(1, 0, seen.shape[1] - 1), heard], dim=1) * SHARE, tables.BIAS
+            torch.cat([seen.narrow(1, 0, seen.shape[1] - 1), heard], dim=1) * self._share,
+            tables.BIAS,
         )
 
 
