@@ -136,12 +136,16 @@ def examine(home: Path, data: Path | None) -> dict[str, Any]:
     """
     from edgeveil.agent.home.config import settle
     from edgeveil.agent.home.data import check_folder
+    from edgeveil.agent.home.records.record_policy import record_policy
     from edgeveil.shared.data.left_out import total
+    from edgeveil.shared.data.schema import MOST_LABELS
     from edgeveil.shared.tasks.backbone.photos import suited
 
     path = check_folder(settle(home, data, None).data)
     pinned = _pinned(home)
     schema = pinned or suited(path)
+    if len(schema.labels) > MOST_LABELS:
+        record_policy(schema)  # as the first start would: it says why no policy can hold them
     survey = schema.survey(path)
     return {
         "data": str(path),
