@@ -157,9 +157,8 @@ class Demo:
 
     def _step(self, number: int, text: str) -> None:
         """What begins now, and when: without a terminal nothing moves while it is waited for."""
-        console.print(
-            f"[bold]{number}[/] of 5, after {time.monotonic() - self._started:.0f} s: {text}"
-        )
+        so_far = time.monotonic() - self._started
+        console.print(f"[bold]{number}[/] of 5, after {so_far:.0f} s: {text}", soft_wrap=True)
 
     def summarise(self, report: dict[str, Any], seconds: float) -> None:
         budgets = {name: self._read(name, "budget") for name in self.names}

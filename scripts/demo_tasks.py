@@ -205,7 +205,7 @@ TASKS = {
         words=TABLE[:2],
     ),
     "multimodal": DemoTask(
-        "what is seen and what is said, made by scripts/make_moments.py and espeak-ng",
+        "what is seen and what is said (composed photos, espeak-ng)",
         moments,
         records=240,
         things="moments",
