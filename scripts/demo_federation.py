@@ -136,27 +136,29 @@ class Demo:
         self.home = options.home
         self.names = [f"agent-{number}" for number in range(1, options.agents + 1)]
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._started = time.monotonic()
         stack.callback(stop_all, self._processes)
 
     def play(self) -> dict[str, Any]:
         self._prepare_home()
-        console.print(
-            f"[bold]1[/] data: {self.task.about}, split over {self.options.agents} agents"
-        )
+        self._step(1, f"data: {self.task.about}, split over {self.options.agents} agents")
         self._deal_data()
-        console.print("[bold]2[/] coordinator: keys, certificates, database")
+        self._step(2, "coordinator: keys, certificates, database")
         self._start_coordinator()
-        console.print(f"[bold]3[/] {self.options.agents} agents join with one-time tokens")
+        self._step(3, f"{self.options.agents} agents join with one-time tokens and read their data")
         self._start_agents()
-        console.print(
-            "[bold]4[/] the federation key signs the roster; agents load torch and connect"
-        )
+        self._step(4, "the federation key signs the roster; agents load torch and connect")
         self._command(
             "coordinator", "roster", "sign", "--yes", "--federation", str(self.home / "federation")
         )
         self._wait_for("connected", 180)
-        console.print("[bold]5[/] rounds with DP-SGD and secure aggregation")
+        self._step(5, "rounds with DP-SGD and secure aggregation")
         return self._train()
+
+    def _step(self, number: int, text: str) -> None:
+        """What begins now, and when: without a terminal nothing moves while it is waited for."""
+        so_far = time.monotonic() - self._started
+        console.print(f"[bold]{number}[/] of 5, after {so_far:.0f} s: {text}", soft_wrap=True)
 
     def summarise(self, report: dict[str, Any], seconds: float) -> None:
         budgets = {name: self._read(name, "budget") for name in self.names}
@@ -169,12 +171,18 @@ class Demo:
             f"{self.task.called} [bold]{figure}[/] on {metrics.get('examples', 0):.0f} held-out {self.task.things}, in {seconds:.0f} s"
         )
         home, run = self.home, report["run"]
+        where, model = shlex.quote(f"{home}/coordinator"), shlex.quote(f"{home}/model.evm")
+        device, test = shlex.quote(f"{home}/agent-1"), shlex.quote(f"{home}/data/test")
         for label, text in (
             ("model", report["model"]),
             ("report", f"{home}/coordinator/runs/{run}/report.json"),
             ("logs", f"{home}/coordinator/runs/{run}/events.jsonl, {home}/*/*.log"),
-            ("look", f".venv/bin/coordinator rounds --home {shlex.quote(f'{home}/coordinator')}"),
-            ("", f".venv/bin/agent budget --home {shlex.quote(f'{home}/agent-1')}"),
+            ("look", f".venv/bin/coordinator rounds --home {where}"),
+            ("", f".venv/bin/agent budget --home {device}"),
+            ("publish", f".venv/bin/coordinator serve --home {where} &"),
+            ("", f".venv/bin/coordinator model publish {run} --home {where}"),
+            ("predict", f".venv/bin/coordinator model export {run} --home {where} -o {model}"),
+            ("", f".venv/bin/agent predict {model} {test} --home {device}"),
         ):
             out.print(f"{label:<8} {text}", markup=False)
 

@@ -84,16 +84,27 @@ def _some(agents: int) -> Callable[[Path], Path]:
 
 def commands(folder: Path, agents: int) -> None:
     """Made by espeak-ng: each device has voices of its own, and what is held out has others."""
+    _made("make_commands.py", folder, agents, "--recordings", "30", within="commands")
+
+
+def moments(folder: Path, agents: int) -> None:
+    """A thing that is seen and a word that is said, which together are an order."""
+    _made("make_moments.py", folder, agents, "--moments", "40")
+
+
+def _made(script: str, folder: Path, agents: int, *words: str, within: str = "") -> None:
+    """By a script that writes device-1/ … and server/; `within`: the folder in each of them that holds the data."""
     made = folder / "made"
-    script = [sys.executable, str(Path(__file__).with_name("make_commands.py")), str(made)]
+    command = [sys.executable, str(Path(__file__).with_name(script)), str(made)]
     done = subprocess.run(
-        [*script, "--devices", str(agents), "--recordings", "30"], capture_output=True, check=False
+        [*command, "--devices", str(agents), *words], capture_output=True, check=False
     )
     if done.returncode:
-        raise DataError(done.stderr.decode(errors="replace").strip() or "no commands were made")
+        why = done.stderr.decode(errors="replace").strip()
+        raise DataError(why or f"{script} made no data")
     for number in range(1, agents + 1):
-        (made / f"device-{number}" / "commands").rename(folder / f"agent-{number}")
-    (made / "server" / "commands").rename(folder / "test")
+        (made / f"device-{number}" / within).rename(folder / f"agent-{number}")
+    (made / "server" / within).rename(folder / "test")
 
 
 def deal(folder: Path, source: Path, agents: int, by: str, test: Path | None = None) -> None:
@@ -191,6 +202,13 @@ TASKS = {
         commands,
         records=240,
         things="recordings",
+        words=TABLE[:2],
+    ),
+    "multimodal": DemoTask(
+        "what is seen and what is said (composed photos, espeak-ng)",
+        moments,
+        records=240,
+        things="moments",
         words=TABLE[:2],
     ),
 }

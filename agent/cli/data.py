@@ -136,12 +136,16 @@ def examine(home: Path, data: Path | None) -> dict[str, Any]:
     """
     from edgeveil.agent.home.config import settle
     from edgeveil.agent.home.data import check_folder
+    from edgeveil.agent.home.records.record_policy import record_policy
     from edgeveil.shared.data.left_out import total
+    from edgeveil.shared.data.schema import MOST_LABELS
     from edgeveil.shared.tasks.backbone.photos import suited
 
     path = check_folder(settle(home, data, None).data)
     pinned = _pinned(home)
     schema = pinned or suited(path)
+    if len(schema.labels) > MOST_LABELS:
+        record_policy(schema)  # as the first start would: it says why no policy can hold them
     survey = schema.survey(path)
     return {
         "data": str(path),
@@ -234,7 +238,10 @@ def _form(schema: Any) -> dict[str, Any]:
         return {"side": schema.side, "tile": schema.tile, "difficult": schema.difficult}
     if schema.kind in {"sounds", "pairs"}:
         seen = zip(("height", "width", "channels"), getattr(schema, "picture", ()), strict=False)
-        return {**dict(seen), "rate": schema.rate, "length_ms": schema.length_ms}
+        heard = {"rate": schema.rate, "length_ms": schema.length_ms} if schema.rate else {}
+        moved = getattr(schema, "window", 0)
+        felt = {"columns": list(schema.columns), "window": moved} if moved else {}
+        return {**dict(seen), **heard, **felt}
     return {
         "columns": list(schema.columns),
         "target": schema.target,
@@ -345,7 +352,10 @@ def _described(found: dict[str, Any]) -> str:
     if "rate" in found:
         heard = f"{found['length_ms'] / 1000:g} s at {found['rate']:,} samples a second"
     if seen or heard:
-        return " and ".join(filter(None, (seen, heard)))
+        felt = (
+            f"{found['window']} rows of {', '.join(found['columns'])}" if "window" in found else ""
+        )
+        return " and ".join(filter(None, (seen, heard, felt)))
     if found["kind"] == "boxes":
         tiles = f", tiles of {found['tile']} pixels" if found["tile"] else ""
         return f"{found['side']}×{found['side']}, in colours{tiles}"

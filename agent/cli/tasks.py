@@ -1,22 +1,17 @@
 """`agent task`: an own task of a model and a loss, begun, checked, installed and removed by the device's owner."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
-from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.terminal import console
 
 ROLE = "agent"
 task_app = typer.Typer(
     help="Own tasks: a torch model of yours, trained like the built-in ones.", no_args_is_help=True
 )
-NamedArgument = Annotated[
-    str, Argument(metavar="FILE|NAME", help="One file of Python, or a package's entry point.")
-]
 
 
 @task_app.command()
@@ -36,24 +31,20 @@ def new(
 
 
 @task_app.command()
-def check(named: NamedArgument, as_json: console.JsonOption = False) -> None:
+def check(named: console.TaskArgument, as_json: console.JsonOption = False) -> None:
     """Try a task on made-up records: what it lacks to be trained privately, in plain words.
 
     Example: agent task check valve.py
     """
     from edgeveil.agent.training.conforming import ALL_CHECKS
-    from edgeveil.shared.tasks.conformance.suite import examine
-    from edgeveil.shared.tasks.own.installing import candidate
-    from edgeveil.shared.tasks.own.telling import show_findings
+    from edgeveil.shared.tasks.own.telling import try_out
 
-    made = candidate(named)
-    if not show_findings(made, examine(made.subject(), ALL_CHECKS), as_json=as_json):
-        raise typer.Exit(int(ExitCode.USAGE))
+    try_out(named, ALL_CHECKS, as_json=as_json)
 
 
 @task_app.command()
 def install(
-    named: NamedArgument,
+    named: console.TaskArgument,
     home: console.HomeOption = None,
     yes: Annotated[
         bool, Option("--yes", "-y", help="Allow exactly this code without being asked.")
@@ -65,13 +56,11 @@ def install(
     Example: agent task install valve.py
     """
     from edgeveil.agent.cli.task_commands import checked, put
-    from edgeveil.shared.tasks.own.telling import about, show_candidate
+    from edgeveil.shared.tasks.own.telling import about, agreed
 
     folder = console.home_of(ROLE, home)
     made = checked(folder, named)
-    show_candidate(made)
-    if not yes and sys.stdin.isatty():
-        yes = typer.confirm("Let this device train it?", abort=True, err=True)
+    yes = agreed(made, "Let this device train it?", yes=yes)
     ledgers = put(folder, made, confirmed=yes)
     if as_json:
         console.print_json({**about(made), "ledgers": ledgers})

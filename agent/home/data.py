@@ -118,12 +118,20 @@ class DataShelf:
     def signature(self) -> bytes:
         """Of names, sizes and times of all files there now; another one means that something has changed."""
         found = hashlib.sha256()
-        for place in [self.path] if self.path.is_file() else sorted(self.path.rglob("*")):
+        for place in self._places():
             with contextlib.suppress(OSError):
-                what = place.lstat()
+                what = place.stat() if place.exists() else place.lstat()
                 found.update(f"{what.st_size} {what.st_mtime_ns} {what.st_ino} ".encode())
                 found.update(os.fsencode(place) + b"\0")
         return found.digest()
+
+    def _places(self) -> list[Path]:
+        """All files, those in linked folders of classes too, which are read like any other."""
+        if self.path.is_file():
+            return [self.path]
+        found = set(self.path.rglob("*"))
+        linked = (each for each in self.path.glob("*") if each.is_symlink() and each.is_dir())
+        return sorted(found.union(*(each.rglob("*") for each in linked)))
 
     def look_again(self) -> Look:
         """What lies there now, complete and beside what is in use; raises DataError as fill() does."""

@@ -71,13 +71,14 @@ def check_model(probe: Probe) -> None:
 def prepared(probe: Probe) -> nn.Module:
     """A fresh module in training mode, without operations in place and away from zero weights.
 
-    Zero weights would hide a mixed batch behind zero gradients.
+    Zero weights would hide a mixed batch behind zero gradients; frozen ones too, which a plan's initial model
+    brings along.
     """
     module = out_of_place(probe.build()).train()
     random = torch.Generator().manual_seed(SEED)
     with torch.no_grad():
         for p in module.parameters():
-            if p.requires_grad:
+            if p.is_floating_point():
                 p.add_(0.05 * torch.randn(p.shape, generator=random).to(p.device))
     return module
 

@@ -14,13 +14,14 @@ from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.config import validate
 from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.data.sounds.pairs import PairSchema
 from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.privacy import rdp
 from edgeveil.shared.privacy.counting import affordable_scale, charged
 from edgeveil.shared.privacy.filter import cap, choose_order, steps_left
 
 ON_BOXES = "detection"
-ON_SOUNDS = "audio-command"
+ON_SOUNDS, ON_PAIRS = "audio-command", "multimodal"
 ON_PICTURES = "feature-head"  # learns most where devices are few
 ON_WINDOWS, ON_BOTH = ("sensor-sequence", "forecasting"), ("anomaly",)
 ON_COLUMNS = (*ON_WINDOWS, "tabular", "rare-classes", "tabular-regression", *ON_BOTH)
@@ -41,9 +42,10 @@ class Wanted:
     """`shape` is height and width in pixels, and channels; `records` those of one device, about.
 
     With `columns`, as a plan names them, `shape` is their number, after the rows of a window if there is one;
-    with `sound` the samples of a recording. `task` is the one that suits, where it is empty. `target` has its
-    range, `normal` is of anomaly, `ahead` the column of forecasting. With boxes, `initial` is the public model
-    whose classes are trained, `variant` the network where the usual one is not meant.
+    with `sound` the numbers of a recording, or of a record of several senses, whose window has `ranges`. `task`
+    is the one that suits, where it is empty. `target` has its range, `normal` is of anomaly, `ahead` the column of
+    forecasting. With boxes, `initial` is the public model whose classes are trained, `variant` the network where
+    the usual one is not meant.
     """
 
     labels: tuple[str, ...]
@@ -58,7 +60,8 @@ class Wanted:
     target: str = ""
     normal: str = ""
     ahead: str = ""
-    sound: SoundSchema | None = None
+    sound: SoundSchema | PairSchema | None = None
+    ranges: str = ""
     initial: str = ""
     variant: str = ""
 
@@ -66,12 +69,19 @@ class Wanted:
     def chosen(self) -> str:
         """The task that is asked for, or else what the records are decides."""
         if self.task or not self.columns:
-            if self.initial:
-                return self.task or ON_BOXES
-            return self.task or (ON_PICTURES if self.sound is None else ON_SOUNDS)
+            return self.task or self.usual
         if self.labels:
             return "sensor-sequence" if len(self.shape) > 1 else "tabular"
         return "tabular-regression" if self.target else "anomaly"
+
+    @property
+    def usual(self) -> str:
+        """The one task for records without columns of their own."""
+        if self.initial:
+            return ON_BOXES
+        if isinstance(self.sound, PairSchema):
+            return ON_PAIRS
+        return ON_PICTURES if self.sound is None else ON_SOUNDS
 
     @property
     def rule(self) -> Rule:
@@ -145,8 +155,7 @@ def first_plan(wanted: Wanted) -> FirstPlan:
 def _check_task(wanted: Wanted) -> None:
     """What the chosen task needs has to be there; raises ConfigError with the option that gives it."""
     chosen, windows = wanted.chosen, len(wanted.shape) > 1
-    others = ON_PICTURES if wanted.sound is None else ON_SOUNDS
-    allowed = ON_COLUMNS if wanted.columns else (ON_BOXES if wanted.initial else others,)
+    allowed = ON_COLUMNS if wanted.columns else (wanted.usual,)
     if chosen not in allowed:
         raise ConfigError(f"--task {chosen}: for these records choose one of {', '.join(allowed)}")
     if wanted.columns and windows != (chosen in ON_WINDOWS) and chosen not in ON_BOTH:
@@ -203,17 +212,12 @@ def _task(wanted: Wanted) -> dict[str, Any]:
     if wanted.columns:
         return {"id": wanted.chosen, "options": _of_columns(wanted, labels)}
     if wanted.sound is not None:
-        heard = {"rate": wanted.sound.rate, "length_ms": wanted.sound.length_ms}
-        return {
-            "id": wanted.chosen,
-            "options": {"variant": wanted.rule.variant, "labels": labels, **heard},
-        }
+        options = {"variant": wanted.rule.variant, "labels": labels, **_of_sound(wanted)}
+        return {"id": wanted.chosen, "options": options}
     if wanted.initial:
         boxes = {"labels": labels, "size": wanted.shape[0], "train": "classes"}
-        return {
-            "id": wanted.chosen,
-            "options": {"variant": wanted.variant or wanted.rule.variant, **boxes},
-        }
+        options = {"variant": wanted.variant or wanted.rule.variant, **boxes}
+        return {"id": wanted.chosen, "options": options}
     height, width, channels = wanted.shape
     pictures = {
         "variant": wanted.rule.variant,
@@ -225,6 +229,17 @@ def _task(wanted: Wanted) -> dict[str, Any]:
     pictures |= {} if channels == 1 else {"channels": channels}
     pictures |= {} if wanted.features == FEATURES else {"features": wanted.features}
     return {"id": ON_PICTURES, "options": pictures}
+
+
+def _of_sound(wanted: Wanted) -> dict[str, Any]:
+    """Of recordings alone, or of each sense that is there."""
+    found = wanted.sound
+    heard = {"rate": found.rate, "length_ms": found.length_ms} if found and found.rate else {}
+    if not isinstance(found, PairSchema):
+        return heard
+    seen = dict(zip(("height", "width", "channels"), found.picture, strict=False))
+    felt = {"columns": wanted.ranges, "window": found.window} if found.window else {}
+    return {"senses": ",".join(found.senses), **seen, **heard, **felt}
 
 
 def _of_columns(wanted: Wanted, labels: str) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from edgeveil.shared.data.boxes.schema import BoxSchema, holds, infer_boxes
 from edgeveil.shared.data.kinds import infer as infer_any
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, PHOTO, infer
+from edgeveil.shared.data.sounds import pair_table, pairs
 from edgeveil.shared.data.sounds import schema as sounds
+from edgeveil.shared.data.sounds.pairs import PairSchema
 from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.data.tabular.columns import Ranged
 from edgeveil.shared.data.tabular.layout import ColumnSection, Layout, schema_of
@@ -106,12 +108,19 @@ def _seen(shape: Shape, features: str | None, *, fixed: bool) -> tuple[Shape, st
     return large, features
 
 
-def sound(folder: Path | None) -> SoundSchema | None:
-    """What the recordings of a folder are; None where it holds none."""
+def sound(folder: Path | None) -> SoundSchema | PairSchema | None:
+    """What the recordings, or moments, of a folder are; None where it holds none."""
     if folder is None or not folder.is_dir() or schema_of(folder).is_file():
         return None
-    found = infer_any(folder) if sounds.holds(folder) else None
-    return found if isinstance(found, SoundSchema) else None
+    found = infer_any(folder) if sounds.holds(folder) or pair_table.holds(folder) else None
+    return found if isinstance(found, SoundSchema | PairSchema) else None
+
+
+def felt(folder: Path | None, found: object) -> str:
+    """The columns of the windows of moments with their ranges."""
+    if folder is None or not isinstance(found, PairSchema) or not found.window:
+        return ""
+    return ", ".join(_ranged(each) for each in pairs.window_layout(folder).features)
 
 
 def records_of(

@@ -55,6 +55,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         ),
         "feature-head": Rule("fixed", "a linear model on public image features, which suits few devices"),
         "forecasting": Rule("statistics", _LINEAR, reach=0.03, most_rate=1.4, clip=0.03),
+        "multimodal": Rule("late", "a linear model on public features of each sense, which suits few devices"),
         "rare-classes": Rule("logistic", _LINEAR + "; how many rows each class has is counted in the first round"),
         "sensor-sequence": Rule("statistics", _LINEAR),
         "tabular": Rule("logistic", _LINEAR),

@@ -11,13 +11,21 @@ from edgeveil.coordinator.plan.first import (
     Wanted,
     first_plan,
 )
-from edgeveil.coordinator.plan.first_found import boxes_in, check_body, pictures, records_of, sound
+from edgeveil.coordinator.plan.first_found import (
+    boxes_in,
+    check_body,
+    felt,
+    pictures,
+    records_of,
+    sound,
+)
 from edgeveil.coordinator.plan.first_rules import FEATURES
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import write_file
 from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.data.probe import probe
+from edgeveil.shared.data.sounds.pairs import PairSchema
 from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.backbone import asset
@@ -78,7 +86,8 @@ def write_first_plan(
         target,
         normal or "",
         target_column or "",
-        found if isinstance(found, SoundSchema) else None,
+        found if isinstance(found, SoundSchema | PairSchema) else None,
+        felt(folder, found),
         public,
         variant or "",
     )
@@ -182,6 +191,11 @@ def _about_task(made: FirstPlan) -> str:
 id = {task}  # {about}
 # Columns by name and unit, as the schema.toml of every device names them; the ranges scale, the same everywhere.
 # Labels, and the rows of a window, are what their policy.toml says ([data]), taken from schema.toml when they join."""
+    if isinstance(made.wanted.sound, PairSchema):
+        return f"""\
+id = {task}  # {about}
+# What a record consists of, and the classes, are what the policy.toml of the devices says ([data]), taken from
+# records.csv and the files that it names when they join; the ranges of columns scale, the same everywhere."""
     if made.wanted.sound is not None:
         return f"""\
 id = {task}  # a linear model on public features of a recording, which suits few devices

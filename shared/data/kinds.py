@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edgeveil.shared.data import schema
 from edgeveil.shared.data.boxes import schema as boxes
 from edgeveil.shared.data.left_out import LeftOut
-from edgeveil.shared.data.sounds import pairs
+from edgeveil.shared.data.sounds import pair_table, pairs
 from edgeveil.shared.data.sounds import schema as sounds
 from edgeveil.shared.data.tabular import schema as tables
 from edgeveil.shared.data.tree import archives, look
@@ -71,7 +71,7 @@ def infer(path: Path) -> RecordSchema:
     if tables.holds(path):
         return tables.infer_table(path)
     if not archives(path) and path.is_dir():
-        if pairs.holds(path):
+        if pair_table.holds(path):
             return pairs.infer_pairs(path)
         if boxes.holds(path):
             return boxes.infer_boxes(path)

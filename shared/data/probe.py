@@ -9,7 +9,7 @@ from pathlib import Path
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.boxes import schema as boxes
 from edgeveil.shared.data.left_out import total
-from edgeveil.shared.data.sounds import pairs
+from edgeveil.shared.data.sounds import pair_table
 from edgeveil.shared.data.sounds import schema as sounds
 from edgeveil.shared.data.sounds.recordings import SOUNDS
 from edgeveil.shared.data.sources import SOURCES, Source
@@ -46,7 +46,7 @@ def count_records(path: Path) -> int:
 
 def count_left_out(path: Path) -> int:
     """How many entries of class folders are no record by their names alone; 0 for all else."""
-    if any(each.holds(path) for each in (tables, pairs, boxes)) or archives(path):
+    if any(each.holds(path) for each in (tables, pair_table, boxes)) or archives(path):
         return 0
     heard = not look(path).files and sounds.holds(path)
     return total(look(path, SOUNDS).left if heard else look(path).left)

@@ -16,7 +16,7 @@ from edgeveil.shared.data.arrays import open_arrays
 from edgeveil.shared.data.boxes import schema as boxes
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import read_bytes
-from edgeveil.shared.data.sounds import pairs
+from edgeveil.shared.data.sounds import pair_table, pairs
 from edgeveil.shared.data.sounds import schema as sounds
 from edgeveil.shared.data.sounds.recordings import MAX_BYTES, SOUNDS
 from edgeveil.shared.data.tabular import schema as tables
@@ -158,21 +158,21 @@ class SoundFolders:
 
 
 class PairTable:
-    """Pictures and recordings that a table names in pairs."""
+    """Pictures, recordings and windows of the same moment that a table names."""
 
-    expected = f"{pairs.FILE} that names pictures and recordings beside it"
+    expected = f"{pair_table.FILE} that names pictures, recordings or windows beside it"
 
     def holds(self, path: Path) -> bool:
-        return pairs.holds(path)
+        return pair_table.holds(path)
 
     def check(self, path: Path) -> None:
         pairs.check(path)
 
     def records(self, path: Path) -> Iterator[bytes]:
-        yield from pairs.raw_pairs(path)
+        yield from pair_table.raw_pairs(path)
 
     def count(self, path: Path) -> int:
-        return sum(1 for _ in pairs.read_pairs(path))
+        return sum(1 for _ in pair_table.read_pairs(path))
 
 
 SOURCES: tuple[Source, ...] = (

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from edgeveil.shared.data.sounds.pairs import Pairs
 from edgeveil.shared.data.tabular.columns import set_points
 from edgeveil.shared.data.tabular.reading import Table
 from edgeveil.shared.models.manifest import ColumnsInput, NumberOutput, OddOutput, Statistics
@@ -36,7 +37,7 @@ from edgeveil.shared.tasks.sensors.sequence import Recurrent, SensorSequence
 from edgeveil.shared.tasks.sensors.tabular import Tabular
 from edgeveil.shared.tasks.sounds import graph as sounds
 from edgeveil.shared.tasks.sounds.command import AudioCommand, CommandOptions, SoundOptions
-from edgeveil.shared.tasks.sounds.multimodal import SHARE, Multimodal, PairOptions
+from edgeveil.shared.tasks.sounds.multimodal import Multimodal, PairOptions
 from edgeveil.shared.tasks.spec import Task
 
 RECORDS, VALUE, SCORE = "records", "value", "score"  # names in a graph
@@ -90,6 +91,8 @@ def packaged(task: Task, options: Any, module: nn.Module) -> Packaged:
     if task.signature(options).get("output") == "boxes":
         return _detector(task, options, module)
     labels, make = _labels(task, options), PREPARATIONS.get(task.spec.id)
+    if isinstance(task, Multimodal) and "window" in options.named:
+        make = None  # what is told of a window is not in the graph
     if make is not None and isinstance(task, ImageTask):
         return _pictures(task, options, module, make(options))
     if make is not None and isinstance(task, AudioCommand | Multimodal):
@@ -107,7 +110,9 @@ def _recorded(task: AudioCommand | Multimodal, options: Any, module: nn.Module, 
     whole = nn.Sequential(before, module)
     if isinstance(task, Multimodal):
         pixels = _examples(options.height, options.width, options.channels)
-        prepared = torch.from_numpy(task.inputs(pixels, samples, options))
+        parts = {"image": pixels, "sound": samples}
+        nothing = np.zeros(EXAMPLES, np.int64)
+        prepared = torch.from_numpy(task.inputs(Pairs(parts, nothing, ()), options))
         raw = np.concatenate([pixels.reshape(EXAMPLES, -1), samples], axis=1)
         return Packaged(whole, module, raw.shape[1:], labels, raw, prepared, raw_arrays=True)
     prepared = torch.from_numpy(task.inputs(samples, options))
@@ -454,6 +459,7 @@ class Both(nn.Module):
         colours = (options.channels,) if options.channels > 1 else ()
         self._shape = (options.height, options.width, *colours)
         self._length = options.rate * options.length_ms // 1000
+        self._share = options.share
         self._seen = Fixed(options.height, options.width, options.channels)
         self._heard = sounds.Statistics(options.rate, self._length)
 
@@ -462,7 +468,8 @@ class Both(nn.Module):
         seen = self._seen(record.narrow(1, 0, count).reshape(-1, *self._shape))
         heard = self._heard(record.narrow(1, count, self._length))
         return _with_bias(
-            torch.cat([seen.narrow(1, 0, seen.shape[1] - 1), heard], dim=1) * SHARE, tables.BIAS
+            torch.cat([seen.narrow(1, 0, seen.shape[1] - 1), heard], dim=1) * self._share,
+            tables.BIAS,
         )
 
 

@@ -42,6 +42,9 @@ HomeOption = Annotated[
         "--home", envvar="EDGEVEIL_HOME", show_envvar=False, help="State folder (or EDGEVEIL_HOME)."
     ),
 ]
+TaskArgument = Annotated[
+    str, typer.Argument(metavar="FILE|NAME", help="One file of Python, or a package's entry point.")
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON to stdout instead of a table.")
 ]

@@ -126,6 +126,11 @@ def pairs(folder, count, leave=None):
     return write_pairs(folder, count, leave=leave)
 
 
+def moments(folder, count, leave=None):
+    return write_pairs(folder, count, leave=leave, senses=("window", "sound", "image"))
+
+
+_FELT = {"columns": "ax [g] -2..2, load [%] 0..100", "window": 20}
 _SOUNDS = {"labels": "high,low,mid", "rate": 8000}
 _BOXES = {"labels": "bus,truck,car", "size": 64, "boxes_max": 4, "vary": False}
 _ROWS = {"columns": COLUMNS, "labels": "a,b,c"}
@@ -152,6 +157,9 @@ CASES = [
     Case("image-classification", "cnn", _VARIED, 20_586, images),
     Case("image-classification", "linear", {}, 7_850, images),
     Case("multimodal", "late", _SOUNDS, 2_439, pairs),
+    Case("multimodal", "late", {**_SOUNDS, **_FELT, "senses": "window,image"}, 1_914, moments),
+    Case("multimodal", "late", {**_SOUNDS, **_FELT, "senses": "sound,window"}, 822, moments),
+    Case("multimodal", "late", {**_SOUNDS, **_FELT, "senses": "image,sound,window"}, 2_586, moments),
     Case("rare-classes", "logistic", {**_ROWS, "knots": 5}, 51, rows),
     Case("sensor-sequence", "statistics", _WINDOWS, 768, windows),
     Case("sensor-sequence", "statistics", _PLAIN, 237, windows),

@@ -66,10 +66,38 @@ def write_tones(root: Path, count, labels=("high", "low", "mid"), leave=None):
     return root
 
 
-def write_pairs(root: Path, count, labels=("high", "low", "mid"), leave=None):
-    """`count` lines of records.csv: a grey picture with a bar, and a recording with a tone, of each class in turn."""
+WINDOW_ROWS = 20
+WINDOW = f"""window = {WINDOW_ROWS}
+[[columns]]
+name = "ax"
+unit = "g"
+range = [-2, 2]
+[[columns]]
+name = "load"
+unit = "%"
+range = [0, 100]
+"""
+
+
+def write_window(path: Path, pitch_hz, seed=0, rows=WINDOW_ROWS):
+    """Rows of ax and load, the faster the higher the tone."""
+    time = np.arange(rows)[:, None]
+    noise = np.random.default_rng(seed).normal(0, 0.05, (rows, 2))
+    values = np.sin(time * pitch_hz / 1000) * [1, 40] + [0, 50] + noise
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("ax,load\n" + "".join(f"{a:.4f},{b:.4f}\n" for a, b in values))
+    return path
+
+
+def write_pairs(root: Path, count, labels=("high", "low", "mid"), leave=None, senses=("sound", "image")):  # fmt: skip
+    """`count` lines of records.csv, of each class in turn: a grey picture with a bar, a recording with a tone, and
+    a window that swings, as `senses` asks for.
+    """
     numbers = sorted(range(count), key=lambda at: (at % len(labels), at))
-    lines = ["sound,label,image"]
+    lines = [",".join([senses[0], "label", *senses[1:]])]
+    if "window" in senses:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / "window.toml").write_text(WINDOW)
     for place, at in enumerate(numbers):
         if place != leave:
             label = labels[at % len(labels)]
@@ -79,6 +107,9 @@ def write_pairs(root: Path, count, labels=("high", "low", "mid"), leave=None):
             Image.fromarray(pixels).save(root / "seen" / f"{at:03}.png")
             pitch = {"low": 300, "mid": 900, "high": 2000}[label]
             write_wav(root / "heard" / f"{at:03}.wav", tone(pitch, seed=at))
-            lines.append(f"heard/{at:03}.wav,{label},seen/{at:03}.png")
+            write_window(root / "felt" / f"{at:03}.csv", pitch, seed=at)
+            names = {"sound": "heard/{}.wav", "image": "seen/{}.png", "window": "felt/{}.csv"}
+            first, *others = (names[sense].format(f"{at:03}") for sense in senses)
+            lines.append(",".join([first, label, *others]))
     (root / "records.csv").write_text("\n".join(lines) + "\n")
     return root

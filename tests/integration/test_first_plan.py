@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from catalogue_bench import write_png
-from conforming_bench import boxes, rows, sounds, windows
+from conforming_bench import boxes, moments, pairs, rows, sounds, windows
 from fakes_federation import DIGITS, Federation
 from look_bench import initialised, run
 from typer.testing import CliRunner
@@ -288,6 +288,8 @@ def test_more_noise_or_fewer_records_make_a_smaller_learning_rate():
         (windows, "sensor-sequence", [32, 6]),
         (rows, "tabular", [3]),
         (sounds, "audio-command", [8000]),
+        (pairs, "multimodal", [28 * 28 + 8000]),
+        (moments, "multimodal", [28 * 28 + 8000 + 20 * 2]),
     ],
 )
 def test_devices_with_columns_or_recordings_accept_the_plan_that_was_written_from_such_a_folder(

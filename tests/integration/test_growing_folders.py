@@ -162,6 +162,32 @@ def test_a_folder_with_which_no_device_would_start_changes_nothing_and_is_told(s
     assert len(told) == 1
 
 
+def test_a_photo_that_comes_into_a_linked_class_folder_is_seen(tmp_path):
+    photos(tmp_path / "elsewhere", 6)
+    root = tmp_path / "photos"
+    root.mkdir()
+    for label in LABELS:
+        (root / label).symlink_to(tmp_path / "elsewhere" / label)
+    (root / "cat" / "around").symlink_to(root)  # a link that leads back ends nothing
+    shelf = DataShelf(root, schema=DATA.as_schema())
+    shelf.fill()
+    watcher = watched(shelf, told := [])
+    assert not watcher.look()
+    photo(tmp_path / "elsewhere", "dog", 100)
+    assert watcher.look()
+    assert told[0].startswith("data: 7 usable images")
+
+
+def test_a_photo_that_is_replaced_behind_a_link_is_seen(tmp_path):
+    root = photos(tmp_path / "photos", 6)
+    photo(tmp_path / "elsewhere", "dog", 100)
+    (root / "dog" / "link.png").symlink_to(tmp_path / "elsewhere" / "dog" / "100.png")
+    shelf = DataShelf(root, schema=DATA.as_schema())
+    shelf.fill()
+    write_png(tmp_path / "elsewhere" / "dog" / "100.png", np.zeros((SIDE, SIDE), np.uint8))
+    assert watched(shelf, []).look()
+
+
 def test_a_shelf_of_nobody_knows_what_cannot_be_watched(tmp_path):
     with pytest.raises(DataError, match="not declared"):
         DataShelf(photos(tmp_path / "photos", 2)).look_again()

@@ -56,11 +56,14 @@ class DataPolicy(Settings):
         return Schema(self.kind, (self.height, self.width, self.channels), self.labels)
 
 
+Length = Annotated[Whole, Field(ge=SHORTEST_MS, le=LONGEST_MS)]
+
+
 class HeardPolicy(Settings):
     """What records with sound share; `rate` in samples a second."""
 
     rate: Literal[8000, 11025, 16000, 22050, 24000]
-    length_ms: Annotated[Whole, Field(ge=SHORTEST_MS, le=LONGEST_MS)]
+    length_ms: Length
     labels: tuple[Label, ...] = Field(min_length=1, max_length=MOST_LABELS)
     usable_min: Share = 0.5
 
@@ -79,20 +82,39 @@ class SoundPolicy(HeardPolicy):
         return SoundSchema(self.rate, self.length_ms, self.labels)
 
 
+Named = Annotated[str, Strict(), AfterValidator(lambda text: str(Column.parse(text)))]
+
+
 class PairPolicy(HeardPolicy):
-    """The same for a picture and a recording together."""
+    """The same for a picture, a recording and a window of one moment; what records do not have is 0, or left out."""
 
     kind: Literal["pairs"]
-    height: Side
-    width: Side
+    height: Literal[0] | Side = 0
+    width: Literal[0] | Side = 0
     channels: Literal[1, 3] = 1
+    rate: Literal[0, 8000, 11025, 16000, 22050, 24000] = 0  # type: ignore[assignment]  # 0: none is heard
+    length_ms: Literal[0] | Length = 0
+    columns: tuple[Named, ...] = Field(default=(), max_length=MOST_COLUMNS)
+    window: Annotated[Whole, Field(ge=0, le=LONGEST_WINDOW)] = 0
+
+    @model_validator(mode="after")
+    def _two_senses(self) -> Self:
+        whole = {
+            "height and width": (self.height, self.width),
+            "rate and length_ms": (self.rate, self.length_ms),
+            "columns and window": (len(self.columns), self.window),
+        }
+        for name, (first, second) in whole.items():
+            if bool(first) != bool(second):
+                raise ValueError(f"{name} belong together: give both or neither")
+        if sum(bool(first) for first, _ in whole.values()) < 2:
+            raise ValueError(f"pairs have two or three of {', '.join(whole)}")
+        return self
 
     def as_schema(self) -> PairSchema:
-        picture = (self.height, self.width, self.channels)
-        return PairSchema(picture, self.rate, self.length_ms, self.labels)
-
-
-Named = Annotated[str, Strict(), AfterValidator(lambda text: str(Column.parse(text)))]
+        picture = (self.height, self.width, self.channels) if self.height else ()
+        heard = self.rate, self.length_ms
+        return PairSchema(picture, *heard, self.labels, self.columns, self.window)
 
 
 class TablePolicy(Settings):
@@ -170,9 +192,12 @@ def record_policy(schema: RecordSchema) -> RecordPolicy:
         fields = {name: getattr(schema, name) for name in names}
         return validate(fields, TablePolicy, source="data")
     if isinstance(schema, PairSchema):
-        sides = dict(zip(("height", "width", "channels"), schema.picture, strict=True))
+        sides = dict(zip(("height", "width", "channels"), schema.picture, strict=False))
         heard = {"kind": schema.kind, "rate": schema.rate, "length_ms": schema.length_ms}
-        return validate({**sides, **heard, "labels": schema.labels}, PairPolicy, source="data")
+        felt = {"columns": schema.columns, "window": schema.window}
+        return validate(
+            {**sides, **heard, **felt, "labels": schema.labels}, PairPolicy, source="data"
+        )
     height, width, channels = schema.shape
     sides = {"height": height, "width": width, "channels": channels}
     return validate({**sides, "labels": schema.labels}, DataPolicy, source="data")

@@ -84,7 +84,7 @@ class Summary:
     def _shape(self) -> str:
         *sides, last = self.schema.shape
         if isinstance(self.schema, PairSchema):
-            return str(self.schema).partition(", labels")[0].removeprefix("pairs of ")
+            return self.schema.described
         if isinstance(self.schema, SoundSchema):
             return f"{self.schema.length_ms / 1000:g} s at {self.schema.rate} samples a second"
         if self.schema.kind == BOXES:

@@ -1,41 +1,32 @@
 """`coordinator task`: install the file that devices train, so that plans can name it and models are measured."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from typer import Argument, Option
 
-from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.terminal import console
 
 ROLE = "coordinator"
 app = typer.Typer(help="Own tasks: the same file as on the devices.", no_args_is_help=True)
-NamedArgument = Annotated[
-    str, Argument(metavar="FILE|NAME", help="One file of Python, or a package's entry point.")
-]
 
 
 @app.command()
-def check(named: NamedArgument, as_json: console.JsonOption = False) -> None:
+def check(named: console.TaskArgument, as_json: console.JsonOption = False) -> None:
     """Try a task on made-up records, and whether a package of its model computes the same.
 
     Example: coordinator task check valve.py
     """
     from edgeveil.coordinator.models.conforming import CHECKS_OF_A_COORDINATOR
-    from edgeveil.shared.tasks.conformance.suite import examine
-    from edgeveil.shared.tasks.own.installing import candidate
-    from edgeveil.shared.tasks.own.telling import show_findings
+    from edgeveil.shared.tasks.own.telling import try_out
 
-    made = candidate(named)
-    if not show_findings(made, examine(made.subject(), CHECKS_OF_A_COORDINATOR), as_json=as_json):
-        raise typer.Exit(int(ExitCode.USAGE))
+    try_out(named, CHECKS_OF_A_COORDINATOR, as_json=as_json)
 
 
 @app.command()
 def install(
-    named: NamedArgument,
+    named: console.TaskArgument,
     home: console.HomeOption = None,
     yes: Annotated[bool, Option("--yes", "-y", help="Install it without being asked.")] = False,
     as_json: console.JsonOption = False,
@@ -49,16 +40,13 @@ def install(
     from edgeveil.shared.tasks.conformance.suite import examine
     from edgeveil.shared.tasks.own.installing import candidate
     from edgeveil.shared.tasks.own.shelf import Shelf
-    from edgeveil.shared.tasks.own.telling import about, require, show_candidate
+    from edgeveil.shared.tasks.own.telling import about, agreed, require
 
     folder = _home(home)
     load_config(folder)
     made = candidate(named, Shelf(folder))
     require(named, examine(made.subject()), ROLE)
-    show_candidate(made)
-    if not yes and sys.stdin.isatty():
-        yes = typer.confirm("Install it here?", abort=True, err=True)
-    if not yes:
+    if not agreed(made, "Install it here?", yes=yes):
         raise ConfigError(
             f"task {made.entry.id} with hash {made.entry.hash}: confirm it with --yes"
         )

@@ -1,3 +1,3 @@
-"""Recordings of sound: one file a record, in a folder for each class; or pictures and recordings in pairs."""
+"""Recordings of sound: one file a record, in a folder for each class; or beside pictures and windows of one moment."""
 
-__all__ = ["pairs", "recordings", "schema"]
+__all__ = ["pair_table", "pairs", "recordings", "schema"]

@@ -1,52 +1,47 @@
-"""Records of two senses: a picture and a recording of the same moment, named by the lines of one table.
+"""Records of several senses: a picture, a recording, a window of sensor values of the same moment; two of them or all.
 
-`records.csv` in a folder has the columns image, sound and label; each line names two files inside that
-folder. Each file goes through the door of its kind, and a line whose picture or recording cannot be used is
-left out as a whole, for its own sake alone.
+`records.csv` in a folder has the columns label and two or three of image, sound and window; each line names files
+inside that folder. Each file goes through the door of its kind, and a line of which one cannot be used is left
+out as a whole, for its own sake alone. A window is a small table of its own, whose columns `window.toml` describes
+as schema.toml does those of a table; its first rows are the record.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.base.config import load
+from edgeveil.shared.base.errors import ConfigError, DataError
 from edgeveil.shared.base.names import listed
 from edgeveil.shared.data.folders import record_shape
 from edgeveil.shared.data.left_out import LeftOut, Reason, by_reason
-from edgeveil.shared.data.pictures import read_bytes, read_picture
+from edgeveil.shared.data.pictures import read_picture
 from edgeveil.shared.data.schema import COLOURS, MOST_LABELS, PHOTO, Survey, mostly_coloured
-from edgeveil.shared.data.sounds.recordings import MAX_BYTES, read_sound
-from edgeveil.shared.data.sounds.schema import LENGTH_MS, usual_rate
-from edgeveil.shared.data.sounds.wav import Samples
-from edgeveil.shared.data.tabular.lines import read_lines
-from edgeveil.shared.data.tree import nfc
+from edgeveil.shared.data.sounds.gathering import Part, Record, gather, survey
+from edgeveil.shared.data.sounds.pair_table import FILE, SENSES, Line, read_pairs, senses_of
+from edgeveil.shared.data.sounds.recordings import read_sound
+from edgeveil.shared.data.sounds.schema import LENGTH_MS, heard_as, usual_rate
+from edgeveil.shared.data.tabular.layout import Layout
+from edgeveil.shared.data.tabular.reading import first_record
 
 KIND = "pairs"
-FILE = "records.csv"
-COLUMNS = ("image", "sound", "label")
-MOST_ROWS = 1_000_000
+WINDOW_FILE = "window.toml"
 MOST_NAMED = 1000  # lines that are named one by one
-
-
-@dataclass(frozen=True, slots=True)
-class Pair:
-    image: Path
-    sound: Path
-    label: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """`pixels` (N, H, W[, 3]) in 0..1 and `samples` (N, length) in -1..1 of the same records."""
+    """Of the same records, by sense: image (N, H, W[, 3]) in 0..1, sound (N, length) in -1..1, window (N, T, C)."""
 
-    pixels: NDArray[np.float32]
-    samples: Samples
+    parts: dict[str, Part]
     targets: NDArray[np.int64]  # (N,)
     left: tuple[LeftOut, ...]
+    columns: tuple[str, ...] = ()  # of the window, in their order
     advice: str = ""
 
     @property
@@ -56,69 +51,85 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class PairSchema:
-    """`picture` is height, width and channels; `rate` in samples a second; `labels` in their order."""
+    """`picture` is height, width and channels, () without; `rate` in samples a second, 0 without recordings;
+    `window` rows of `columns` (`name [unit]`), 0 without; `labels` in their order.
+    """
 
-    picture: tuple[int, int, int]
+    picture: tuple[int, int, int] | tuple[()]
     rate: int
     length_ms: int
     labels: tuple[str, ...]
+    columns: tuple[str, ...] = ()
+    window: int = 0
     kind: str = KIND
 
     def __str__(self) -> str:
-        height, width, channels = self.picture
-        colour = "grey" if channels == COLOURS[0] else "in colours"
-        heard = f"{self.length_ms / 1000:g} s at {self.rate} samples a second"
-        return f"{self.kind} of {height}×{width} {colour} and {heard}, labels {listed(self.labels)}"
+        return f"{self.kind} of {self.described}, labels {listed(self.labels)}"
 
     @property
-    def length(self) -> int:
-        """Samples of one record."""
-        return self.rate * self.length_ms // 1000
+    def described(self) -> str:
+        """A record in words, without its labels."""
+        told = []
+        if self.picture:
+            height, width, channels = self.picture
+            told.append(f"{height}×{width} {'grey' if channels == COLOURS[0] else 'in colours'}")
+        if self.rate:
+            told.append(heard_as(self.rate, self.length_ms))
+        if self.window:
+            told.append(f"{self.window} rows of {listed(self.columns)}")
+        return " and ".join(told)
+
+    @property
+    def senses(self) -> tuple[str, ...]:
+        there = bool(self.picture), bool(self.rate), bool(self.window)
+        return tuple(name for name, has in zip(SENSES, there, strict=True) if has)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of one record, by sense."""
+        found: dict[str, tuple[int, ...]] = {
+            "sound": (self.rate * self.length_ms // 1000,),
+            "window": (self.window, len(self.columns)),
+        }
+        if self.picture:
+            found["image"] = record_shape(self.picture)
+        return {name: found[name] for name in self.senses}
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """All numbers of a record, pixels first."""
-        height, width, channels = self.picture
-        return (height * width * channels + self.length,)
+        """All numbers of a record: pixels, then samples, then values of the window row by row."""
+        return (sum(int(np.prod(shape)) for shape in self.shapes.values()),)
 
     def fits(self, asked: object) -> bool:
-        """Whether a task for `asked` can use such records; a class that is not here is no hindrance."""
-        if not isinstance(asked, PairSchema):
+        """Whether a task for `asked` can use such records: with its senses, of its sizes, and perhaps with more.
+
+        A class that is not here is no hindrance.
+        """
+        if not isinstance(asked, PairSchema) or not set(asked.senses) <= set(self.senses):
             return False
-        own, theirs = ((each.picture, each.rate, each.length_ms) for each in (self, asked))
-        return own == theirs and set(self.labels) <= set(asked.labels)
+        same = {
+            "image": self.picture == asked.picture,
+            "sound": (self.rate, self.length_ms) == (asked.rate, asked.length_ms),
+            "window": self.window == asked.window and set(asked.columns) <= set(self.columns),
+        }
+        return all(same[name] for name in asked.senses) and set(self.labels) <= set(asked.labels)
 
     def read(self, path: Path) -> Pairs:
         """Every record that can be used; raises DataError for a table that is none."""
         lines = list(read_pairs(path))
-        pixels = np.empty((len(lines), *record_shape(self.picture)), np.float32)
-        samples = np.empty((len(lines), self.length), np.float32)
-        targets: list[int] = []
-        left: list[LeftOut] = []
-        for each in self._records(lines):
-            if isinstance(each, LeftOut):
-                left.append(each)
-            else:
-                pixels[len(targets)], samples[len(targets)], index = each
-                targets.append(index)
-        kept = len(targets)
-        return Pairs(pixels[:kept], samples[:kept], np.array(targets, np.int64), _named(left))
+        found = gather(self._records(path, lines), self.shapes, len(lines))
+        return Pairs(found.parts, found.targets, _named(found.left), self.columns)
 
     def survey(self, path: Path) -> Survey:
         """What read() would give, in numbers, and without holding a record; raises DataError."""
-        counts = [0] * len(self.labels)
-        left: list[LeftOut] = []
-        for each in self._records(read_pairs(path)):
-            if isinstance(each, LeftOut):
-                left.append(each)
-            else:
-                counts[each[2]] += 1
-        return Survey(tuple(counts), _named(left))
+        counts, left = survey(self._records(path, read_pairs(path)), len(self.labels))
+        return Survey(counts, _named(left))
 
     def _records(
-        self, lines: Iterator[Pair | LeftOut] | list[Pair | LeftOut]
-    ) -> Iterator[tuple[NDArray[np.float32], Samples, int] | LeftOut]:
+        self, path: Path, lines: Iterator[Line | LeftOut] | list[Line | LeftOut]
+    ) -> Iterator[Record]:
         places = {name: index for index, name in enumerate(self.labels)}
+        layout = self._layout(path) if self.window else None
         for line in lines:
             if isinstance(line, LeftOut):
                 yield line
@@ -126,82 +137,84 @@ class PairSchema:
                 why = f"{line.label!r} is not a class of this task: {listed(self.labels)}"
                 yield LeftOut(Reason.LABEL, FILE, why)
             else:
-                yield self._record(line, places[line.label])
+                found = self._parts(dict(line.files), layout)
+                yield found if isinstance(found, LeftOut) else (found, places[line.label])
 
-    def _record(self, line: Pair, index: int) -> tuple[NDArray[np.float32], Samples, int] | LeftOut:
-        seen = read_picture(line.image, *self.picture)
-        if isinstance(seen, LeftOut):
-            return seen
-        heard = read_sound(line.sound, self.rate, self.length)
-        return heard if isinstance(heard, LeftOut) else (seen, heard, index)
+    def _parts(self, files: dict[str, Path], layout: Layout | None) -> dict[str, Part] | LeftOut:
+        made: dict[str, Part] = {}
+        for name in self.senses:
+            part = self._part(name, files.get(name), layout)
+            if isinstance(part, LeftOut):
+                return part
+            made[name] = part
+        return made
+
+    def _part(self, name: str, file: Path | None, layout: Layout | None) -> Any:
+        if file is None:
+            return LeftOut(Reason.UNREADABLE, FILE, f"the table has no column {name}")
+        if name == "image" and self.picture:
+            return read_picture(file, *self.picture)
+        if name == "sound" or layout is None:
+            return read_sound(file, self.rate, *self.shapes["sound"])
+        found = first_record(file, layout)
+        if isinstance(found, LeftOut):
+            return found
+        own = [str(each.column) for each in layout.features]
+        return found[:, [own.index(each) for each in self.columns]]
+
+    def _layout(self, path: Path) -> Layout:
+        """Raises DataError where windows are by now something else."""
+        layout = window_layout(path)
+        own = {str(each.column) for each in layout.features}
+        if layout.window != self.window or not set(self.columns) <= own:
+            raise DataError(
+                f"{path / WINDOW_FILE}: describes {layout.window} rows of {listed(sorted(own))}, and {self.window} "
+                f"rows of {listed(self.columns)} are asked for; put it back, or change [data] of policy.toml"
+            )
+        return layout
 
 
-def holds(path: Path) -> bool:
-    return path.is_dir() and (path / FILE).is_file()
+def window_layout(path: Path) -> Layout:
+    """What window.toml of a folder says; raises DataError, also for what belongs into records.csv."""
+    file = path / WINDOW_FILE
+    try:
+        found = load(file, Layout)
+    except ConfigError as error:
+        raise DataError(str(error)) from error
+    if not found.window:
+        raise DataError(
+            f"{file}: window = ROWS is missing: how many rows of each file are the record"
+        )
+    if found.of("label") or found.of("target"):
+        raise DataError(f"{file}: a label stands in {FILE}, and a target has no place here; leave both out")  # fmt: skip
+    return found
 
 
 def infer_pairs(path: Path) -> PairSchema:
     """Of a folder as it is now, colours and rate as most have them; raises DataError."""
-    known = [each for each in read_pairs(path) if isinstance(each, Pair)]
-    channels = 3 if mostly_coloured([each.image for each in known]) else 1
+    known = [each for each in read_pairs(path) if isinstance(each, Line)]
+    files = {name: [dict(each.files)[name] for each in known] for name in senses_of(path)}
     labels = sorted({each.label for each in known})
     if len(labels) > MOST_LABELS:
         raise DataError(f"{path / FILE}: {len(labels)} labels, at most {MOST_LABELS}")
-    rate = usual_rate([each.sound for each in known])
-    return PairSchema((*PHOTO, channels), rate, LENGTH_MS, tuple(labels))
+    picture: tuple[int, int, int] | tuple[()] = ()
+    if "image" in files:
+        picture = (*PHOTO, 3 if mostly_coloured(files["image"]) else 1)
+    rate = usual_rate(files["sound"]) if "sound" in files else 0
+    length_ms = LENGTH_MS if rate else 0
+    if "window" not in files:
+        return PairSchema(picture, rate, length_ms, tuple(labels))
+    layout = window_layout(path)
+    columns = tuple(str(each.column) for each in layout.features)
+    return PairSchema(picture, rate, length_ms, tuple(labels), columns, layout.window)
 
 
 def check(path: Path) -> None:
-    """Raise DataError unless the table has its columns, and a line."""
+    """Raise DataError unless the table has its columns, and a line, and windows are described."""
+    if "window" in senses_of(path):
+        window_layout(path)
     if next(read_pairs(path), None) is None:
         raise DataError(f"{path / FILE}: holds no line with a record")
-
-
-def raw_pairs(path: Path) -> Iterator[bytes]:
-    """Of each line that names two readable files both of them, one after the other."""
-    for each in read_pairs(path):
-        if isinstance(each, Pair):
-            parts = [read_bytes(each.image), read_bytes(each.sound, MAX_BYTES)]
-            found = [part for part in parts if not isinstance(part, LeftOut)]
-            if len(found) == len(parts):
-                yield len(found[0]).to_bytes(8, "big") + b"".join(found)
-
-
-def read_pairs(path: Path) -> Iterator[Pair | LeftOut]:
-    """Every line of the table; raises DataError for one without its columns, or with too many lines."""
-    table, root = path / FILE, path.resolve()
-    lines = read_lines(table, ",", "utf-8")
-    _, titles = next(lines, (0, None))
-    names = [title.strip().lower() for title in titles or ()]
-    if missing := [name for name in COLUMNS if names.count(name) != 1]:
-        raise DataError(f"{table}: the first line names the columns {', '.join(COLUMNS)}, each once; {missing[0]} is not")  # fmt: skip
-    places = [names.index(name) for name in COLUMNS]
-    for count, (number, cells) in enumerate(lines):
-        if count >= MOST_ROWS:
-            raise DataError(f"{table}: more than {MOST_ROWS:,} lines")
-        if cells is None or len(cells) != len(names):
-            yield LeftOut(Reason.RAGGED, FILE, f"line {number} has not the {len(names)} cells of the first")  # fmt: skip
-            continue
-        image, sound, label = (cells[place].strip() for place in places)
-        files = [_inside(root, name) for name in (image, sound)]
-        if None in files:
-            why = f"line {number} names a file that is not inside this folder"
-            yield LeftOut(Reason.UNREADABLE, FILE, why)
-        elif not label:
-            yield LeftOut(Reason.LABEL, FILE, f"line {number} has no label")
-        else:
-            yield Pair(files[0] or root, files[1] or root, nfc(label) or label)
-
-
-def _inside(root: Path, name: str) -> Path | None:
-    """The file that is meant; None for a name that leads out of the folder, by itself or by a link."""
-    if not name or "\0" in name or Path(name).is_absolute():
-        return None
-    try:
-        found = (root / name).resolve()
-    except (OSError, RuntimeError):  # a link that leads to itself
-        return None
-    return found if found.is_relative_to(root) and found != root else None
 
 
 def _named(left: list[LeftOut]) -> tuple[LeftOut, ...]:

@@ -12,6 +12,7 @@ from edgeveil.shared.base.names import listed
 from edgeveil.shared.data.left_out import LeftOut, Reason, by_reason
 from edgeveil.shared.data.schema import LOOKED_AT, Survey
 from edgeveil.shared.data.sounds import compressed
+from edgeveil.shared.data.sounds.gathering import Record, gather, survey
 from edgeveil.shared.data.sounds.recordings import MOST_TIMES, SOUNDS, rate_of, read_sound
 from edgeveil.shared.data.sounds.wav import Samples
 from edgeveil.shared.data.tree import Tree, look
@@ -46,7 +47,7 @@ class SoundSchema:
     kind: str = KIND
 
     def __str__(self) -> str:
-        return f"{self.kind} of {self.length_ms / 1000:g} s at {self.rate} samples a second, labels {listed(self.labels)}"  # fmt: skip
+        return f"{self.kind} of {heard_as(self.rate, self.length_ms)}, labels {listed(self.labels)}"
 
     @property
     def length(self) -> int:
@@ -67,35 +68,23 @@ class SoundSchema:
     def read(self, path: Path) -> Sounds:
         """Every recording that can be used; raises DataError for a folder that cannot be listed."""
         found = look(path, SOUNDS)
-        samples = np.empty((len(found.files), self.length), np.float32)
-        targets: list[int] = []
-        left = [*found.left, *self._strange(path, found)]
-        for index, each in self._records(found):
-            if isinstance(each, LeftOut):
-                left.append(each)
-            else:
-                samples[len(targets)] = each
-                targets.append(index)
-        return Sounds(samples[: len(targets)], np.array(targets, np.int64), by_reason(left))
+        made = gather(self._records(found), {KIND: self.shape}, len(found.files))
+        left = [*found.left, *self._strange(path, found), *made.left]
+        return Sounds(made.parts[KIND], made.targets, by_reason(left))
 
     def survey(self, path: Path) -> Survey:
         """What read() would give, in numbers, and without holding a recording; raises DataError."""
         found = look(path, SOUNDS)
-        counts = [0] * len(self.labels)
-        left = [*found.left, *self._strange(path, found)]
-        for index, each in self._records(found):
-            if isinstance(each, LeftOut):
-                left.append(each)
-            else:
-                counts[index] += 1
-        return Survey(tuple(counts), by_reason(left))
+        counts, left = survey(self._records(found), len(self.labels))
+        return Survey(counts, by_reason([*found.left, *self._strange(path, found), *left]))
 
-    def _records(self, found: Tree) -> Iterator[tuple[int, Samples | LeftOut]]:
+    def _records(self, found: Tree) -> Iterator[Record]:
         """Every file of a class, in the order of classes and names."""
         for index, name in enumerate(self.labels):
             for label, path in found.files:
                 if label == name:
-                    yield index, read_sound(path, self.rate, self.length)
+                    heard = read_sound(path, self.rate, self.length)
+                    yield heard if isinstance(heard, LeftOut) else ({KIND: heard}, index)
 
     def _strange(self, root: Path, found: Tree) -> Iterator[LeftOut]:
         """One per folder that is no class; usually a typing mistake."""
@@ -104,6 +93,11 @@ class SoundSchema:
             if name not in self.labels:
                 why = f"folder {name!r} is not a class of this task; rename it to one of {listed(self.labels)}"  # fmt: skip
                 yield LeftOut(Reason.LABEL, str(root), why, counts[name])
+
+
+def heard_as(rate: int, length_ms: int) -> str:
+    """A recording in words."""
+    return f"{length_ms / 1000:g} s at {rate} samples a second"
 
 
 def infer_sounds(path: Path) -> SoundSchema:

@@ -23,6 +23,7 @@ MOST_PER_BYTE = (
     1000  # values for each byte of the file: a run of one value may be long, not endless
 )
 FREE_VALUES = 1 << 22  # that a small file may have all the same
+FREE_BYTES = 1 << 26  # unpacked, likewise; above, MOST_PER_BYTE of them for each byte of the file
 MOST_COLUMNS = 4096
 _THRIFT = {"thrift_string_size_limit": 1 << 24, "thrift_container_size_limit": 1 << 20}
 _START = datetime(1970, 1, 1, tzinfo=UTC)
@@ -161,8 +162,12 @@ def _check_size(path: Path, metadata: Any, names: Sequence[str]) -> None:
     values, most = metadata.num_rows * len(names), MOST_PER_BYTE * path.stat().st_size
     if values > max(FREE_VALUES, most):
         raise DataError(f"{path}: {values} values in so small a file; write it again, uncompressed")
-    for at in range(metadata.num_row_groups):
-        size = metadata.row_group(at).total_byte_size
+    sizes = [metadata.row_group(at).total_byte_size for at in range(metadata.num_row_groups)]
+    if min(sizes, default=0) < 0 or sum(sizes) > max(FREE_BYTES, most):
+        raise DataError(
+            f"{path}: {sum(sizes)} bytes unpacked in so small a file; write it again, uncompressed"
+        )
+    for at, size in enumerate(sizes):
         if size > LARGEST_GROUP:
             raise DataError(
                 f"{path}: row group {at} is {size} bytes unpacked, at most {LARGEST_GROUP}; write smaller groups"
@@ -170,13 +175,16 @@ def _check_size(path: Path, metadata: Any, names: Sequence[str]) -> None:
 
 
 def _rows(file: Any, kinds: dict[str, str]) -> Iterator[Line]:
+    """One group of rows after another, so that no more than one is unpacked at a time."""
     number = 0
-    for batch in file.iter_batches(batch_size=BATCH, columns=list(kinds), use_threads=False):
-        columns = [_cells(batch.column(name)) for name in kinds]
-        for cells in zip(*columns, strict=True):
-            number += 1
-            long = sum(map(len, cells)) > LONGEST_LINE
-            yield number, None if long else list(cells)
+    for group in range(file.metadata.num_row_groups):
+        read = {"batch_size": BATCH, "columns": list(kinds), "use_threads": False}
+        for batch in file.iter_batches(row_groups=[group], **read):
+            columns = [_cells(batch.column(name)) for name in kinds]
+            for cells in zip(*columns, strict=True):
+                number += 1
+                long = sum(map(len, cells)) > LONGEST_LINE
+                yield number, None if long else list(cells)
 
 
 def _cells(array: Any) -> list[str]:

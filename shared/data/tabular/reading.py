@@ -111,6 +111,23 @@ def each_record(
             yield where, values if layout.window else values[0], ""
 
 
+def first_record(file: Path, layout: Layout) -> NDArray[np.float32] | LeftOut:
+    """(T, C): the first window of one file, cut to the ranges; whatever is wrong with it leaves it out."""
+    if not file.is_file():
+        return LeftOut(Reason.UNREADABLE, file.name, "is not there, or no file")
+    made = _Made(layout)
+    try:
+        record = next(_Windows(file.name, layout).of(_rows(file, layout, made)), None)
+    except DataError as error:
+        return LeftOut(Reason.UNREADABLE, file.name, error.message)
+    if record is None:
+        return LeftOut(Reason.SHORT, file.name, f"no row, a window takes {layout.window}")
+    left = record if isinstance(record, LeftOut) else made.fault(record)
+    if left is not None or isinstance(record, LeftOut):
+        return left or LeftOut(Reason.SHORT, file.name, "no window")
+    return np.array([row.values for row in record.rows], np.float32)
+
+
 def check_text(path: Path, layout: Layout) -> None:
     """Raise DataError unless each file has every column, and one of them a row."""
     rows = 0

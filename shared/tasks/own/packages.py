@@ -4,13 +4,15 @@
     valve = "valve_task.task:TASK"
 
 Like a file, such a task counts once its owner has installed it by name, with the hash of all files of Python
-of its package.
+of its package. One with compiled code beside them is refused: a hash of what cannot be read would have its owner
+vouch for it, and Python prefers it to the source of the same name.
 """
 
 import ast
 import importlib
 import importlib.util
 from dataclasses import dataclass
+from importlib.machinery import BYTECODE_SUFFIXES, EXTENSION_SUFFIXES
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from edgeveil.shared.tasks.own.source import exposed, files_behind, hash_of, sai
 
 GROUP = "edgeveil.tasks"
 MOST_FILES, MOST_BYTES = 1000, 16 << 20
+CACHE = "__pycache__"  # made by Python from the sources beside it
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,25 @@ def _files(point: EntryPoint) -> list[tuple[str, bytes]]:
     paths = sorted(origin.parent.rglob("*.py")) if found.submodule_search_locations else [origin]
     if len(paths) > MOST_FILES or sum(path.stat().st_size for path in paths) > MOST_BYTES:
         raise ConfigError(f"{point.name}: its package {top} is larger than a task may be: {MOST_FILES} files, {MOST_BYTES >> 20} MB")  # fmt: skip
+    if compiled := _compiled(origin.parent if found.submodule_search_locations else None):
+        raise ConfigError(
+            f"{point.name}: its package {top} has compiled code, {compiled}, which no owner can read and Python "
+            "loads instead of the source of that name; a task is source alone: remove the file, or leave what is "
+            "compiled to a package that the task imports"
+        )
     base = origin.parent.parent if found.submodule_search_locations else origin.parent
     return [(path.relative_to(base).as_posix(), path.read_bytes()) for path in paths]
+
+
+def _compiled(folder: Path | None) -> str:
+    """The first file of a package that Python would load and that is no source; "" for none."""
+    if folder is None:
+        return ""
+    endings = (*EXTENSION_SUFFIXES, *BYTECODE_SUFFIXES, ".so", ".pyd", ".dll", ".dylib")
+    found = (path for path in sorted(folder.rglob("*")) if path.name.endswith(endings))
+    return next(
+        (path.relative_to(folder).as_posix() for path in found if path.parent.name != CACHE), ""
+    )
 
 
 def _parsed(name: str, data: bytes) -> ast.AST:

@@ -1,24 +1,45 @@
 """What the commands of own tasks print, alike for both roles."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
 from rich.text import Text
 
 from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.tasks.own import packages
 from edgeveil.shared.tasks.own.shelf import Shelf
 from edgeveil.shared.terminal import console
 
 if TYPE_CHECKING:
-    from edgeveil.shared.tasks.conformance.suite import Finding
+    from edgeveil.shared.tasks.conformance.suite import Check, Finding
     from edgeveil.shared.tasks.own.installing import Candidate
 
 TRUST = (
     "Its code has all rights of the user who runs edgeveil, and sees the records. Install only what you have "
     "read, or whose author you trust; the hash must be the same on every machine."
 )
+
+
+def try_out(named: str, checks: "Sequence[Check]", *, as_json: bool) -> None:
+    """Load what was named, and show what each check finds; ends the command with 2 where a promise is not kept."""
+    from edgeveil.shared.tasks.conformance.suite import examine  # noqa: PLC0415 - torch, which a list does not need
+    from edgeveil.shared.tasks.own.installing import candidate  # noqa: PLC0415 - likewise
+
+    made = candidate(named)
+    if not show_findings(made, examine(made.subject(), checks), as_json=as_json):
+        raise typer.Exit(int(ExitCode.USAGE))
+
+
+def agreed(made: "Candidate", question: str, *, yes: bool) -> bool:
+    """Show what is to be installed; without `yes` whoever sits at a terminal is asked, and may abort."""
+    show_candidate(made)
+    if not yes and sys.stdin.isatty():
+        return typer.confirm(question, abort=True, err=True)
+    return yes
 
 
 def show_findings(made: "Candidate", findings: Iterable["Finding"], *, as_json: bool) -> bool:

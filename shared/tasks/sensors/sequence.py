@@ -26,7 +26,6 @@ from edgeveil.shared.tasks.spec import RawOptions, TaskSpec, parse
 WIDTHS = (32, 64)
 KERNEL = 5
 GROUPS = 4
-MOTION = ("g",) * 3 + ("rad/s",) * 3  # units of the columns that are known to be motion
 TURN = 2.0  # rad/s that count as much as 1 g
 MOST_COLUMNS = 32  # of statistics, which grow with their square
 
@@ -61,7 +60,10 @@ class SequenceOptions(windows.WindowVariations, tables.LabelOptions):
     @property
     def motion(self) -> bool:
         """Whether the columns are three accelerations in g, then three rotations in rad/s."""
-        return tuple(each.column.unit for each in self.ranges) == MOTION and not self.signed_log
+        return (
+            tuple(each.column.unit for each in self.ranges) == statistics.MOTION
+            and not self.signed_log
+        )
 
 
 class Convolutions(nn.Module):

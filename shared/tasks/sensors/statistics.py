@@ -25,6 +25,7 @@ SOFT = 0.05  # added to the made-up spread: what hardly varies there is not blow
 PER_CHANNEL = len(QUANTILES) + 18
 CHUNK = 512  # records at a time; bounds memory, changes no result
 LEAST_WINDOW = 16
+MOTION = ("g",) * 3 + ("rad/s",) * 3  # units of the columns that are known to be motion
 
 
 def count(columns: int, *, motion: bool) -> int:

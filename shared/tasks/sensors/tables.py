@@ -115,15 +115,21 @@ def read(path: Path, wanted: TableSchema) -> tuple[Table, tuple[str, ...]]:
 
 def scaled(found: Table, options: ColumnOptions) -> Values:
     """Columns in the plan's order, its ranges brought to -1..1; of each value alone."""
-    places = [found.columns.index(str(each.column)) for each in options.ranges]
-    low = np.array([each.low for each in options.ranges], np.float32)
-    high = np.array([each.high for each in options.ranges], np.float32)
-    values = np.clip(found.values[..., places], low, high)
-    made = np.asarray((values - low) / (high - low) * 2 - 1, np.float32)
+    values, made = in_ranges(found.values, found.columns, options.ranges)
     for point in set_points(options.signed_log):
         at = [each.column.name for each in options.ranges].index(point.column)
         made[..., at] = _signed_log(values[..., at], point, options.ranges[at])
     return made
+
+
+def in_ranges(
+    values: Values, columns: tuple[str, ...], ranges: tuple[Ranged, ...]
+) -> tuple[Values, Values]:
+    """Of values (…, C) by `columns` those of `ranges`, in their order: cut to them, and brought to -1..1."""
+    low = np.array([each.low for each in ranges], np.float32)
+    high = np.array([each.high for each in ranges], np.float32)
+    cut = np.clip(values[..., [columns.index(str(each.column)) for each in ranges]], low, high)
+    return cut, np.asarray((cut - low) / (high - low) * 2 - 1, np.float32)
 
 
 def _signed_log(values: Values, point: SetPoint, ends: Ranged) -> Values:

@@ -82,6 +82,17 @@ def test_photos_in_colours_are_taken_larger_where_the_weights_are_installed_and_
     assert examine(tmp_path / "home", photos)["height"] == 28
 
 
+def test_more_classes_than_a_policy_holds_are_said_as_a_start_would_say_it(tmp_path):
+    for number in range(1001):
+        write_png(tmp_path / "many" / f"c{number}" / "0.png", np.zeros((2, 2), np.uint8))
+    with pytest.raises(ConfigError) as checked:
+        examine(tmp_path / "home", tmp_path / "many")
+    with pytest.raises(ConfigError) as started:
+        record_policy(infer(tmp_path / "many"))
+    assert checked.value.message == started.value.message
+    assert "1000" in checked.value.message
+
+
 def test_the_table_tells_the_same(photos, tmp_path):
     result = run(tmp_path / "home", "--data", str(photos))
     assert result.exit_code == 0, result.output

@@ -146,6 +146,20 @@ def test_mixing_above_the_largest_size_tried_is_the_stated_limit():
     check_model(bench.probe(lambda: MixesAtSomeSizes(lambda size: size > LARGEST)))
 
 
+class FrozenMixer(nn.Module):
+    """Mixes the batch by a frozen weight that is zero at first, and is what a plan's model says later."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Flatten()
+        self.gain = nn.Parameter(torch.zeros(64), requires_grad=False)
+        self.head = nn.Linear(64, bench.CLASSES)
+
+    def forward(self, x):
+        flat = self.body(x)
+        return self.head(flat + self.gain * flat.mean(dim=0))
+
+
 REFUSED = {
     "batch norm": batch_norm,
     "frozen batch norm": lambda: batch_norm(frozen=True),
@@ -154,6 +168,7 @@ REFUSED = {
         nn.InstanceNorm2d(1, track_running_stats=True), nn.Flatten(), nn.Linear(64, bench.CLASSES)
     ),
     "mixed batch": MixesTheBatch,
+    "mixed by a frozen weight": FrozenMixer,
     "rnn": lambda: Recurrent(nn.RNN),
     "lstm": lambda: Recurrent(nn.LSTM),
     "gru": lambda: Recurrent(nn.GRU),

@@ -158,6 +158,26 @@ def test_a_small_file_that_unpacks_to_endless_rows_is_refused_unread(tmp_path, m
         probe.probe(folder)
 
 
+def test_a_file_of_forty_kilobytes_that_unpacks_to_hundreds_of_megabytes_is_refused_unread(
+    tmp_path,
+):
+    count = 8000  # few values, each of them long, and no dictionary that would hold it once
+    columns = {"temp": np.zeros(count), "load": np.zeros(count), "state": ["x" * 30_000] * count}
+    options = {"compression": "zstd", "use_dictionary": False, "row_group_size": 1000}
+    folder = write(
+        tmp_path / "d", columns, data_page_size=1 << 24, write_statistics=False, **options
+    )
+    assert (folder / "a.parquet").stat().st_size < 60_000
+    with pytest.raises(DataError, match=r"2\d{8} bytes unpacked in so small a file"):
+        probe.probe(folder)
+
+
+def test_rows_of_many_groups_come_in_their_order(tmp_path):
+    columns = {"temp": np.arange(50.0), "load": np.zeros(50), "state": ["ok"] * 50}
+    found = read(write(tmp_path / "d", columns, row_group_size=7))
+    assert found.values[:, 0].tolist() == list(range(50))
+
+
 def test_a_row_group_that_is_too_large_unpacked_is_refused_unread(tmp_path, monkeypatch):
     folder = write(tmp_path / "d", GOOD)
     monkeypatch.setattr(reader, "LARGEST_GROUP", 100)

@@ -51,6 +51,30 @@ def test_an_entry_point_is_a_task_once_its_owner_has_installed_it(site, tmp_path
     assert not (tmp_path / "home" / "tasks" / "valve.py").exists()
 
 
+@pytest.mark.parametrize("name", ["task.cpython-311-x86_64-linux-gnu.so", "fast.so", "task.pyc", "deep/more.pyd"])  # fmt: skip
+def test_compiled_code_beside_the_source_is_refused_by_name(name, site, tmp_path):
+    file = site / "valve_pack" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"\x7fELF")
+    with pytest.raises(ConfigError, match="compiled code") as caught:
+        installed(tmp_path)
+    assert name in caught.value.message
+
+
+def test_compiled_code_that_comes_later_takes_the_task_away(site, tmp_path):
+    installed(tmp_path)
+    (site / "valve_pack" / "task.pyc").write_bytes(b"\0")
+    with pytest.raises(ConfigError, match="compiled code"):
+        registry.load(registry.newest("valve"))
+
+
+def test_what_python_keeps_of_the_sources_is_no_hindrance(site, tmp_path):
+    cache = site / "valve_pack" / "__pycache__"
+    cache.mkdir()
+    (cache / "task.cpython-311.pyc").write_bytes(b"\0")
+    assert installed(tmp_path).entry.package == "valve"
+
+
 def test_a_package_that_has_changed_is_not_loaded(site, tmp_path):
     installed(tmp_path)
     bench.write(site / "valve_pack", "x = 1\n", "more.py")
