@@ -14,12 +14,13 @@ from edgeveil.coordinator.plan.first import (
 )
 from edgeveil.coordinator.plan.first_rules import FEATURES
 from edgeveil.coordinator.plan.sections import SecaggSection
-from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.errors import ConfigError, DataError
 from edgeveil.shared.base.files import write_file
 from edgeveil.shared.data.boxes import schema as boxes
 from edgeveil.shared.data.kinds import infer as infer_any
 from edgeveil.shared.data.probe import probe
 from edgeveil.shared.data.schema import IMAGES, PHOTO, infer
+from edgeveil.shared.data.sounds import pairs
 from edgeveil.shared.data.sounds import schema as sounds
 from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.data.tabular.columns import Ranged
@@ -62,6 +63,7 @@ def write_first_plan(
         raise ConfigError(
             f"{file}: this file is there already; --force replaces it, -o names another"
         )
+    _check_named(labels_from, data)
     sound = _sound(labels_from, data)
     named, shape, columns, target = (
         (sound.labels, sound.shape, "", "") if sound else _records(labels_from, labels, data)
@@ -96,6 +98,20 @@ def write_first_plan(
     hint = None if from_disk is None else from_disk.expanduser().resolve()
     write_file(file, text(made, hint).encode())
     return made
+
+
+def _check_named(labels_from: Path | None, data: Path | None) -> None:
+    """Raise DataError for a folder that is not there, ConfigError for records of which no first plan is made."""
+    for option, folder in (("--labels-from", labels_from), ("--data", data)):
+        if folder is None:
+            continue
+        if not folder.exists():
+            raise DataError(f"{option} {folder}: there is no such folder")
+        if folder.is_dir() and pairs.holds(folder):
+            raise ConfigError(
+                f"{option} {folder}: these are pairs of a picture and a recording; begin with the plan in "
+                "docs/tasks/multimodal.md"
+            )
 
 
 def _pictures(
