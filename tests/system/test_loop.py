@@ -27,7 +27,7 @@ def test_a_new_round_reaches_three_devices_under_load_without_a_failed_answer(tm
 
 
 def test_the_page_names_the_script_and_every_command_of_it():
-    text = (ROOT / "docs/loop.md").read_text()
+    text = (ROOT / "docs" / "loop.md").read_text()
     script = (ROOT / "scripts/loop.py").read_text()
     assert "./scripts/loop.sh" in text
     for words in ("model export", "model publish", "agent serve", "model list"):
