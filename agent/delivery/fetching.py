@@ -1,7 +1,8 @@
 """Fetching published models: once by hand, or for ever in the background while the owner's policy says so.
 
-What goes over the network is the same whatever a model does here: asking and fetching are one thread, judging
-another, and neither waits for the other. A fetch that was interrupted goes on where it stopped.
+What goes over the network is the same whatever a model does here, and when it goes too: asking and fetching are one
+thread, judging another, neither waits for the other, and the question after a fetch is asked at a fixed point.
+A fetch that was interrupted goes on where it stopped.
 """
 
 import hashlib
@@ -13,8 +14,9 @@ import time
 from pathlib import Path
 
 from edgeveil.agent.delivery.client import ModelClient
+from edgeveil.agent.delivery.confirmed import in_force
 from edgeveil.agent.delivery.kept import Kept, KeptModels, held
-from edgeveil.agent.delivery.receiving import Say, owners_policy, receive
+from edgeveil.agent.delivery.receiving import Say, receive
 from edgeveil.agent.home.home import AgentHome, Pinned
 from edgeveil.shared.base.errors import (
     EdgeveilError,
@@ -32,6 +34,7 @@ from edgeveil.shared.models.package import Package, check_signer, parse_package
 MARGIN = 1 << 20  # bytes of the disk that stay free
 OFF_S = 5.0  # between looks at a policy that says no
 EMPTY_S = 0.2  # between questions that are answered with nothing at once
+FETCHED_S = 2.0  # from the end of a fetch to the next question, whatever the model is judged to be meanwhile
 FIRST_S, MOST_S = 1.0, 60.0  # after what may pass
 
 
@@ -45,8 +48,7 @@ def signer_here(home: Path, trust: bytes | None) -> bytes:
     device = AgentHome(home)
     pinned = device.pinned()
     _check_member(device, pinned)
-    allowed = owners_policy(home).coordinators
-    if not isinstance(allowed, str) and pinned.coordinator_public.hex() not in allowed:
+    if not in_force(home).takes(pinned.coordinator_public.hex()):
         raise EnrollmentError(f"{home / 'policy.toml'}: coordinators does not name {pinned.url}, which this device has joined")  # fmt: skip
     return pinned.coordinator_public
 
@@ -183,19 +185,21 @@ class Fetcher:
 
     def _once(self) -> float:
         """One question and what follows; seconds from its beginning to the next one."""
-        if not owners_policy(self._home).model.fetch:
+        if not in_force(self._home).fetches:
             return OFF_S
+        began = time.monotonic()
         if self._client is None:
             self._client = ModelClient(self._home)
             self._resume()
-        policy, index = owners_policy(self._home), KeptModels(self._home).index()
-        used = index.find(index.in_use) if policy.tell_model else None
+        index = KeptModels(self._home).index()
+        used = index.find(index.in_use) if in_force(self._home).tells_model else None
         told = None if used is None else used.published
         offer = self._client.ask(index.fetched, wait=True, in_use=told)
         if offer is not None and not self._halt.is_set():  # a held answer may come after stop()
             kept = fetch(self._client, self._home, offer, signer_here(self._home, None))
             if kept is not None:
                 self._arrived.put(kept)
+                return time.monotonic() - began + FETCHED_S
         return EMPTY_S
 
     def _resume(self) -> None:

@@ -4,9 +4,10 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeveil.agent.delivery.confirmed import in_force
 from edgeveil.agent.delivery.fetching import Fetcher
 from edgeveil.agent.delivery.kept import KeptModels
-from edgeveil.agent.delivery.receiving import Say, open_in_use, owners_policy
+from edgeveil.agent.delivery.receiving import Say, open_in_use
 from edgeveil.agent.inference.runtime import Model, open_model
 from edgeveil.agent.inference.service import Slot
 from edgeveil.shared.base.errors import ModelUntrusted
@@ -41,7 +42,7 @@ def followed(
     def current(_index: Path) -> Model:
         return open_in_use(home, trust=trust, threads=threads, say=say)
 
-    fetcher = Fetcher(home, say) if owners_policy(home).model.fetch else None
+    fetcher = Fetcher(home, say) if in_force(home).fetches else None
     slot = Slot(KeptModels(home).index_path, current, say)
     try:
         if fetcher is not None:

@@ -7,10 +7,11 @@ one in use, which stays in use until then and whenever anything here fails.
 from collections.abc import Callable
 from pathlib import Path
 
+from edgeveil.agent.delivery.confirmed import in_force
 from edgeveil.agent.delivery.kept import Kept, KeptModels
 from edgeveil.agent.delivery.threshold import carry
 from edgeveil.agent.home.config import known_data
-from edgeveil.agent.home.policy import ModelPolicy, Policy
+from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.inference.evaluation import evaluate
 from edgeveil.agent.inference.runtime import Model, open_model
 from edgeveil.shared.base.errors import EdgeveilError, ModelError, ModelUntrusted
@@ -18,12 +19,6 @@ from edgeveil.shared.models.manifest import Manifest, OddOutput
 from edgeveil.shared.models.package import parse_package, read_bytes, read_package
 
 Say = Callable[[str], None]
-
-
-def owners_policy(home: Path) -> Policy:
-    """As the file says now; raises ConfigError."""
-    path = home / "policy.toml"
-    return Policy.load(path) if path.exists() else Policy.default()
 
 
 def receive(home: Path, kept: Kept) -> str:
@@ -108,8 +103,8 @@ def _opened(models: KeptModels, kept: Kept, trust: str | None, threads: int) -> 
 
 def _judge(home: Path, models: KeptModels, kept: Kept) -> str:
     """The note, "" if all is well; raises ModelError."""
-    model, policy = tried(home, kept), owners_policy(home)
-    if not _allowed(policy, model.manifest):
+    model, allowed = tried(home, kept), in_force(home)
+    if not all(_allowed(policy, model.manifest) for policy in allowed.policies):
         return f"policy.toml allows no task {kept.task}"
     index = models.index()
     in_use = index.find(index.in_use)
@@ -127,16 +122,16 @@ def _judge(home: Path, models: KeptModels, kept: Kept) -> str:
         now = open_model(path, trust=in_use.signer, threads=1)
     except ModelError:
         return ""  # the new one is the better of the two
-    return _compared(data, model, now, policy.model)
+    return _compared(data, model, now, allowed.worse_max)
 
 
-def _compared(data: Path, model: Model, now: Model, policy: ModelPolicy) -> str:
+def _compared(data: Path, model: Model, now: Model, worse_max: float) -> str:
     """On the owner's records, if there are any that both models take."""
     try:
         new, old = (evaluate(each, data, quiet=True).right for each in (model, now))
     except EdgeveilError:
         return ""  # nothing to compare on
-    if new < old - policy.worse_max:
+    if new < old - worse_max:
         return f"it is right on {new:.0%} of this device's own records, the model in use on {old:.0%}"  # fmt: skip
     return ""
 

@@ -16,6 +16,7 @@ from edgeveil.shared.data.pictures import read_upright
 if TYPE_CHECKING:
     from PIL import Image
 
+LONGEST = 200  # bytes of a picture's name that a folder takes, with room for a number and an ending
 THICK = 200  # pixels of a picture's shorter side for each pixel of a line
 
 
@@ -51,6 +52,8 @@ def write_drawn(source: str, found: Boxes, labels: tuple[str, ...], folder: Path
 
 
 def _free(folder: Path, stem: str) -> Path:
+    while len(stem.encode("utf-8", "surrogateescape")) > LONGEST:
+        stem = stem[:-1]
     number, target = 1, folder / f"{stem}.png"
     while target.exists():
         number += 1

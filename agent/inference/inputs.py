@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edgeveil.agent.inference.records import as_records, span
 from edgeveil.agent.inference.video.frames import Pace, Video, is_video
-from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.base.errors import DataError, NotInstalled
 from edgeveil.shared.data.arrays import open_arrays
 from edgeveil.shared.data.boxes.letterbox import Letterbox
 from edgeveil.shared.data.images import MAX_VALUES
@@ -90,12 +90,24 @@ def find(inputs: Sequence[str], taken: Taken | None = None) -> Found:
 def read(path: str, taken: Taken, stdin: IO[bytes], pace: Pace | None = None) -> Iterator[Item]:
     """The records of one file, in its order; of a video its frames at this pace.
 
-    Raises NotInstalled for a video without PyAV.
+    What needs an extra that is not here cannot be used, and says which.
     """
+    try:
+        yield from _read(path, taken, stdin, pace)
+    except NotInstalled as error:
+        yield Item(path, None, error.message)
+
+
+def _read(path: str, taken: Taken, stdin: IO[bytes], pace: Pace | None) -> Iterator[Item]:
     if is_video(path):
         yield from _from_video(path, taken, pace)
     elif path == STDIN:
-        yield from from_bytes(stdin.read(MAX_BYTES + 1), taken, most=1, table=True)
+        data = stdin.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            why = f"more than {MAX_BYTES:,} bytes on standard input, none of which were used; name the file instead"
+            yield Item(STDIN, None, why)
+        else:
+            yield from from_bytes(data, taken, most=1, table=True)
     elif path.lower().endswith(ARCHIVE):
         yield from _from_archive(path, taken)
     elif isinstance(taken, ColumnsInput):

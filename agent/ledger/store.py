@@ -67,6 +67,9 @@ class LedgerStore:
         self._file = file
         self._lock = lock
         self._other_size: str | None = None  # what to tell whoever declared another n_ref since
+        self.confirmed: tuple[
+            str, ...
+        ] = ()  # keys of policy.toml that allow more since this opening
         self._mutex = threading.RLock()
         self._echoed: tuple[str, SignedHead] | None = None  # of the newest offer that was checked
 
@@ -378,6 +381,7 @@ class LedgerStore:
         fields = limit_fields(policy, state.alpha)
         note = "loosened" if looser else "tightened"
         self._file.append(Kind.POLICY, {"note_code": note, **fields})
+        self.confirmed = looser
 
 
 def _unconfirmed(looser: tuple[str, ...]) -> ConfigError:

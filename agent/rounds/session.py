@@ -265,6 +265,10 @@ class Session:
                 accept_looser=device.accept_looser,
             )
             device.tell(size.sentence)
+        if ledger.confirmed:
+            device.tell(
+                f"confirmed, policy.toml allows more from now on: {', '.join(ledger.confirmed)}"
+            )
         ledger.watch_fsyncs(device.fsynced)
         return ledger
 

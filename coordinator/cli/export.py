@@ -121,7 +121,7 @@ def evaluate(
 
 @app.command()
 def models(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """What every run has learned: best and last round, metric, ε at most, size.
+    """What every run has learned: best and last round, metric, ε at most, size, which rounds were exported.
 
     Example: coordinator models
     """
@@ -136,15 +136,25 @@ def models(home: HomeOption = None, as_json: JsonOption = False) -> None:
         console.stderr.print(f"no run has committed a round yet; {NO_RUN}")
         return
     made = console.table(
-        "Models", "run", "state", "task", "metric", ">best", ">last", ">ε at most", ">bytes"
+        "Models",
+        "run",
+        "state",
+        "task",
+        "metric",
+        ">best",
+        ">last",
+        ">ε at most",
+        ">bytes",
+        "exported",
     )
     for row in found:
         made.add_row(
             row["run"], row["state"], row["task"], row["metric"], _round(row["best"]),
             _round(row["last"]), shown(row["epsilon_at_most"], ".3f"),
             "gone" if row["bytes"] is None else f"{row['bytes']:,}",
+            ", ".join(map(str, row["exported"])) or "–",
         )  # fmt: skip
-    stdout.print(console.fit(made, stdout, "state", "bytes", "task"))
+    stdout.print(console.fit(made, stdout, "state", "bytes", "task", "exported"))
 
 
 @model_app.command("export")

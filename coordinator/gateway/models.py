@@ -17,13 +17,13 @@ Gone = Callable[[], Coroutine[None, None, None]]
 
 
 class Shelf(Protocol):
-    """What is published; the content may be read in a worker thread."""
+    """What is published; parts are read in worker threads."""
 
     def offer_for(self, agent_id: bytes) -> Offer | None:
         """The newest offer that this agent may have."""
 
-    def content(self, agent_id: bytes, serial: int) -> bytes | None:
-        """The whole file of an offer, None if this agent is not offered it (any more)."""
+    def part(self, agent_id: bytes, serial: int, at: int, size: int) -> bytes | None:
+        """Bytes of the file of an offer; None if this agent is not offered it (any more), or if there are none there."""
 
 
 class NoShelf:
@@ -32,7 +32,7 @@ class NoShelf:
     def offer_for(self, agent_id: bytes) -> Offer | None:  # noqa: ARG002 - the protocol's
         return None
 
-    def content(self, agent_id: bytes, serial: int) -> bytes | None:  # noqa: ARG002 - the protocol's
+    def part(self, agent_id: bytes, serial: int, at: int, size: int) -> bytes | None:  # noqa: ARG002 - the protocol's
         return None
 
 
@@ -65,16 +65,17 @@ class ModelDoor:
         found = await self._newer(node, asked, gone)
         return Answer(offer=found).model_dump_json().encode("ascii")
 
-    async def part(self, node: Node, body: bytes) -> memoryview:
+    async def part(self, node: Node, body: bytes) -> bytes:
         """A slice of the file; raises Rejected(object) if it is not offered to this agent."""
         try:
             asked = SliceQuestion.decode(body)
         except ProtocolError as error:
             raise Rejected(Reason.MALFORMED) from error
-        content = await asyncio.to_thread(self._shelf.content, node.member.agent_id, asked.serial)
-        if content is None or asked.at >= len(content):
+        where = node.member.agent_id, asked.serial, asked.at, SLICE
+        found = await asyncio.to_thread(self._shelf.part, *where)
+        if found is None:
             raise Rejected(Reason.OBJECT)
-        return memoryview(content)[asked.at : asked.at + SLICE]
+        return found
 
     async def _newer(self, node: Node, asked: Question, gone: Gone) -> Offer | None:
         loop = asyncio.get_running_loop()

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from edgeveil.coordinator.models import choice, contents
+from edgeveil.coordinator.models import choice, contents, exported
 from edgeveil.coordinator.plan.config import identity_path
 from edgeveil.coordinator.reports.reading import run_facts
 from edgeveil.coordinator.runs import checkpoint
@@ -61,6 +61,7 @@ def export(
     graph_check.check(model, graph_check.Wanted.of(manifest))
     write_file(target, assemble(manifest, weights, model, signer))
     written = read_package(target)
+    exported.note(home / "runs" / found.run.run_id, record.round, written.digest)
     return {
         "file": str(target),
         "bytes": target.stat().st_size,

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from edgeveil.coordinator.models import exported
 from edgeveil.coordinator.models.choice import best, last, weights_path
 from edgeveil.coordinator.plan.config import load_config
 from edgeveil.coordinator.plan.measured import judged_by
@@ -36,6 +37,7 @@ def _line(home: Path, found: RunFacts) -> dict[str, Any]:
         "epsilon_at_most": in_json(found.most_charged),
         "delta": found.plan.training.delta,
         "bytes": path.stat().st_size if path.exists() else None,
+        "exported": sorted(exported.rounds(path.parent)),
     }
 
 

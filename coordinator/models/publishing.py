@@ -6,8 +6,12 @@ above what devices have seen. No torch.
 """
 
 import contextlib
+import errno
 import hashlib
+import os
+import threading
 from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ from edgeveil.shared.wire.identity import Identity
 
 FOLDER, INDEX, LOCK = "published", "index.json", "lock"
 MOST_KEPT = 8  # models offered at once, to whomever; the oldest ones end
+_Stamp = tuple[int, int, int]  # of a file: size, inode, time of change
 
 
 class Published(BaseModel):
@@ -46,45 +51,63 @@ class _Index(BaseModel):
 
 
 class ModelShelf:
-    """What the gateway offers. reload() may be called from any thread, the rest from others at the same time."""
+    """What the gateway offers. Every method may be called from any thread, several at the same time.
+
+    Packages stay on the disk: each is read once to see that it is whole, and after that in the slices asked for.
+    """
 
     def __init__(self, home: Path) -> None:
         self._folder = home / FOLDER
         self._stamp: tuple[int, int] | None = None
         self._models: tuple[Published, ...] = ()
-        self._contents: dict[int, bytes] = {}
+        self._whole: dict[
+            int, _Stamp
+        ] = {}  # files that were what their offers say, as they were then
+        self._looking = threading.Lock()  # one at a time sums up a file
         self.reload()
 
     def reload(self) -> bool:
         """Look whether the index is another one; True if it was. Raises StateDamaged."""
-        stamp = None
-        with contextlib.suppress(FileNotFoundError):
-            found = (self._folder / INDEX).stat()
-            stamp = (found.st_ino, found.st_mtime_ns)
-        if stamp == self._stamp:
-            return False
-        self._stamp = stamp  # also of a damaged one, so that it is told once
-        self._models = _read(self._folder).models
-        kept = {each.offer.serial for each in self._models}
-        self._contents = {serial: data for serial, data in self._contents.items() if serial in kept}
-        return True
+        with self._looking:
+            stamp = None
+            with contextlib.suppress(FileNotFoundError):
+                found = (self._folder / INDEX).stat()
+                stamp = (found.st_ino, found.st_mtime_ns)
+            if stamp == self._stamp:
+                return False
+            self._stamp = stamp  # also of a damaged one, so that it is told once
+            self._models = _read(self._folder).models
+            kept = {each.offer.serial for each in self._models}
+            self._whole = {serial: mark for serial, mark in self._whole.items() if serial in kept}
+            return True
 
     def offer_for(self, agent_id: bytes) -> Offer | None:
         """The newest one for this agent."""
         found = [each.offer for each in self._models if _meant(each, agent_id)]
         return found[-1] if found else None
 
-    def content(self, agent_id: bytes, serial: int) -> bytes | None:
-        """The file, read once and kept while it is published; None if it is not for this agent, or damaged."""
+    def part(self, agent_id: bytes, serial: int, at: int, size: int) -> bytes | None:
+        """At most `size` bytes of the file from `at` on; None if it is not for this agent, damaged, or ends before."""
         for each in self._models:
             if each.offer.serial == serial and _meant(each, agent_id):
-                if serial not in self._contents:
-                    data = _content(self._folder, each.offer)
-                    if data is None:
-                        return None
-                    self._contents[serial] = data
-                return self._contents[serial]
+                with contextlib.suppress(OSError), _path(self._folder, serial).open("rb") as file:
+                    self._check(file, each.offer)
+                    return os.pread(file.fileno(), size, at) or None
         return None
+
+    def _check(self, file: BufferedReader, offer: Offer) -> None:
+        """Raise OSError unless the open file is the one that the offer names."""
+        stamp = _stamp(file)
+        with self._looking:
+            if self._whole.get(offer.serial) == stamp:
+                return
+            whole = (
+                stamp[0] == offer.size
+                and hashlib.file_digest(file, "sha256").hexdigest() == offer.file
+            )
+            if not whole or _stamp(file) != stamp:
+                raise OSError(errno.EIO, "a published file is not what it was")
+            self._whole[offer.serial] = stamp
 
 
 def publish(
@@ -191,6 +214,11 @@ def _ids(home: Path, names: Sequence[str]) -> tuple[str, ...]:
     if unknown or not names:
         raise ConfigError(f"--to: no agent is called {', '.join(unknown) or 'so'}; coordinator agents lists them")  # fmt: skip
     return tuple(sorted(known[name] for name in set(names)))
+
+
+def _stamp(file: BufferedReader) -> _Stamp:
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_ino, found.st_mtime_ns
 
 
 def _meant(each: Published, agent_id: bytes) -> bool:

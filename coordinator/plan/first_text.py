@@ -21,7 +21,7 @@ from edgeveil.coordinator.plan.first_found import (
 )
 from edgeveil.coordinator.plan.first_rules import FEATURES
 from edgeveil.coordinator.plan.sections import SecaggSection
-from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.errors import ConfigError, DataError
 from edgeveil.shared.base.files import write_file
 from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.data.probe import probe
@@ -64,6 +64,7 @@ def write_first_plan(
         raise ConfigError(
             f"{file}: this file is there already; --force replaces it, -o names another"
         )
+    _check_named(labels_from, data)
     folder = None if labels_from and data else labels_from or data
     found = boxes_in(folder, size) or sound(folder)
     boxed = isinstance(found, BoxSchema)
@@ -99,6 +100,13 @@ def write_first_plan(
     hint = labels_from or data
     write_file(file, text(made, hint and hint.expanduser().resolve()).encode())
     return made
+
+
+def _check_named(labels_from: Path | None, data: Path | None) -> None:
+    """Raise DataError for a folder that is not there."""
+    for option, folder in (("--labels-from", labels_from), ("--data", data)):
+        if folder is not None and not folder.exists():
+            raise DataError(f"{option} {folder}: there is no such folder")
 
 
 def _check_options(

@@ -194,7 +194,7 @@ def test_a_fetch_that_is_cut_goes_on_where_it_stopped(front, home, client, tmp_p
         calls.append(at)
         if len(calls) == 3:
             raise TransportError("cut")
-        return front.shelf.content(home.pinned().agent_id, serial)[at : at + 4096]
+        return front.shelf.part(home.pinned().agent_id, serial, at, 4096)
 
     monkeypatch.setattr(ModelClient, "part", failing)
     with pytest.raises(TransportError):
@@ -218,8 +218,8 @@ def test_bytes_that_a_power_cut_left_behind_are_fetched_anew(front, home, client
 def test_other_bytes_than_were_offered_are_refused_once_and_asked_for_no_more(front, home, client, monkeypatch, lie):  # fmt: skip
     front.publish()
     agent("model", "get", home=home)
-    found = front.publish()
-    monkeypatch.setitem(front.shelf._contents, found["serial"], lie)
+    front.publish()
+    monkeypatch.setattr(front.shelf, "part", lambda _agent, _serial, at, size: lie[at : at + size] or None)  # fmt: skip
     with pytest.raises(ModelError, match="not the file that was offered"):
         taken(client, front, home)
     assert client.ask(KeptModels(home.path).index().fetched, wait=False) is None
@@ -238,13 +238,15 @@ def test_an_offer_by_another_key_or_an_older_one_is_not_taken(front, home, clien
     assert fetch(client, home.path, offer, signer_here(home.path, None)) is None
 
 
-def test_a_package_of_another_signer_under_a_true_offer_is_refused(front, home, client, tmp_path):
+def test_a_package_of_another_signer_under_a_true_offer_is_refused(
+    front, home, client, monkeypatch
+):
     package = read_package(CNN)
     data = resigned(package, key=bytes(32))
-    found = front.publish()
+    front.publish()
     offer = client.ask(0, wait=False)
     values = offer.model_dump() | {"file": hashlib.sha256(data).hexdigest(), "size": len(data)}
-    front.shelf._contents[found["serial"]] = data
+    monkeypatch.setattr(front.shelf, "part", lambda _agent, _serial, at, size: data[at : at + size] or None)  # fmt: skip
     signer = Identity.load(front.home / "identity.key")
     with pytest.raises(ModelUntrusted):
         fetch(client, home.path, type(offer).sign(values, signer), signer_here(home.path, None))
@@ -308,3 +310,43 @@ def test_an_agent_fetches_beside_its_rounds_where_its_owner_lets_it(front, home,
     time.sleep(1)
     assert in_use(home) == read_package(CNN).digest, "it has stopped"
     until(lambda: any("is in use now" in each for each in said), "not told")
+
+
+def test_the_question_after_a_fetch_comes_at_a_fixed_point_however_long_the_model_is_judged(front, home, tmp_path, monkeypatch):  # fmt: skip
+    (other,) = front.devices(f"slow-{os.getpid()}")
+    asked = {home.path: [], other.path: []}
+    ask = ModelClient.ask
+
+    def noted(self, serial, **options):
+        asked[self.home].append((time.monotonic(), serial))
+        return ask(self, serial, **options)
+
+    made = ModelClient.__init__
+
+    def init(self, folder):
+        made(self, folder)
+        self.home = folder
+
+    receive = fetching.receive
+
+    def judged(folder, kept):
+        if folder == other.path:
+            time.sleep(4)
+        return receive(folder, kept)
+
+    monkeypatch.setattr(ModelClient, "__init__", init)
+    monkeypatch.setattr(ModelClient, "ask", noted)
+    monkeypatch.setattr(fetching, "receive", judged)
+    front.publish()
+    fetchers = [Fetcher(each.path, lambda _: None) for each in (home, other)]
+    for each, fetcher in zip((home, other), fetchers, strict=True):
+        policy(each, model={"fetch": True})
+        fetcher.start()
+    until(lambda: all(len(each) >= 2 for each in asked.values()), "never asked again")
+    for fetcher in fetchers:
+        fetcher.stop()
+    for each in asked.values():
+        (first, _), (second, known) = each[:2]
+        assert known > 0
+        assert second - first >= 0.8 * fetching.FETCHED_S
+    assert in_use(other) is None, "the question did not wait for the verdict"

@@ -13,6 +13,9 @@ import pytest
 from models_bench import VECTORS, pictures, resigned
 from PIL import Image
 
+from edgeveil.agent.inference import inputs as inputs_room
+from edgeveil.agent.inference.boxes import Boxes
+from edgeveil.agent.inference.drawing import write_drawn
 from edgeveil.shared.models.package import read_package
 
 AGENT = Path(sys.executable).parent / "agent"
@@ -132,3 +135,20 @@ def test_neither_command_loads_torch_or_touches_a_ledger(inputs):
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout == "[]\n"
+
+
+def test_more_on_standard_input_than_is_read_is_said_and_nothing_of_it_is_used(monkeypatch):
+    taken = read_package(VECTORS / "cnn.evm").manifest.input
+    monkeypatch.setattr(inputs_room, "MAX_BYTES", 100)
+    (item,) = inputs_room.read("-", taken, io.BytesIO(bytes(101)))
+    assert item.record is None
+    assert "more than 100 bytes on standard input" in item.why
+
+
+def test_a_name_that_no_folder_takes_again_does_not_end_the_drawing(tmp_path):
+    name = "ü" * 125 + ".png"
+    Image.new("RGB", (8, 8)).save(tmp_path / name)
+    for _ in range(2):
+        made = write_drawn(str(tmp_path / name), Boxes(()), (), tmp_path / "seen")
+        assert made.is_file()
+    assert len(list((tmp_path / "seen").iterdir())) == 2

@@ -1,6 +1,7 @@
 """`agent predict` with a video: a label for each frame, and a sentence where it ends too early."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -69,3 +70,12 @@ def test_frames_are_read_one_at_a_time(film):
     items = read(str(film), taken, None, Pace(every=10))
     assert next(items).record.shape == (8, 8, 3)
     items.close()
+
+
+def test_a_video_without_the_extra_is_left_out_and_the_rest_is_answered(film, tmp_path, monkeypatch):  # fmt: skip
+    monkeypatch.setitem(sys.modules, "av", None)
+    Image.new("L", (20, 20)).save(tmp_path / "a.png")
+    ended, lines = predict(film, tmp_path / "a.png")
+    assert ended.exception.exit_code == 65
+    assert [line["input"] for line in lines] == [str(tmp_path / "a.png")]
+    assert 'pip install "edgeveil[video]"' in ended.stderr.replace("\n", " ")

@@ -442,3 +442,14 @@ def test_another_identity_cannot_continue_a_ledger(device):
     device.open().close()
     with pytest.raises(StateDamaged):
         device.open(signer=Identity.generate())
+
+
+def test_a_confirmed_policy_names_what_it_allows_from_now_on(tmp_path):
+    device = bench.Device(tmp_path / "ledger")
+    with device.open() as store:
+        assert store.confirmed == ()
+    looser = Policy(tell_model=True, rounds_max=20_000)
+    with device.open(policy=looser, accept_looser=True) as store:
+        assert store.confirmed == ("rounds_max", "tell_model")
+    with device.open(policy=looser, accept_looser=True) as store:
+        assert store.confirmed == ()

@@ -124,6 +124,7 @@ def test_models_are_listed_with_best_and_last_round_and_epsilon(exported):
     assert row["run"] == run_id
     assert row["best"]["round"] == row["last"]["round"] == 2
     assert row["bytes"] > 0
+    assert row["exported"] == [2]
     assert 0 < row["epsilon_at_most"] <= 8
     assert run_id in run(home, "models", columns=200).stdout
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 
 import pytest
 from delivery_bench import CNN, newer, signing
@@ -19,6 +20,7 @@ from edgeveil.shared.base.errors import ConfigError, ModelError, ModelUntrusted,
 from edgeveil.shared.models.package import read_package
 
 CLOCK = TurnableClock()
+BIG = 1 << 20
 
 
 @pytest.fixture
@@ -43,7 +45,7 @@ def test_a_published_model_is_offered_to_every_member_and_signed(home):
         offer = shelf.offer_for(agent)
         offer.check(read_package(CNN).signer)
         assert (offer.serial, offer.model) == (found["serial"], read_package(CNN).digest)
-        assert shelf.content(agent, offer.serial) == CNN.read_bytes()
+        assert shelf.part(agent, offer.serial, 0, BIG) == CNN.read_bytes()
     assert found["serial"] == int(NOW)
 
 
@@ -54,7 +56,7 @@ def test_a_model_for_some_is_shown_and_given_to_nobody_else(home, tmp_path):
     shelf = ModelShelf(home)
     assert shelf.offer_for(agents["cam-1"]).serial == first
     assert shelf.offer_for(agents["cam-2"]).serial == second == first + 1
-    assert shelf.content(agents["cam-1"], second) is None
+    assert shelf.part(agents["cam-1"], second, 0, BIG) is None
     assert [row["to"] for row in published(home)] == [None, ["cam-2"]]
     with pytest.raises(ConfigError, match="no agent is called nobody"):
         publish(home, CNN, ["cam-1", "nobody"])
@@ -65,11 +67,11 @@ def test_what_is_withdrawn_is_not_offered_and_its_file_is_gone(home, tmp_path):
     first = publish(home, CNN, None, clock=CLOCK)["serial"]
     second = publish(home, newer(tmp_path / "b.evm", 9), None, clock=CLOCK)
     shelf = ModelShelf(home)
-    assert shelf.content(agent, second["serial"])
+    assert shelf.part(agent, second["serial"], 0, BIG)
     assert withdraw(home, second["model"][:10])["serial"] == second["serial"]
     assert shelf.reload()
     assert shelf.offer_for(agent).serial == first
-    assert shelf.content(agent, second["serial"]) is None
+    assert shelf.part(agent, second["serial"], 0, BIG) is None
     assert len(list((home / "published").glob("*.evm"))) == 1
     withdraw(home, str(first))
     assert publish(home, CNN, None, clock=CLOCK)["serial"] == second["serial"] + 1, (
@@ -110,9 +112,9 @@ def test_a_file_that_changed_on_the_disk_is_given_to_nobody(home):
     serial = publish(home, CNN, None, clock=CLOCK)["serial"]
     path = home / f"published/{serial}.evm"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    assert ModelShelf(home).content(agent, serial) is None
+    assert ModelShelf(home).part(agent, serial, 0, BIG) is None
     path.unlink()
-    assert ModelShelf(home).content(agent, serial) is None
+    assert ModelShelf(home).part(agent, serial, 0, BIG) is None
     assert published(home)[0]["privacy"] is None
 
 
@@ -136,7 +138,7 @@ def test_published_models_are_backed_up_and_restored(home, tmp_path):
     back_up(home, tmp_path / "backup")
     restore(tmp_path / "backup", tmp_path / "again")
     agent = ids(home)["cam-1"]
-    assert ModelShelf(tmp_path / "again").content(agent, serial) == CNN.read_bytes()
+    assert ModelShelf(tmp_path / "again").part(agent, serial, 0, BIG) == CNN.read_bytes()
 
 
 def test_a_full_disk_publishes_nothing(home, monkeypatch):
@@ -159,3 +161,38 @@ def test_the_commands_publish_show_and_withdraw(home):
     for wrong in (["withdraw", serial], ["publish", CNN, "--to", "nobody"], ["publish", CNN, "--round", "3"]):  # fmt: skip
         found = run(home, "model", *wrong, check=False)
         assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+
+
+def test_parts_are_read_from_the_file_and_none_is_kept_in_memory(home):
+    serial = publish(home, CNN, None)["serial"]
+    agent, shelf, data = ids(home)["cam-1"], ModelShelf(home), CNN.read_bytes()
+    parts = [shelf.part(agent, serial, at, 1000) for at in range(0, len(data), 1000)]
+    assert b"".join(parts) == data
+    assert shelf.part(agent, serial, len(data), 1000) is None
+    held = [value for value in vars(shelf).values() if isinstance(value, dict)]
+    assert all(not isinstance(each, bytes) for found in held for each in found.values())
+
+
+def test_many_threads_that_ask_while_the_index_changes_get_whole_parts_or_none(home, tmp_path):
+    serial = publish(home, CNN, None)["serial"]
+    agent, shelf, data = ids(home)["cam-1"], ModelShelf(home), CNN.read_bytes()
+    found, stop = [], threading.Event()
+
+    def ask():
+        while not stop.is_set():
+            found.append(shelf.part(agent, serial, 4096, 4096))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for number in range(20, 24):
+        publish(home, newer(tmp_path / f"{number}.evm", number), None)
+        shelf.reload()
+    withdraw(home, str(serial))
+    shelf.reload()
+    stop.set()
+    for each in threads:
+        each.join()
+    assert set(found) <= {data[4096:8192], None}
+    assert data[4096:8192] in found
+    assert shelf.part(agent, serial, 4096, 4096) is None
