@@ -8,6 +8,7 @@ settings of their own (scripts/demo_federation.py).
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import shuttle
 from data import CACHE, obtain
 
 from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.tasks.registry import newest
 
 
 @dataclass(frozen=True)
@@ -85,15 +87,38 @@ def _some(agents: int) -> Callable[[Path], Path]:
 def commands(folder: Path, agents: int) -> None:
     """Made by espeak-ng: each device has voices of its own, and what is held out has others."""
     made = folder / "made"
-    script = [sys.executable, str(Path(__file__).with_name("make_commands.py")), str(made)]
-    done = subprocess.run(
-        [*script, "--devices", str(agents), "--recordings", "30"], capture_output=True, check=False
-    )
-    if done.returncode:
-        raise DataError(done.stderr.decode(errors="replace").strip() or "no commands were made")
+    _script("make_commands", str(made), "--devices", str(agents), "--recordings", "30")
     for number in range(1, agents + 1):
         (made / f"device-{number}" / "commands").rename(folder / f"agent-{number}")
     (made / "server" / "commands").rename(folder / "test")
+
+
+def cameras(folder: Path, agents: int) -> None:
+    """Composed scenes of each camera, and for everybody a public detector of other scenes and other clothes."""
+    _script("make_scenes", str(folder / "made"), "--cameras", str(agents), "--scenes", str(SCENES))
+    for number in range(1, agents + 1):
+        (folder / "made" / f"camera-{number}").rename(folder / f"agent-{number}")
+    (folder / "made" / "test").rename(folder / "test")
+    shutil.copyfile(_public_body(), folder / BODY)
+
+
+def _public_body() -> Path:
+    """Trained once, which takes minutes, and kept for as long as the task is the same."""
+    made = CACHE / f"body-{newest('detection').task_hash().hex()[:16]}-{BODY_STEPS}.safetensors"
+    if not made.exists():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=made.parent) as work:
+            _script("public_body", f"{work}/{BODY}", "--steps", str(BODY_STEPS))
+            Path(work, BODY).rename(made)
+    return made
+
+
+def _script(name: str, *arguments: str) -> None:
+    command = [sys.executable, str(Path(__file__).with_name(f"{name}.py")), *arguments]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise DataError(said or f"{name} has failed")
 
 
 def deal(folder: Path, source: Path, agents: int, by: str, test: Path | None = None) -> None:
@@ -124,6 +149,8 @@ def _part(source: Path, target: Path, devices: int, by: str, held_out: str) -> N
 
 
 MOST_WEARERS, ROWS = 10, 2000
+SCENES = 150  # of one camera
+BODY, BODY_STEPS = "body.safetensors", 600
 TABLE = ("--data", "{test}", "--task")
 TASKS = {
     "feature-head": DemoTask("real handwritten digits", digits, rounds=5),
@@ -185,6 +212,15 @@ TASKS = {
         form=".3f",
         things="rows",
         words=(*TABLE, "anomaly", "--normal", "Rad.Flow"),
+    ),
+    "detection": DemoTask(
+        "composed scenes of one camera each, on a public detector of other scenes",
+        cameras,
+        records=SCENES,
+        metric="map50",
+        called="mAP@0.5",
+        things="pictures",
+        words=(*TABLE[:2], "--initial", f"{{data}}/{BODY}"),
     ),
     "audio-command": DemoTask(
         "spoken commands, made by espeak-ng",
