@@ -175,7 +175,7 @@ class Demo:
         device, test = shlex.quote(f"{home}/agent-1"), shlex.quote(f"{home}/data/test")
         for label, text in (
             ("model", report["model"]),
-            ("report", f"{home}/coordinator/runs/{run}/report.json"),
+            ("report", f"{home}/coordinator/runs/{run}/report.json, {self._page()}"),
             ("logs", f"{home}/coordinator/runs/{run}/events.jsonl, {home}/*/*.log"),
             ("look", f".venv/bin/coordinator rounds --home {where}"),
             ("", f".venv/bin/agent budget --home {device}"),
@@ -185,6 +185,12 @@ class Demo:
             ("", f".venv/bin/agent predict {model} {test} --home {device}"),
         ):
             out.print(f"{label:<8} {text}", markup=False)
+
+    def _page(self) -> Path:
+        """The report as a page; of detection with pictures, before training and after."""
+        page = self.home / "report.html"
+        self._command("coordinator", "report", "--html", str(page))
+        return page
 
     def _prepare_home(self) -> None:
         """A fresh folder; an earlier demo's is moved aside, anybody else's is left alone."""
@@ -216,7 +222,7 @@ class Demo:
         if self.options.task in DIGITS:
             plan.write_text(digits_plan(self.options))
             return
-        words = [word.format(test=data / "test") for word in self.task.words]
+        words = [word.format(test=data / "test", data=data) for word in self.task.words]
         self._command(
             "coordinator", "plan", "new", *words, "--test", str(data / "test"), "--output", str(plan),
             "--agents", str(self.options.agents), "--records", str(self.task.records),

@@ -8,6 +8,7 @@ settings of their own (scripts/demo_federation.py).
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import shuttle
 from data import CACHE, obtain
 
 from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.tasks.registry import newest
 
 
 @dataclass(frozen=True)
@@ -95,16 +97,38 @@ def moments(folder: Path, agents: int) -> None:
 def _made(script: str, folder: Path, agents: int, *words: str, within: str = "") -> None:
     """By a script that writes device-1/ … and server/; `within`: the folder in each of them that holds the data."""
     made = folder / "made"
-    command = [sys.executable, str(Path(__file__).with_name(script)), str(made)]
-    done = subprocess.run(
-        [*command, "--devices", str(agents), *words], capture_output=True, check=False
-    )
-    if done.returncode:
-        why = done.stderr.decode(errors="replace").strip()
-        raise DataError(why or f"{script} made no data")
+    _script(script.removesuffix(".py"), str(made), "--devices", str(agents), *words)
     for number in range(1, agents + 1):
         (made / f"device-{number}" / within).rename(folder / f"agent-{number}")
     (made / "server" / within).rename(folder / "test")
+
+
+def cameras(folder: Path, agents: int) -> None:
+    """Composed scenes of each camera, and for everybody a public detector of other scenes and other clothes."""
+    _script("make_scenes", str(folder / "made"), "--cameras", str(agents), "--scenes", str(SCENES))
+    for number in range(1, agents + 1):
+        (folder / "made" / f"camera-{number}").rename(folder / f"agent-{number}")
+    (folder / "made" / "test").rename(folder / "test")
+    shutil.copyfile(_public_body(), folder / BODY)
+
+
+def _public_body() -> Path:
+    """Trained once, which takes minutes, and kept for as long as the task is the same."""
+    made = CACHE / f"body-{newest('detection').task_hash().hex()[:16]}-{BODY_STEPS}.safetensors"
+    if not made.exists():
+        made.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=made.parent) as work:
+            _script("public_body", f"{work}/{BODY}", "--steps", str(BODY_STEPS))
+            Path(work, BODY).rename(made)
+    return made
+
+
+def _script(name: str, *arguments: str) -> None:
+    command = [sys.executable, str(Path(__file__).with_name(f"{name}.py")), *arguments]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise DataError(said or f"{name} has failed")
 
 
 def deal(folder: Path, source: Path, agents: int, by: str, test: Path | None = None) -> None:
@@ -135,6 +159,8 @@ def _part(source: Path, target: Path, devices: int, by: str, held_out: str) -> N
 
 
 MOST_WEARERS, ROWS = 10, 2000
+SCENES = 150  # of one camera
+BODY, BODY_STEPS = "body.safetensors", 600
 TABLE = ("--data", "{test}", "--task")
 TASKS = {
     "feature-head": DemoTask("real handwritten digits", digits, rounds=5),
@@ -196,6 +222,15 @@ TASKS = {
         form=".3f",
         things="rows",
         words=(*TABLE, "anomaly", "--normal", "Rad.Flow"),
+    ),
+    "detection": DemoTask(
+        "composed scenes of one camera each, on a public detector of other scenes",
+        cameras,
+        records=SCENES,
+        metric="map50",
+        called="mAP@0.5",
+        things="pictures",
+        words=(*TABLE[:2], "--initial", f"{{data}}/{BODY}"),
     ),
     "audio-command": DemoTask(
         "spoken commands, made by espeak-ng",
