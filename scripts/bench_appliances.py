@@ -1,8 +1,7 @@
 """How well eight devices teach `sensor-sequence` which household appliance draws a current (PLAID).
 
 The federation of scripts/federating.py on windows of 100 rows; recordings are dealt to the devices in equal shares of
-each class, anew for each seed. Tested on the half of the recordings that PLAID's authors part off, in other
-households' and other recordings' windows alone. --validation holds a fifth of the training recordings out instead:
+each class, anew for each seed. Tested on the half of the recordings that PLAID's authors part off. --validation holds a fifth of the training recordings out instead:
 settings are chosen there. ε 0 is without noise, all records in one place.
 python scripts/bench_appliances.py [--epsilon 8] [--seeds 3] [--validation] [--json]
 """
@@ -34,7 +33,7 @@ OPTIONS = {
     "signed_log": "current 0/1",
     "labels": ",".join(PLAID_LABELS),
 }
-RATES = {8.0: 20.0, 3.0: 10.0}
+RATES = {8.0: 100.0, 3.0: 50.0}
 STEPS, PLAIN_RATE = 500, 0.05  # of Adam
 
 

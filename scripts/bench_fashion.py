@@ -44,7 +44,7 @@ MODELS = {
         "image-classification",
         {"variant": "cnn"},
         {3.0: 1.0},
-        {"rounds__count": 20, "training__steps": 3, "training__sample_rate": 0.1, "training__clip_norm": 0.5,
+        {"rounds__count": 20, "training__steps": 3, "training__sample_rate": 0.05, "training__clip_norm": 0.5,
          "server__strategy": "fedavg"},
     ),
 }  # fmt: skip

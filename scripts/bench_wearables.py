@@ -54,7 +54,7 @@ NO_NOISE = {
 FEW = {"rounds__count": 40}  # for what takes seconds a round
 GATES = {
     "statistics": (Gate(8.0, 20.0, 0.80), Gate(3.0, 10.0, 0.77), Gate(1.0, 5.0, 0.70)),
-    "cnn1d": (Gate(8.0, 1.0), Gate(0.0, 0.002, plan=NO_NOISE)),
+    "cnn1d": (Gate(8.0, 2.0), Gate(0.0, 0.002, plan=NO_NOISE)),
     "lstm": (Gate(8.0, 1.0, plan=FEW), Gate(0.0, 0.005, plan=NO_NOISE)),
 }
 
