@@ -175,6 +175,7 @@ class Session:
             signer=device.signer,
             policy=device.policy.client_policy(),
             vector=self._work.vector(offer, sealed, ledger),
+            honest=offer.question.plan.honest,
         )
         accept = RoundAccept(secagg.advert(), ledger.head(), offer.version).encode()
         expires = device.clock.monotonic() + LIFETIME_S
