@@ -69,6 +69,7 @@ def test_a_run_is_charged_in_both_columns_and_everybody_is_told_both(federation)
         assert found.epsilon_sum <= 3 < found.epsilon_spent
         assert kinds(home)[-4:] == [Kind.SHARED, Kind.SEAL, Kind.SUBMIT, Kind.ACK]
         assert check(home.path, None, None).verdict is Verdict.OK
+    assert [said for said in federation.statuses if "spent, ε of sums" in said]
     home = federation.homes[0]
     report = build(home.path, None, SystemClock())
     sums = report["guarantee"]["sums"]

@@ -270,5 +270,18 @@ def test_the_owner_is_shown_both(device):
     assert "epsilon_sum" not in run(plain, "budget", "--json", "--no-prv").stdout
 
 
+def test_the_planner_starts_with_both_columns_and_aims_at_the_limit_of_sums(device):
+    spend(device, noise_multiplier=40.0)
+    plan = ("budget", "plan", "--shared", "--honest", "6", "--rounds", "5", "--ledger", "--json")
+    found, before = json.loads(run(device, *plan).stdout), state(device)
+    assert before.epsilon_sum < found["epsilon_sum"] <= 1.0
+    assert before.epsilon_spent < found["epsilon_alone"] < 8.0
+    fits = asked(4, rounds=8, noise_multiplier=found["noise_multiplier_share"] * (1 + 1e-6))
+    with device.device.open() as store:
+        assert not admit(device, store, fits).free
+        with pytest.raises(PolicyRefusal):
+            admit(device, store, asked(4, rounds=8, noise_multiplier=found["noise_multiplier_share"] * 0.99))  # fmt: skip
+
+
 def test_one_step_of_a_share_is_a_gaussian_step_a_billionth_noisier():
     assert asked().segment == Segment(20.0 * (1 - 1e-9), 1.0, 1)
