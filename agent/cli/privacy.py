@@ -84,6 +84,12 @@ def _print_budget(folder: Path, dataset: str | None) -> None:
     made = console.table(f"Privacy budget of {found.dataset}", "what", ">value")
     made.add_row("ε spent", shown(found.epsilon_spent, ".4f"))
     made.add_row("ε limit", f"{found.epsilon_limit:g}")
+    if found.tells_sums:
+        made.add_row(
+            "ε of sums",
+            f"{shown(found.epsilon_sum, '.4f')} of {found.epsilon_sum_limit or 0:g}, if enough agents of each "
+            "are honest and the masks hold",
+        )
     made.add_row("δ", f"{found.delta:g}")
     if found.limited:
         bar = f"{'█' * filled}{'░' * (width - filled)}"

@@ -140,8 +140,8 @@ ADVICE: dict[Code, Advice] = {
         "agent policy set n_ref=N",
     ),
     Code.POLICY_DP: Advice(
-        "nothing, if that is meant: it adds noise to whatever it sends; only where one owner has all devices and the "
-        "coordinator, and ε may be unlimited for ever",
+        "nothing, if that is meant: it adds all of the noise itself to whatever it sends (noise in shares: docs/privacy.md); "
+        "without noise only where one owner has all devices and the coordinator, and ε may be unlimited for ever",
         "agent policy set dp_required=false --yes",
     ),
     Code.POLICY_WHEN: Advice(

@@ -51,7 +51,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 class Pinned(BaseModel):
     """What this device believes about its coordinator since it joined. Keys are raw bytes.
 
-    `pending`: joined, on no roster known here; `member`: on the roster.
+    `pending`: joined, on no roster known here; `member`: on the roster. `offline`: the token said that the
+    federation key is not on the coordinator's machine; one of a device that joined before says nothing.
     """
 
     model_config = _FILE
@@ -64,6 +65,7 @@ class Pinned(BaseModel):
     agent_id: _Id
     token_id: _Id
     state: Literal["pending", "member"]
+    offline: bool = False
 
 
 class _RosterFile(BaseModel):

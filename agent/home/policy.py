@@ -95,6 +95,18 @@ class SecaggPolicy(Settings):
         return self
 
 
+class SharedNoise(Settings):
+    """The owner's word that a sum may carry the noise, of which this device adds a share (docs/privacy.md).
+
+    `epsilon_sum_max` limits what sums show, over all the data set ever took part in; what an update alone
+    would show stays under `epsilon_max`. `federation_key`: where the owner knows the key to be that admits
+    members; on the coordinator's own machine whoever takes that over can fill a cohort.
+    """
+
+    epsilon_sum_max: Annotated[Real, Field(gt=0, le=MOST_EPSILON)]
+    federation_key: Literal["offline"]
+
+
 class WhenPolicy(Settings):
     """When this device may train, and whether the coordinator hears how it stands."""
 
@@ -138,6 +150,7 @@ class Policy(Settings):
     without_noise_for: tuple[AgentId, ...] = Field(default=(), max_length=16)  # coordinators
     secagg_required: Literal[True] = True
     schedule: Schedule | None = None
+    shared_noise: SharedNoise | None = None
     secagg: SecaggPolicy = SecaggPolicy()
     when: WhenPolicy = WhenPolicy()
     model: ModelPolicy = ModelPolicy()
@@ -148,6 +161,17 @@ class Policy(Settings):
         choose_order(self.epsilon_max, self.delta, self.planned)
         if self.n_ref is not None and self.delta * self.n_ref >= 1:
             raise ValueError(f"delta {self.delta} must be below 1/n_ref = {1 / self.n_ref:g}")
+        return self
+
+    @model_validator(mode="after")
+    def _sums_leave_budget(self) -> Self:
+        if self.shared_noise is not None:
+            if self.shared_noise.epsilon_sum_max > self.epsilon_max:
+                raise ValueError(
+                    f"shared_noise.epsilon_sum_max {self.shared_noise.epsilon_sum_max} is above epsilon_max "
+                    f"{self.epsilon_max}: a sum never shows more than the update alone"
+                )
+            choose_order(self.shared_noise.epsilon_sum_max, self.delta)
         return self
 
     @model_validator(mode="after")
@@ -194,11 +218,11 @@ class Policy(Settings):
     def to_json(self) -> str:
         """The canonical text that is hashed and chained in the ledger; ASCII, one line.
 
-        It names neither own tasks nor coordinators trusted without noise where there are none, as before
-        there were any.
+        It names neither own tasks nor coordinators trusted without noise, nor noise in shares, where there
+        are none, as before there were any.
         """
         values = self.model_dump(mode="json")
-        for key in ("own_tasks", "without_noise_for"):
+        for key in ("own_tasks", "without_noise_for", "shared_noise"):
             if not values[key]:
                 del values[key]
         return json.dumps(values, sort_keys=True, separators=(",", ":"))

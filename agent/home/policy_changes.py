@@ -2,7 +2,14 @@
 
 from collections.abc import Collection
 
-from edgeveil.agent.home.policy import Policy, Range, SecaggPolicy, TaskRule, WhenPolicy
+from edgeveil.agent.home.policy import (
+    Policy,
+    Range,
+    SecaggPolicy,
+    SharedNoise,
+    TaskRule,
+    WhenPolicy,
+)
 from edgeveil.agent.home.records.record_policy import RecordPolicy
 
 CEILINGS = ("epsilon_max", "delta", "q_max", "steps_max", "rounds_max")
@@ -32,12 +39,22 @@ def loosened(old: Policy, new: Policy) -> tuple[str, ...]:
     found += [key for key in ("tell_budget", "tell_model") if getattr(new, key) > getattr(old, key)]
     if not new.exempt <= old.exempt:
         found.append("dp_required")
+    found += _shared_noise(old.shared_noise, new.shared_noise)
     if new.model.fetch and not old.model.fetch:
         found.append("model.fetch")
     if new.model.worse_max > old.model.worse_max:
         found.append("model.worse_max")
     found += _secagg(old.secagg, new.secagg)
     return tuple(sorted([*found, *_when(old.when, new.when)]))
+
+
+def _shared_noise(old: SharedNoise | None, new: SharedNoise | None) -> list[str]:
+    """To allow it at all lets an update alone show more than sums do; so does a higher limit."""
+    if new is None:
+        return []
+    if old is None:
+        return ["shared_noise"]
+    return ["shared_noise.epsilon_sum_max"] if new.epsilon_sum_max > old.epsilon_sum_max else []
 
 
 def _wider(old: Range, new: Range) -> bool:

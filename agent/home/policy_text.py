@@ -49,6 +49,11 @@ secagg_required = {secagg_required}    # no way around it
 # Optional: the use you plan for; it fixes the accounting order when the ledger is opened.
 {schedule}
 
+# Optional: this device adds a share of the noise, where a plan asks for it, and the sum carries all of it. What sums
+# show stays within epsilon_sum_max if enough agents of each are honest and the masks hold; what holds if nothing else
+# does is epsilon_max above. Only where the key that admits members is kept off the coordinator's machine.
+{shared_noise}
+
 [secagg]
 n_min = {secagg[n_min]}    # agents that must be in the sum, this one included; 2 needs allow_two
 n_max = {secagg[n_max]}
@@ -113,6 +118,12 @@ def render(fields: Mapping[str, Any]) -> str:
         "# schedule = { noise_multiplier = 4.5, sample_rate = 1.0, steps = 40 }"
         if schedule is None
         else f"schedule = {_toml(schedule)}"
+    )
+    shared = fields["shared_noise"]
+    values["shared_noise"] = (
+        '# shared_noise = { epsilon_sum_max = 1.0, federation_key = "offline" }'
+        if shared is None
+        else f"shared_noise = {_toml(shared)}"
     )
     data = fields["data"]
     values["data"] = (

@@ -66,6 +66,7 @@ def join(
         agent_id=agent_id(home.identity().public),
         token_id=token.token_id,
         state="pending",
+        offline=token.offline,
     )
     home.save_pinned(pinned)
     return _settle(home, pinned, answer, clock)

@@ -26,6 +26,7 @@ from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.privacy.rdp import Segment, best, total
 from edgeveil.shared.privacy.unlimited import in_json, share
 
+NOISED = (Kind.RESERVE, Kind.SHARED)
 SHOWN_ROUNDS = 200  # of a long ledger, the newest
 
 
@@ -50,6 +51,9 @@ class Budget:
     ledger_records: int
     ledger_head: str | None  # SHA-256 in hex; None before the first round
     rounds_left: int | None  # at the newest plan; None before the first round
+    epsilon_sum: float  # towards whoever sees only sums; epsilon_spent unless noise was in shares
+    epsilon_sum_limit: float | None  # None: the owner allows no noise in shares
+    rounds_shared: int  # with noise in shares, since the last reset
     after_rounds: list[dict[str, Any]]  # run, round, attempt, epsilon_spent after each charge
 
     @property
@@ -67,7 +71,17 @@ class Budget:
             "epsilon_spent": in_json(self.epsilon_spent),
             "epsilon_enforced": in_json(self.epsilon_enforced),
         }
-        return {**asdict(self), **figures, "limited": self.limited}
+        fields = {**asdict(self), **figures, "limited": self.limited}
+        fields["epsilon_sum"] = in_json(self.epsilon_sum)
+        if not self.tells_sums:  # as before there was noise in shares
+            for name in ("epsilon_sum", "epsilon_sum_limit", "rounds_shared"):
+                del fields[name]
+        return fields
+
+    @property
+    def tells_sums(self) -> bool:
+        """Whether there are two figures to tell."""
+        return self.rounds_shared > 0 or self.epsilon_sum_limit is not None
 
 
 def open_home(path: Path) -> AgentHome:
@@ -166,6 +180,11 @@ def unspent(name: str, policy: Policy) -> Budget:
         ledger_records=0,
         ledger_head=None,
         rounds_left=None,
+        epsilon_sum=0.0,
+        epsilon_sum_limit=None
+        if policy.shared_noise is None
+        else policy.shared_noise.epsilon_sum_max,
+        rounds_shared=0,
         after_rounds=[],
     )
 
@@ -187,6 +206,9 @@ def budget_of(name: str, found: Verified) -> Budget:
         ledger_records=state.seq,
         ledger_head=state.hash.hex(),
         rounds_left=_rounds_left(found),
+        epsilon_sum=state.epsilon_sum,
+        epsilon_sum_limit=state.limits.epsilon_sum_max,
+        rounds_shared=state.shared,
         after_rounds=_after_rounds(found),
     )
 
@@ -196,7 +218,7 @@ def _reserves(found: Verified, *kinds: Kind) -> Iterator[dict[str, Any]]:
     for body in found.bodies():
         if body["kind"] == Kind.RESET:
             return
-        if body["kind"] in (kinds or (Kind.RESERVE,)):
+        if body["kind"] in (kinds or NOISED):
             yield body
 
 
@@ -210,7 +232,9 @@ def _rounds_left(found: Verified) -> int | None:
     if newest is None:
         return None
     sigma, rate, steps = _segment(newest)
-    return found.state.steps_left(sigma, rate) // steps
+    summed = float.fromhex(newest["sum_sigma"]) if newest["kind"] == Kind.SHARED else sigma
+    state = found.state
+    return min(state.steps_left(sigma, rate), state.sum_steps_left(summed, rate)) // steps
 
 
 def _after_rounds(found: Verified) -> list[dict[str, Any]]:
@@ -218,14 +242,14 @@ def _after_rounds(found: Verified) -> list[dict[str, Any]]:
 
     None from the first round without noise on, whenever that was.
     """
-    newest = _reserves(found, Kind.RESERVE, Kind.UNLIMITED)
+    newest = _reserves(found, *NOISED, Kind.UNLIMITED)
     shown = list(islice(newest, SHOWN_ROUNDS))[::-1]
-    noised = [body for body in shown if body["kind"] == Kind.RESERVE]
+    noised = [body for body in shown if body["kind"] in NOISED]
     spent = _before(found.state, [_segment(body) for body in noised])
     limited = found.state.unlimited == len(shown) - len(noised)
     rows = []
     for body in shown:
-        if body["kind"] == Kind.RESERVE:
+        if body["kind"] in NOISED:
             spent = spent + total([_segment(body)])
         else:
             limited = False

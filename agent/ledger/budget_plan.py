@@ -32,6 +32,10 @@ class Start:
         True  # false: rounds without noise are in the ledger, which no figure here holds
     )
 
+    sums: "Start | None" = (
+        None  # the same towards whoever sees only sums, where that is not the same
+    )
+
     @property
     def room(self) -> float:
         """Divergence at the filter's order that the whole budget is worth."""
@@ -61,7 +65,10 @@ def start_from_ledger(home: Path, dataset: str | None) -> Start:
     _, state = ledger_of(home, dataset)
     if state is not None:
         limited = not state.unlimited
-        return Start(state.history, state.delta, state.epsilon_max, state.alpha, limited)
+        most = state.limits.epsilon_sum_max
+        sums = most and Start(state.sum_history, state.delta, most, state.sum_alpha, limited)
+        start = (state.history, state.delta, state.epsilon_max, state.alpha, limited)
+        return Start(*start, sums=sums or None)
     policy = Policy.load(AgentHome(home).policy_path)
     order = choose_order(policy.epsilon_max, policy.delta, policy.planned)
     return Start((), policy.delta, policy.epsilon_max, order)
@@ -112,6 +119,7 @@ def answer_shared(
 ) -> dict[str, Any]:
     """Noise in shares: σ of the sum and of one share, ε towards who sees sums and towards who sees this share alone.
 
+    A ledger whose owner allows it starts with both of its columns, and the target is epsilon_sum_max.
     `noise` is σ of one share; without it, the least whose sum fits the budget beside what is spent. Both ε hold
     for one step a round, at h = `honest` shares in every sum (docs/privacy.md, "Two figures").
 
@@ -120,13 +128,14 @@ def answer_shared(
     """
     if honest < 1:
         raise ConfigError(f"--honest {honest}: at least one share of a sum is this device's own")
-    share = share_for(noise_for(start, rate=rate, steps=rounds), honest) if noise is None else noise
+    sums = start.sums or start
+    share = share_for(noise_for(sums, rate=rate, steps=rounds), honest) if noise is None else noise
     _check(Segment(share, rate, rounds))
     summed, alone = (part._replace(steps=rounds) for part in shares(share, honest, rate))
     return {
         "noise_multiplier_sum": share * math.sqrt(honest),
         "noise_multiplier_share": share,
-        "epsilon_sum": epsilon((*start.history, summed), start.delta)[0],
+        "epsilon_sum": epsilon((*sums.history, summed), start.delta)[0],
         "epsilon_alone": epsilon((*start.history, alone), start.delta)[0],
     }
 

@@ -12,11 +12,12 @@ from edgeveil.shared.privacy.filter import cap, choose_order
 from edgeveil.shared.privacy.ledger.heads import SignedHead
 from edgeveil.shared.privacy.ledger.records import Value
 from edgeveil.shared.privacy.ledger.state import LedgerState
-from edgeveil.shared.privacy.rdp import to_epsilon
+from edgeveil.shared.privacy.rdp import rdp_step, to_epsilon
 from edgeveil.shared.wire.messages import Attempt
 from edgeveil.shared.wire.plan import TrainingPlan
 
 RNG = "chacha20 keyed by os.urandom"
+SHARES_RNG = "discrete Gaussian from aes-256-ctr keyed by os.urandom"
 
 
 def anchor_fields(run_id: str, head: SignedHead) -> dict[str, Value]:
@@ -46,6 +47,25 @@ def limit_fields(policy: Policy, alpha: int) -> dict[str, Value]:
         "cap": cap(policy.epsilon_max, policy.delta, alpha).hex(),
         "policy_hash": policy.hash().hex(),
         "policy": policy.to_json(),
+    }
+
+
+def shared_fields(reservation: Reservation, state: LedgerState) -> dict[str, Value]:
+    """Of a round with noise in shares: what its update alone would show, and what its sum does."""
+    question = reservation.question
+    sigma, q, steps = question.summed
+    step = rdp_step(sigma, q, state.sum_alpha)
+    spent = state.sum_spent + steps * step
+    return {
+        **reserve_fields(reservation, state),
+        "mechanism": "subsampled_discrete_gaussian_share",
+        "rng": SHARES_RNG,
+        "honest": question.plan.honest,
+        "sum_alpha": state.sum_alpha,
+        "sum_sigma": sigma.hex(),
+        "sum_rdp_step": step.hex(),
+        "sum_rdp_spent": spent.hex(),
+        "sum_epsilon_enforced": to_epsilon(spent, state.sum_alpha, state.delta).hex(),
     }
 
 

@@ -13,6 +13,7 @@ from edgeveil.shared.base.errors import BudgetExhausted, PolicyRefusal, RefusalC
 from edgeveil.shared.privacy.filter import ROUND_UP
 from edgeveil.shared.privacy.ledger.state import LedgerState, Phase
 from edgeveil.shared.privacy.rdp import HIGHEST_SIGMA, Segment, to_epsilon
+from edgeveil.shared.privacy.shared_noise import shares
 from edgeveil.shared.wire.messages import Attempt
 from edgeveil.shared.wire.plan import TrainingPlan
 
@@ -42,8 +43,19 @@ class Question:
 
     @property
     def segment(self) -> Segment:
-        """What one round of this plan spends."""
-        return Segment(self.plan.noise_multiplier, self.plan.sample_rate, self.plan.steps)
+        """What one round of this plan spends, whoever else is honest."""
+        plan = self.plan
+        if plan.shared_noise:
+            return shares(plan.noise_multiplier, plan.honest, plan.sample_rate)[1]
+        return Segment(plan.noise_multiplier, plan.sample_rate, plan.steps)
+
+    @property
+    def summed(self) -> Segment:
+        """What the sum of one round shows: the same, unless noise is in shares and enough of them are honest."""
+        plan = self.plan
+        if plan.shared_noise:
+            return shares(plan.noise_multiplier, plan.honest, plan.sample_rate)[0]
+        return self.segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +67,15 @@ class Reservation:
 
 
 def precheck(
-    question: Question, policy: Policy, state: LedgerState, *, pinned: bytes
+    question: Question,
+    policy: Policy,
+    state: LedgerState,
+    *,
+    pinned: bytes,
+    offline: bool = False,
 ) -> Reservation:
-    """Admit or refuse; changes nothing. `pinned` is the public key this device enrolled with.
+    """Admit or refuse; changes nothing. `pinned` is the public key this device enrolled with, `offline`
+    whether its token said that the federation key is not on the coordinator's machine.
 
     The floors of secure aggregation are Policy.client_policy().check(params), before reserving.
 
@@ -70,13 +88,16 @@ def precheck(
     _check_parties(question, policy, pinned)
     _check_replay(question, state)
     _check_noise(question, policy)
+    _check_shares(question, policy, state, offline=offline)
     _check_plan(question, policy)
     _check_size(question, state)
     free = reusable(question, state)
     if not question.plan.noised:
         return Reservation(question, free)
     _check_delta(question, policy, state)
-    _check_budget(question, state, rounds=remaining_rounds(question) - int(free), free=free)
+    rounds = remaining_rounds(question) - int(free)
+    _check_budget(question, state, rounds=rounds, free=free)
+    _check_sums(question, state, rounds=rounds, free=free)
     return Reservation(question, free)
 
 
@@ -174,6 +195,26 @@ def _check_noise(question: Question, policy: Policy) -> None:
     )
 
 
+def _check_shares(question: Question, policy: Policy, state: LedgerState, *, offline: bool) -> None:
+    """Noise in shares by the owner's word, and where two parties know that the coordinator admits nobody."""
+    if not question.plan.shared_noise:
+        return
+    if policy.shared_noise is None:
+        why = "policy.toml has no shared_noise, by which its owner would allow that"
+    elif not offline:
+        why = (
+            "this device's token did not say that the federation key is kept off the coordinator's machine; "
+            "join with a new token of a federation that is not in one-machine mode"
+        )
+    elif not state.sum_alpha:
+        why = "the ledger has not chained a policy that allows it; start agent run again"
+    else:
+        return
+    raise PolicyRefusal(
+        RefusalCode.POLICY_DP, f"the plan has each agent add a share of the noise, and {why}"
+    )
+
+
 def _check_plan(question: Question, policy: Policy) -> None:
     plan = question.plan
     sigma, q = plan.noise_multiplier, plan.sample_rate
@@ -230,6 +271,26 @@ def _check_budget(question: Question, state: LedgerState, *, rounds: int, free: 
     if left >= rounds * steps:
         return
     room = _room(question, state, rounds)
+    _refuse_budget(numbers, room, (left, rounds, steps), free=free)
+
+
+def _check_sums(question: Question, state: LedgerState, *, rounds: int, free: bool) -> None:
+    """The owner's limit on what sums show, which rounds with the whole noise in each update use up too."""
+    most, (sigma, q, steps) = state.limits.epsilon_sum_max, question.summed
+    left = state.sum_steps_left(sigma, q)
+    if most is None or left >= rounds * steps:
+        return
+    numbers = (
+        f"at a sum's noise_multiplier of {sigma} and sample_rate {q} the ledger admits {left} more steps "
+        f"(epsilon {state.epsilon_sum:.4g} of epsilon_sum_max {most:.4g} spent)"
+    )
+    room = "raise shared_noise.epsilon_sum_max, or ask for a plan with more noise"
+    _refuse_budget(numbers, room, (left, rounds, steps), free=free)
+
+
+def _refuse_budget(numbers: str, room: str, asked: tuple[int, int, int], *, free: bool) -> None:
+    """`asked`: steps that are left, rounds to come, steps of each; what does not fit together."""
+    left, rounds, steps = asked
     if not free and left < 1:
         raise BudgetExhausted(
             RefusalCode.BUDGET_EXHAUSTED, f"{numbers}; the budget is spent; {room}"

@@ -22,6 +22,7 @@ from edgeveil.agent.ledger.fields import (
     limit_fields,
     open_fields,
     reserve_fields,
+    shared_fields,
     unlimited_fields,
 )
 from edgeveil.agent.ledger.file import LEDGER, LedgerFile, ledger_records, read_ledger
@@ -88,8 +89,8 @@ class LedgerStore:
     ) -> Self:
         """Lock the folder and begin a ledger in it; `size` and `unit` stay fixed from here on.
 
-        What the size cost is spent with the first record. Every ledger begins with noise required: that
-        `policy` says otherwise is a second record, with `accept_looser` as in open().
+        What the size cost is spent with the first record. Every ledger begins with noise required, all of
+        it by this device: that `policy` says otherwise is a second record, with `accept_looser` as in open().
 
         Raises:
             Busy: another process holds this ledger.
@@ -101,8 +102,10 @@ class LedgerStore:
         with _locked(folder) as lock:
             if path.exists():
                 raise ConfigError(f"{path}: there is a ledger already, and it cannot begin anew")
-            strict = policy.model_copy(update={"dp_required": True, "without_noise_for": ()})
-            if policy.exempt and not accept_looser:
+            strict = policy.model_copy(
+                update={"dp_required": True, "without_noise_for": (), "shared_noise": None}
+            )
+            if (policy.exempt or policy.shared_noise) and not accept_looser:
                 raise _unconfirmed(loosened(strict, policy))
             fields = open_fields(size, unit, strict)
             file = LedgerFile.create(path, signer, clock, dataset_id, fields)
@@ -217,6 +220,8 @@ class LedgerStore:
     def reserve(self, reservation: Reservation) -> None:
         """Charge a round with noise: when this returns its steps are spent, whatever happens next.
 
+        Noise in shares has two costs; both are in the one record that is written.
+
         Raises:
             BudgetExhausted: BUDGET_WOULD_EXCEED, decided again on the newest state.
         """
@@ -224,13 +229,16 @@ class LedgerStore:
         with self._mutex:
             self._give_up_submitted()
             state = self.state
-            if not state.admits(question.segment):
+            if not (state.admits(question.segment) and state.sum_admits(question.summed)):
                 raise BudgetExhausted(
                     RefusalCode.BUDGET_WOULD_EXCEED,
                     f"{question.plan.steps} steps do not fit beside epsilon "
                     f"{state.epsilon_counted:.4g} of {state.epsilon_max:.4g}",
                 )
-            self._begin(Kind.RESERVE, reserve_fields(reservation, state), question)
+            if question.plan.shared_noise:
+                self._begin(Kind.SHARED, shared_fields(reservation, state), question)
+            else:
+                self._begin(Kind.RESERVE, reserve_fields(reservation, state), question)
 
     def unlimited(self, reservation: Reservation) -> None:
         """Write down that a round without noise begins: from here on ε is not limited, whatever happens next.

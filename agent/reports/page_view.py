@@ -12,7 +12,7 @@ from edgeveil.agent.home.home import Pinned
 from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.records.usable import LastLook, last_look
 from edgeveil.agent.home.refusals import read_refusals
-from edgeveil.agent.ledger.budget import Budget, budget_of, find_ledger, unspent
+from edgeveil.agent.ledger.budget import NOISED, Budget, budget_of, find_ledger, unspent
 from edgeveil.agent.reports.words import Words
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.events.log import Event, EventLine
@@ -51,7 +51,7 @@ def own_state(path: Path, dataset: str, in_use: InUse | None = None) -> Own:
     home, name, found = find_ledger(path, dataset)
     reserves: list[Mapping[str, Any]] = []
     if found is not None:
-        kinds = (Kind.RESERVE, Kind.UNLIMITED)
+        kinds = (*NOISED, Kind.UNLIMITED)
         wanted = (body for body in found.bodies() if body["kind"] in kinds)
         reserves = list(islice(wanted, SHOWN))
         budget = budget_of(name, found)
@@ -96,6 +96,12 @@ def _budget(own: Own, words: Words) -> str:
         words("unit"): words("unit_value", unit=budget.unit),
         words("resets"): budget.resets,
     }
+    if budget.tells_sums:
+        values[words("sums")] = words(
+            "sums_value",
+            value=shown(budget.epsilon_sum, ".3g", words("not_limited")),
+            limit=f"{budget.epsilon_sum_limit or 0:g}",
+        )
     html = (
         lead(_sentence(own, words), tiles, below=bar, curve=_curve(own, words))
         + facts(values)

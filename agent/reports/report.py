@@ -24,6 +24,7 @@ from edgeveil.shared.base.clock import Clock, utc_text
 from edgeveil.shared.base.files import write_atomic
 from edgeveil.shared.base.installed import software
 from edgeveil.shared.privacy.ledger.facts import Facts, SegmentFacts, collect, thinned
+from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.privacy.rdp import Segment, epsilon
 from edgeveil.shared.privacy.report import sections
 from edgeveil.shared.privacy.report import words as privacy_words
@@ -50,6 +51,8 @@ def build(path: Path, dataset: str | None, clock: Clock, *, prv: bool = True) ->
     numeric = Prv(None, SAID("said_prv_not_asked"))
     if found is not None and found.state.unlimited:
         numeric = Prv(None, SAID("said_prv_unlimited"))
+    elif found is not None and found.state.shared:
+        numeric = Prv(None, SAID("said_prv_shared"))
     elif prv and found is not None:
         numeric = cached_prv(home.ledger_folder / name, found.state.history, found.state.delta)
     report = compose(home, name, found, policy, facts=facts, numeric=numeric, now=utc_text(clock))
@@ -154,7 +157,7 @@ def _guarantee(
         "cap": None if state is None else state.cap,
         "epsilon_prv": numeric.epsilon,
         "epsilon_prv_note": numeric.note,
-        "gaussian_mu": privacy_words.gaussian_mu(history),
+        "gaussian_mu": None if budget.rounds_shared else privacy_words.gaussian_mu(history),
         "delta": budget.delta,
         "delta_why": SAID("said_delta_why"),
         "epsilon_limit": budget.epsilon_limit,
@@ -167,6 +170,23 @@ def _guarantee(
             for p in thinned(facts.points)
         ],
         "in_words": privacy_words.meaning(ever, budget.delta),
+        **_sums(budget, state, facts),
+    }
+
+
+def _sums(budget: Budget, state: LedgerState | None, facts: Facts) -> dict[str, Any]:
+    """What whoever sees only sums was shown at most; only where noise is, or may be, in shares."""
+    if not budget.tells_sums:
+        return {}
+    return {
+        "sums": {
+            "epsilon": in_json(budget.epsilon_sum),
+            "epsilon_limit": budget.epsilon_sum_limit,
+            "alpha": state.sum_alpha if state and state.sum_alpha else None,
+            "rounds_with_noise_in_shares": facts.shared,
+            "honest": min(facts.honest, default=None),
+            "holds_if": SAID("said_sums"),
+        }
     }
 
 

@@ -138,12 +138,22 @@ def _guarantee(report: Report, words: Words) -> Section:
         ("δ", f"{g['delta']:g}: {words.again(g['delta_why'])}"),
         (words("mu"), sections.figure(g["gaussian_mu"])),
         (words("budget_row"), words("budget_left", limit=f"{g['epsilon_limit']:g}", left=left)),
+        *_sums(g.get("sums"), words),
         (words("since_opening"), words("resets_or_not", value=ever)),
         (
             words("divergence"),
             words("divergence_of", spent=f"{g['rdp_spent']:.9g}", cap=f"{g['cap'] or 0:.9g}"),
         ),
     )
+
+
+def _sums(sums: Report | None, words: Words) -> tuple[tuple[str, str], ...]:
+    """The second figure, where noise is in shares."""
+    if sums is None:
+        return ()
+    value = _shown(sums["epsilon"], words, ".6g")
+    told = words("sums_value", value=value, limit=f"{sums['epsilon_limit'] or 0:g}")
+    return ((words("sums"), f"{told}. {words.again(sums['holds_if'])}"),)
 
 
 def _segments(report: Report, words: Words) -> Section:

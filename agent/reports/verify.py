@@ -200,7 +200,7 @@ def _check_policy(records: Sequence[Record]) -> None:
             policy = Policy.from_json(record.text("policy"))
         if record.kind is Kind.UNLIMITED:
             _check_unlimited(record, policy)
-        if record.kind is not Kind.RESERVE:
+        if record.kind not in (Kind.RESERVE, Kind.SHARED):
             continue
         sigma, q, clip = (record.real(name) for name in ("sigma", "q", "clip"))
         within = (

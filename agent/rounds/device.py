@@ -26,7 +26,7 @@ from edgeveil.shared.wire.plan import TrainingPlan
 
 if TYPE_CHECKING:
     from edgeveil.agent.training.engines.gradients import GradientMode
-    from edgeveil.agent.training.training import TrainingResult
+    from edgeveil.agent.training.training import SummedGradients, TrainingResult
 
 
 ON_CPU = ComputeConfig()
@@ -61,6 +61,20 @@ class Trainer(Protocol):
         progress: Callable[[int, int], None],
         bend: NDArray[np.float32] | None = None,
     ) -> "TrainingResult": ...
+
+    def summed_gradients(  # noqa: PLR0917 - the shape of agent.training.summed_gradients
+        self,
+        task: Task,
+        options: Options,
+        records: Records,
+        start: NDArray[np.float32],
+        tensors: tuple[Tensor, ...],
+        plan: TrainingPlan,
+        n_ref: int,
+        *,
+        modes: "Collection[GradientMode]",
+        progress: Callable[[int, int], None],
+    ) -> "SummedGradients": ...
 
     def train_without_noise(  # noqa: PLR0917 - the shape of agent.training.noiseless.train
         self,

@@ -105,9 +105,10 @@ class Session:
             return
         self._ledger.ack(reply.attempt)
         state = self._ledger.state
+        sums = f", ε of sums {shown(state.epsilon_sum, '.3f')}" if state.shared else ""
         self._device.on_status(
             f"round {reply.attempt.round}: done; "
-            f"ε {shown(state.epsilon_spent, '.3f')} of {state.epsilon_max:g} spent"
+            f"ε {shown(state.epsilon_spent, '.3f')} of {state.epsilon_max:g} spent{sums}"
         )
 
     def _takes_part_in(self, request: Request) -> bool:
@@ -175,6 +176,7 @@ class Session:
             signer=device.signer,
             policy=device.policy.client_policy(),
             vector=self._work.vector(offer, sealed, ledger),
+            honest=offer.question.plan.honest,
         )
         accept = RoundAccept(secagg.advert(), ledger.head(), offer.version).encode()
         expires = device.clock.monotonic() + LIFETIME_S

@@ -1,10 +1,20 @@
 """From the noisy update to the integer vector that will be masked. Nothing leaves the device here."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
+from edgeveil.shared.privacy.shared_noise import rounded_sensitivity
 from edgeveil.shared.secagg.primitives.parameters import Params
+from edgeveil.shared.vector.integer_noise import discrete_gaussian
 from edgeveil.shared.vector.quantization import beyond_reach, quantise
+from edgeveil.shared.wire.plan import TrainingPlan
+
+NOISE_REACH = (
+    9  # standard deviations of a share that are kept free; one in 10^18 lies beyond, and wraps
+)
 
 
 def declared_weight(params: Params, n_ref: int) -> int:
@@ -26,6 +36,64 @@ def vector_lanes(update: NDArray[np.float32], params: Params, n_ref: int) -> NDA
     lanes = np.empty(params.lanes, dtype=np.int64)
     lanes[0] = weight
     lanes[1:] = quantise(update, values, weight=weight)
+    return lanes
+
+
+def clip_in_lanes(plan: TrainingPlan, params: Params, n_ref: int) -> float:
+    """By how much one record moves what is rounded, in units of a lane: its gradient of norm C, at the plan's rate."""
+    weight = declared_weight(params, n_ref)
+    moved = plan.learning_rate * plan.clip_norm * weight / (plan.sample_rate * n_ref)
+    return moved / params.segments[1].step
+
+
+def check_share(plan: TrainingPlan, params: Params, n_ref: int) -> None:
+    """The share of the noise is as wide as the plan's noise_multiplier says, rounding counted (docs/privacy.md).
+
+    Raises:
+        PolicyRefusal: POLICY_VECTOR.
+    """
+    values = params.segments[1]
+    sensitivity = rounded_sensitivity(clip_in_lanes(plan, params, n_ref), values.count)
+    scale = 1 << plan.noise_bits
+    if scale < plan.noise_multiplier * sensitivity:
+        raise PolicyRefusal(
+            RefusalCode.POLICY_VECTOR,
+            f"a share of scale {scale} is less than noise_multiplier {plan.noise_multiplier} times the "
+            f"{sensitivity:.6g} lanes by which one record can move the rounded update",
+        )
+    if values.bound <= NOISE_REACH * scale:
+        raise PolicyRefusal(
+            RefusalCode.POLICY_VECTOR,
+            f"lanes up to {values.bound} leave no room for an update beside noise of scale {scale}",
+        )
+
+
+def shared_lanes(
+    sums: NDArray[np.float64], plan: TrainingPlan, params: Params, n_ref: int
+) -> tuple[NDArray[np.int64], int]:
+    """(a descent step along the summed gradients, rounded, with a share of the noise; how many were clipped).
+
+    int64 (d,): lr/q · weight/n_ref times `sums`, float64 (d,). Noise comes last and nothing touches it.
+    """
+    values = params.segments[1]
+    room = replace(values, bound=values.bound - NOISE_REACH * (1 << plan.noise_bits))
+    factor = -plan.learning_rate * declared_weight(params, n_ref) / (plan.sample_rate * n_ref)
+    rounded = quantise(sums * factor, room)
+    return rounded + discrete_gaussian(values.count, plan.noise_bits), beyond_reach(
+        sums * factor, room
+    )
+
+
+def sealed_lanes(lanes: NDArray[np.int64]) -> bytes:
+    """What the ledger seals of noise in shares: the integers, modulo 2^32, little-endian."""
+    return lanes.astype("<i4").tobytes()
+
+
+def lanes_again(blob: bytes, params: Params, n_ref: int) -> NDArray[np.int64]:
+    """The weight, then the sealed integers; int64 (params.lanes,)."""
+    lanes = np.empty(params.lanes, dtype=np.int64)
+    lanes[0] = declared_weight(params, n_ref)
+    lanes[1:] = np.frombuffer(blob, dtype="<i4")
     return lanes
 
 

@@ -4,7 +4,7 @@ One class per kind of work; the session sees none of the difference. Nothing lea
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,16 @@ from edgeveil.agent.ledger.guard import Reservation, precheck
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.rounds.device import Device
 from edgeveil.agent.rounds.offer import CheckedOffer, CheckedPlan
-from edgeveil.agent.rounds.upload import from_blob, saturated, to_blob, vector_lanes
+from edgeveil.agent.rounds.upload import (
+    check_share,
+    from_blob,
+    lanes_again,
+    saturated,
+    sealed_lanes,
+    shared_lanes,
+    to_blob,
+    vector_lanes,
+)
 from edgeveil.agent.rounds.variates import Variates
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
@@ -25,8 +34,7 @@ from edgeveil.shared.secagg.primitives.ring import Lanes
 from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.wire.messages import Stage
 
-if TYPE_CHECKING:
-    from edgeveil.agent.training.training import TrainingResult
+Progress = Callable[[int, int], None]  # steps done, steps planned
 
 
 class Work(Protocol):
@@ -64,8 +72,14 @@ class Training:
         device = self._device
         _check_schema(offer, device.policy)
         reservation = precheck(
-            offer.question, device.policy, ledger.state, pinned=device.pinned.coordinator_public
+            offer.question,
+            device.policy,
+            ledger.state,
+            pinned=device.pinned.coordinator_public,
+            offline=device.pinned.offline,
         )
+        if offer.question.plan.shared_noise:
+            check_share(offer.question.plan, offer.params, ledger.state.n_ref)
         if offer.question.plan.noised:
             device.trainer().check_trainable(
                 offer.task, offer.options, modes=device.policy.gradient_modes
@@ -82,11 +96,17 @@ class Training:
 
     def vector(self, offer: CheckedOffer, sealed: bytes, ledger: LedgerStore) -> Lanes:
         """How many values were clipped is told to the owner and to nobody else."""
-        update, n_ref = from_blob(sealed), ledger.state.n_ref
-        number = offer.question.attempt.round
-        for notice in clipped(saturated(update, offer.params, n_ref), update.size):
-            self._device.tell(f"round {number}: {notice}", kind="clipped")
+        n_ref = ledger.state.n_ref
+        if offer.question.plan.shared_noise:
+            return lanes_again(sealed, offer.params, n_ref)
+        update = from_blob(sealed)
+        self._tell_clipped(offer, saturated(update, offer.params, n_ref), update.size)
         return vector_lanes(update, offer.params, n_ref)
+
+    def _tell_clipped(self, offer: CheckedOffer, count: int, size: int) -> None:
+        for notice in clipped(count, size):
+            number = offer.question.attempt.round
+            self._device.tell(f"round {number}: {notice}", kind="clipped")
 
     def _update(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
         """The sealed update: an unsubmitted one of the same question again, or a freshly charged one."""
@@ -107,33 +127,40 @@ class Training:
             offer.task, offer.options
         )  # not before the charge: it takes time
         with device.progress(f"round {attempt.round}: training", plan.steps) as step:
-            result = self._trained(offer, examples, ledger.state.n_ref, lambda _done, _all: step(1))
+            given = (offer, examples, ledger.state.n_ref, lambda _done, _all: step(1))
+            shared = plan.shared_noise
+            blob, steps, mode = self._shared(*given) if shared else self._trained(*given)
         failpoint(Failpoint.AGENT_TRAIN_AFTER)
         took = round((device.clock.monotonic() - started) * 1000)
         device.note(Event.UPDATE_TRAIN, attempt, stage=Stage.ROUND, dur_ms=took)
-        blob = to_blob(result.update)
-        ledger.seal(attempt, blob, steps_done=result.steps, gradient_mode=result.gradient_mode)
+        ledger.seal(attempt, blob, steps_done=steps, gradient_mode=mode)
         return blob
 
     def _trained(
-        self,
-        offer: CheckedOffer,
-        examples: Records,
-        n_ref: int,
-        progress: Callable[[int, int], None],
-    ) -> "TrainingResult":
+        self, offer: CheckedOffer, examples: Records, n_ref: int, progress: Progress
+    ) -> tuple[bytes, int, str]:
+        """The update as it is sealed, how many steps made it, and how their gradients were computed."""
         trainer, plan = self._device.trainer(), offer.question.plan
         given = (offer.task, offer.options, examples, offer.model, offer.tensors, plan)
         if not plan.noised:
             number = offer.question.attempt.round
-            return trainer.train_without_noise(*given, number, progress=progress)
-        return trainer.train(
-            *given,
-            n_ref,
-            modes=self._device.policy.gradient_modes,
-            progress=progress,
-            bend=self._bend(offer),
-        )
+            result = trainer.train_without_noise(*given, number, progress=progress)
+        else:
+            modes, bend = self._device.policy.gradient_modes, self._bend(offer)
+            result = trainer.train(*given, n_ref, modes=modes, progress=progress, bend=bend)
+        return to_blob(result.update), result.steps, result.gradient_mode
+
+    def _shared(
+        self, offer: CheckedOffer, examples: Records, n_ref: int, progress: Progress
+    ) -> tuple[bytes, int, str]:
+        """The same with a share of the noise in it, drawn once: masked again, it is the same integers."""
+        trainer, plan = self._device.trainer(), offer.question.plan
+        given = (offer.task, offer.options, examples, offer.model, offer.tensors, plan)
+        modes = self._device.policy.gradient_modes
+        found = trainer.summed_gradients(*given, n_ref, modes=modes, progress=progress)
+        lanes, beyond = shared_lanes(found.sums, plan, offer.params, n_ref)
+        self._tell_clipped(offer, beyond, lanes.size)
+        return sealed_lanes(lanes), 1, found.gradient_mode
 
     def _bend(self, offer: CheckedOffer) -> NDArray[np.float32] | None:
         """What this agent's control variate makes of the offered one, if the plan has them."""

@@ -10,7 +10,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
@@ -54,6 +54,14 @@ class TrainingResult:
     gradient_mode: GradientMode | Literal["batch"]
 
 
+@dataclass(frozen=True, slots=True)
+class SummedGradients:
+    """`sums` are the clipped gradients of one step added up, float64 (d,), without noise: not private yet."""
+
+    sums: NDArray[np.float64] = field(repr=False)
+    gradient_mode: GradientMode
+
+
 _NONE = np.arange(0)
 _ready_in: set[int] = set()  # process ids; a forked child tests its own generators
 _choices: dict[tuple[object, ...], Choice] = {}
@@ -86,12 +94,7 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
         DataError: the records do not have the form of those the task makes up.
     """
     choice = check_trainable(task, options, records, modes=modes, compute=compute)
-    module = out_of_place(trained_form(task.build(options))).train().to(compute.device)
-    if tensors != trainable(module):
-        raise ProtocolError(
-            RefusalCode.MODEL_INVALID, f"the tensors offered are not those of {task.spec.id}"
-        )
-    write_vector(module, start, tensors)
+    module = _fresh(task, options, start, tensors, compute)
     optimizer = _optimizer(module, plan)
     average = _Average(plan.average)
     bent = _Bent(module, bend, tensors, plan.steps)
@@ -115,6 +118,39 @@ def train(  # noqa: PLR0917  the seven inputs of a round, in the order they come
     return TrainingResult(update, plan.steps, choice.mode)
 
 
+def summed_gradients(  # noqa: PLR0917  as train
+    task: Trainable,
+    options: Options,
+    records: Records,
+    start: NDArray[np.float32],
+    tensors: tuple[Tensor, ...],
+    plan: TrainingPlan,
+    n_ref: int,
+    *,
+    modes: Collection[GradientMode] = ALL_MODES,
+    progress: Progress | None = None,
+    compute: Compute = CPU,
+) -> SummedGradients:
+    """The clipped gradients at `start` of one draw, added up: what a plan with noise in shares is about.
+
+    Not private until a share of the noise is added (agent.rounds.upload); sensitivity C. Raises as train.
+    """
+    choice = check_trainable(task, options, records, modes=modes, compute=compute)
+    module = _fresh(task, options, start, tensors, compute)
+    engine = ENGINES[choice.mode](module, task.criterion("none").to(compute.device))
+    source = Varied(records, task, options, module)
+    mechanism = replace(Mechanism.of(plan, n_ref), steps=0)  # its noise is never drawn
+    with engine.attach(_optimizer(module, plan), mechanism):
+        _accumulate(engine, source, plan.sample_rate, choice.chunk, compute)
+        sums = engine.clipped_sum()
+    if progress is not None:
+        progress(1, 1)
+    named = [name for name, p in module.named_parameters() if p.requires_grad]
+    by_name = dict(zip(named, sums, strict=True))
+    parts = [by_name[each.name].cpu().numpy().ravel() for each in tensors]
+    return SummedGradients(np.concatenate(parts).astype(np.float64), choice.mode)
+
+
 class Trainer:
     """train(), check_trainable() and what there is without noise, where the owner wants them to be computed."""
 
@@ -123,6 +159,7 @@ class Trainer:
         self.check_trainable = partial(check_trainable, compute=compute)
         self.check_form = partial(check_form, compute=compute)
         self.train = partial(train, compute=compute)
+        self.summed_gradients = partial(summed_gradients, compute=compute)
 
     def train_without_noise(  # noqa: PLR0917  the seven inputs of agent.training.noiseless.train
         self,
@@ -150,6 +187,23 @@ class Trainer:
             compute=self._compute,
         )
         return TrainingResult(update, plan.steps, "batch")
+
+
+def _fresh(
+    task: Trainable,
+    options: Options,
+    start: NDArray[np.float32],
+    tensors: tuple[Tensor, ...],
+    compute: Compute,
+) -> torch.nn.Module:
+    """The task's model as the offer has it; raises ProtocolError(MODEL_INVALID)."""
+    module = out_of_place(trained_form(task.build(options))).train().to(compute.device)
+    if tensors != trainable(module):
+        raise ProtocolError(
+            RefusalCode.MODEL_INVALID, f"the tensors offered are not those of {task.spec.id}"
+        )
+    write_vector(module, start, tensors)
+    return module
 
 
 def _optimizer(module: torch.nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
@@ -253,11 +307,17 @@ def _probe_of(
 
 
 def _step(engine: Engine, source: Varied, sample_rate: float, chunk: int, compute: Compute) -> None:
+    _accumulate(engine, source, sample_rate, chunk, compute)
+    engine.finish()
+
+
+def _accumulate(
+    engine: Engine, source: Varied, sample_rate: float, chunk: int, compute: Compute
+) -> None:
     drawn, seed = sampler.poisson_sample(len(source), sample_rate), secrets.randbits(64)
     for at in range(0, len(drawn), chunk):
         inputs, targets = source.take(drawn[at : at + chunk], seed)
         engine.accumulate(compute.moved(inputs), compute.moved(targets))
-    engine.finish()
 
 
 def _prepare_process(compute: Compute) -> None:

@@ -278,6 +278,11 @@ def _print_privacy(found: dict[str, Any]) -> None:
         "ε of this run, any agent", f"at most {shown(guarantee['epsilon_at_most'], '.4f')}"
     )
     made.add_row("ε of this run, median", f"at most {shown(guarantee['epsilon_median'], '.4f')}")
+    if "epsilon_planned" in (sums := guarantee["sums_only"]):
+        made.add_row(
+            "ε of sums",
+            f"at most {shown(sums['epsilon'], '.4f')} of {sums['epsilon_planned']:g} planned",
+        )
     told = ", ".join(f"{code} {count}" for code, count in found["refusals"].items())
     made.add_row("refusals", told or "none")
     made.add_row("ε attested, all runs", _told(guarantee["epsilon_attested"]))

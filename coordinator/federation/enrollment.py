@@ -61,12 +61,13 @@ def create_invites(
     authority: bytes,
     keys: Keys,
     hold: bool = False,
+    offline: bool = False,
     clock: Clock | None = None,
 ) -> list[Token]:
     """One token per name; an unused token of the same name stops working.
 
     `authority` is the fingerprint of the CA certificate; with `hold` a device that joins waits for
-    the operator's approval.
+    the operator's approval, `offline` says that the federation key is not on this machine.
 
     Raises:
         ConfigError: a bad or repeated name, no name, a lifetime that is not positive or over a year.
@@ -88,6 +89,7 @@ def create_invites(
             secret=os.urandom(16),
             expires=expires,
             name=check_name(name, "the agent name"),
+            offline=offline,
         )
         for name in names
     ]

@@ -109,6 +109,7 @@ def tokens_of(
         authority=authority_fingerprint(home, config),
         keys=keys_of(home, config),
         hold=hold,
+        offline=config.federation_folder is None,
     )
     return {token.name: token.encode() for token in tokens}
 

@@ -3,27 +3,35 @@
 import math
 
 from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.privacy.counting import affordable_scale, charged
 from edgeveil.shared.privacy.filter import cap, choose_order, noise_multiplier_for
-from edgeveil.shared.secagg.primitives.parameters import Params
-from edgeveil.shared.vector.quantization import plan_segments
-from edgeveil.shared.wire.plan import TrainingPlan
+from edgeveil.shared.privacy.shared_noise import SLACK, share_for
+from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, WEIGHT, Params, Segment
+from edgeveil.shared.vector.quantization import PARAMS, plan_segments
+from edgeveil.shared.wire.plan import LEAST_NOISE_BITS, MOST_NOISE_BITS, TrainingPlan
 
 NOISE_REACH = 6  # standard deviations: of 10^8 values, less than one lies beyond
 ROUNDING = 1e-3  # of the bound of an update without noise: the length of all rounding together
 ADAM_REACH = (1 - 0.9) / math.sqrt(1 - 0.999)  # at torch's default moments
 
 
+SHARE_REACH = 9  # the same of a share: what agents keep free for it
+_LARGEST = (1 << 31) - 1  # in a signed lane of 32 bits
+MOST_ROUNDING = 20  # of the noise in shares at most so small a part is spent on rounding
 PRG = {"aes-256-ctr": 1, "chacha20": 2}
 
 
 def training_plan(plan: Plan) -> TrainingPlan:
     """The proposal every agent gets, with the noise that keeps it within its epsilon if it has one."""
-    training = plan.training
+    training, honest = plan.training, plan.privacy.honest or 0
     epsilon = training.epsilon
+    noise = 0.0 if epsilon is None else _noise_multiplier(plan, epsilon)
     return TrainingPlan(
         **training.training_keys(),
-        noise_multiplier=0.0 if epsilon is None else _noise_multiplier(plan, epsilon),
+        noise_multiplier=noise,
+        honest=honest,
+        noise_bits=_noise_bits(plan, noise) if honest else 0,
         delta=0.0 if epsilon is None else training.delta,
         options=plan.task.options,
         control_variates=plan.server.strategy == "scaffold",
@@ -33,19 +41,50 @@ def training_plan(plan: Plan) -> TrainingPlan:
 
 
 def _noise_multiplier(plan: Plan, epsilon: float) -> float:
-    """The least σ that keeps count + spare rounds within `epsilon`.
+    """The least σ that keeps count + spare rounds within `epsilon`, and their sums within theirs.
 
     At the order that a ledger opened without a schedule enforces, and beside the count that a device
     without a declared size has charged, so that agents find it sufficient.
     """
-    training, rounds = plan.training, plan.rounds
+    training, rounds, shared = plan.training, plan.rounds, plan.privacy
     steps = training.steps * (rounds.count + rounds.spare)
     order = choose_order(epsilon, training.delta)
     counted = charged(affordable_scale(cap(epsilon, training.delta, order), order))
-    exact = noise_multiplier_for(
-        epsilon, training.delta, steps, training.sample_rate, [counted], order=order
-    )
+
+    def least(limit: float) -> float:
+        at = choose_order(limit, training.delta)
+        given = (limit, training.delta, steps, training.sample_rate, [counted])
+        return noise_multiplier_for(*given, order=at)
+
+    exact = least(epsilon)
+    if shared.honest is not None and shared.epsilon_sum is not None:
+        exact = max(exact * (1 + 2 * SLACK), share_for(least(shared.epsilon_sum), shared.honest))
     return math.ceil(exact * 1e4) / 1e4
+
+
+def _noise_bits(plan: Plan, noise: float) -> int:
+    """The widest share, a power of two, that 32-bit lanes hold beside the signal, for every agent of a sum.
+
+    In units of a lane a record moves the sum of gradients by at most s/σ, and the signal of the largest
+    device reaches twice n_ref · q times that (secagg_params), whatever the number of parameters.
+
+    Raises:
+        ConfigError: not even the narrowest that is proven fits.
+    """
+    signal = 2 * _largest_n_ref(plan) * plan.training.sample_rate / noise
+    widest = _LARGEST // plan.sum_max / (signal + SHARE_REACH + 1)
+    bits = min(MOST_NOISE_BITS, math.floor(math.log2(widest)))
+    if bits < LEAST_NOISE_BITS:
+        raise ConfigError(
+            f"noise in shares and the signal of {plan.sum_max} devices of up to {_largest_n_ref(plan)} records "
+            "do not fit 32-bit lanes; lower secagg.n_max, shard_max or n_ref_max"
+        )
+    return bits
+
+
+def _largest_n_ref(plan: Plan) -> int:
+    """Of whom an update weighs most; weighed alike, all as the smallest, whose steps are the largest."""
+    return plan.secagg.n_ref_max if plan.weights == "declared" else plan.secagg.n_ref_min
 
 
 def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params:
@@ -58,6 +97,9 @@ def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params
     """
     secagg = plan.secagg
     weight = secagg.n_ref_max if plan.weights == "declared" else 1
+    if proposal.shared_noise:
+        bits, segments = _shared_segments(plan, proposal, parameters, weight)
+        return _params(plan, bits, segments)
     if proposal.noised:
         reach, noise = _reach_and_noise(proposal, secagg.n_ref_max)
         margin = NOISE_REACH * _most_noise(proposal) if weight > 1 else 0.0
@@ -68,6 +110,31 @@ def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params
     bits, segments = plan_segments(
         parameters, bound_a=bound, step_wanted=step, n_max=plan.sum_max, weight_max=weight
     )
+    return _params(plan, bits, segments)
+
+
+def _shared_segments(
+    plan: Plan, proposal: TrainingPlan, parameters: int, weight: int
+) -> tuple[int, tuple[Segment, ...]]:
+    """Lanes of 32 bits whose step leaves room for the rounding in s/σ, the sensitivity that σ is claimed for."""
+    scale = 1 << proposal.noise_bits
+    clip = scale / proposal.noise_multiplier - math.sqrt(parameters)
+    if clip < (MOST_ROUNDING - 1) * math.sqrt(parameters):
+        raise ConfigError(
+            f"rounding {parameters} parameters would take over 1/{MOST_ROUNDING} of the noise in shares; train "
+            "fewer, or lower secagg.n_max, shard_max or n_ref_max"
+        )
+    n_ref = 1 if weight > 1 else plan.secagg.n_ref_min
+    moved = proposal.learning_rate * proposal.clip_norm / (proposal.sample_rate * n_ref)
+    step = moved / clip * (1 + 1e-9)
+    return 32, (
+        Segment(WEIGHT, UNSIGNED, 1, 1, weight),
+        Segment(PARAMS, SIGNED, parameters, 1, _LARGEST // plan.sum_max, step),
+    )
+
+
+def _params(plan: Plan, bits: int, segments: tuple[Segment, ...]) -> Params:
+    secagg = plan.secagg
     params = Params(
         prg=PRG[secagg.prg],
         bits=bits,

@@ -9,6 +9,7 @@ from edgeveil.coordinator.plan.cohort import PLANNED_RATE, needed
 from edgeveil.coordinator.plan.sections import (
     EvaluationSection,
     ModelSection,
+    PrivacySection,
     RoundsSection,
     SecaggSection,
     ServerSection,
@@ -20,6 +21,7 @@ from edgeveil.shared.base.config import Settings
 from edgeveil.shared.secagg.agreement.sharding import shard_size
 from edgeveil.shared.secagg.client.policy import small_cohort_notices
 from edgeveil.shared.secagg.primitives.errors import Infeasible
+from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
 from edgeveil.shared.tasks.registry import newest
 
 WITHOUT_NOISE = (
@@ -32,6 +34,7 @@ class Plan(Settings):
     task: TaskSection
     model: ModelSection = ModelSection()
     training: TrainingSection
+    privacy: PrivacySection = PrivacySection()
     rounds: RoundsSection
     secagg: SecaggSection = SecaggSection()
     server: ServerSection = ServerSection()
@@ -60,6 +63,8 @@ class Plan(Settings):
         values: dict[str, Any] = handler(self)
         if self.model == ModelSection():
             values.pop("model", None)
+        if self.privacy == PrivacySection():
+            values.pop("privacy", None)
         if not self.server.weight_decay:
             values.get("server", {}).pop("weight_decay", None)
         return values
@@ -87,6 +92,21 @@ class Plan(Settings):
             raise ValueError(
                 "secagg.weights: adam divides each step by its own size, so an update is no sum over "
                 'records that a size could weigh; use weights = "uniform", or optimizer = "sgd"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> Self:
+        shared = self.privacy
+        if shared.honest is None or shared.epsilon_sum is None:
+            return self
+        self.training.check_shares()
+        if self.server.strategy == "scaffold":
+            raise ValueError("privacy.noise: noise in shares and scaffold exclude each other")
+        if shared.epsilon_sum > self.training.limit:
+            raise ValueError(
+                f"privacy.epsilon_sum {shared.epsilon_sum} is above training.epsilon "
+                f"{self.training.limit}: a sum never shows more than an update alone"
             )
         return self
 
@@ -123,6 +143,7 @@ class Plan(Settings):
                 f"server.robust: a median needs {LEAST} shards; set secagg.shard_max to at most a "
                 f"third of rounds.goal ({self.rounds.goal})"
             )
+        self._check_honest(largest)
         sizes = [largest]
         if largest < self.cohort_max:
             sizes.append(self.shard_min)
@@ -138,6 +159,20 @@ class Plan(Settings):
                     "and c_min; relax them or choose another size"
                 )
         return self
+
+    def _check_honest(self, largest: int) -> None:
+        """Agents refuse a sum that may hold fewer honest shares, so the smallest one planned has to have them."""
+        if self.privacy.honest is None:
+            return
+        alone = largest >= self.cohort_max
+        least = self.rounds.minimum if alone else self.shard_min
+        corrupt = assumed_corrupt(largest, self.secagg.gamma_ppm, self.secagg.c_min)
+        if least - corrupt < self.privacy.honest:
+            what = "rounds.minimum" if alone else "secagg.shard_min"
+            raise ValueError(
+                f"privacy.honest {self.privacy.honest}: a sum of {least} agents ({what}), of which {corrupt} "
+                f"may be corrupt among up to {largest}, is sure of {max(0, least - corrupt)} honest ones"
+            )
 
     @property
     def cohort_max(self) -> int:

@@ -82,6 +82,27 @@ class TrainingSection(TrainingKeys):
         return math.inf if self.epsilon is None else self.epsilon
 
 
+class PrivacySection(Settings):
+    """Who adds the noise that training.epsilon follows from: each agent all of it, or a share (docs/privacy.md).
+
+    With noise in shares `epsilon_sum` limits what sums show if at least `honest` agents of each are honest;
+    training.epsilon limits what an update alone would show.
+    """
+
+    noise: Literal["local", "shared"] = "local"
+    honest: int | None = Field(default=None, ge=2, le=65_535)
+    epsilon_sum: float | None = Field(default=None, gt=0, le=50)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        named = [self.honest is not None, self.epsilon_sum is not None]
+        if self.noise == "shared" and not all(named):
+            raise ValueError('noise = "shared" needs honest and epsilon_sum')
+        if self.noise == "local" and any(named):
+            raise ValueError('honest and epsilon_sum belong to noise = "shared"')
+        return self
+
+
 class RoundsSection(Settings):
     """`spare` rounds are budgeted for beyond `count`, so that a repeated round can be paid for.
 

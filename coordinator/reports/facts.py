@@ -15,6 +15,7 @@ from edgeveil.coordinator.records.gallery import Gallery, Moment
 from edgeveil.coordinator.records.records import NOT_COUNTED, Outcome, RoundRecord, Run
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
 from edgeveil.shared.privacy.rdp import Segment, epsilon
+from edgeveil.shared.privacy.shared_noise import shares
 from edgeveil.shared.privacy.unlimited import UNLIMITED
 from edgeveil.shared.scores.metric import Scoring
 from edgeveil.shared.scores.views import View
@@ -128,6 +129,9 @@ class RunFacts:
         """That many rounds of this plan."""
         proposal = self.proposal
         steps = proposal.steps * charges
+        if proposal.shared_noise:
+            alone = shares(proposal.noise_multiplier, proposal.honest, proposal.sample_rate)[1]
+            return alone._replace(steps=steps)
         return Segment(proposal.noise_multiplier, proposal.sample_rate, steps)
 
     @cached_property
@@ -139,6 +143,18 @@ class RunFacts:
         """Whether an ε bounds what the run's model tells of a record: not where it, or one before it, had no noise."""
         began_without = self.run.initial is not None and self.run.initial.unlimited
         return self.proposal.noised and not began_without
+
+    def epsilon_sum_after(self, charges: int) -> float | None:
+        """What so many sums show whoever sees nothing else, if each holds the honest agents that the plan
+        states; None where every update has all its noise.
+        """
+        proposal = self.proposal
+        if not proposal.shared_noise:
+            return None
+        if not (charges and self.limited):
+            return UNLIMITED if charges else 0.0
+        one = shares(proposal.noise_multiplier, proposal.honest, proposal.sample_rate)[0]
+        return epsilon([one._replace(steps=charges)], proposal.delta)[0]
 
     def epsilon_after(self, charges: int) -> float:
         """The ε at the plan's δ of that many rounds of this plan; infinite where nothing bounds it."""

@@ -29,6 +29,7 @@ class Standing:
     fresh: bool
     epsilon: float
     planned: float
+    epsilon_sum: float | None  # what its sums can have shown, where noise is in shares
     left_s: float | None
 
     @property
@@ -56,6 +57,7 @@ def standing(
         fresh=bool(measured) and measured[-1] is rounds[-1],
         epsilon=found.epsilon_after(paid),
         planned=found.plan.training.limit,
+        epsilon_sum=found.epsilon_sum_after(paid),
         left_s=seconds_left(rounds, found.plan.rounds.count - done),
     )
 
@@ -96,6 +98,8 @@ def sentence(here: Standing) -> str:
         more = f" ({change})" if change else ""
         parts.append(f"{here.metric.within} {here.metric.shown(here.value)}{more}")
     parts.append(f"ε {shown(here.epsilon, '.2f')} of {shown(here.planned, 'g')}")
+    if here.epsilon_sum is not None:
+        parts.append(f"ε of sums {shown(here.epsilon_sum, '.2f')}")
     if here.left_s is not None:
         parts.append(f"about {human_seconds(here.left_s)} left")
     return ", ".join(parts)

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import RoundRecord, Run, Totals
 from edgeveil.coordinator.reports.facts import RunFacts, initial_model
+from edgeveil.shared.wire.plan import TrainingPlan
 
 SCHEMA = 1
 
@@ -31,6 +33,7 @@ def build(
             "unit": "record",
             "limited": found.limited,
             "epsilon_planned": plan.training.epsilon,
+            **_shares(plan, proposal),
             "delta": plan.training.delta,
             "noise_multiplier": proposal.noise_multiplier,
             "clip_norm": proposal.clip_norm,
@@ -56,4 +59,15 @@ def build(
         "model": str(folder / f"round-{last.round:04d}.safetensors") if last else None,
         "model_sha256": last.model_sha256 if last else None,
         "rounds": [record.as_json() for record in records],
+    }
+
+
+def _shares(plan: Plan, proposal: TrainingPlan) -> dict[str, Any]:
+    """The second limit, where each agent adds a share of the noise only."""
+    if not proposal.shared_noise:
+        return {}
+    return {
+        "noise": "shared",
+        "honest": proposal.honest,
+        "epsilon_sum_planned": plan.privacy.epsilon_sum,
     }

@@ -190,6 +190,13 @@ def summary_table(report: dict[str, Any], models: Mapping[str, str]) -> Table:
             for m in scoring.metrics
         },
         "planned budget": f"ε {shown(privacy['epsilon_planned'], 'g')} at δ {privacy['delta']:g} per agent and record",
+        **(
+            {
+                "planned budget of sums": f"ε {privacy['epsilon_sum_planned']:g}, if each holds {privacy['honest']} honest agents"
+            }
+            if "epsilon_sum_planned" in privacy
+            else {}
+        ),
         "noise multiplier": f"{privacy['noise_multiplier']:g} (clip norm {privacy['clip_norm']:g}, q {privacy['sample_rate']:g}, {privacy['steps_per_round']} steps a round)",
         "smallest sum": f"{report['secure_aggregation']['smallest_sum'] or 0} agents (never fewer than {report['secure_aggregation']['n_min']})",
         "traffic": f"{human_bytes(report['bytes_up'])} up, {human_bytes(report['bytes_down'])} down",

@@ -22,6 +22,10 @@ from edgeveil.shared.base.schedule import Schedule, factor
 
 MAX_PLAN = 16384  # bytes
 MOST_DECAY = 0.999
+LEAST_NOISE_BITS, MOST_NOISE_BITS = (
+    4,
+    28,
+)  # of the scale of a share, as shared.vector.integer_noise draws
 # Keys that mean something in one of the two ways to train only; a plan for the other does not name them.
 ONLY_WITH_NOISE = ("sample_rate", "average", "proximal", "noise_multiplier", "delta", "epsilon")
 ONLY_WITHOUT_NOISE = ("batch_size", "weight_decay", "schedule", "warmup", "final_rate")
@@ -96,6 +100,15 @@ class TrainingKeys(Settings):
         if self.optimizer != "sgd" or self.momentum or self.average or self.proximal:
             raise ValueError("scaffold belongs to sgd without momentum, average and proximal")
 
+    def check_shares(self) -> None:
+        """Raise ValueError: what a sum of shares shows is derived for one plain step a round (docs/privacy.md)."""
+        if not self.noised:
+            raise ValueError('noise in shares belongs to privacy = "dp"')
+        if self.steps != 1 or self.optimizer != "sgd":
+            raise ValueError("noise in shares takes steps = 1 and sgd: more is not proven")
+        if self.momentum or self.average or self.proximal:
+            raise ValueError("noise in shares goes without momentum, average and proximal")
+
     @property
     def noised(self) -> bool:
         """Whether what a device sends is differentially private."""
@@ -122,6 +135,9 @@ class TrainingPlan(TrainingKeys):
     `noise_multiplier` is σ, above 0 with noise and 0 without, as `delta` is; `rounds` the rounds planned for the whole run; `n_ref_min` the least declared
     size it is for. With `control_variates` (SCAFFOLD) the offer holds a second vector, see
     agent.rounds.variates. A plan without them, or for every size, does not name the key.
+
+    With `honest` h, at least 2, noise is in shares (docs/privacy.md): `noise_multiplier` is that of one share,
+    which is an integer of scale 2^`noise_bits` in every lane, and no sum of fewer than h honest agents is opened.
     """
 
     model_config = ConfigDict(strict=True)
@@ -133,6 +149,8 @@ class TrainingPlan(TrainingKeys):
     noise_multiplier: float = Field(default=0.0, ge=0)
     delta: float = Field(default=0.0, ge=0, lt=1)
     rounds: int = Field(ge=1, le=1_000_000)
+    honest: int = Field(default=0, ge=0, le=65_535)
+    noise_bits: int = Field(default=0, ge=0, le=MOST_NOISE_BITS)
 
     @field_validator("*", mode="before")
     @classmethod
@@ -153,11 +171,30 @@ class TrainingPlan(TrainingKeys):
             self.check_control_variates()
         return self
 
+    @model_validator(mode="after")
+    def _shares_are_proven(self) -> Self:
+        if self.shared_noise:
+            if self.honest < 2 or self.noise_bits < LEAST_NOISE_BITS:
+                raise ValueError(
+                    "noise in shares needs honest of 2 or more, and noise_bits of 4 or more"
+                )
+            if self.control_variates:
+                raise ValueError("noise in shares and control variates exclude each other")
+            self.check_shares()
+        elif self.noise_bits:
+            raise ValueError("noise_bits belongs to noise in shares, which names honest")
+        return self
+
+    @property
+    def shared_noise(self) -> bool:
+        """Whether an agent adds a share of the noise, not all of it."""
+        return self.honest > 0
+
     def to_json(self) -> bytes:
         fields = {key: _spell(value) for key, value in self.model_dump().items()}
         for name in self.unsaid():
             fields.pop(name, None)
-        for name in ("control_variates", "n_ref_min"):
+        for name in ("control_variates", "n_ref_min", "honest", "noise_bits"):
             if getattr(self, name) == type(self).model_fields[name].default:
                 del fields[name]
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode(

@@ -18,6 +18,7 @@ from edgeveil.shared.base.names import check_name
 from edgeveil.shared.wire.canonical import canon
 
 PREFIX = "ev1."
+OFFLINE = "ev2."  # the same layout, which also says that the federation key is not on the coordinator's machine
 FINGERPRINT = 16  # bytes of a SHA-256; nobody can make a second key or certificate that fits
 CHECKSUM = 4  # bytes; tells a mistyped token from one the coordinator no longer accepts
 MAX_TOKEN = 1024  # characters
@@ -32,7 +33,11 @@ def fingerprint(data: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """Fingerprints and `secret` have 16 bytes; `expires` is in Unix seconds, below 2^32."""
+    """Fingerprints and `secret` have 16 bytes; `expires` is in Unix seconds, below 2^32.
+
+    `offline`: the federation key is not on the coordinator's machine, so whoever takes that over admits
+    nobody. A device that allows noise in shares insists on it.
+    """
 
     url: str
     authority: bytes
@@ -41,6 +46,7 @@ class Token:
     secret: bytes = field(repr=False)
     expires: int
     name: str
+    offline: bool = False
 
     @property
     def token_id(self) -> bytes:
@@ -67,8 +73,9 @@ class Token:
                 self.url.removeprefix(_SCHEME).encode("ascii"),
             )
         )
-        checked = body + hashlib.sha256(body).digest()[:CHECKSUM]
-        return PREFIX + base64.urlsafe_b64encode(checked).rstrip(b"=").decode("ascii")
+        prefix = OFFLINE if self.offline else PREFIX
+        checked = body + _checksum(prefix, body)
+        return prefix + base64.urlsafe_b64encode(checked).rstrip(b"=").decode("ascii")
 
     @classmethod
     def decode(cls, text: str) -> "Token":
@@ -79,13 +86,13 @@ class Token:
                 the coordinator to judge, since the device's clock may be wrong.
         """
         line = "".join(text.split())
-        if not line.startswith(PREFIX):
+        if not line.startswith((PREFIX, OFFLINE)):
             raise EnrollmentError(
                 f"this is not a join token of this version: one starts with {PREFIX!r}; "
                 "ask the operator for a new one"
             )
         try:
-            token = _fields(_checked(line))
+            token = _fields(_checked(line), offline=line.startswith(OFFLINE))
         except (ValueError, ConfigError) as error:
             raise EnrollmentError(
                 f"this join token is malformed ({error}); ask for a new one"
@@ -94,7 +101,13 @@ class Token:
         return token
 
 
-def _fields(body: bytes) -> Token:
+def _checksum(prefix: str, body: bytes) -> bytes:
+    """Of ev1. over the body alone; else over the prefix too, so that one is not mistyped for the other."""
+    said = b"" if prefix == PREFIX else prefix.encode("ascii")
+    return hashlib.sha256(said + body).digest()[:CHECKSUM]
+
+
+def _fields(body: bytes, *, offline: bool) -> Token:
     """The token in canonical bytes; raises ValueError or ConfigError."""
     if len(body) <= _FIXED:
         raise ValueError("it is too short")
@@ -110,6 +123,7 @@ def _fields(body: bytes) -> Token:
         secret=parts[3],
         expires=int.from_bytes(body[4 * FINGERPRINT : _FIXED - 1], "big"),
         name=check_name(body[_FIXED:end].decode("ascii"), "the agent name"),
+        offline=offline,
     )
 
 
@@ -137,13 +151,13 @@ def _checked(line: str) -> bytes:
     mistyped = "this join token is incomplete or mistyped (its checksum does not match); copy the whole line again"
     if len(line) > MAX_TOKEN:
         raise EnrollmentError(mistyped)
-    text = line.removeprefix(PREFIX)
+    prefix, text = line[: len(PREFIX)], line[len(PREFIX) :]
     try:
         raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
         raise EnrollmentError(mistyped) from error
     body, checksum = raw[:-CHECKSUM], raw[-CHECKSUM:]
-    canonical = base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii") == text
-    if hashlib.sha256(body).digest()[:CHECKSUM] != checksum or not canonical:
+    spelling = base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
+    if _checksum(prefix, body) != checksum or spelling != text:
         raise EnrollmentError(mistyped)
     return body

@@ -133,14 +133,23 @@ class Federation:
     """n agents with real homes and ledgers under `folder`, and a coordinator's store beside them."""
 
     def __init__(
-        self, folder, agents=4, *, records=60, policy=POLICY, pieces=None, data=DIGITS, own=()
+        self,
+        folder,
+        agents=4,
+        *,
+        records=60,
+        policy=POLICY,
+        pieces=None,
+        data=DIGITS,
+        own=(),
+        offline=False,
     ):
         """`pieces`: one data file per agent and the one to test on, in place of MNIST digits.
 
         `data`: what the records are by every agent's policy; made-up pieces are of no kind it knows.
-        `own`: what single agents' policies say otherwise, by name.
+        `own`: what single agents' policies say otherwise, by name. `offline`: what their tokens said of the key.
         """
-        self.folder = Path(folder)
+        self.folder, self.offline = Path(folder), offline
         *self.pieces, self.test = pieces or write_digits(self.folder, agents, records)
         self.coordinator = Identity.generate()
         self.federation = Identity.generate()
@@ -181,6 +190,10 @@ class Federation:
     def allow_without_noise(self, *names):
         """The owners of these agents let their coordinator ask for it, and say yes to that; all of them if none is named."""
         word = {"dp_required": False, "without_noise_for": (self.coordinator.public.hex(),)}
+        self.allow(word, *names)
+
+    def allow(self, word, *names):
+        """The owners of these agents, or of all, change so much of their policy, and say yes to that."""
         for home in self.homes:
             if not names or home.pinned().name in names:
                 self.policies[home] = self.policies.get(home, self.policy).model_copy(update=word)
@@ -268,6 +281,7 @@ class Federation:
                 agent_id=agent_id(identity.public),
                 token_id=bytes(16),
                 state="member",
+                offline=self.offline,
             )
         )
         add_agent(

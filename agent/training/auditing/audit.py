@@ -154,7 +154,11 @@ def _spec(home: Path, dataset: str, task_id: str | None) -> TaskSpec:
     """The task named, else the one this data set trained last, else FIRST."""
     if task_id is None and (home / "ledger" / dataset / LEDGER).exists():
         _, _, found = find_ledger(home, dataset)
-        reserved = (b for b in found.bodies() if b["kind"] == Kind.RESERVE) if found else iter(())
+        reserved = (
+            (b for b in found.bodies() if b["kind"] in (Kind.RESERVE, Kind.SHARED))
+            if found
+            else iter(())
+        )
         task_id = next((str(body["task_id"]) for body in reserved), None)
     spec = registry.newest(task_id or FIRST)
     if spec is not None:

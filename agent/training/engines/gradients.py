@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from edgeveil.agent.training.engines.layerwise import Recorder
 from edgeveil.agent.training.engines.mechanism import Mechanism
 from edgeveil.agent.training.engines.optimizer import MARGIN, SecureGhostOptimizer, SecureOptimizer
+from edgeveil.agent.training.engines.summing import place
 from edgeveil.shared.tasks.batches import one, size
 from edgeveil.shared.tasks.records import Batch
 
@@ -61,8 +62,15 @@ class Engine(ABC):
         self._optimizer.zero_grad()
 
     def clipped_sum(self) -> list[Tensor]:
-        """What was accumulated so far, without noise; for the self-check on random data only."""
-        return [p.summed_grad.clone() for p in self._params]
+        """What was accumulated so far, in float64, without noise: for the self-check on random data, and for
+        who adds noise where the gradients of all agents meet. Zeros if no record was drawn.
+        """
+        return [
+            torch.zeros_like(p, dtype=torch.float64, device=place(p))
+            if p.summed_grad is None
+            else p.summed_grad.clone()
+            for p in self._params
+        ]
 
     def __enter__(self) -> Self:
         return self

@@ -36,7 +36,7 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
         "epsilon_left": None if training.epsilon is None else max(0.0, training.epsilon - top),
         "share_spent": share(top, training.limit),
         "best_order": epsilon(found.history, training.delta)[1] if found.history else None,
-        "gaussian_mu": words.gaussian_mu(found.history),
+        "gaussian_mu": None if found.proposal.shared_noise else words.gaussian_mu(found.history),
         "rounds_left": max(0, found.plan.rounds.count - len(found.committed)),
         "epsilon_enforced": enforced,
         "alpha": order,
@@ -107,6 +107,12 @@ def _sums_only(found: RunFacts) -> dict[str, Any]:
     smallest = min((_smallest_sum(found, record) for record in found.committed), default=0)
     rules = found.plan.secagg
     honest = max(0, smallest - assumed_corrupt(smallest, rules.gamma_ppm, rules.c_min))
+    if proposal.shared_noise:  # agents open no sum that holds fewer, and charge for just these
+        return {
+            "epsilon": in_json(found.epsilon_sum_after(len(found.records)) or 0.0),
+            "epsilon_planned": found.plan.privacy.epsilon_sum,
+            "note": SAID("said_sums_shared", n=proposal.honest),
+        }
     value = None
     if found.records and found.proposal.noised:
         history = [found.segment(len(found.records))]

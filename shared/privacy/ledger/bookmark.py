@@ -18,7 +18,7 @@ from edgeveil.shared.wire.identity import Signer
 from edgeveil.shared.wire.messages import Attempt
 
 LABEL = "ledger-bookmark"
-VERSION = 2  # 1 did not know of rounds without noise: neither build trusts the other's, and reads every record
+VERSION = 3  # 1 knew of no rounds without noise, 2 of none with shares: no build trusts another's, it reads every record
 HASHES = ("task_hash", "model_hash", "plan_hash", "blob_sha256", "ctx")  # of an Entry
 
 
@@ -63,6 +63,9 @@ def _fields(mark: Bookmark) -> dict[str, Any]:
             "hash": state.hash.hex(),
             "sig": state.sig.hex(),
             "history": [[s.noise_multiplier.hex(), s.sample_rate.hex(), s.steps] for s in state.history],
+            "sum_alpha": state.sum_alpha,
+            "sum_history": [[s.noise_multiplier.hex(), s.sample_rate.hex(), s.steps] for s in state.sum_history],
+            "shared": state.shared,
             "rdp_spent": state.rdp_spent.hex(),
             "divergence": [value.hex() for value in state.divergence],
             "rounds_charged": state.rounds_charged,
@@ -101,6 +104,11 @@ def _state(raw: dict[str, Any]) -> LedgerState:
         hash=bytes.fromhex(raw["hash"]),
         sig=bytes.fromhex(raw["sig"]),
         history=tuple(Segment(real(sigma), real(q), steps) for sigma, q, steps in raw["history"]),
+        sum_alpha=raw["sum_alpha"],
+        sum_history=tuple(
+            Segment(real(sigma), real(q), steps) for sigma, q, steps in raw["sum_history"]
+        ),
+        shared=raw["shared"],
         rdp_spent=real(raw["rdp_spent"]),
         divergence=tuple(map(real, raw.get("divergence", ()))),  # earlier bookmarks have none
         rounds_charged=raw["rounds_charged"],

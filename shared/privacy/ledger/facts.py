@@ -56,6 +56,8 @@ class Facts:
     unlimited: SegmentFacts = field(
         default_factory=SegmentFacts
     )  # rounds without noise; clip_norms bound updates
+    shared: int = 0  # rounds with noise in shares since the last reset
+    honest: set[int] = field(default_factory=set)  # how many honest agents their sums were to hold
     sealed: int = 0
     submitted: int = 0
     acknowledged: int = 0
@@ -90,7 +92,7 @@ def collect(bodies: Iterable[Mapping[str, Any]]) -> Facts:
         if kind in (Kind.OPEN, Kind.POLICY):
             limit = float.fromhex(body["cap"])
             _note_policy(facts, body, kind)
-        elif kind is Kind.RESERVE:
+        elif kind in (Kind.RESERVE, Kind.SHARED):
             _note_reserve(facts, body, limit)
         elif kind is Kind.UNLIMITED:
             _note_round(facts, body)
@@ -110,6 +112,8 @@ def collect(bodies: Iterable[Mapping[str, Any]]) -> Facts:
             facts.before_resets += facts.history
             facts.segments.clear()
             facts.points.clear()
+            facts.shared = 0
+            facts.honest.clear()
     return facts
 
 
@@ -137,6 +141,9 @@ def _note_reserve(facts: Facts, body: Mapping[str, Any], limit: float) -> None:
     _add_round(facts.segments.setdefault((sigma, q), SegmentFacts()), body)
     facts.samplings.add(body["sampling"])
     facts.generators.add(body["rng"])
+    if "honest" in body:
+        facts.shared += 1
+        facts.honest.add(body["honest"])
     spent = float.fromhex(body["rdp_spent"])
     facts.points.append(
         Point(

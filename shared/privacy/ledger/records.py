@@ -16,7 +16,7 @@ from typing import Self
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode, StateDamaged
 from edgeveil.shared.wire.identity import Signer, verify
 
-FORMAT = 3  # of new records; every earlier one stays readable
+FORMAT = 4  # of new records; every earlier one stays readable
 OLDEST = 1
 CHAIN = b"edgeveil/ledger-v1\n"
 SIGNED = b"edgeveil/ledger-v1/sig\n"
@@ -31,6 +31,9 @@ Body = Mapping[str, Value]
 class Kind(StrEnum):
     OPEN = "open"
     RESERVE = "reserve"
+    SHARED = (
+        "shared"  # in the place of a reserve: a round with noise in shares, which has two costs
+    )
     UNLIMITED = "unlimited"  # in the place of a reserve: a round without noise
     SEAL = "seal"
     SUBMIT = "submit"
@@ -79,6 +82,8 @@ _UNNOISED = dict.fromkeys(
     ),
     str,
 )  # fmt: skip
+# Of a share alone, the fields of a reserve; of a sum with `honest` of them, those with sum_ before their names.
+_SUM = dict.fromkeys(("sum_sigma", "sum_rdp_step", "sum_rdp_spent", "sum_epsilon_enforced"), str)
 FIELDS: dict[Kind, dict[str, type]] = {
     Kind.OPEN: {
         "unit": str,
@@ -92,6 +97,14 @@ FIELDS: dict[Kind, dict[str, type]] = {
     Kind.RESET: {"note_code": str},
     Kind.ANCHOR: {"run_id": str, "echo_seq": int, "echo_hash": str},
     Kind.RESERVE: {**_ATTEMPT, **_RESERVED, "steps_planned": int},
+    Kind.SHARED: {
+        **_ATTEMPT,
+        **_RESERVED,
+        **_SUM,
+        "steps_planned": int,
+        "honest": int,
+        "sum_alpha": int,
+    },
     Kind.UNLIMITED: {**_ATTEMPT, **_UNNOISED, "steps_planned": int},
     Kind.SEAL: {**_ATTEMPT, "steps_done": int, "gradient_mode": str, "blob_sha256": str},
     Kind.SUBMIT: {**_ATTEMPT, "blob_sha256": str, "ctx": str},

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeveil.shared.privacy import counting
-from edgeveil.shared.privacy.filter import cap
+from edgeveil.shared.privacy.filter import cap, choose_order
 from edgeveil.shared.privacy.ledger.records import Fault, Kind, LedgerDamaged, Record
 from edgeveil.shared.privacy.ledger.state import Entry, LedgerState, Limits, Phase, policy_hash
-from edgeveil.shared.privacy.rdp import ORDERS, Segment, curve, rdp_total, to_epsilon
+from edgeveil.shared.privacy.rdp import ORDERS, Segment, curve, rdp_step, rdp_total, to_epsilon
 from edgeveil.shared.wire.messages import Attempt
 
 TOLERANCE = 1e-9  # relative; another platform's logarithm may differ in the last digits
@@ -26,33 +26,44 @@ class Grown:
     """
 
     steps: dict[tuple[float, float], int]  # by (σ, q)
+    sum_steps: dict[tuple[float, float], int]  # the same of what sums show
     divergence: npt.NDArray[np.float64]
     last_attempts: dict[str, Attempt]
     anchors: set[str]
 
     @classmethod
     def of(cls, state: LedgerState) -> Self:
-        steps = {(sigma, q): count for sigma, q, count in state.history}
+        steps, sums = (
+            {(sigma, q): count for sigma, q, count in history}
+            for history in (state.history, state.sum_history)
+        )
         divergence = np.array(state.divergence or [0.0] * len(ORDERS))
-        return cls(steps, divergence, dict(state.last_attempts), set(state.anchors))
+        return cls(steps, sums, divergence, dict(state.last_attempts), set(state.anchors))
 
-    def charge(self, segment: Segment) -> None:
-        sigma, q, count = segment
-        self.steps[sigma, q] = self.steps.get((sigma, q), 0) + count
-        self.divergence += float(count) * curve(sigma, q)
+    def charge(self, segment: Segment, summed: Segment) -> None:
+        """Both costs of one round, which are the same unless its noise is in shares."""
+        for steps, (sigma, q, count) in ((self.steps, segment), (self.sum_steps, summed)):
+            steps[sigma, q] = steps.get((sigma, q), 0) + count
+        self.divergence += float(segment.steps) * curve(*segment[:2])
 
     def forget_charges(self) -> None:
         self.steps.clear()
+        self.sum_steps.clear()
         self.divergence[:] = 0.0
 
     def put_into(self, state: LedgerState) -> LedgerState:
         return replace(
             state,
-            history=tuple(Segment(*key, count) for key, count in self.steps.items()),
+            history=_segments(self.steps),
+            sum_history=_segments(self.sum_steps),
             divergence=tuple(self.divergence.tolist()) if self.steps else (),
             last_attempts=self.last_attempts,
             anchors=frozenset(self.anchors),
         )
+
+
+def _segments(steps: dict[tuple[float, float], int]) -> tuple[Segment, ...]:
+    return tuple(Segment(*key, count) for key, count in steps.items())
 
 
 def replay(records: Iterable[Record]) -> LedgerState:
@@ -105,9 +116,10 @@ def opened(record: Record) -> LedgerState:
         raise LedgerDamaged(Fault.ARITHMETIC, record.seq, "alpha or n_ref is out of range")
     history = counted(record.number("count_scale"), record.seq)
     limits = _limits(record, alpha)
-    if limits.exempt:
+    if limits.exempt or limits.epsilon_sum_max is not None:
+        what = "without noise" if limits.exempt else "with noise in shares"
         raise LedgerDamaged(
-            Fault.BUDGET, record.seq, "opened without noise, which only a later record can allow"
+            Fault.BUDGET, record.seq, f"opened {what}, which only a later record can allow"
         )
     return LedgerState(
         dataset_id=record.text("dataset_id"),
@@ -116,6 +128,7 @@ def opened(record: Record) -> LedgerState:
         alpha=alpha,
         limits=limits,
         history=history,
+        sum_history=history,
         rdp_spent=rdp_total(history, alpha),
         seq=record.seq,
         hash=record.hash,
@@ -167,8 +180,51 @@ def _begun(grown: Grown, record: Record) -> tuple[Attempt, dict[str, bytes]]:
 
 
 def _reserve(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
+    """A round whose sum shows no less than its update does."""
+    segment = _segment(record)
+    return _charged(state, grown, record, segment)
+
+
+def _shared(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
+    """A round with noise in shares: one record, so that no cut between two can leave out either cost."""
+    honest, segment = record.number("honest"), _segment(record)
+    if state.limits.epsilon_sum_max is None:
+        raise LedgerDamaged(
+            Fault.BUDGET,
+            record.seq,
+            "noise in shares, which the policy then in force did not allow",
+        )
+    if segment.steps != 1 or honest < 2:
+        raise ValueError(f"{segment.steps} steps with {honest} honest shares are not accounted for")
+    if record.number("sum_alpha") != state.sum_alpha:
+        raise ValueError(f"sum_alpha is {record.number('sum_alpha')}, fixed at {state.sum_alpha}")
+    summed = Segment(record.real("sum_sigma"), segment.sample_rate, 1)
+    _equal(record, "sum_sigma", segment.noise_multiplier * math.sqrt(honest))
+    step = rdp_step(summed.noise_multiplier, summed.sample_rate, state.sum_alpha)
+    spent = rdp_total(_segments(grown.sum_steps), state.sum_alpha) + step
+    _equal(record, "sum_rdp_step", step)
+    _equal(record, "sum_rdp_spent", spent)
+    _equal(record, "sum_epsilon_enforced", to_epsilon(spent, state.sum_alpha, state.delta))
+    changed = _charged(state, grown, record, segment, summed)
+    return replace(changed, shared=state.shared + 1)
+
+
+def _sums_admit(state: LedgerState, grown: Grown, summed: Segment) -> bool:
+    return replace(state, sum_history=_segments(grown.sum_steps)).sum_admits(summed)
+
+
+def _segment(record: Record) -> Segment:
+    return Segment(record.real("sigma"), record.real("q"), record.number("steps_planned"))
+
+
+def _charged(
+    state: LedgerState,
+    grown: Grown,
+    record: Record,
+    segment: Segment,
+    summed: Segment | None = None,
+) -> LedgerState:
     attempt, hashes = _begun(grown, record)
-    segment = Segment(record.real("sigma"), record.real("q"), record.number("steps_planned"))
     step = state.rdp_step(segment.noise_multiplier, segment.sample_rate)
     spent = state.rdp_spent + segment.steps * step
     _equal(record, "rdp_step", step)
@@ -178,8 +234,13 @@ def _reserve(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
         raise LedgerDamaged(
             Fault.BUDGET, record.seq, f"spends {spent:.9g} of a cap of {state.cap:.9g}"
         )
+    summed = summed or segment
+    if state.sum_alpha and not _sums_admit(state, grown, summed):
+        raise LedgerDamaged(
+            Fault.BUDGET, record.seq, f"lets sums show more than epsilon_sum_max allows ({summed})"
+        )
     entry = Entry(attempt, Phase.RESERVED, segment.steps, **hashes)
-    grown.charge(segment)
+    grown.charge(segment, summed)
     grown.last_attempts[attempt.run_id] = attempt
     charged = state.rounds_charged + 1
     return replace(state, rdp_spent=spent, rounds_charged=charged, current=entry)
@@ -235,7 +296,11 @@ def _ack(state: LedgerState, _grown: Grown, record: Record) -> LedgerState:
 
 
 def _policy(state: LedgerState, _grown: Grown, record: Record) -> LedgerState:
-    return replace(state, limits=_limits(record, state.alpha))
+    """The first policy that allows noise in shares fixes the order of their filter, for the ledger's whole life."""
+    limits, order = _limits(record, state.alpha), state.sum_alpha
+    if limits.epsilon_sum_max is not None and not order:
+        order = choose_order(limits.epsilon_sum_max, limits.delta)
+    return replace(state, limits=limits, sum_alpha=order)
 
 
 def _reset(state: LedgerState, grown: Grown, _record: Record) -> LedgerState:
@@ -244,7 +309,7 @@ def _reset(state: LedgerState, grown: Grown, _record: Record) -> LedgerState:
     What was done without noise was never counted, and stays.
     """
     grown.forget_charges()
-    return replace(state, rdp_spent=0.0, current=None, resets=state.resets + 1)
+    return replace(state, rdp_spent=0.0, shared=0, current=None, resets=state.resets + 1)
 
 
 def _anchor(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
@@ -261,6 +326,7 @@ def _open_again(_state: LedgerState, _grown: Grown, record: Record) -> LedgerSta
 CHANGES: dict[Kind, Callable[[LedgerState, Grown, Record], LedgerState]] = {
     Kind.OPEN: _open_again,
     Kind.RESERVE: _reserve,
+    Kind.SHARED: _shared,
     Kind.UNLIMITED: _unlimited,
     Kind.SEAL: _seal,
     Kind.SUBMIT: _submit,

@@ -12,8 +12,8 @@ from enum import IntEnum
 
 import numpy as np
 
-from edgeveil.shared.privacy.filter import admits, steps_left
-from edgeveil.shared.privacy.rdp import Segment, best, rdp_step, to_epsilon, total
+from edgeveil.shared.privacy.filter import MOST_STEPS, admits, cap, steps_left
+from edgeveil.shared.privacy.rdp import Segment, best, rdp_step, rdp_total, to_epsilon, total
 from edgeveil.shared.privacy.unlimited import UNLIMITED
 from edgeveil.shared.wire.canonical import canon
 from edgeveil.shared.wire.messages import Attempt
@@ -50,6 +50,17 @@ class Limits:
     delta: float
     cap: float
     policy_json: str
+
+    @property
+    def epsilon_sum_max(self) -> float | None:
+        """The most that sums may show where the owner lets noise be in shares; None: nowhere."""
+        try:
+            policy = json.loads(self.policy_json)
+        except ValueError:
+            return None
+        shared = policy.get("shared_noise") if isinstance(policy, dict) else None
+        found = shared.get("epsilon_sum_max") if isinstance(shared, dict) else None
+        return float(found) if isinstance(found, int | float) and found > 0 else None
 
     def without_noise(self, coordinator_id: str) -> bool:
         """Whether the owner lets this coordinator, by its key in hex, ask for rounds without noise."""
@@ -90,6 +101,13 @@ class LedgerState:
     rounds_charged: int = 0
     unlimited: int = 0  # rounds without noise among them; no reset takes one back
     resets: int = 0
+    sum_alpha: int = (
+        0  # order of the filter on what sums show; 0 until the owner first allows shares
+    )
+    sum_history: tuple[
+        Segment, ...
+    ] = ()  # as history, but of what sums show; equal where nothing was shared
+    shared: int = 0  # rounds with noise in shares among those since the last reset
     current: Entry | None = None
     last_attempts: Mapping[str, Attempt] = field(default_factory=dict)  # by run_id
     anchors: frozenset[str] = frozenset()  # run_ids whose echo matched
@@ -128,6 +146,35 @@ class LedgerState:
     def epsilon_counted(self) -> float:
         """Of the rounds with noise alone, which is what the filter goes on to limit."""
         return to_epsilon(self.rdp_spent, self.alpha, self.delta) if self.history else 0.0
+
+    @property
+    def sum_spent(self) -> float:
+        """Divergence at sum_alpha of what sums show, since the last reset."""
+        return rdp_total(self.sum_history, self.sum_alpha) if self.sum_alpha else 0.0
+
+    @property
+    def sum_cap(self) -> float:
+        """What epsilon_sum_max is worth at sum_alpha; 0 where the owner allows no noise in shares."""
+        most = self.limits.epsilon_sum_max
+        return cap(most, self.delta, self.sum_alpha) if most and self.sum_alpha else 0.0
+
+    @property
+    def epsilon_sum(self) -> float:
+        """As epsilon_spent, towards whoever sees only sums: the same where no noise was in shares."""
+        if not self.shared:
+            return self.epsilon_spent
+        return UNLIMITED if self.unlimited else best(total(self.sum_history), self.delta)[0]
+
+    def sum_steps_left(self, sum_sigma: float, sample_rate: float) -> int:
+        """How many more such steps the cap on sums admits; without one, only that of the share does."""
+        if self.limits.epsilon_sum_max is None:
+            return MOST_STEPS
+        step = rdp_step(sum_sigma, sample_rate, self.sum_alpha)
+        return steps_left(self.sum_spent, step, self.sum_cap)
+
+    def sum_admits(self, segment: Segment) -> bool:
+        left = self.sum_steps_left(segment.noise_multiplier, segment.sample_rate)
+        return segment.steps <= left
 
     @property
     def share_spent(self) -> float:

@@ -69,6 +69,7 @@ class Advertised:
             params=settings.params,
             members=settings.members,
         )
+        settings.check_size(frozenset(cohort.ids), "U1", len(cohort))
         seed = settings.random(32)
         links = {
             peer.agent_id: Link(

@@ -58,7 +58,7 @@ class Shared:
         settings, cohort = self.settings, self.cohort
         if settings.own not in u2:
             raise Refused(Code.U2_INVALID, "U2 leaves this agent out and yet asks it")
-        settings.check_size(u2, "U2")
+        settings.check_size(u2, "U2", len(cohort))
         due = [peer for peer in self.links if peer in u2]
         if [sender for sender, *_ in sealed] != due:
             raise Refused(Code.U2_INVALID, "the shares do not come from exactly N_i ∩ U2")

@@ -36,7 +36,8 @@ class ClientSession:
     an answered stage is EQUIVOCATION, a request ahead of its stage is STATE; both erase the session.
     `members` is the verified roster: agent id → identity key. `vector` is int64 (params.lanes,), its
     first lane the public weight that the advert tells; it is copied, and the session never holds it in
-    clear after masked().
+    clear after masked(). With `honest` above 0 it holds a share of the noise: no set is agreed to that may
+    have fewer honest members, and its values are taken modulo the ring, since noise has no bound.
     """
 
     __slots__ = ("_answers", "_seen", "_state", "_step")
@@ -51,11 +52,12 @@ class ClientSession:
         policy: ClientPolicy,
         vector: Lanes,
         random: Callable[[int], bytes] = os.urandom,
+        honest: int = 0,
     ) -> None:
         """Raise Refused: POLICY_SECAGG, POLICY_VECTOR or NOT_MEMBER."""
         policy.check(params)
-        lanes = ring.to_ring(vector, params)
-        settings = Settings.of(ctx, params, members, signer, random, int(vector[0]))
+        lanes = ring.to_ring(vector, params, bounded=not honest)
+        settings = Settings.of(ctx, params, members, signer, random, int(vector[0]), honest)
         self._state: State | None = Trained(settings, lanes)
         self._seen: dict[str, bytes] = {}  # stage → SHA-256 of the answered request
         self._answers: dict[str, Answer] = {}

@@ -30,7 +30,7 @@ class Masked:
         u3 = cohort.read_bitmap(messages.AgreeRequest.decode(body).u3)
         if not u3 <= self.u2 or settings.own not in u3:
             raise Refused(Code.U3_INVALID, "U3 is not a part of U2 that holds this agent")
-        settings.check_size(u3, "U3")
+        settings.check_size(u3, "U3", len(cohort))
         if cohort.thin(u3, [settings.own]):
             raise Refused(Code.QUORUM, "too few neighbours in U3 to unmask this agent")
         message = cohort.agree_message(cohort.u2_hash(self.u2), cohort.u3_hash(u3))
@@ -54,6 +54,7 @@ class Agreed:
     def unmask(self, body: bytes) -> tuple[bytes, "Done"]:
         settings, cohort = self.settings, self.cohort
         request = messages.UnmaskRequest.decode(body, settings.params.n_max)
+        settings.check_size(self.u3, "U3", len(cohort))
         self._check_quorum(self._verified(request))
         shares = tuple(
             (peer, messages.SEED_SHARE, pair.seed)

@@ -31,8 +31,8 @@ def zeros(count: int, bits: int) -> Ring:
     return room[start : start + count * kind.itemsize].view(kind)
 
 
-def to_ring(values: Lanes, params: Params) -> Ring:
-    """A fresh ring vector of `values` (params.lanes,), each within its segment's bound.
+def to_ring(values: Lanes, params: Params, *, bounded: bool = True) -> Ring:
+    """A fresh ring vector of `values` (params.lanes,), each within its segment's bound if `bounded`.
 
     Raises:
         Refused: POLICY_VECTOR for another length or a lane outside its bound.
@@ -44,7 +44,7 @@ def to_ring(values: Lanes, params: Params) -> Ring:
         )
     for segment, part in segments(values, params):
         least = -segment.bound if segment.kind == SIGNED else 0
-        if part.min() < least or part.max() > segment.bound:
+        if bounded and (part.min() < least or part.max() > segment.bound):
             raise Refused(
                 Code.POLICY_VECTOR, f"segment {segment.name} holds a lane beyond {segment.bound}"
             )

@@ -208,7 +208,7 @@ def _small() -> None:
 def _check_two() -> None:
     Settings.of(
         CTX, params(5), {one.id: one.public for one in identities(5)}, identities(5)[0], bytes, 1
-    ).check_size(frozenset(IDS[:2]), "U9")
+    ).check_size(frozenset(IDS[:2]), "U9", 3)
 
 
 PROTOCOL = [

@@ -77,7 +77,7 @@ def test_a_truncated_token_is_told_as_such():
             Token.decode(TOKEN.encode()[:-cut])
 
 
-@pytest.mark.parametrize("text", ["", "hello", "ev2.AAAA", "https://example.org"])
+@pytest.mark.parametrize("text", ["", "hello", "ev9.AAAA", "https://example.org"])
 def test_something_else_than_a_token_is_told_as_such(text):
     with pytest.raises(EnrollmentError, match="not a join token"):
         Token.decode(text)
@@ -128,3 +128,16 @@ def test_no_error_shows_the_secret():
 def test_any_other_text_is_one_clear_error(text):
     with pytest.raises(EnrollmentError):
         Token.decode(PREFIX + text)
+
+
+def test_a_token_says_that_the_federation_key_is_elsewhere_and_is_not_mistyped_for_another():
+    offline = changed(offline=True)
+    line = offline.encode()
+    assert line.startswith("ev2.")
+    assert Token.decode(line) == offline
+    assert not Token.decode(TOKEN.encode()).offline
+    for prefix, other in (("ev1.", line), ("ev2.", TOKEN.encode())):
+        with pytest.raises(EnrollmentError, match="mistyped"):
+            Token.decode(prefix + other[4:])
+    with pytest.raises(EnrollmentError, match="not a join token"):
+        Token.decode("ev3." + line[4:])

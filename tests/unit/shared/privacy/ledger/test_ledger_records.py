@@ -221,7 +221,7 @@ def test_nonsense_is_damage_and_nothing_else(line):
 
 
 @pytest.mark.parametrize(
-    "change", [{"v": 4}, {"v": True}, {"seq": "1"}, {"extra": 1}, {"time": True}, {"unit": None}]
+    "change", [{"v": 5}, {"v": True}, {"seq": "1"}, {"extra": 1}, {"time": True}, {"unit": None}]
 )
 def test_a_body_with_other_fields_or_types_cannot_be_made(filled, change):
     body = {**records(filled)[0].body, **change}
