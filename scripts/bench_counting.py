@@ -3,7 +3,7 @@
 Streets are moving pictures of clothes on a made background, 10 frames a second, the middle line crossed both ways.
 The sloppy detector's boxes are right, but shaken by 8 %, 15 % of them missing, 5 % of another class, and one in ten
 frames shows what is not there. A packaged model (trained on scenes of scripts/make_scenes.py) sees the pictures
-themselves, at the size of its square.
+themselves, at the size of its square, on which there are two lanes, both busy.
 
 Settings may be looked for on streets from --first 1 on; the default ones are kept for the figure.
 
@@ -74,7 +74,9 @@ def streets(chosen: argparse.Namespace) -> Iterator[tuple[Street, Frames]]:
     model = None if chosen.model is None else load(chosen.model)
     wide, high = (WIDE, HIGH) if model is None else model.input.shape[1::-1]
     for seed in range(chosen.first, chosen.first + chosen.streets):
-        made = street(seed, chosen.seconds, round(chosen.seconds * 2 / 3), wide, high)
+        made = street(
+            seed, chosen.seconds, round(chosen.seconds * 2 / 3), wide, high, busy=model is not None
+        )
         if model is None:
             detect = Sloppy(made, seed)
             yield made, [detect(number / RATE) for number in range(made.frames)]

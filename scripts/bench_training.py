@@ -2,18 +2,20 @@
 
 Steps of the three kinds alternate, so that whatever else the machine does hits them alike; the ratio
 of the medians is what counts. Stock Opacus draws its noise from torch, which is fast and predictable.
-Models by a task's name are those of the catalogue, as devices train them.
+Models by a task's name are those of the catalogue, as devices train them. Beside the most memory that the process
+ever took stands what `agent doctor` asks for; name one --model for that, or it is that of all before it too.
 python scripts/bench_training.py [--model NAME] [--repeats 15] [--threads 1] [--json]
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 try:
@@ -22,8 +24,9 @@ try:
     from opacus.layers import DPLSTM
     from torch import Tensor, nn
 
+    from edgeveil.agent.cli.doctor_standing import needed_memory
     from edgeveil.agent.training.engine_choice import choose
-    from edgeveil.agent.training.engines.gradients import ENGINES
+    from edgeveil.agent.training.engines.gradients import ENGINES, GradientMode
     from edgeveil.agent.training.engines.mechanism import Mechanism
     from edgeveil.agent.training.noise import gaussian
     from edgeveil.agent.training.recurrent import trained_form
@@ -34,6 +37,8 @@ except ModuleNotFoundError as error:
 
 BATCH = 64
 STOCK = ("ghost", "hooks")
+ALL: tuple[GradientMode, ...] = ("hooks", "ghost", "single")
+FORCED: tuple[GradientMode, ...] = ("hooks", "single")  # what a detector's engine is held against
 SIGMA, CLIP, RATE = 1.0, 1.0, 0.01
 warnings.filterwarnings("ignore")
 
@@ -74,10 +79,13 @@ class Case:
     private: Callable[[], nn.Module]
     draw: Draw
     least: float  # ratio to beat
-    base: str = "plain"  # what it is a ratio to
+    base: str = (
+        "plain"  # what it is a ratio to: "plain", the better of "opacus", or of "forced" engines
+    )
     criterion: Callable[[str], nn.Module] = lambda reduction: nn.CrossEntropyLoss(
         reduction=reduction
     )
+    batch: int = BATCH
     stock: bool = True  # whether Opacus is tried beside it
     ahead: bool = False  # whether noise on a second thread is timed too
 
@@ -90,7 +98,10 @@ def drawing(shape: tuple[int, ...], classes: int) -> Draw:
     return draw
 
 
-def of_task(name: str, task_id: str, least: float, *, stock: bool = True, **chosen: object) -> Case:
+def of_task(
+    name: str, task_id: str, least: float, *, stock: bool = True, base: str = "plain",
+    batch: int = BATCH, **chosen: object,
+) -> Case:  # fmt: skip
     """A model of the catalogue, with its own records and loss."""
     spec = registry.newest(task_id)
     if spec is None:
@@ -103,6 +114,8 @@ def of_task(name: str, task_id: str, least: float, *, stock: bool = True, **chos
         lambda: trained_form(task.build(options)),
         lambda count, random: task.probe(count, random, options),
         least,
+        base,
+        batch=batch,
         criterion=task.criterion,  # type: ignore[arg-type]  # one of its reductions
         stock=stock,
     )
@@ -125,6 +138,7 @@ def cases() -> tuple[Case, ...]:
         of_task("cnn", "image-classification", 2.3, variant="cnn"),
         of_task("cnn1d", "sensor-sequence", 2.3, variant="cnn1d", columns=MOTION, labels="a,b,c,d,e,f,g"),
         of_task("vae", "anomaly", 3.0, columns=SENSORS, hidden=256, latent=16, stock=False),
+        of_task("detection", "detection", 1.2, stock=False, base="forced", batch=16, labels="a,b,c", size=128, boxes_max=8),
         Case("CNN 106k", small, small, drawing((1, 28, 28), 10), 2.3),
         Case("CNN 1.03M", large, large, drawing((3, 32, 32), 10), 2.3, ahead=True),
         Case(
@@ -157,22 +171,27 @@ def plain_step(case: Case, inputs: Tensor, targets: Tensor) -> Step:
 
 
 def private_step(
-    case: Case, inputs: Tensor, targets: Tensor, *, steps: int = 0
+    case: Case,
+    inputs: Tensor,
+    targets: Tensor,
+    *,
+    steps: int = 0,
+    modes: Collection[GradientMode] = ALL,
 ) -> tuple[str, Step, Step]:
     """(engine, step, close): our step with the engine that the agent itself would choose, secure noise included.
 
-    With `steps`, the noise of so many steps is drawn on a second thread.
+    `modes` leaves it less to choose from. With `steps`, the noise of so many steps is drawn on a second thread.
     """
     criterion = case.criterion("none")
     probe = Probe(lambda: seeded(case.private), criterion, case.draw)
-    choice = choose(probe, ("hooks", "ghost", "single"))
+    choice = choose(probe, modes)
     module = case.private().train()
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
     engine = ENGINES[choice.mode](module, criterion)
-    engine.attach(optimizer, Mechanism(CLIP, SIGMA, n_ref=BATCH, steps=steps))
+    engine.attach(optimizer, Mechanism(CLIP, SIGMA, n_ref=case.batch, steps=steps))
 
     def step() -> None:
-        for at in range(0, BATCH, choice.chunk):
+        for at in range(0, case.batch, choice.chunk):
             engine.accumulate(inputs[at : at + choice.chunk], targets[at : at + choice.chunk])
         engine.finish()
 
@@ -184,7 +203,7 @@ def stock_step(case: Case, inputs: Tensor, targets: Tensor, mode: str) -> Step:
     module = case.private().train()
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
     data = torch.utils.data.DataLoader(
-        torch.utils.data.TensorDataset(inputs, targets), batch_size=BATCH
+        torch.utils.data.TensorDataset(inputs, targets), batch_size=case.batch
     )
     options = {"module": module, "optimizer": optimizer, "data_loader": data}
     options |= {"noise_multiplier": SIGMA, "max_grad_norm": CLIP, "poisson_sampling": False}
@@ -239,18 +258,21 @@ def noise_ahead(case: Case, inputs: Tensor, targets: Tensor, blocks: int) -> dic
 
 
 def run(case: Case, repeats: int) -> dict[str, object]:
-    inputs, targets = case.draw(BATCH, torch.Generator().manual_seed(1))
+    inputs, targets = case.draw(case.batch, torch.Generator().manual_seed(1))
     mode, ours, _ = private_step(case, inputs, targets)
     count = sum(p.numel() for p in case.private().parameters())
     steps = {"plain": plain_step(case, inputs, targets), "edgeveil": ours}
     for name in STOCK if case.stock else ():
         steps[f"opacus {name}"] = stock_step(case, inputs, targets, name)
+    for forced in FORCED if case.base == "forced" else ():
+        steps[forced] = private_step(case, inputs, targets, modes=(forced,))[1]
     steps["noise alone"] = lambda: (gaussian(count, SIGMA), None)[1]
     found = measure(steps, repeats)
     ours_ms = found["edgeveil"]["cpu_ms"]
     base = case.base
-    if base == "opacus":  # the better one
-        base = min((f"opacus {name}" for name in STOCK), key=lambda name: found[name]["cpu_ms"])
+    rivals = {"opacus": [f"opacus {name}" for name in STOCK], "forced": [*FORCED]}
+    if base in rivals:
+        base = min(rivals[base], key=lambda name: found[name]["cpu_ms"])
     return {
         "model": case.name,
         "parameters": count,
@@ -261,6 +283,8 @@ def run(case: Case, repeats: int) -> dict[str, object]:
         "at_most": case.least,
         "wall": noise_ahead(case, inputs, targets, max(3, repeats // 3)) if case.ahead else {},
         "noise_ms_per_100k": round(found["noise alone"]["cpu_ms"] * 1e5 / count, 2),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+        "doctor_mb": needed_memory(count) >> 20,
     }
 
 
@@ -278,8 +302,10 @@ def main() -> int:
         print(json.dumps(rows, indent=2))
         return 0
     load = os.getloadavg()[0]
-    print(f"batch {BATCH}, CPU ms per step (median of {chosen.repeats}), load {load:.1f}")
-    names = ("plain", "edgeveil", "opacus ghost", "opacus hooks", "noise alone")
+    print(
+        f"batch {BATCH} (16 of detection), CPU ms per step (median of {chosen.repeats}), load {load:.1f}"
+    )
+    names = ("plain", "edgeveil", "opacus ghost", "opacus hooks", *FORCED, "noise alone")
     print("model      params    engine " + " ".join(f"{name:>13}" for name in names) + "  ratio")
     for row in rows:
         cells = " ".join(f"{row[name]['cpu_ms']:13.1f}" if name in row else f"{'-':>13}" for name in names)  # type: ignore[index]  # fmt: skip
@@ -291,7 +317,8 @@ def main() -> int:
             alone, ahead = row["wall"]["in_step"], row["wall"]["second_thread"]  # type: ignore[index]
             wall = f"wall {alone} ms, {ahead} ms with the noise on a second thread; "
         told = f"noise {row['noise_ms_per_100k']} ms CPU per 100,000 parameters (at most 7)"
-        print(f"{row['model']}: {wall}{told}")
+        memory = f"at most {row['peak_mb']} MB so far, agent doctor asks for {row['doctor_mb']} MB"
+        print(f"{row['model']}: {wall}{told}; {memory}")
     return 0
 
 

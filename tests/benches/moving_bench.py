@@ -88,8 +88,11 @@ class Street:
             yield camera.seen(scene, random)
 
 
-def street(seed=1, seconds=240.0, count=160, wide=WIDE, high=HIGH):
-    """Things of all classes that cross in 4 to 11 seconds, never two on one lane at once."""
+def street(seed=1, seconds=240.0, count=160, wide=WIDE, high=HIGH, *, busy=False):
+    """Things of all classes that cross in 4 to 11 seconds, never two on one lane at once.
+
+    `busy`: no lane is free for longer than two seconds.
+    """
     random = np.random.default_rng(seed)
     items = items_of(CLASSES, "test", most=50)
     lanes = range(FIRST, high - LANE + 1, LANE)
@@ -100,7 +103,10 @@ def street(seed=1, seconds=240.0, count=160, wide=WIDE, high=HIGH):
         index = int(random.integers(len(CLASSES)))
         item = sized(items.draw(index, random), int(random.integers(18, 29)), random)
         speed = float(random.uniform(30, 90)) * wide / WIDE
-        start = max(free_s[lane], random.uniform(0, seconds))
+        if busy:
+            start = free_s[lane] + random.uniform(0, 2)
+        else:
+            start = max(free_s[lane], random.uniform(0, seconds))
         # The next on this lane starts when this one has left: nobody overtakes.
         free_s[lane] = start + (wide + item.shape[1]) / speed
         if start > seconds:
