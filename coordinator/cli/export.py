@@ -319,6 +319,36 @@ def verify(
     stdout.print(f"{file}: whole, and signed by {found['signer']} ({found['whose']})")
 
 
+@model_app.command()
+def mobile(
+    file: FileArgument,
+    target: Annotated[Path, Option("-o", "--output", metavar="FILE", help="NAME.pte, to write.")],
+    kind: Annotated[
+        str, Option("--format", metavar="executorch", help="Of which runtime.")
+    ] = "executorch",
+    home: HomeOption = None,
+    trust: Annotated[
+        str | None,
+        Option("--trust", metavar="KEY", help="Who must have signed [default: this coordinator]."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """A package's model for ExecuTorch, one record at a time, run here and compared with the package.
+
+    Example: coordinator model mobile bag.evm -o bag.pte
+    """
+    from edgeveil.coordinator.models.mobile import convert
+
+    found = convert(home_of(ROLE, home), file, kind, target, trust)
+    if as_json:
+        print_json(found)
+        return
+    shape = "x".join(map(str, found["record"]))
+    stdout.print(
+        f"wrote {found['file']}: {found['bytes']:,} bytes, takes {shape}, off by {found['away']:.1g} of what the package gives"
+    )
+
+
 def _round(scored: dict[str, Any] | None) -> str:
     return "–" if scored is None else f"{scored['round']}: {scored['shown']}"
 

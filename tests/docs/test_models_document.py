@@ -7,17 +7,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from models_bench import VECTORS, pictures
+from models_bench import VECTORS, pictures, trained
 from PIL import Image
 
+from edgeveil.agent.inference.runtime import open_model
+from edgeveil.coordinator.models.export import export
 from edgeveil.coordinator.models.graph import OPSET, TOLERANCE
 from edgeveil.shared.models import package
 from edgeveil.shared.models.manifest import SCHEMA
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+ALL = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+BLOCKS, OF_VALUES = ALL[:3], ALL[3:]
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,26 @@ def test_the_three_ways_to_use_a_model_give_one_answer(folder):
     }  # fmt: skip
     assert len(answers) == 1
     assert answers < {"apple\n", "pear\n", "plum\n"}
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "blocks"),
+    [
+        ("tabular-regression", {"target": "power [W] 0..500", "variant": "mlp"}, (0, 1)),
+        ("anomaly", {"latent": 3, "hidden": 8}, (0, 2)),
+    ],
+)
+def test_numbers_and_odd_records_are_the_same_with_and_without_the_product(tmp_path, task, options, blocks):  # fmt: skip
+    columns = "heat [K] 250..350, load -1..1, flow [l/s] 0..20"
+    home, run = trained(tmp_path, task, scale=0.3, columns=columns, **options)
+    export(home, run, "last", tmp_path / "pump.evm")
+    (found,) = open_model(tmp_path / "pump.evm").predict(np.array([300.0, 0.5, 4.0]))
+    value = found.as_json().get("value", found.as_json().get("score"))
+    assert len(OF_VALUES) == 3
+    for at in blocks:
+        said = subprocess.run([sys.executable, "-W", "ignore", "-c", OF_VALUES[at]], cwd=tmp_path, env=os.environ, capture_output=True, text=True, check=True).stdout  # fmt: skip
+        assert float(said) == pytest.approx(value, rel=1e-3)
+        assert "edgeveil" not in OF_VALUES[at]
 
 
 def test_only_the_first_way_needs_this_product():

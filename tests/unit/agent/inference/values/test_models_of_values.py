@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -12,9 +15,9 @@ from models_bench import trained
 from typer.testing import CliRunner
 
 from edgeveil.agent.cli.app import app
-from edgeveil.agent.inference import load
+from edgeveil.agent.inference import load, service
 from edgeveil.agent.inference.evaluation import evaluate
-from edgeveil.agent.inference.inputs import find
+from edgeveil.agent.inference.inputs import Item, find
 from edgeveil.agent.inference.predicting import predictions
 from edgeveil.agent.inference.runtime import open_model
 from edgeveil.agent.inference.values import thresholds
@@ -252,3 +255,22 @@ def test_the_packages_threshold_is_that_of_the_coordinators_normal_records(made)
     low, high = np.log(1e-2), np.log(1e3)
     assert given.threshold == pytest.approx(np.exp(low + 101 / 256 * (high - low)))
     assert output_of(form, {}).threshold is None
+
+
+@pytest.mark.parametrize("case", ["numbers", "odd rows", "rare"])
+def test_a_service_answers_as_predict_does_and_nothing_needs_torch(made, case):
+    file, *_ = made(case)
+    opened = open_model(file)
+    record = np.array([300.0, 0.5, 4.0], np.float32)
+    (said,) = opened.predict(record)
+    answer = service._answer(opened, Item("x", record))
+    assert set(answer) == set(said.as_json())
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np, json\n"
+        "from edgeveil.agent.inference import load\n"
+        f"found = load({str(file)!r}, trust={opened.signer.hex()!r}).predict(np.array([300.0, 0.5, 4.0]))\n"
+        "print(json.dumps(found[0].as_json()))"
+    )
+    alone = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, check=True)  # fmt: skip
+    assert json.loads(alone.stdout) == said.as_json()
