@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeveil.agent.cli.doctor_standing import BASE_MEMORY, standing
+from edgeveil.agent.delivery.kept import KeptModels
+from edgeveil.agent.delivery.receiving import tried
 from edgeveil.agent.home.config import known_compute, settle
 from edgeveil.agent.home.data import check_folder
 from edgeveil.agent.home.home import AgentHome
@@ -17,12 +19,14 @@ from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.records.usable import last_look
 from edgeveil.agent.joining.authority import fetch_authority
 from edgeveil.agent.ledger.budget import known_datasets, look_around, read_budget
+from edgeveil.agent.measuring.bench import in_short
 from edgeveil.agent.rounds.condition import LEAST_S, Conditions, Load
 from edgeveil.shared.base.errors import EnrollmentError, PolicyRefusal
 from edgeveil.shared.data.probe import count_left_out, count_records
 from edgeveil.shared.doctor import checks as doctor
 from edgeveil.shared.doctor.checks import MIB, Check, Finding, examine, green, red, yellow
 from edgeveil.shared.doctor.network import route
+from edgeveil.shared.models.package import read_package
 from edgeveil.shared.wire.tokens import Token
 
 NEEDED_DISK = 512 * MIB
@@ -66,6 +70,7 @@ def diagnose(
                 lambda: _ledger(path, dataset),
             ),
             ("size", "declare one: agent policy set n_ref=N", lambda: _size(path, data, dataset)),
+            ("model", "agent model get, or agent model rollback", lambda: _model(path)),
             ("roster", "ask the operator to sign a new one", lambda: _roster(home)),
             ("network", JOIN, lambda: _network(home)),
         ]
@@ -101,6 +106,20 @@ def _compute(path: Path) -> list[Finding]:
     threads = f", {asked.threads} threads" if asked.threads else ""
     how = f'device "{asked.device}": on {described(compute.device)}{threads}'
     return [green("compute", f"{how}; accelerators that torch sees here: {found}")]
+
+
+def _model(path: Path) -> list[Finding]:
+    """The model in use, if there is one: its self-test, and how fast it is here."""
+    models = KeptModels(path)
+    index = models.index()
+    used = index.find(index.in_use)
+    if used is None:
+        return []
+    if importlib.util.find_spec("onnxruntime") is None:
+        return [yellow("model", "a model is in use, and nothing here runs it", 'pip install "edgeveil[infer]"')]  # fmt: skip
+    tried(path, used)
+    speed = in_short(read_package(models.path(used.model)))
+    return [green("model", f"{used.model[:12]} passes its self-test; {speed}")]
 
 
 def _keys(home: AgentHome) -> Finding:

@@ -109,6 +109,8 @@ def use(
     """
     from edgeveil.agent.delivery.kept import KeptModels
     from edgeveil.agent.delivery.receiving import take_file, tried
+    from edgeveil.agent.measuring.bench import in_short
+    from edgeveil.shared.models.package import read_package
 
     folder = console.home_of(ROLE, home)
     models = KeptModels(folder)
@@ -119,8 +121,9 @@ def use(
     else:
         kept = models.called(which)
         tried(folder, kept)
+    speed = in_short(read_package(models.path(kept.model)))
     models.use(kept.model)
-    console.stdout.print(f"{_named(kept)}: in use now")
+    console.stdout.print(f"{_named(kept)}: in use now; {speed}")
 
 
 @model_app.command()

@@ -1,7 +1,7 @@
 """From named inputs to predictions, batch by batch, in the order of the inputs."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,10 +10,12 @@ from edgeveil.agent.inference.boxes import Boxes
 from edgeveil.agent.inference.inputs import Item, from_frame, read
 from edgeveil.agent.inference.runtime import Model, Said
 from edgeveil.agent.inference.video.frames import Pace, is_live
-from edgeveil.agent.inference.video.tracking import Found
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.models.manifest import ImageInput
 from edgeveil.shared.terminal.progress import Step, silent
+
+if TYPE_CHECKING:
+    from edgeveil.agent.inference.video.tracking import Found
 
 Answer = tuple[str, Said | None, str]  # the input's name, what the model says, or why nothing
 
@@ -49,8 +51,10 @@ def _answered(model: Model, items: Sequence[Item]) -> Iterator[Answer]:
             yield item.name, next(said), ""
 
 
-def frame_finder(model: Model) -> Callable[[NDArray[np.uint8]], list[Found]]:
+def frame_finder(model: Model) -> Callable[[NDArray[np.uint8]], list["Found"]]:
     """What a detector finds in a frame (height, width, 3), in its pixels; raises ConfigError for another model."""
+    from edgeveil.agent.inference.video.tracking import Found  # noqa: PLC0415 - pictures need none of it
+
     taken = model.input
     if model.finder is None or not isinstance(taken, ImageInput):
         raise ConfigError("this model finds no boxes, it chooses a label")

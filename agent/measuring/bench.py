@@ -93,3 +93,13 @@ def bench(
     found = Benched(asked, tuple(rows), fps)
     _ = found.best
     return found
+
+
+def in_short(package: Package) -> str:
+    """How fast a checked package is here, timed for a second; raises ModelError."""
+    asked = Asked(warm_up=3, seconds=1.0)
+    found = measured(package.model, known_answer.records(package.manifest.input), asked)
+    return (
+        f"loads in {found.load_ms:.0f} ms, then {found.p50_ms:.3g} ms a record ({found.p99_ms:.3g} ms at p99, one "
+        f"thread), {found.memory_bytes / 1e6:.0f} MB"
+    )

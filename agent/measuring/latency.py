@@ -79,7 +79,12 @@ def measured(graph: bytes, records: NDArray[np.float32], asked: Asked) -> Latenc
 
 
 def _child(question: dict[str, object]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "edgeveil.agent.measuring.probe"]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "edgeveil.agent.measuring.probe",
+    ]  # -P: nothing of this folder is imported
     try:
         done = subprocess.run(  # noqa: S603 - this very interpreter, and a module of ours
             command,

@@ -94,7 +94,7 @@ EXTRA_OF = {
     "soundfile": "audio", "torch": "train", "opacus": "train", "flwr": "train", "PIL": "train", "safetensors": "train",
     "sqlalchemy": "serve", "alembic": "serve", "starlette": "serve", "uvicorn": "serve",
     "tensorboard": "tensorboard", "mlflow": "mlflow",
-    "onnxruntime": "infer", "paho": "mqtt", "onnx": "serve", "onnxscript": "serve",
+    "onnxruntime": "infer", "onnx": "infer", "paho": "mqtt", "onnxscript": "serve",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from wheel_bench import QUIET, ROOT, build, call
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 MOST_MB = 300
-ABSENT = ("torch", "torchvision", "flwr", "opacus", "onnx", "safetensors", "starlette", "sqlalchemy")  # fmt: skip
+ABSENT = ("torch", "torchvision", "flwr", "opacus", "onnxscript", "safetensors", "starlette", "sqlalchemy")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +56,31 @@ def test_it_predicts_and_evaluates_and_says_how_long_a_cold_start_takes(
     found = call(infer / "agent", "evaluate", model, "--data", "data", "--json", *home, cwd=tmp_path)  # fmt: skip
     assert json.loads(found.stdout)["records"] == 3
     assert not (tmp_path / "home").exists()
+
+
+def test_it_is_timed_and_made_smaller(infer, tmp_path):
+    for at, raw in enumerate(pictures(6, 8, 8)):
+        label = ("apple", "pear", "plum")[at % 3]
+        (tmp_path / "data" / label).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(raw).save(tmp_path / "data" / label / f"{at}.png")
+    model, home = VECTORS / "cnn.evm", ("--home", tmp_path / "home")
+    found = call(infer / "agent", "bench", model, "--seconds", "0.2", "--json", *home, cwd=tmp_path)
+    assert json.loads(found.stdout)["providers"]["CPUExecutionProvider"]["p50_ms"] > 0
+    asked = (
+        "--data",
+        "data",
+        "--tolerance",
+        "100",
+        "--seconds",
+        "0.2",
+        "-o",
+        "small.evm",
+        "--json",
+    )
+    found = call(infer / "agent", "optimize", model, *asked, *home, cwd=tmp_path)
+    assert json.loads(found.stdout)["kept"] == "int8 dynamic"
+    found = call(infer / "agent", "predict", "small.evm", "data", "--json", *home, cwd=tmp_path)
+    assert len(found.stdout.splitlines()) == 6
 
 
 def test_what_needs_more_names_the_extra(infer, tmp_path):

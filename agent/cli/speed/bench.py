@@ -46,8 +46,8 @@ def bench(
 ) -> None:
     """Time a model on this device, with each execution provider of its runtime. No record of yours is looked at.
 
-    Examples: agent bench bag.evm --fps 25 · agent bench --threads 2 --batch 16 --json
-    """  # fmt: skip
+    Example: agent bench bag.evm --fps 25
+    """
     from edgeveil.agent.cli.speed.opening import opened
     from edgeveil.agent.measuring.bench import bench as measured
     from edgeveil.agent.measuring.latency import Asked

@@ -177,7 +177,13 @@ def _keep(data: bytes, home: Path, output: Path | None, *, use: bool, vouched: b
 
 def _pruned(package: "Package", share: float) -> "tuple[Base, ...]":
     from edgeveil.agent.compression.variants import Base
-    from edgeveil.agent.optimizing.pruning import pruned
+    from edgeveil.shared.base.errors import NotInstalled
 
+    try:
+        from edgeveil.agent.optimizing.pruning import pruned
+    except ModuleNotFoundError as error:
+        raise NotInstalled(
+            f"--prune needs {error.name}, which is not installed", 'pip install "edgeveil[prune]"'
+        ) from error
     graph, achieved = pruned(package, share)
     return (Base(f"{share:.0%} of channels pruned", graph, achieved, share),)

@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[4]
 EVIL = "a\x1b]0;x\x07\x1b[2J\x9b31m\x7f\u202eb\u2066\u200b\u2028\r\nerror: c [bold]d[/] :smile: \ud800é\u00a0"
 ALLOWED = {  # who writes to the streams itself, and why that is harmless
     "shared/terminal/console.py": "the door's own room",
+    "agent/measuring/probe.py": "a child that answers its parent through a pipe, in JSON",
     "shared/terminal/telling.py": "JSON from readable()",
     "coordinator/cli/look.py": "JSON lines in ASCII, CSV of harmless cells, pieces() of readable()",
     "shared/events/schema.py": "a developer's tool: our own schema",
