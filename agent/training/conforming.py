@@ -25,6 +25,7 @@ from edgeveil.shared.vector.model_vector import Vector
 from edgeveil.shared.wire.plan import TrainingPlan
 
 REPEATED = 256  # times one record, so that noise hides nothing of the way down
+FEW = 16  # the same where records go one at a time, under as much less noise
 STEPS, RATE, SIGMA = 10, 0.05, 1.0
 TOLERANCE = 1e-5  # relative, of a clipped sum
 
@@ -53,10 +54,12 @@ def trains_on_beside_nans(subject: Subject, _folder: Path) -> None:
 
 def learns_in_private_steps(subject: Subject, _folder: Path) -> None:
     task, options = subject.task, subject.options
-    records = _Repeated(*(one(part, 0) for part in subject.drawn()))
+    count = REPEATED if subject.one_shape else FEW
+    inputs, targets = (one(part, 0) for part in subject.drawn())
+    records = _Repeated(inputs, targets, count)
     tensors = task.tensors(options)
     start = read_vector(task.build(options), tensors)
-    result = train(task, options, records, start, tensors, _plan(), REPEATED)
+    result = train(task, options, records, start, tensors, _plan(SIGMA * count / REPEATED), count)
     before, after = (_loss(subject, vector, records) for vector in (start, start + result.update))
     if not after < before:
         raise Broken(
@@ -84,11 +87,11 @@ class _Repeated:
 
     skipped = ()
 
-    def __init__(self, inputs: Batch, targets: Batch) -> None:
-        self._batch = inputs, targets
+    def __init__(self, inputs: Batch, targets: Batch, count: int) -> None:
+        self._batch, self._count = (inputs, targets), count
 
     def __len__(self) -> int:
-        return REPEATED
+        return self._count
 
     def take(self, rows: Rows) -> tuple[Batch, Batch]:
         places = [0] * len(rows)
@@ -123,13 +126,13 @@ def _loss(subject: Subject, vector: Vector, records: _Repeated) -> float:  # fmt
         return float(subject.task.criterion("mean")(module(inputs), targets))
 
 
-def _plan() -> TrainingPlan:
+def _plan(sigma: float) -> TrainingPlan:
     return TrainingPlan(
         steps=STEPS,
         sample_rate=1.0,
         clip_norm=1.0,
         learning_rate=RATE,
-        noise_multiplier=SIGMA,
+        noise_multiplier=sigma,
         delta=1e-5,
         rounds=1,
     )

@@ -213,6 +213,10 @@ def _given(
 
 def _labels(task: Task, options: Any) -> tuple[str, ...]:
     told = task.signature(options)
+    if told.get("output") == "proposals":
+        raise TypeError(
+            "what it gives of a picture are lists of no fixed length; for devices train detection"
+        )
     if told.get("output") != "logits" or not isinstance(told.get("classes"), list):
         raise TypeError("it does not choose one label of a list")
     return task.schema(options).labels

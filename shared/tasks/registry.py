@@ -118,6 +118,7 @@ _CATALOGUE = (
             "tasks/detection/loss.py",
             "tasks/detection/networks.py",
             "tasks/detection/options.py",
+            "tasks/detection/showing.py",
             "tasks/detection/targets.py",
             "tasks/detection/task.py",
             "tasks/modules.py",
@@ -127,6 +128,28 @@ _CATALOGUE = (
         from_scratch=(
             "a detector that learns everything with noise finds nothing (mAP@0.5 about .01 at epsilon 8 with four "
             'cameras of 150 pictures); let [model] initial name a public one, and set task.options.train = "classes"'
+        ),
+    ),
+    TaskSpec(
+        id="detection-two-stage",
+        version="1.0.0",
+        module="edgeveil.shared.tasks.detection.two_stage.task",
+        files=(
+            *_BOXES,
+            "tasks/detection/options.py",
+            "tasks/detection/showing.py",
+            "tasks/detection/targets.py",
+            "tasks/detection/two_stage/loss.py",
+            "tasks/detection/two_stage/network.py",
+            "tasks/detection/two_stage/options.py",
+            "tasks/detection/two_stage/task.py",
+            "tasks/modules.py",
+            "tasks/records.py",
+        ),
+        scoring=DETECTION,
+        from_scratch=(
+            "a detector that learns everything with noise finds nothing (mAP@0.5 below .01); let [model] initial name a "
+            'public one, and set task.options.train = "classes"'
         ),
     ),
     TaskSpec(

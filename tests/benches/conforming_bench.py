@@ -133,6 +133,7 @@ def moments(folder, count, leave=None):
 _FELT = {"columns": "ax [g] -2..2, load [%] 0..100", "window": 20}
 _SOUNDS = {"labels": "high,low,mid", "rate": 8000}
 _BOXES = {"labels": "bus,truck,car", "size": 64, "boxes_max": 4, "vary": False}
+_FEW_BOXES = {"labels": "bus,truck,car", "size": 64, "boxes_max": 4}
 _ROWS = {"columns": COLUMNS, "labels": "a,b,c"}
 _WINDOWS = {"columns": RANGES, "labels": "0,1,2", "window": LENGTH}
 _PLAIN = {**_WINDOWS, "columns": ACCELERATION}
@@ -148,6 +149,8 @@ CASES = [
     Case("detection", "lite", {**_BOXES, "loss": "classic", "train": "classes"}, 1_746, boxes),
     Case("detection", "tiny", _BOXES, 546_932, boxes),
     Case("detection", "full", {**_BOXES, "width": "1/4"}, 3_864_064, boxes, 1e-3),
+    Case("detection-two-stage", "mobilenet", {**_FEW_BOXES, "width": 32}, 2_479_903, boxes),
+    Case("detection-two-stage", "mobilenet", {**_FEW_BOXES, "width": 32, "train": "classes"}, 660, boxes),
     Case("feature-head", "fixed", {}, 5_890, images),
     Case("feature-head", "fixed", {"features": "blocks"}, 18_170, images),
     Case("forecasting", "statistics", _NEXT, 106, windows),

@@ -46,6 +46,24 @@ def test_a_detector_is_trained_on_folders_with_boxes_and_measured_in_every_round
     assert all(path.stat().st_mode & 0o077 == 0 for path in folder.glob("pictures-*.json"))
 
 
+def test_a_detector_of_two_stages_is_trained_one_picture_at_a_time_and_measured_alike(tmp_path):
+    pieces = [boxes(tmp_path / f"piece-{at}", 4) for at in range(4)]
+    own = dataclasses.replace(infer(pieces[0]), side=64)
+    made = Federation(tmp_path, 3, pieces=pieces, policy=POLICY.model_copy(update={"data": record_policy(own)}))  # fmt: skip
+    options = {"labels": "car,truck", "size": 64, "boxes_max": 4, "width": 32}
+    plan = plan_for(
+        3, task__id="detection-two-stage", task__options=options, evaluation__data=str(made.test),
+        evaluation__metric="map50", rounds__count=1, training__learning_rate=0.01,
+    )  # fmt: skip
+    assert "finds nothing" in " ".join(plan.notices)
+    made.train(plan)
+    (record,) = made.store.rounds()
+    assert record.outcome.value == "committed"
+    assert np.isfinite(record.metrics["loss"])
+    assert set(galleries(made.home / "runs" / record.run)) == {"truth", "before", "after"}
+    made.close()
+
+
 def test_a_detector_shows_what_is_there_and_what_it_is_sure_of():
     options = TASK.parse_options({"labels": "car,truck", "size": 64, "boxes_max": 3})
     images, _ = TASK.probe(1, torch.Generator().manual_seed(0), options)

@@ -34,27 +34,17 @@ class Scale:
     anchors: tuple[Size, ...]
 
 
-class DetectionOptions(Options):
+class BoxOptions(Options):
     """`labels` are the classes, comma-separated, in the order of their indices.
 
-    `size` is the side of the square that pictures are fitted into. `width` thins the network; "" is that
-    of the variant: ¼ for `tiny`, 1 for the others. `anchors` are `width`x`height` in pixels of the square,
-    finest scale first, scales divided by `|`; "" takes those of the variant, scaled to `size`.
-    `train` "classes" trains what tells classes apart and nothing else. `vary` shows pictures in training
-    mirrored, nearer, moved and brighter, each by chance of its own; with `train` "classes" as they are.
+    `size` is the side of the square that pictures are fitted into. `train` "classes" trains what tells
+    classes apart and nothing else.
     """
 
-    variant: Literal["lite", "tiny", "full"] = "lite"
     labels: str = Field(max_length=8192)
     size: int = Field(default=416, ge=64, le=640, multiple_of=32)
-    width: Literal["", "1/4", "1/2", "1"] = ""
-    anchors: str = Field(default="", max_length=512)
     boxes_max: int = Field(default=MOST_BOXES, ge=1, le=MOST_BOXES)
-    loss: Literal["ciou", "classic"] = "ciou"
-    TRAINING = Options.TRAINING | {"boxes_max", "loss", "vary"}
-
-    train: Literal["all", "classes"] = "all"
-    vary: bool = True
+    TRAINING = Options.TRAINING | {"boxes_max"}
 
     @field_validator("labels")
     @classmethod
@@ -69,13 +59,6 @@ class DetectionOptions(Options):
             raise ValueError(f"{len(names)} classes, at most {MOST_CLASSES}")
         return ",".join(names)
 
-    @model_validator(mode="after")
-    def _anchors_fit(self) -> Self:
-        scales, wanted = self.scales, len(STRIDES[self.variant])
-        if len(scales) != wanted:
-            raise ValueError(f"anchors for {len(scales)} scales; {self.variant} has {wanted}")
-        return self
-
     @property
     def parts(self) -> tuple[str, ...]:
         """What `train` may be."""
@@ -84,6 +67,31 @@ class DetectionOptions(Options):
     @property
     def class_names(self) -> tuple[str, ...]:
         return tuple(self.labels.split(","))
+
+
+class DetectionOptions(BoxOptions):
+    """`width` thins the network; "" is that
+    of the variant: ¼ for `tiny`, 1 for the others. `anchors` are `width`x`height` in pixels of the square,
+    finest scale first, scales divided by `|`; "" takes those of the variant, scaled to `size`.
+    `vary` shows pictures in training
+    mirrored, nearer, moved and brighter, each by chance of its own; with `train` "classes" as they are.
+    """
+
+    variant: Literal["lite", "tiny", "full"] = "lite"
+    width: Literal["", "1/4", "1/2", "1"] = ""
+    anchors: str = Field(default="", max_length=512)
+    loss: Literal["ciou", "classic"] = "ciou"
+    TRAINING = BoxOptions.TRAINING | {"loss", "vary"}
+
+    train: Literal["all", "classes"] = "all"
+    vary: bool = True
+
+    @model_validator(mode="after")
+    def _anchors_fit(self) -> Self:
+        scales, wanted = self.scales, len(STRIDES[self.variant])
+        if len(scales) != wanted:
+            raise ValueError(f"anchors for {len(scales)} scales; {self.variant} has {wanted}")
+        return self
 
     @property
     def thinned(self) -> float:

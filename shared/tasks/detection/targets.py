@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edgeveil.shared.tasks.detection.options import DetectionOptions, Scale
+from edgeveil.shared.tasks.detection.options import BoxOptions, DetectionOptions, Scale
 from edgeveil.shared.tasks.records import Batch, Rows
 
 NONE = -1
@@ -59,7 +59,15 @@ def with_grid(boxes: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
 def probe(
     count: int, random: torch.Generator, options: DetectionOptions
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Made-up pictures, each with up to three boxes."""
+    """Made-up pictures, each with up to three boxes, and the grid."""
+    images, boxes = made_up(count, random, options)
+    return images, with_grid(boxes, torch.from_numpy(grid(options.scales, options.loss)))
+
+
+def made_up(
+    count: int, random: torch.Generator, options: BoxOptions
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same pictures (count, 3, S, S), and their boxes (count, boxes_max, 5)."""
     side, classes = options.size, len(options.class_names)
     images = torch.rand((count, 3, side, side), generator=random)
     boxes = torch.zeros(count, options.boxes_max, COLUMNS)
@@ -71,4 +79,4 @@ def probe(
         size = side * (0.08 + 0.3 * torch.rand((count, 2), generator=random))
         made = torch.cat((kind[:, None], corner, corner + size), dim=1)
         boxes[there, at] = made[there]
-    return images, with_grid(boxes, torch.from_numpy(grid(options.scales, options.loss)))
+    return images, boxes

@@ -16,7 +16,7 @@ from torch import nn
 from edgeveil.shared.data.boxes.fitting import truths
 from edgeveil.shared.data.boxes.reading import BoxRecords, relabelled
 from edgeveil.shared.data.boxes.schema import BoxSchema
-from edgeveil.shared.data.boxes.sights import Drawn, Sight
+from edgeveil.shared.data.boxes.sights import Sight
 from edgeveil.shared.scores import boxes, detection, matching
 from edgeveil.shared.scores.tallies import Tallies, TallyForm
 from edgeveil.shared.tasks import registry
@@ -25,6 +25,7 @@ from edgeveil.shared.tasks.detection import networks, targets
 from edgeveil.shared.tasks.detection.augmentation import DRAWS, augmented
 from edgeveil.shared.tasks.detection.loss import DetectionLoss
 from edgeveil.shared.tasks.detection.options import DetectionOptions
+from edgeveil.shared.tasks.detection.showing import sight
 from edgeveil.shared.tasks.detection.targets import Squares
 from edgeveil.shared.tasks.modules import trainable
 from edgeveil.shared.tasks.records import Batch
@@ -98,26 +99,10 @@ class Detection:
     def show(
         self, inputs: Batch, outputs: torch.Tensor, wanted: Batch, options: DetectionOptions
     ) -> list[Sight]:
-        """Boxes as they are, and those of a score of at least SHOWN_AT."""
-        names, sights = options.class_names, []
-        for image, rows, target in zip(inputs, outputs.numpy(), wanted, strict=True):
-            pixels = (image.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
-            known, ignored = truths(target.numpy())
-            there = [
-                Drawn(names[int(row[0])], (row[1], row[2], row[3], row[4]), int(row[0]))
-                for row in known[~ignored].tolist()
-            ]
-            found = [
-                Drawn(
-                    f"{names[int(row[0])]} {row[1]:.2f}",
-                    (row[2], row[3], row[4], row[5]),
-                    int(row[0]),
-                )
-                for row in boxes.detections(rows, options.size)[::-1].tolist()
-                if row[1] >= detection.SHOWN_AT
-            ]
-            sights.append(Sight(pixels, tuple(there), tuple(found)))
-        return sights
+        return [
+            sight(image, target, boxes.detections(rows, options.size), options.class_names)
+            for image, rows, target in zip(inputs, outputs.numpy(), wanted, strict=True)
+        ]
 
     def signature(self, options: DetectionOptions) -> dict[str, object]:
         return {

@@ -8,10 +8,18 @@ from torch import nn
 from edgeveil.agent.training import engine_choice, memory
 from edgeveil.agent.training.engine_choice import choose
 from edgeveil.agent.training.engines.gradients import Hooks
-from edgeveil.agent.training.validate import LARGEST, check_model, engine_agrees, out_of_place
+from edgeveil.agent.training.validate import (
+    LARGEST,
+    Probe,
+    check_model,
+    engine_agrees,
+    out_of_place,
+)
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
+from edgeveil.shared.tasks.registry import load, newest
 
 MODES = ("hooks", "ghost", "single")
+DETECTOR = load(newest("detection"))
 
 
 class MixesTheBatch(nn.Module):
@@ -317,3 +325,28 @@ def test_chunks_follow_a_memory_cap(monkeypatch):
     assert 1 <= small < whole <= engine_choice.MOST_RECORDS
     monkeypatch.setattr(memory, "chunk_memory", lambda: (1, "none"))
     assert choose(bench.probe(bench.convolutional), {"hooks"}).chunk == 1
+
+
+class OverTheBoxesOfTheBatch(nn.Module):
+    """As torchvision's SSD: divided by what all pictures of a batch show together."""
+
+    reduction = "none"
+
+    def forward(self, outputs, targets):
+        return DETECTOR.criterion("none")(outputs, targets) / (targets[..., 0] >= 0).sum()
+
+
+def test_a_loss_of_boxes_over_all_boxes_of_the_batch_is_refused():
+    options = DETECTOR.parse_options({"labels": "a,b", "variant": "tiny", "size": 64})
+
+    def probe(criterion):
+        return Probe(
+            lambda: DETECTOR.build(options),
+            criterion,
+            lambda count, random: DETECTOR.probe(count, random, options),
+        )
+
+    check_model(probe(DETECTOR.criterion("none")))
+    with pytest.raises(PolicyRefusal) as refused:
+        check_model(probe(OverTheBoxesOfTheBatch()))
+    assert refused.value.code is RefusalCode.MODEL_NOT_INDEPENDENT

@@ -182,7 +182,11 @@ def test_names_every_wrong_option_at_once():
 
 
 def test_refuses_a_task_that_is_not_installed():
-    for task_id, version in [("feature-head", "1.0.0"), ("detection-two-stage", "1.0.0"), ("", "")]:
+    for task_id, version in [
+        ("feature-head", "1.0.0"),
+        ("detection-three-stage", "1.0.0"),
+        ("", ""),
+    ]:
         with pytest.raises(ProtocolError, match=r"feature-head 1\.2\.0") as caught:
             registry.find(task_id, version)
         assert caught.value.code is RefusalCode.TASK_UNKNOWN

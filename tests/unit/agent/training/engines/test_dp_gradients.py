@@ -23,6 +23,20 @@ def test_hooks_ghost_and_one_record_at_a_time_agree(model):
         assert (found - exact).norm() <= 1e-5 * exact.norm()
 
 
+def test_a_step_by_one_record_at_a_time_is_that_of_hooks(monkeypatch):
+    monkeypatch.setattr(secure, "gaussian", lambda count, _std: np.zeros(count))
+    batch, moved = bench.records(9), {}
+    for mode in ("hooks", "single"):
+        module = bench.seeded(bench.MODELS["convolutional"])().train()
+        before = flat(module)
+        with attached(mode, module) as engine:
+            engine.accumulate(*batch)
+            engine.finish()
+        moved[mode] = flat(module) - before
+    assert float(moved["hooks"].abs().max()) > 1e-3
+    assert float((moved["hooks"] - moved["single"]).abs().max()) <= 1e-6
+
+
 @pytest.mark.parametrize("model", MODELS)
 def test_the_sum_is_that_of_plain_autograd_clipped_by_hand(model):
     inputs, targets = bench.records(5)
