@@ -182,7 +182,12 @@ class Demo:
             ("publish", f".venv/bin/coordinator serve --home {where} &"),
             ("", f".venv/bin/coordinator model publish {run} --home {where}"),
             ("predict", f".venv/bin/coordinator model export {run} --home {where} -o {model}"),
-            ("", f".venv/bin/agent predict {model} {test} --home {device}"),
+            (
+                "",
+                f".venv/bin/agent predict {model} {test} --home {device}"
+                if self.task.takes_files
+                else f"takes arrays: docs/tasks/{self.options.task}.md",
+            ),
         ):
             out.print(f"{label:<8} {text}", markup=False)
 

@@ -37,6 +37,7 @@ class DemoTask:
     agents: int = 4
     rounds: int | None = None  # None: as the plan has it
     words: tuple[str, ...] = ()
+    takes_files: bool = True  # whether `agent predict` takes the held-out data as they lie there
 
 
 def digits(folder: Path, agents: int) -> None:
@@ -245,5 +246,6 @@ TASKS = {
         records=240,
         things="moments",
         words=TABLE[:2],
+        takes_files=False,
     ),
 }
