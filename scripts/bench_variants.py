@@ -34,6 +34,7 @@ from edgeveil.coordinator.runs import checkpoint  # noqa: E402
 from edgeveil.shared.models.package import Package, parse_package, read_package  # noqa: E402
 from edgeveil.shared.tasks import registry  # noqa: E402
 from edgeveil.shared.tasks.modules import all_tensors, read_vector  # noqa: E402
+from edgeveil.shared.tasks.spec import tallied  # noqa: E402
 
 BATCH, HELD_OUT, MOST_LOST = 64, 5000, 0.01
 SHARES = (0.25, 0.3, 0.4, 0.5)  # of channels; the CNN has 16 and 32 in groups of four
@@ -137,7 +138,7 @@ def boxes(chosen: argparse.Namespace) -> None:
         tally = np.zeros((), np.int64)
         for at, target in enumerate(targets):
             rows = run(model, squares[60 * at : 60 * at + 60])
-            tally = tally + scenes.TASK.tally(torch.from_numpy(rows), target, options)
+            tally = tally + tallied(scenes.TASK, torch.from_numpy(rows), target, options)
         found = scenes.TASK.metrics(tally, options)
         told({"variant": name, "bytes": len(model), "of_fp32": round(len(model) / len(package.model), 3), **{key: round(value, 4) for key, value in found.items()}})  # fmt: skip
 

@@ -29,6 +29,7 @@ try:
     from edgeveil.shared.tasks.modules import read_vector, write_vector
     from edgeveil.shared.tasks.records import ArrayRecords
     from edgeveil.shared.tasks.registry import load, newest
+    from edgeveil.shared.tasks.spec import tallied
     from edgeveil.shared.vector.model_vector import Vector
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
@@ -122,5 +123,5 @@ def scored(task: Any, options: Any, model: Vector, records: Any) -> dict[str, fl
     with torch.inference_mode():
         for at in range(0, len(records), 500):
             inputs, targets = records.take(np.arange(at, min(at + 500, len(records))))
-            tally = tally + task.tally(module(inputs), targets, options)
+            tally = tally + tallied(task, module(inputs), targets, options)
     return {name: float(value) for name, value in task.metrics(tally, options).items()}

@@ -20,6 +20,7 @@ from edgeveil.shared.data.boxes.reading import BoxRecords, relabelled
 from edgeveil.shared.data.boxes.schema import BoxSchema
 from edgeveil.shared.data.boxes.sights import Sight
 from edgeveil.shared.scores import boxes, detection, matching
+from edgeveil.shared.scores.tallies import Tallies, TallyForm
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.detection import targets
 from edgeveil.shared.tasks.detection.showing import sight
@@ -83,15 +84,21 @@ class TwoStageDetection:
         images, rows = targets.made_up(count, random, options)
         return list(images), rows
 
-    def tally(
+    def tally_form(self, options: TwoStageOptions) -> TallyForm:
+        return matching.form(len(options.class_names), options.boxes_max)
+
+    def tallies(
         self, outputs: list[Look], wanted: torch.Tensor, options: TwoStageOptions
-    ) -> NDArray[np.int64]:
+    ) -> Tallies:
         """As of detection, of the `found_max` surest boxes of a picture."""
         classes = len(options.class_names)
-        total = np.zeros(matching.length(classes), np.int64)
-        for look, target in zip(outputs, wanted.numpy(), strict=True):
-            total += matching.count(found_in(look, options), *truths(target), classes)
-        return total
+        each = zip(outputs, wanted.numpy(), strict=True)
+        return Tallies.listed(
+            [
+                matching.cells(found_in(look, options), *truths(target), classes)
+                for look, target in each
+            ]
+        )
 
     def metrics(self, tally: NDArray[np.int64], options: TwoStageOptions) -> dict[str, float]:
         return detection.scores(tally, len(options.class_names)).figures()

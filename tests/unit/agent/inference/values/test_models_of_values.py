@@ -29,6 +29,7 @@ from edgeveil.shared.base.errors import DataError, StateDamaged
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.modules import read_vector, write_vector
 from edgeveil.shared.tasks.own.simple import Columns, Pictures, SimpleTask
+from edgeveil.shared.tasks.spec import tallied
 
 COLUMNS = "heat [K] 250..350, load -1..1, flow [l/s] 0..20"
 POINTED = {"signed_log": "flow 4/0.5"}
@@ -109,7 +110,7 @@ def test_a_number_comes_in_its_unit_as_the_task_says_it(made, tmp_path, case):
     values = [each["value"] for each in answered(file, [folder / "a.csv"])]
     assert np.abs(np.array(values) - (outputs + 1) / 2 * 500).max() < 1e-2
     found = evaluate(open_model(file), folder, quiet=True)
-    wanted = task.metrics(task.tally(torch.from_numpy(outputs), torch.from_numpy(targets), options), options)  # fmt: skip
+    wanted = task.metrics(tallied(task, torch.from_numpy(outputs), torch.from_numpy(targets), options), options)  # fmt: skip
     told = found.as_json()
     assert (told.pop("records"), told.pop("target")) == (240, "power [W]")
     assert told == pytest.approx(wanted, rel=1e-4)
@@ -127,7 +128,7 @@ def test_a_forecast_is_asked_with_the_rows_before_and_measured_with_the_answer(m
     values = np.array([each.value for each in model.predict(seen)])
     wanted = 250 + (outputs + 1) / 2 * 100
     assert np.abs(values - wanted).max() < 1e-2
-    figures = task.metrics(task.tally(torch.from_numpy(outputs), torch.from_numpy(targets), options), options)  # fmt: skip
+    figures = task.metrics(tallied(task, torch.from_numpy(outputs), torch.from_numpy(targets), options), options)  # fmt: skip
     found = evaluate(model, folder, quiet=True).as_json()
     assert (found.pop("records"), found.pop("target")) == (10, "heat [K]")
     assert found == pytest.approx(figures, rel=1e-4)
