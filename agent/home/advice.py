@@ -140,9 +140,14 @@ ADVICE: dict[Code, Advice] = {
         "agent policy set n_ref=N",
     ),
     Code.POLICY_DP: Advice(
-        "nothing, if that is meant: it adds all of the noise itself to whatever it sends (noise in shares: docs/privacy.md); "
-        "without noise only where one owner has all devices and the coordinator, and ε may be unlimited for ever",
+        "nothing, if that is meant: it adds noise to whatever it sends; without noise only where one owner has all "
+        "devices and the coordinator, and ε may be unlimited for ever",
         "agent policy set dp_required=false --yes",
+    ),
+    Code.POLICY_NOISE: Advice(
+        "nothing, if that is meant: it adds all of the noise itself; docs/privacy.md says what shares of it promise, and "
+        "where the owner wants that",
+        "agent policy set shared_noise.epsilon_sum_max=1 shared_noise.federation_key=offline --yes",
     ),
     Code.POLICY_WHEN: Advice(
         "nothing, if that is meant: it trains when the rule holds; to change it (or when.battery_min, when.idle)",

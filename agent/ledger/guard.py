@@ -211,7 +211,7 @@ def _check_shares(question: Question, policy: Policy, state: LedgerState, *, off
     else:
         return
     raise PolicyRefusal(
-        RefusalCode.POLICY_DP, f"the plan has each agent add a share of the noise, and {why}"
+        RefusalCode.POLICY_NOISE, f"the plan has each agent add a share of the noise, and {why}"
     )
 
 

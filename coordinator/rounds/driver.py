@@ -29,6 +29,7 @@ REMEDY = {
     RefusalCode.BUDGET_WOULD_EXCEED: "`agent budget plan --ledger` shows what still fits; lower training.epsilon",
     RefusalCode.POLICY_SIGMA: "lower training.epsilon or rounds.count; `agent budget` shows what is left",
     RefusalCode.POLICY_DP: 'plan with training.privacy = "dp"; a device trains without noise by its owner\'s word alone',
+    RefusalCode.POLICY_NOISE: 'plan with privacy.noise = "local"; a device adds a share of the noise by its owner\'s word alone',
     RefusalCode.POLICY_TASK: "task.options name other labels or another shape than the devices' [data]: "
     "`agent policy show`, `coordinator plan new`",
     RefusalCode.POLICY_SIZE: "widen secagg.n_ref_min and n_ref_max; `coordinator agents` shows what devices declare",

@@ -83,9 +83,8 @@ class RefusalCode(StrEnum):
     POLICY_METRICS = "POLICY_METRICS"
     POLICY_COHORT = "POLICY_COHORT"
     POLICY_SIZE = "POLICY_SIZE"  # the declared size is not one the plan is for
-    POLICY_DP = (
-        "POLICY_DP"  # the plan has no noise, or only a share of it, and the owner has not said so
-    )
+    POLICY_DP = "POLICY_DP"  # the plan has no noise, and the owner has not said so
+    POLICY_NOISE = "POLICY_NOISE"  # each device would add a share of the noise; not allowed here
     POLICY_WHEN = "POLICY_WHEN"  # the owner's rule on power and load says not now
     PREFLIGHT_LATER = "PREFLIGHT_LATER"  # too many plans were asked about in this hour; ask later
     MODEL_NOT_INDEPENDENT = "MODEL_NOT_INDEPENDENT"

@@ -120,7 +120,7 @@ def test_it_learns_what_less_noise_lets_it_and_the_sum_has_the_noise_of_all(
 def test_without_the_owners_word_nobody_trains_and_nothing_is_charged(tmp_path):
     federation = Federation(tmp_path, 5, offline=True)
     before = [kinds(home) for home in federation.homes]
-    with pytest.raises(RunRefused, match="POLICY_DP"):
+    with pytest.raises(RunRefused, match="POLICY_NOISE"):
         federation.train(in_shares(federation, rounds__attempts=1), ask=False)
     assert [kinds(home) for home in federation.homes] == before
     federation.close()
@@ -130,7 +130,7 @@ def test_a_token_of_one_machine_or_of_before_is_refused_whatever_the_policy_says
     federation = Federation(tmp_path, 5, offline=False)
     federation.allow({"shared_noise": SHARED})
     before = [kinds(home) for home in federation.homes]
-    with pytest.raises(RunRefused, match="POLICY_DP"):
+    with pytest.raises(RunRefused, match="POLICY_NOISE"):
         federation.train(in_shares(federation, rounds__attempts=1), ask=False)
     assert [kinds(home) for home in federation.homes] == before
     federation.close()

@@ -45,8 +45,12 @@ _WORDS: Mapping[RefusalCode, tuple[str, str]] = {
         "change secagg.n_ref_min or n_ref_max of the plan",
     ),
     _C.POLICY_DP: (
-        "adds all of the noise itself, and this plan has none, or shares of it",
-        'plan with privacy = "dp" and noise = "local"; only a device\'s owner can allow less: docs/threat-model.md',
+        "adds noise, and this plan has none",
+        'plan with training.privacy = "dp"; only a device\'s owner can allow less: docs/threat-model.md',
+    ),
+    _C.POLICY_NOISE: (
+        "adds all of the noise itself, and this plan has shares of it",
+        'plan with privacy.noise = "local"; only a device\'s owner can allow shares: docs/privacy.md',
     ),
     _C.POLICY_WHEN: ("may not train now by its owner's rule", "wait, or ask its owner"),
     _C.BUDGET_EXHAUSTED: ("has spent its budget", _BUDGET),

@@ -104,7 +104,7 @@ def test_it_needs_the_owners_word_and_a_token_that_says_offline(tmp_path, word):
         made.set_policy(Policy(shared_noise=word))
     with made.device.open(accept_looser=True) as store, pytest.raises(PolicyRefusal) as refusal:
         admit(made, store, asked(1), offline=word is None)
-    assert refusal.value.code is RefusalCode.POLICY_DP
+    assert refusal.value.code is RefusalCode.POLICY_NOISE
 
 
 def test_the_word_is_a_loosening_and_every_ledger_begins_without_it(tmp_path):
