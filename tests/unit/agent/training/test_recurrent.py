@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 import torch
 from odd_tasks_bench import NoOptions, Sketch
+from opacus import GradSampleModule
 from opacus.layers import DPGRU, DPLSTM, DPRNN
+from opacus.layers.dp_rnn import RNNLinear
 from torch import nn
 
 from edgeveil.agent.training.recurrent import trained_form
@@ -56,6 +58,39 @@ def test_the_twin_has_the_same_names_values_and_output(kind, twin, more):
     assert read_vector(made, tensors).tobytes() == read_vector(layer, tensors).tobytes()
     inputs = torch.randn(4, 9, 3)
     assert torch.allclose(made(inputs)[0], layer(inputs)[0], atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:Full backward hook is firing")
+@pytest.mark.parametrize(("kind", "_twin", "more"), KINDS)
+def test_each_records_gradient_is_that_of_the_standard_layer_alone_and_hooks_run_once_for_each_map(
+    kind, _twin, more
+):
+    torch.manual_seed(2)
+    layer = kind(3, 5, batch_first=True, **more)
+    made = trained_form(nn.Sequential(layer))[0].train()
+    inputs, calls = torch.randn(4, 9, 3), []
+    for part in made.modules():
+        if isinstance(part, RNNLinear):
+            part.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    private = GradSampleModule(made, batch_first=True, loss_reduction="sum")
+    private(inputs)[0].square().sum().backward()
+    assert calls == [True] * len(calls)
+    assert len(calls) == 2 * layer.num_layers * (2 if layer.bidirectional else 1)
+    found = dict(made.named_parameters())
+    for number in range(4):
+        layer.zero_grad()
+        layer(inputs[number : number + 1])[0].square().sum().backward()
+        for name, parameter in layer.named_parameters():
+            assert torch.allclose(found[name].grad_sample[number], parameter.grad, atol=1e-5), name
+
+
+def test_a_record_that_is_not_finite_changes_no_other():
+    torch.manual_seed(3)
+    made = trained_form(nn.Sequential(nn.LSTM(3, 5, batch_first=True)))[0].train()
+    inputs = torch.randn(4, 9, 3)
+    calm = made(inputs)[0].detach()
+    inputs[1, 2, 0] = float("nan")
+    assert torch.equal(made(inputs)[0].detach()[[0, 2, 3]], calm[[0, 2, 3]])
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
