@@ -26,7 +26,9 @@ def packed(
     Raises ValueError if devices would not run the graph.
     """  # fmt: skip
     parent, weights = package.manifest, no_weights()
-    known = parent.derived
+    known = (
+        parent.derived if package.signer == signer.public else None
+    )  # others' word on a parent is none
     changes = {
         "model": piece(graph),
         "weights": piece(weights),
@@ -36,7 +38,7 @@ def packed(
             parent=package.digest if known is None else known.parent,
             signer=package.signer.hex() if known is None else known.signer,
             made=made if known is None else f"{known.made}, {made}",
-            calibrated=calibrated or (known is not None and known.calibrated),
+            calibrated=calibrated or (parent.derived is not None and parent.derived.calibrated),
         ),
     }
     data = assemble(parent.model_copy(update=changes), weights, graph, signer)

@@ -126,6 +126,8 @@ def _checked(data: bytes, offer: Offer, signer: bytes) -> Package:
         if package.digest != offer.model:
             raise ValueError("it holds another model than was offered")
         check_signer(package, signer, "whom this device trusts")
+        if package.manifest.derived is not None:
+            raise ValueError("it says that a device made it of another; such variants never travel")
         graph.check(package.model, graph.Wanted.of(package.manifest))
     except ValueError as error:
         raise ModelError(f"model {offer.serial}: this package cannot be used: {error}") from error

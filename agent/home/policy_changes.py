@@ -6,7 +6,6 @@ from edgeveil.agent.home.policy import (
     Policy,
     Range,
     SecaggPolicy,
-    SharedNoise,
     TaskRule,
     WhenPolicy,
 )
@@ -39,7 +38,7 @@ def loosened(old: Policy, new: Policy) -> tuple[str, ...]:
     found += [key for key in ("tell_budget", "tell_model") if getattr(new, key) > getattr(old, key)]
     if not new.exempt <= old.exempt:
         found.append("dp_required")
-    found += _shared_noise(old.shared_noise, new.shared_noise)
+    found += _shared_noise(old, new)
     if new.model.fetch and not old.model.fetch:
         found.append("model.fetch")
     if new.model.worse_max > old.model.worse_max:
@@ -48,13 +47,12 @@ def loosened(old: Policy, new: Policy) -> tuple[str, ...]:
     return tuple(sorted([*found, *_when(old.when, new.when)]))
 
 
-def _shared_noise(old: SharedNoise | None, new: SharedNoise | None) -> list[str]:
-    """To allow it at all lets an update alone show more than sums do; so does a higher limit."""
-    if new is None:
-        return []
-    if old is None:
-        return ["shared_noise"]
-    return ["shared_noise.epsilon_sum_max"] if new.epsilon_sum_max > old.epsilon_sum_max else []
+def _shared_noise(old: Policy, new: Policy) -> list[str]:
+    """To allow it at all lets an update alone show more than sums do; a higher limit, or none, lets sums."""
+    if old.shared_noise is None:
+        return [] if new.shared_noise is None else ["shared_noise"]
+    limit = new.epsilon_max if new.shared_noise is None else new.shared_noise.epsilon_sum_max
+    return ["shared_noise.epsilon_sum_max"] if limit > old.shared_noise.epsilon_sum_max else []
 
 
 def _wider(old: Range, new: Range) -> bool:

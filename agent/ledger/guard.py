@@ -215,12 +215,25 @@ def _check_shares(question: Question, policy: Policy, state: LedgerState, *, off
     )
 
 
+def _can_be_charged(plan: TrainingPlan) -> bool:
+    try:
+        shares(plan.noise_multiplier, plan.honest, plan.sample_rate)
+    except ValueError:
+        return False
+    return True
+
+
 def _check_plan(question: Question, policy: Policy) -> None:
     plan = question.plan
     sigma, q = plan.noise_multiplier, plan.sample_rate
     if plan.noised and not policy.sigma_min <= sigma <= HIGHEST_SIGMA:
         bounds = f"{policy.sigma_min}..{HIGHEST_SIGMA}"
         raise _outside(RefusalCode.POLICY_SIGMA, "noise_multiplier", sigma, bounds, "within")
+    if plan.shared_noise and not _can_be_charged(plan):
+        bounds = f"0.001..{HIGHEST_SIGMA}"
+        raise _outside(
+            RefusalCode.POLICY_SIGMA, "noise_multiplier·√honest", sigma, bounds, "within"
+        )
     if not 0 < q <= policy.q_max:
         raise _outside(RefusalCode.POLICY_SAMPLING, "sample_rate", q, policy.q_max, "≤")
     if not 1 <= plan.steps <= policy.steps_max:

@@ -35,6 +35,7 @@ from edgeveil.shared.privacy.ledger.replay import replay
 from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.privacy.rdp import Segment, epsilon, rdp_total, to_epsilon
 from edgeveil.shared.privacy.report.page import load_strictly, read_data
+from edgeveil.shared.privacy.shared_noise import SLACK
 from edgeveil.shared.privacy.unlimited import shown
 from edgeveil.shared.terminal.progress import counted, progress
 from edgeveil.shared.wire.identity import verify
@@ -203,6 +204,8 @@ def _check_policy(records: Sequence[Record]) -> None:
         if record.kind not in (Kind.RESERVE, Kind.SHARED):
             continue
         sigma, q, clip = (record.real(name) for name in ("sigma", "q", "clip"))
+        if record.kind is Kind.SHARED:  # charged as a little less noise than the plan had
+            sigma *= 1 + 2 * SLACK
         within = (
             sigma >= policy.sigma_min
             and q <= policy.q_max
@@ -246,6 +249,8 @@ def _check_report(
             finding.fail(Verdict.REPORT, f"{excess}, and its ledger is not here")
         else:
             finding.noticed.append(f"{excess}; they are compared with the ledger")
+        if home is None and claimed["guarantee"].get("sums"):
+            finding.noticed.append("what sums show cannot be recomputed without the ledger")
         if home is None:
             finding.checked.append(
                 "its ledger is not here: the figures follow from its segments, and whose key that is "

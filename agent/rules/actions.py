@@ -26,8 +26,8 @@ _BRACES = re.compile(r"\{(\w*)\}")
 _ALLOWED = re.compile(r"(?P<option>--?[A-Za-z0-9][\w-]*=)?\{\w+\}", re.ASCII)
 # Programs that run, or hand on to a shell, what is in their arguments; also behind env, nice and the like.
 _READ_PROGRAMS = {
-    "ash", "awk", "bash", "busybox", "csh", "dash", "eval", "expect", "fish", "gawk", "ksh", "lua", "mawk", "node",
-    "osascript", "perl", "php", "pwsh", "rsh", "ruby", "runuser", "script", "sh", "ssh", "su", "tclsh", "tcsh", "watch",
+    "ash", "awk", "bash", "busybox", "chroot", "csh", "dash", "doas", "env", "eval", "expect", "find", "fish", "gawk", "ksh", "lua", "mawk", "nice", "node",
+    "nohup", "osascript", "perl", "php", "pwsh", "rsh", "ruby", "runuser", "script", "sed", "setsid", "sh", "ssh", "su", "sudo", "tar", "tclsh", "tcsh", "timeout", "watch",
     "xargs", "zsh",
 }  # fmt: skip
 
@@ -159,7 +159,10 @@ def filled(argument: str, values: dict[str, str]) -> str:
 
 
 def _reads_programs(argument: str) -> bool:
-    name = PurePath(argument).name
+    return any(_reads(PurePath(word).name) for word in argument.split() or [""])
+
+
+def _reads(name: str) -> bool:
     return name in _READ_PROGRAMS or re.fullmatch(r"(python|pypy|perl|ruby|lua)[\d.]*", name) is not None  # fmt: skip
 
 

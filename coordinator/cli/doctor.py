@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeveil.coordinator.federation import tls
 from edgeveil.coordinator.federation.certificates import expiry as certificate_end
-from edgeveil.coordinator.federation.roster_files import FEDERATION_KEY, is_due, is_encrypted
+from edgeveil.coordinator.federation.roster_files import is_due, is_encrypted, key_beside
 from edgeveil.coordinator.federation.tls import authority_path, tls_folder
 from edgeveil.coordinator.plan.config import (
     CoordinatorConfig,
@@ -170,8 +170,9 @@ def _keys(home: Path, config: CoordinatorConfig) -> Finding:
 
 
 def _federation(home: Path, config: CoordinatorConfig) -> Finding:
-    folder = config.federation_folder or home.parent / "federation"
-    path = folder / FEDERATION_KEY
+    path = key_beside(home, config)
+    if path is None:
+        return green("federation", "the federation key is not on this machine")
     if config.federation_folder is not None:
         encrypted = is_encrypted(path)  # raises when it is gone or open to others
         if encrypted:
@@ -182,12 +183,8 @@ def _federation(home: Path, config: CoordinatorConfig) -> Finding:
             "one-machine mode: whoever takes this machine over can admit members of their own",
             "keep the key on another machine (README, With the federation key offline)",
         )
-    if path.exists():
-        fix = f"move {folder} to another machine, or an encrypted stick, and delete it here"
-        return yellow(
-            "federation", f"{path}: the federation key is on the coordinator's machine", fix
-        )
-    return green("federation", "the federation key is not on this machine")
+    fix = f"move {path.parent} to another machine, or an encrypted stick, and delete it here"
+    return yellow("federation", f"{path}: the federation key is on the coordinator's machine", fix)
 
 
 def _database(home: Path) -> Finding:

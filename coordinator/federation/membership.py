@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgeveil.coordinator.federation.roster_files import key_beside
 from edgeveil.coordinator.machine.transport import Presence
 from edgeveil.coordinator.plan.config import CoordinatorConfig, identity_path
 from edgeveil.coordinator.records.records import EnrolledAgent
@@ -109,7 +110,7 @@ def tokens_of(
         authority=authority_fingerprint(home, config),
         keys=keys_of(home, config),
         hold=hold,
-        offline=config.federation_folder is None,
+        offline=key_beside(home, config) is None,
     )
     return {token.name: token.encode() for token in tokens}
 

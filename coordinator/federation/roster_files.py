@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from edgeveil.coordinator.plan.config import CoordinatorConfig
 from edgeveil.coordinator.records.records import EnrolledAgent
 from edgeveil.shared.base.clock import Clock, SystemClock
 from edgeveil.shared.base.errors import ConfigError, EnrollmentError, ProtocolError, StateDamaged
@@ -126,6 +127,12 @@ def is_due(store: "Store", *, clock: Clock | None = None) -> bool:
     roster = signed.roster
     late = roster.issued + (roster.expires - roster.issued) / 3
     return wanted != set(roster.members) or (clock or SystemClock()).wall() >= late
+
+
+def key_beside(home: Path, config: CoordinatorConfig) -> Path | None:
+    """Where the federation key lies on the coordinator's own machine, as far as it can be told from here."""
+    path = (config.federation_folder or home.parent / "federation") / FEDERATION_KEY
+    return path if path.exists() or config.federation_folder is not None else None
 
 
 def sign_roster(candidate: bytes, federation: Signer) -> bytes:

@@ -128,6 +128,10 @@ def publish(
         package = parse_package(data)  # once more: these bytes, and no others, are published
     except ValueError as error:
         raise ModelError(f"{file}: this model package cannot be used: {error}") from error
+    if package.manifest.derived is not None:
+        raise ModelError(
+            f"{file}: a device made this variant for itself; publish what it was made of"
+        )
     to = None if names is None else _ids(home, names)
     folder = private_directory(home / FOLDER)
     with exclusive_lock(folder / LOCK, held_by="coordinator model publish"):

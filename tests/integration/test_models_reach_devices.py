@@ -30,7 +30,7 @@ from edgeveil.shared.base.errors import (
     TransportError,
 )
 from edgeveil.shared.models.offer import SLICE
-from edgeveil.shared.models.package import read_package
+from edgeveil.shared.models.package import parse_package, read_package
 from edgeveil.shared.wire.identity import Identity
 
 COMMAND = [sys.executable, "-P", "-c", "from edgeveil.agent.cli.app import main; main()"]
@@ -236,6 +236,22 @@ def test_an_offer_by_another_key_or_an_older_one_is_not_taken(front, home, clien
     assert KeptModels(home.path).index().fetched == 0
     taken(client, front, home)
     assert fetch(client, home.path, offer, signer_here(home.path, None)) is None
+
+
+def test_a_coordinator_cannot_send_what_devices_alone_may_make(front, home, client, monkeypatch):
+    """A variant's graph may hold operators that a coordinator's may not."""
+    variant = {"parent": "ab" * 32, "signer": "cd" * 32, "made": "int8", "calibrated": False}
+    data = resigned(read_package(CNN), derived=variant)
+    front.publish()
+    offer = client.ask(0, wait=False)
+    values = offer.model_dump() | {
+        "model": parse_package(data).digest, "file": hashlib.sha256(data).hexdigest(), "size": len(data),
+    }  # fmt: skip
+    monkeypatch.setattr(front.shelf, "part", lambda _agent, _serial, at, size: data[at : at + size] or None)  # fmt: skip
+    signer = Identity.load(front.home / "identity.key")
+    with pytest.raises(ModelError, match="such variants never travel"):
+        fetch(client, home.path, type(offer).sign(values, signer), signer_here(home.path, None))
+    assert in_use(home) is None
 
 
 def test_a_package_of_another_signer_under_a_true_offer_is_refused(

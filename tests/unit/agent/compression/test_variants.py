@@ -121,6 +121,15 @@ def test_a_variant_of_a_variant_still_names_the_published_model(tmp_path):
     assert (second.made, second.calibrated) == ("one, two", True)
 
 
+def test_a_strangers_word_on_what_a_model_was_made_of_is_not_handed_on(tmp_path):
+    key, stranger = device_key(tmp_path), device_key(tmp_path / "stranger")
+    claimed = parse_package(packed(CNN, CNN.model, "one", calibrated=True, signer=stranger))
+    assert claimed.manifest.derived.signer == CNN.signer.hex()
+    made = parse_package(packed(claimed, CNN.model, "two", calibrated=False, signer=key)).manifest.derived  # fmt: skip
+    assert (made.parent, made.signer) == (claimed.digest, stranger.public.hex())
+    assert made.calibrated
+
+
 def test_the_model_stays_where_no_variant_is_as_good(data, tmp_path):
     worse = Base("broken", CNN.model.replace(CNN.model[-2000:-1000], bytes(1000)))
     found = optimize(

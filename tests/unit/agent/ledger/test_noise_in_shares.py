@@ -109,7 +109,8 @@ def test_it_needs_the_owners_word_and_a_token_that_says_offline(tmp_path, word):
 
 def test_the_word_is_a_loosening_and_every_ledger_begins_without_it(tmp_path):
     assert loosened(Policy(), Policy(shared_noise=WORD)) == ("shared_noise",)
-    assert loosened(Policy(shared_noise=WORD), Policy()) == ()
+    assert loosened(Policy(shared_noise=WORD), Policy()) == ("shared_noise.epsilon_sum_max",)
+    assert loosened(Policy(shared_noise=WORD), Policy(epsilon_max=WORD.epsilon_sum_max)) == ()
     wider = SharedNoise(epsilon_sum_max=2.0, federation_key="offline")
     assert loosened(Policy(shared_noise=WORD), Policy(shared_noise=wider)) == (
         "shared_noise.epsilon_sum_max",
@@ -122,6 +123,21 @@ def test_the_word_is_a_loosening_and_every_ledger_begins_without_it(tmp_path):
     opened, chained = records(made)
     assert "shared_noise" not in opened.text("policy")
     assert chained.text("note_code") == "loosened"
+
+
+def test_the_least_noise_that_the_owner_allows_is_verified_as_allowed(device):
+    least = Policy(sigma_min=20.0, shared_noise=WORD)
+    device.set_policy(least)
+    device.device.open().close()
+    spend(device)
+    assert check(device.path, None, None).verdict is Verdict.OK
+
+
+@pytest.mark.parametrize("odd", [{"noise_multiplier": 1e6, "honest": 2}, {"noise_multiplier": 9e5, "honest": 100}])  # fmt: skip
+def test_noise_beyond_what_can_be_charged_is_refused_by_name(device, odd):
+    with device.device.open() as store, pytest.raises(PolicyRefusal) as refusal:
+        admit(device, store, asked(**odd))
+    assert refusal.value.code is RefusalCode.POLICY_SIGMA
 
 
 def test_a_policy_without_the_word_has_the_bytes_it_always_had():

@@ -263,13 +263,20 @@ def test_invitations_in_a_pipe_name_each_token_and_a_single_one_stands_alone(hom
     shown = run(home[0], "invite", "cam-1", "cam-2")
     rows = [line.split() for line in shown.stdout.splitlines()]
     assert [name for name, _ in rows] == ["cam-1", "cam-2"]
-    assert all(token.startswith("ev2.") for _, token in rows)
+    assert all(token.startswith("ev1.") for _, token in rows)
     assert "cam-1" not in shown.stderr
     (alone,) = run(home[0], "invite", "cam-3").stdout.split()
-    assert alone.startswith("ev2.")
+    assert alone.startswith("ev1.")
     seen = run(home[0], "invite", "cam-4", "cam-5", terminal=True)
     assert "cam-4" in seen.stderr
-    assert all(line.startswith("ev2.") for line in ESCAPE.sub("", seen.stdout).splitlines())
+    assert all(line.startswith("ev1.") for line in ESCAPE.sub("", seen.stdout).splitlines())
+
+
+def test_a_token_says_that_the_key_is_elsewhere_once_it_is(tmp_path):
+    home = initialised(tmp_path)
+    assert run(home, "invite", "cam-1").stdout.startswith("ev1.")
+    (tmp_path / "federation").rename(tmp_path / "elsewhere")
+    assert run(home, "invite", "cam-2").stdout.startswith("ev2.")
 
 
 def pictured(names_and_states, **more):

@@ -21,6 +21,7 @@ from edgeveil.shared.models.package import read_package
 
 CLOCK = TurnableClock()
 BIG = 1 << 20
+VARIANT = {"parent": "ab" * 32, "signer": "cd" * 32, "made": "int8", "calibrated": False}
 
 
 @pytest.fixture
@@ -88,6 +89,9 @@ def test_a_strangers_or_damaged_package_is_not_published(home, tmp_path):
         publish(home, tmp_path / "foreign.evm", None)
     with pytest.raises(ModelError):
         publish(home, tmp_path / "cut.evm", None)
+    (tmp_path / "variant.evm").write_bytes(resigned(read_package(CNN), derived=VARIANT))
+    with pytest.raises(ModelError, match="a device made this variant"):
+        publish(home, tmp_path / "variant.evm", None)
     assert published(home) == []
 
 
