@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import ConfigError, DataError
 from edgeveil.shared.data.boxes import schema as boxes
-from edgeveil.shared.data.sounds import pairs
+from edgeveil.shared.data.sounds import pair_table
 from edgeveil.shared.data.tabular.layout import FILE, Layout
 from edgeveil.shared.data.tabular.lines import read_lines
 from edgeveil.shared.data.tabular.reading import text_files
@@ -170,7 +170,7 @@ def open_units(source: Path) -> Units:
     """Those of a folder or an .npz file; raises DataError, ConfigError."""
     if not source.exists():
         raise DataError(f"{source}: there is no such folder")
-    if boxes.holds(source) or pairs.holds(source) or parquets(source):
+    if boxes.holds(source) or pair_table.holds(source) or parquets(source):
         raise DataError(
             f"{source}: pictures with boxes, pairs and Parquet files are not parted here"
         )

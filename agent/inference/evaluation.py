@@ -29,9 +29,8 @@ from edgeveil.shared.models.manifest import (
     OddOutput,
     SoundInput,
 )
-from edgeveil.shared.scores import class_scores, detection, matching, outliers, regression
+from edgeveil.shared.scores import class_scores, detection, matching, outliers, regression, views
 from edgeveil.shared.scores.tallies import Tallies, summed
-from edgeveil.shared.scores.views import Table, View
 from edgeveil.shared.terminal.progress import progress
 
 
@@ -44,7 +43,7 @@ class Evaluated:
     left: tuple[LeftOut, ...]
 
     @property
-    def views(self) -> tuple[View, ...]:
+    def views(self) -> tuple[views.View, ...]:
         return class_scores.views_of(self.counts, self.labels)
 
     @property
@@ -71,7 +70,7 @@ class FoundBoxes:
     left: tuple[LeftOut, ...]
 
     @property
-    def views(self) -> tuple[View, ...]:
+    def views(self) -> tuple[views.View, ...]:
         return detection.views_of(detection.scores(self.tally, len(self.labels)), self.labels)
 
     @property
@@ -101,7 +100,7 @@ class FoundNumbers:
         return regression.errors(self.tally, self.target.high - self.target.low)
 
     @property
-    def views(self) -> tuple[View, ...]:
+    def views(self) -> tuple[views.View, ...]:
         span = self.target.high - self.target.low
         mean = self.target.low + regression.mean(self.tally) * span
         kept = {"target": str(self.target.column), "mean": mean, **self.figures}
@@ -130,10 +129,10 @@ class FoundOdd:
     left: tuple[LeftOut, ...]
 
     @property
-    def views(self) -> tuple[View, ...]:
+    def views(self) -> tuple[views.View, ...]:
         shown = "–" if self.threshold is None else f"{self.threshold:.4g}"
         rows = [(name, int(each.sum()), "–" if self.threshold is None else above) for name, each, above in zip(("normal", "odd"), self.counts, self.above, strict=True)]  # fmt: skip
-        used = Table(f"With the threshold in use, {shown}", ("records", ">in all", ">above it"), rows)  # fmt: skip
+        used = views.Table(f"With the threshold in use, {shown}", ("records", ">in all", ">above it"), rows)  # fmt: skip
         return (used, *outliers.OUTLIERS.views({outliers.KEPT: {"counts": self.counts.tolist()}}))
 
     @property

@@ -154,6 +154,8 @@ def models(home: HomeOption = None, as_json: JsonOption = False) -> None:
             "gone" if row["bytes"] is None else f"{row['bytes']:,}",
             ", ".join(map(str, row["exported"])) or "–",
         )  # fmt: skip
+    if not any(row["exported"] for row in found):
+        made = console.without(made, {"exported"})
     stdout.print(console.fit(made, stdout, "state", "bytes", "task", "exported"))
 
 

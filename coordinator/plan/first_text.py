@@ -60,15 +60,13 @@ def write_first_plan(
         ConfigError: the file is there and not `force`, or what is asked for makes no plan.
         DataError: a named folder cannot be read as data.
     """
-    if file.exists() and not force:
-        raise ConfigError(
-            f"{file}: this file is there already; --force replaces it, -o names another"
-        )
+    _check_free(file, force=force)
     _check_named(labels_from, data)
     folder = None if labels_from and data else labels_from or data
     found = boxes_in(folder, size) or sound(folder)
     boxed = isinstance(found, BoxSchema)
-    named, shape, columns, target = (found.labels, found.shape, "", "") if found else records_of(labels_from, labels, data)  # fmt: skip
+    given = (found.labels, found.shape, "", "") if found else records_of(labels_from, labels, data)
+    named, shape, columns, target = given
     public = check_body(initial) if boxed else ""
     pixels = (features, channels, None if boxed else size)
     _check_options((initial, variant), pixels, boxed=boxed, others=bool(columns or found))
@@ -100,6 +98,13 @@ def write_first_plan(
     hint = labels_from or data
     write_file(file, text(made, hint and hint.expanduser().resolve()).encode())
     return made
+
+
+def _check_free(file: Path, *, force: bool) -> None:
+    if file.exists() and not force:
+        raise ConfigError(
+            f"{file}: this file is there already; --force replaces it, -o names another"
+        )
 
 
 def _check_named(labels_from: Path | None, data: Path | None) -> None:

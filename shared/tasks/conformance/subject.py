@@ -89,7 +89,8 @@ def spoiled(batch: Batch, at: int) -> Batch:
 
 def _nans(batch: Batch) -> Batch:
     if isinstance(batch, tuple | list):
-        return type(batch)(_nans(part) for part in batch)
+        parts = [_nans(part) for part in batch]
+        return type(batch)(*parts) if hasattr(batch, "_fields") else type(batch)(parts)
     return torch.full_like(batch, torch.nan) if batch.is_floating_point() else batch
 
 

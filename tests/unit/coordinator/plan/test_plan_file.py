@@ -79,7 +79,10 @@ def test_a_task_that_is_not_installed_is_told_from_one_that_is_nearly_called_so(
     (line,) = said('[task]\nid = "feature-haed"\n' + REST, tmp_path)
     assert 'did you mean "feature-head"?' in line
     (line,) = said('[task]\nid = "zzz"\n' + REST, tmp_path)
-    assert "installed here: anomaly, audio-command, detection, feature-head, " in line
+    assert (
+        "installed here: anomaly, audio-command, detection, detection-two-stage, feature-head, "
+        in line
+    )
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_where_an_archive_lies_beside_images_the_archive_is_meant(folder):
     ("make", "says"),
     [
         (lambda folder: folder.rmdir(), r"this data folder does not exist; give --data PATH"),
-        (lambda folder: None, r"nothing usable in this data folder; expected CLASS/\*\.png\|jpg\|bmp\|gif\|tif\|webp folders, or CLASS/\*\.wav\|flac\|ogg folders, or images/ with one COCO \.json, or with labels/ \(YOLO\), or JPEGImages/ with Annotations/ \(VOC\), or one \.npz file with X and y, or records\.csv that names pictures and recordings beside it, or schema\.toml beside files \.csv\|\.tsv\|\.txt\|\.parquet or one \.npz file$"),
+        (lambda folder: None, r"nothing usable in this data folder; expected CLASS/\*\.png\|jpg\|bmp\|gif\|tif\|webp folders, or CLASS/\*\.wav\|flac\|ogg folders, or images/ with one COCO \.json, or with labels/ \(YOLO\), or JPEGImages/ with Annotations/ \(VOC\), or one \.npz file with X and y, or records\.csv that names pictures, recordings or windows beside it, or schema\.toml beside files \.csv\|\.tsv\|\.txt\|\.parquet or one \.npz file$"),
         (lambda folder: (archive(folder / "d.npz"), archive(folder / "e.npz")), "holds 2 .npz files"),
         (lambda folder: archive(folder / "d.npz", 3, 2), r"d\.npz: X has shape \(3, 2, 2\) and y \(2,\)"),
         (lambda folder: archive(folder / "d.npz", 0), r"d\.npz: holds no record"),
