@@ -328,6 +328,12 @@ def audit(
         str | None, Option(help="An installed task [default: the one trained last].")
     ] = None,
     variant: Annotated[str | None, Option(help="Its variant [default: its own].")] = None,
+    option: Annotated[
+        list[str] | None,
+        Option(
+            "--option", metavar="KEY=VALUE", help="An option of the task, as in a plan; repeat."
+        ),
+    ] = None,
     canaries: Annotated[int, Option(min=100, max=20_000, help="Made-up records.")] = 6000,
     steps: Annotated[int, Option(min=1, max=100, help="Steps of each copy.")] = 2,
     as_json: console.JsonOption = False,
@@ -337,6 +343,8 @@ def audit(
     The result stays in this home, and the next privacy report shows it.
 
     Example: agent audit --data ./photos
+
+    Example: agent audit --task tabular --option labels=ok,worn --option 'columns=rpm 0..9000,heat 0..120'
     """
     from edgeveil.agent.reports.audited import keep
     from edgeveil.agent.training.auditing.audit import audit_home
@@ -348,7 +356,7 @@ def audit(
         data=data,
         dataset=dataset,
         task_id=task,
-        variant=variant,
+        given=_given(variant, option or []),
         canaries=canaries,
         steps=steps,
         quiet=as_json,
@@ -360,6 +368,24 @@ def audit(
     else:
         _show_audit(told)
     raise typer.Exit(0 if found.passed else CAUGHT)
+
+
+def _given(variant: str | None, options: list[str]) -> dict[str, object]:
+    """Numbers and true or false as such, as TOML has them."""
+    import json
+
+    from edgeveil.shared.base.errors import ConfigError
+
+    found: dict[str, object] = {} if variant is None else {"variant": variant}
+    for each in options:
+        key, equals, value = each.partition("=")
+        if not key or not equals:
+            raise ConfigError(f"--option {each}: write KEY=VALUE, as in the plan's options")
+        try:
+            found[key] = json.loads(value) if len(value) < 20 else value
+        except ValueError:
+            found[key] = value
+    return found
 
 
 def _show_audit(told: dict[str, Any]) -> None:
@@ -384,7 +410,7 @@ def _show_audit(told: dict[str, Any]) -> None:
         )
     console.stdout.print(made)
     console.stdout.print(
-        f"{told['canaries']:,} made-up records tell no more than the noise allows; nothing was charged or sent."
+        f"{told['canaries']:,} made-up records among {told['records']:,} of yours, trained by {told['task']}, tell no more than the noise allows; nothing was charged or sent."
         if told["passed"]
         else Text(
             "More can be told than was claimed: do not train with this installation.",

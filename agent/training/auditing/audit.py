@@ -7,6 +7,7 @@ Nothing is charged and nothing is sent: what the copies learn is thrown away.
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from edgeveil.agent.ledger.reading import LEDGER
 from edgeveil.agent.training.auditing.canaries import AuditedTask, CanaryRecords, traces
 from edgeveil.agent.training.sampler import self_test
 from edgeveil.agent.training.training import train
-from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.errors import ConfigError, DataError
 from edgeveil.shared.privacy.audit import CONFIDENCE, Guesses, judge
 from edgeveil.shared.privacy.filter import noise_multiplier_for
 from edgeveil.shared.privacy.gaussian import Separation, epsilon_of, separation
@@ -32,7 +33,7 @@ from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.modules import read_vector
 from edgeveil.shared.tasks.own.shelf import use
 from edgeveil.shared.tasks.records import Records
-from edgeveil.shared.tasks.spec import Options, TaskSpec, Trainable
+from edgeveil.shared.tasks.spec import Options, Task, TaskSpec, Trainable
 from edgeveil.shared.terminal.progress import Step, progress, silent
 from edgeveil.shared.wire.plan import TrainingPlan
 
@@ -123,31 +124,46 @@ def audit_home(
     data: Path | None,
     dataset: str | None,
     task_id: str | None,
-    variant: str | None,
+    given: Mapping[str, object],
     canaries: int,
     steps: int,
     quiet: bool = True,
 ) -> Audit:
-    """Audit with this home's data, the task it trained last and the δ of its policy.
+    """Audit with this home's data, the task it trained last, options as a plan names them, and the δ of its policy.
 
     Unless `quiet`, a terminal shows how far it got.
 
     Raises:
         ConfigError: no data folder is known, or the task has no such variant.
-        DataError: the data cannot be read as this task's.
+        DataError: the data cannot be read as this task's, or no record of them can be used.
     """
     config = settle(home, data, dataset)
     use(home)
     spec = _spec(home, config.dataset, task_id)
     task = registry.load(spec)
-    options = task.parse_options({} if variant is None else {"variant": variant})
+    options = _options(task, given)
     records = DataShelf(check_folder(config.data)).load(task, options)
+    if not len(records):
+        raise DataError(
+            f"{config.data}: {spec.id} with these options can use no record of it; name the task and the options "
+            "that this device trains with: --task TASK --option KEY=VALUE …"
+        )
     policy_path = home / "policy.toml"
     policy = Policy.load(policy_path) if policy_path.exists() else Policy.default()
     with progress("training copies", (1 + len(SHARP)) * steps, quiet=quiet) as step:
         return audit(
             task, options, records, canaries=canaries, steps=steps, delta=policy.delta, step=step
         )
+
+
+def _options(task: Task, given: Mapping[str, Any]) -> Options:
+    """As a plan names them; raises ConfigError."""
+    try:
+        return task.parse_options(dict(given))
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}; give the options of the plan that this device trains with: --option KEY=VALUE …"
+        ) from error
 
 
 def _spec(home: Path, dataset: str, task_id: str | None) -> TaskSpec:

@@ -24,6 +24,11 @@ def says_nothing_when_lower(case):
     return case.task == "rare-classes" or whole
 
 
+def large(case):
+    """Five minutes of the whole network; the smaller ones have the same parts."""
+    return [pytest.mark.long] if (case.task, case.variant) == ("detection", "full") else []
+
+
 @pytest.fixture
 def quiet(monkeypatch):
     monkeypatch.setattr(
@@ -41,7 +46,7 @@ def update(task, options, records, **changes):
 @pytest.mark.parametrize(
     ("case", "check"),
     [
-        pytest.param(case, check, id=f"{check}-{case}")
+        pytest.param(case, check, id=f"{check}-{case}", marks=large(case))
         for case in CASES
         for check in PRIVATE_CHECKS
         if not (says_nothing_when_lower(case) and check.promise.startswith("learns"))
@@ -52,7 +57,9 @@ def test_it_keeps_every_promise_of_private_training(case, check, tmp_path):
 
 
 @pytest.mark.usefixtures("quiet")
-@pytest.mark.parametrize("case", PLAIN, ids=str)
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=str(case), marks=large(case)) for case in PLAIN]
+)
 def test_the_fast_engine_and_one_record_at_a_time_give_the_same_update(case, tmp_path):
     task, options = case.made()
     records = task.load(case.write(tmp_path / "d", COUNT), options)

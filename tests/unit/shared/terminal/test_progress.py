@@ -155,7 +155,7 @@ def test_a_device_shows_its_training_and_its_audit_as_bars(tmp_path, impatient):
     with a_terminal() as written:
         found = audit_home(
             federation.homes[0].path, data=federation.pieces[0], dataset=None, task_id="feature-head",
-            variant="fixed", canaries=100, steps=2, quiet=False,
+            given={"variant": "fixed"}, canaries=100, steps=2, quiet=False,
         )  # fmt: skip
     assert "training copies" in written.getvalue()
     assert found.steps == 2

@@ -10,6 +10,7 @@ import dp_bench as bench
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy import stats
 from typer.testing import CliRunner
 
@@ -23,7 +24,7 @@ from edgeveil.agent.training.engines import gradients
 from edgeveil.agent.training.engines import optimizer as secure
 from edgeveil.agent.training.noise import gaussian
 from edgeveil.agent.training.training import train
-from edgeveil.shared.base.errors import PolicyRefusal
+from edgeveil.shared.base.errors import ConfigError, DataError, PolicyRefusal
 from edgeveil.shared.privacy.audit import judge, lower_bound, p_value
 from edgeveil.shared.privacy.gaussian import Separation
 from edgeveil.shared.tasks import registry
@@ -252,6 +253,38 @@ def test_the_command_prints_the_bound_beside_the_claim(data, tmp_path):
     kept = newest(tmp_path)
     assert kept["passed"] is True
     assert kept["canaries"] == 1000
+
+
+def test_the_command_takes_the_options_of_a_plan_and_says_which_records_were_in_it(data, tmp_path):
+    result = command(data, tmp_path, "--task", "image-classification", "--option", "variant=linear", "--option", "classes=10")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "among 40 of yours, trained by image-classification" in " ".join(result.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("flags", "error", "says"),
+    [
+        (("--option", "height=8", "--option", "width=8"), DataError, "options of the task"),
+        (("--task", "tabular"), ConfigError, "--option KEY=VALUE"),
+        (("--option", "height"), ConfigError, "write KEY=VALUE"),
+        (("--option", "heigth=28"), ConfigError, "options.heigth"),
+    ],
+)
+def test_an_audit_of_nothing_is_refused(data, tmp_path, flags, error, says):
+    """One that saw no record of the owner's would stand in the privacy report as passed."""
+    result = command(data, tmp_path, *flags)
+    assert isinstance(result.exception, error)
+    assert says in str(result.exception)
+    assert newest(tmp_path) is None
+
+
+def test_an_audit_among_none_of_the_owners_records_is_refused(tmp_path):
+    (tmp_path / "photos" / "pears").mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(tmp_path / "photos" / "pears" / "1.png")
+    result = command(tmp_path / "photos", tmp_path)
+    assert isinstance(result.exception, DataError)
+    assert "can use no record of it; name the task and the options" in str(result.exception)
+    assert newest(tmp_path) is None
 
 
 def test_the_command_catches_an_engine_without_noise(data, tmp_path, monkeypatch):
