@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import get_args
 
 from edgeveil.coordinator.machine import attempt
+from edgeveil.shared.privacy.ledger import replay
+from edgeveil.shared.privacy.ledger.records import Kind
 from edgeveil.shared.privacy.ledger.replay import CHANGES
 from edgeveil.shared.privacy.ledger.state import Phase
 from edgeveil.shared.secagg.client import session
@@ -162,7 +164,7 @@ def ledger_edges() -> Iterator[Edge]:
     """What each kind of record asks of the newest reservation and makes of it."""
     for kind, change in CHANGES.items():
         asked, made = [], []
-        for node in ast.walk(tree(change)):
+        for node in nodes_of(change):
             if isinstance(node, ast.Compare):
                 asked += phases(node)
             elif isinstance(node, ast.Call):
@@ -170,6 +172,14 @@ def ledger_edges() -> Iterator[Edge]:
         if made:
             (end,) = set(made)
             yield (asked[0] if asked else "[*]"), end, f"{kind.value}"
+
+
+def nodes_of(change: Callable[..., object]) -> Iterator[ast.AST]:
+    """Of a function of the replay and of its own helpers that it calls."""
+    for node in ast.walk(tree(change)):
+        yield node
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.startswith("_"):  # fmt: skip
+            yield from nodes_of(getattr(replay, node.func.id))
 
 
 def phases(node: ast.AST, *, deep: bool = True) -> list[str]:
@@ -203,7 +213,8 @@ def reservation() -> str:
 
 def on_a_device() -> str:
     """Which function of agent/rounds moves the session and writes the ledger, in the order of its text."""
-    verbs = {"ledger": [why for _, _, why in ledger_edges()],
+    # A record of kind "shared" is what `reserve` writes where noise is in shares.
+    verbs = {"ledger": [why for _, _, why in ledger_edges() if why != Kind.SHARED.value],
              "secagg": [why.removesuffix("()") for _, _, why in client_edges()]}  # fmt: skip
     rows, found = [], set()
     for path in sorted(ROUNDS.glob("*.py")):

@@ -451,10 +451,6 @@ def test_what_is_beyond_a_default_budget_is_warned_of(tmp_path):
 
 
 @pytest.mark.parametrize("option", ["--data", "--labels-from"])
-def test_a_folder_that_is_not_there_or_holds_pairs_is_named(tmp_path, option):
+def test_a_folder_that_is_not_there_is_named(tmp_path, option):
     with pytest.raises(DataError, match=f"{option} .*nowhere: there is no such folder"):
         new(tmp_path, option, tmp_path / "nowhere", "--agents", 3)
-    (tmp_path / "pairs").mkdir()
-    (tmp_path / "pairs/records.csv").write_text("image,sound,label\n")
-    with pytest.raises(ConfigError, match=r"docs/tasks/multimodal\.md"):
-        new(tmp_path, option, tmp_path / "pairs", "--agents", 3)
