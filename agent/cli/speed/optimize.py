@@ -97,7 +97,7 @@ def optimize(
     html: HtmlOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Try smaller variants of a model, measure each on this device, keep the smallest that is as good, or none.
+    """Try smaller variants of a model, measure each on this device, keep the smallest that is as good and fast, or none.
 
     The kept one is signed by this device, names what it was made of, and stands in agent model list. No budget is
     spent, as nothing is learned. The report tells what pruning achieved, not what was asked for.

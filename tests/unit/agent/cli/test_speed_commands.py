@@ -59,12 +59,12 @@ def test_a_thin_device_makes_a_smaller_model_and_uses_it(data, tmp_path):
     code, out, said = thin("optimize", MODEL, *asked, "--use", "-o", str(small), "--html", str(page), "--json", *home)  # fmt: skip
     assert code == 0, said
     found = json.loads(out)
-    assert found["kept"] == "int8 dynamic"
+    assert found["kept"] in [each["variant"] for each in found["tried"] if each["accepted"]]
     assert [each["variant"] for each in found["tried"]] == ["int8 dynamic", "int8 static", "50% sparse", "50% sparse, int8 dynamic", "50% sparse, int8 static"]  # fmt: skip
     assert "in use now" in said
     assert "<svg" in page.read_text()
     models = KeptModels(tmp_path / "home")
-    assert models.in_use().made == "int8 dynamic, made here"
+    assert models.in_use().made.startswith(f"{found['kept']}, made here")
     code, out, said = thin("predict", str(small), data, "--json", *home)
     assert (code, len(out.splitlines())) == (0, 6), said
     (finding,) = _model(tmp_path / "home")

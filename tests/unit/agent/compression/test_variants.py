@@ -11,7 +11,7 @@ from edgeveil.agent.compression import quantizing, report
 from edgeveil.agent.compression.graphs import run
 from edgeveil.agent.compression.keeping import device_key, packed
 from edgeveil.agent.compression.sparsity import sparse
-from edgeveil.agent.compression.variants import Ask, Base, Variant, judged, optimize
+from edgeveil.agent.compression.variants import Ask, Base, Variant, chosen, judged, optimize
 from edgeveil.agent.delivery.kept import KeptModels
 from edgeveil.agent.inference.runtime import made_ready, open_model
 from edgeveil.agent.measuring.latency import Asked, Latency
@@ -59,6 +59,31 @@ def variant(size, p50, quality, zipped=None):
 )  # fmt: skip
 def test_a_variant_is_kept_only_if_it_is_as_good_and_smaller_or_faster(one, kept, why):
     assert judged(variant(1000, 9.0, 0.90), one, 1.0) == (kept, why)
+
+
+@pytest.mark.parametrize(
+    ("sizes_and_times", "kept"),
+    [
+        ([(300, 30.0), (500, 9.9), (600, 5.0)], 1),
+        ([(500, 9.0), (300, 9.9)], 1),
+        ([(500, 30.0), (300, 40.0)], 1),
+        ([], None),
+    ],
+    ids=["slower is passed over", "as fast", "all are slower", "none is good"],
+)
+def test_the_smallest_that_is_as_fast_is_kept_and_a_slower_one_only_if_all_are(
+    sizes_and_times, kept
+):
+    good = [replace(variant(size, time, 0.9), accepted=True) for size, time in sizes_and_times]
+    worse = variant(10, 1.0, 0.1)
+    found = chosen(variant(1000, 9.0, 0.9), [worse, *good])
+    assert found is (None if kept is None else good[kept])
+
+
+def test_a_variant_that_works_more_of_the_processor_is_slower_whatever_the_clock_says():
+    busy, idle = (replace(variant(size, 9.0, 0.9), accepted=True) for size in (300, 500))
+    busy = replace(busy, latency=replace(busy.latency, cpu_p50_ms=30.0))
+    assert chosen(variant(1000, 9.0, 0.9), [busy, idle]) is idle
 
 
 def test_eight_bits_are_run_by_devices_as_variants_and_not_as_models_of_a_coordinator():
