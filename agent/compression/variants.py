@@ -90,12 +90,14 @@ def optimize(
     package: Package,
     data: Path,
     ask: Ask,
-    signer: Identity,
+    signer: Callable[[], Identity],
     *,
     more: Sequence[Base] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> Optimized:
-    """`more`: graphs pruned elsewhere. Nothing is written, and nothing is learned from the records.
+    """`more`: graphs pruned elsewhere; `signer` is asked once the model itself was measured.
+
+    Nothing else is written, and nothing is learned from the records.
 
     Raises:
         DataError: no labelled records that the model takes: nothing can be kept unmeasured.
@@ -105,13 +107,14 @@ def optimize(
     metric, records, quality = _quality(package, data)
     latency = _latency(package.model, package, ask)
     before = Variant("as it came", package.model, False, None, None, quality, latency, True)
+    key = signer()
     tried: list[Variant] = []
     failed: list[tuple[str, str]] = []
     for base, calibrated, make in _plans(package, data, ask, more):
         say(f"trying {base.made}")
         try:
             graph = make()
-            made = packed(package, graph, base.made, calibrated=calibrated, signer=signer)
+            made = packed(package, graph, base.made, calibrated=calibrated, signer=key)
             found = parse_package(made)
             _, _, quality = _quality(found, data)
             latency = _latency(graph, package, ask)

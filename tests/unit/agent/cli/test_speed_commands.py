@@ -91,3 +91,20 @@ def test_no_variant_is_made_that_nobody_can_judge(tmp_path):
     refused = typer.testing.CliRunner().invoke(app, asked).exception
     assert isinstance(refused, ConfigError)
     assert "--data" in str(refused)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["--html", "nodir/x.html"], "nodir/x.html: cannot be written, there is no folder nodir"),
+        (["-o", "."], "it is a folder"),
+        (["--no-dynamic"], "tries nothing; add --static"),
+    ],
+)
+def test_what_can_give_nothing_is_refused_before_anything_is_measured(data, tmp_path, asked, told):
+    whole = ["optimize", MODEL, "--data", data, "--home", str(tmp_path / "home"), *asked]
+    done = typer.testing.CliRunner().invoke(app, whole)
+    assert isinstance(done.exception, ConfigError)
+    assert told in str(done.exception)
+    assert "measuring" not in done.output
+    assert not (tmp_path / "home").exists()

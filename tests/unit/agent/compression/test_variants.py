@@ -112,7 +112,7 @@ def test_the_share_of_zeros_is_the_achieved_one(share):
 
 def test_the_kept_variant_names_its_parent_and_is_trusted_where_it_was_made(data, tmp_path):
     home, parent = tmp_path / "home", CNN.signer.hex()
-    found = optimize(CNN, data, replace(FAST, tolerance=100.0), device_key(home))
+    found = optimize(CNN, data, replace(FAST, tolerance=100.0), lambda: device_key(home))
     (tmp_path / "small.evm").write_bytes(found.kept.file)
     here = open_model(tmp_path / "small.evm", trust=parent, home=home)
     here.check_itself()
@@ -158,7 +158,7 @@ def test_a_strangers_word_on_what_a_model_was_made_of_is_not_handed_on(tmp_path)
 def test_the_model_stays_where_no_variant_is_as_good(data, tmp_path):
     worse = Base("broken", CNN.model.replace(CNN.model[-2000:-1000], bytes(1000)))
     found = optimize(
-        CNN, data, replace(FAST, dynamic=False), device_key(tmp_path / "h"), more=[worse]
+        CNN, data, replace(FAST, dynamic=False), lambda: device_key(tmp_path / "h"), more=[worse]
     )
     assert found.kept is None
     assert report.sentence(found) == "No variant is kept: the model stays as it came."
@@ -168,7 +168,9 @@ def test_the_model_stays_where_no_variant_is_as_good(data, tmp_path):
 
 
 def test_the_page_holds_every_variant_and_a_plot(data, tmp_path):
-    found = optimize(CNN, data, replace(FAST, static=True, graph=True), device_key(tmp_path / "h"))
+    found = optimize(
+        CNN, data, replace(FAST, static=True, graph=True), lambda: device_key(tmp_path / "h")
+    )
     page = report.page(found, "data/<of>")
     assert "data/&lt;of&gt;" in page
     assert page.count("<svg") == 2
@@ -180,7 +182,8 @@ def test_the_page_holds_every_variant_and_a_plot(data, tmp_path):
 def test_nothing_is_kept_unmeasured(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError):
-        optimize(CNN, tmp_path / "empty", FAST, device_key(tmp_path / "h"))
+        optimize(CNN, tmp_path / "empty", FAST, lambda: device_key(tmp_path / "h"))
+    assert not (tmp_path / "h").exists()
 
 
 def test_a_manifest_of_before_there_were_variants_keeps_its_bytes():
