@@ -21,6 +21,7 @@ from edgeveil.shared.wire.identity import Identity
 
 FASTER = 0.9  # of the time before, by the clock and of the processor: less is noise
 SMALLER = 0.98  # of the bytes before
+AS_FAST = 1.1  # of the time before, by the clock and of the processor: more is slower
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,14 @@ def optimize(
     package: Package,
     data: Path,
     ask: Ask,
-    signer: Identity,
+    signer: Callable[[], Identity],
     *,
     more: Sequence[Base] = (),
     say: Callable[[str], None] = lambda _: None,
 ) -> Optimized:
-    """`more`: graphs pruned elsewhere. Nothing is written, and nothing is learned from the records.
+    """`more`: graphs pruned elsewhere; `signer` is asked once the model itself was measured.
+
+    Nothing else is written, and nothing is learned from the records.
 
     Raises:
         DataError: no labelled records that the model takes: nothing can be kept unmeasured.
@@ -104,13 +107,14 @@ def optimize(
     metric, records, quality = _quality(package, data)
     latency = _latency(package.model, package, ask)
     before = Variant("as it came", package.model, False, None, None, quality, latency, True)
+    key = signer()
     tried: list[Variant] = []
     failed: list[tuple[str, str]] = []
     for base, calibrated, make in _plans(package, data, ask, more):
         say(f"trying {base.made}")
         try:
             graph = make()
-            made = packed(package, graph, base.made, calibrated=calibrated, signer=signer)
+            made = packed(package, graph, base.made, calibrated=calibrated, signer=key)
             found = parse_package(made)
             _, _, quality = _quality(found, data)
             latency = _latency(graph, package, ask)
@@ -121,9 +125,21 @@ def optimize(
         one = Variant(base.made, graph, calibrated, *pruned, quality, latency, file=made)
         accepted, why = judged(before, one, ask.tolerance)
         tried.append(replace(one, accepted=accepted, verdict=why))
+    return Optimized(package, metric, records, before, tuple(tried), tuple(failed), chosen(before, tried))  # fmt: skip
+
+
+def chosen(before: Variant, tried: Sequence[Variant]) -> Variant | None:
+    """The smallest accepted one that is about as fast as `before`; where all are slower, the smallest of all."""
     good = [each for each in tried if each.accepted]
-    kept = min(good, key=lambda each: each.size, default=None)  # of equal ones the simplest
-    return Optimized(package, metric, records, before, tuple(tried), tuple(failed), kept)
+    as_fast = [each for each in good if _takes_at_most(AS_FAST, before, each)]
+    return min(
+        as_fast or good, key=lambda each: each.size, default=None
+    )  # of equal ones the simplest
+
+
+def _takes_at_most(share: float, before: Variant, one: Variant) -> bool:
+    now, then = one.latency, before.latency
+    return now.p50_ms <= share * then.p50_ms and now.cpu_p50_ms <= share * then.cpu_p50_ms
 
 
 def judged(before: Variant, one: Variant, tolerance: float) -> tuple[bool, str]:
@@ -132,8 +148,7 @@ def judged(before: Variant, one: Variant, tolerance: float) -> tuple[bool, str]:
     if not lost <= tolerance + 1e-9:
         return False, f"quality falls by {lost:.2f} points, at most {tolerance:g} are allowed"
     smaller = one.size <= SMALLER * before.size
-    now, then = one.latency, before.latency
-    faster = now.p50_ms <= FASTER * then.p50_ms and now.cpu_p50_ms <= FASTER * then.cpu_p50_ms
+    faster = _takes_at_most(FASTER, before, one)
     if smaller or faster:
         what = " and ".join(
             word for word, holds in (("smaller", smaller), ("faster", faster)) if holds

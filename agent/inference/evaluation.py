@@ -179,6 +179,7 @@ def evaluate(model: Model, data: Path, *, quiet: bool = False) -> Found:
 
 def scored(model: Model, given: OddOutput, data: Path, *, quiet: bool) -> tuple[Scores, NDArray[np.bool_], tuple[LeftOut, ...]]:  # fmt: skip
     """How odd each record is, and whether its label says so; raises DataError."""
+    probe(data)
     records, odd, left = columns.normal_or_odd(data, _columns(model), given.normal)
     _check_any(data, len(odd), left)
     return _values(model, records, quiet=quiet), odd, left

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeveil.agent.home.home import AgentHome
-from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.policy import MOST_EPSILON, Policy
 from edgeveil.agent.ledger.budget import ledger_of
 from edgeveil.agent.ledger.prv import epsilon_prv
 from edgeveil.shared.base.errors import ConfigError
@@ -17,6 +17,7 @@ from edgeveil.shared.privacy.filter import cap, choose_order, noise_multiplier_f
 from edgeveil.shared.privacy.rdp import Segment, check_segment, epsilon, rdp_step, rdp_total
 from edgeveil.shared.privacy.shared_noise import share_for, shares
 
+FEWEST_HONEST, MOST_HONEST = 2, 65_535  # as plans take them
 SCARCE = 0.2  # of the budget; below, the owner is warned
 
 
@@ -54,6 +55,8 @@ def start_from(history: Path | None, epsilon_max: float | None, delta: float) ->
     try:
         if not 0 < delta < 1:
             raise ValueError(f"--delta {delta} is outside (0, 1)")
+        if epsilon_max is not None and not 0 < epsilon_max <= MOST_EPSILON:
+            raise ValueError(f"--epsilon {epsilon_max:g} is outside (0, {MOST_EPSILON:g}]")
         order = None if epsilon_max is None else choose_order(epsilon_max, delta)
     except ValueError as error:
         raise ConfigError(str(error)) from error
@@ -126,8 +129,10 @@ def answer_shared(
     Raises:
         ConfigError: impossible values, no budget to fit into, or it is spent.
     """
-    if honest < 1:
-        raise ConfigError(f"--honest {honest}: at least one share of a sum is this device's own")
+    if not FEWEST_HONEST <= honest <= MOST_HONEST:
+        raise ConfigError(
+            f"--honest {honest}: write {FEWEST_HONEST} to {MOST_HONEST}, as plans do; alone, leave --shared out"
+        )
     sums = start.sums or start
     share = share_for(noise_for(sums, rate=rate, steps=rounds), honest) if noise is None else noise
     _check(Segment(share, rate, rounds))

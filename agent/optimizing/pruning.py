@@ -33,7 +33,7 @@ def pruned(package: Package, share: float) -> tuple[bytes, float]:
     """The graph, and the share of channels that is gone, of those that are not the output's.
 
     Raises:
-        ConfigError: models of this kind are not pruned here.
+        ConfigError: models of this kind are not pruned here, or no channel can go.
         ModelError: the package was made by another build, or the new graph is off.
     """
     whole, module = _rebuilt(package)
@@ -41,8 +41,10 @@ def pruned(package: Package, share: float) -> tuple[bytes, float]:
         raise ConfigError("--prune: recurrent layers are not pruned; try --sparse, or 8 bits alone")
     last = _last(module, whole.prepared[:2])
     before = _channels(module, last)
+    if not before:
+        raise ConfigError("--prune: this model has no channels to prune; leave the option out")
     _prune(module, whole.prepared[:2], share, last)
-    achieved = 1 - _channels(module, last) / max(1, before)
+    achieved = 1 - _channels(module, last) / before
     if not achieved:
         raise ConfigError(
             f"--prune {share:g}: no channel could be taken out (group normalisation holds them together); ask for "

@@ -19,7 +19,13 @@ from torch import nn
 from edgeveil.coordinator.models import graph
 from edgeveil.coordinator.models.verify import verify
 from edgeveil.coordinator.runs import checkpoint
-from edgeveil.shared.base.errors import ConfigError, ModelError, NotInstalled, StateDamaged
+from edgeveil.shared.base.errors import (
+    ConfigError,
+    ModelError,
+    NotInstalled,
+    ProtocolError,
+    StateDamaged,
+)
 from edgeveil.shared.base.files import write_file
 from edgeveil.shared.models.package import read_package
 from edgeveil.shared.tasks import registry
@@ -45,7 +51,7 @@ def convert(home: Path, file: Path, kind: str, target: Path, trust: str | None) 
 
     Raises:
         ConfigError: another ending, or the task is not the one that is installed here.
-        ModelError, ModelUntrusted: the package.
+        ModelError, ModelUntrusted: the package, or it is of another version of its task.
         NotInstalled: the toolkit.
         StateDamaged: the toolkit makes no file of this model, or one that computes something else.
     """
@@ -90,7 +96,12 @@ def _module(file: Path) -> Packaged:
     """The package's model as torch has it, with its preparation."""
     package = read_package(file)
     told = package.manifest.task
-    spec = registry.find(told.id, told.version)
+    try:
+        spec = registry.find(told.id, told.version)
+    except ProtocolError as error:
+        raise ModelError(
+            f"{file}: {error.message}; convert it with the edgeveil that trained it, or export a newer model"
+        ) from error
     if spec.task_hash().hex() != told.hash:
         raise ConfigError(f"{file}: trained by another build of {told.id} {told.version}; convert it with that one")  # fmt: skip
     task = registry.load(spec)

@@ -1,5 +1,6 @@
 """`agent optimize`: a smaller or faster variant of a model, kept only if it is as good on this device's records."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,7 +98,7 @@ def optimize(
     html: HtmlOption = None,
     as_json: console.JsonOption = False,
 ) -> None:
-    """Try smaller variants of a model, measure each on this device, keep the smallest that is as good, or none.
+    """Try smaller variants of a model, measure each here, keep the smallest that is as good and fast, or none.
 
     The kept one is signed by this device, names what it was made of, and stands in agent model list. No budget is
     spent, as nothing is learned. The report tells what pruning achieved, not what was asked for.
@@ -112,13 +113,21 @@ def optimize(
 
     if distill:
         raise ConfigError(f"--distill: {NO_TRAINING}")
+    if not (dynamic or static or graph or sparse or prune):
+        raise ConfigError(
+            "--no-dynamic alone tries nothing; add --static, --graph, --sparse or --prune"
+        )
+    for target in (output, html):
+        _check_writable(target)
     folder = console.home_of(ROLE, home)
     records = _records(data, folder)
     package, notice = opened(model, folder, trust)
     more = _pruned(package, prune) if prune else ()
     ask = variants.Ask(dynamic, static, graph, sparse, tolerance, Asked(threads=threads, seconds=seconds))  # fmt: skip
     say = _silent if as_json else console.stderr.print
-    found = variants.optimize(package, records, ask, device_key(folder), more=more, say=say)
+    found = variants.optimize(
+        package, records, ask, partial(device_key, folder), more=more, say=say
+    )
     if found.kept is not None:
         _keep(found.kept.file, folder, output, use=use, vouched=not notice)
     _show(found, html, str(records), as_json=as_json)
@@ -132,6 +141,15 @@ def _records(data: Path | None, home: Path) -> Path:
     if found is None:
         raise ConfigError("give --data PATH: no variant is kept without a look at its quality")
     return found
+
+
+def _check_writable(target: Path | None) -> None:
+    """Before minutes of measuring; raises ConfigError."""
+    from edgeveil.shared.base.errors import ConfigError
+
+    if target is not None and (target.is_dir() or not target.parent.is_dir()):
+        why = "it is a folder" if target.is_dir() else f"there is no folder {target.parent}"
+        raise ConfigError(f"{target}: cannot be written, {why}")
 
 
 def _silent(_sentence: str) -> None:

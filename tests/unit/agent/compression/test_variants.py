@@ -11,7 +11,7 @@ from edgeveil.agent.compression import quantizing, report
 from edgeveil.agent.compression.graphs import run
 from edgeveil.agent.compression.keeping import device_key, packed
 from edgeveil.agent.compression.sparsity import sparse
-from edgeveil.agent.compression.variants import Ask, Base, Variant, judged, optimize
+from edgeveil.agent.compression.variants import Ask, Base, Variant, chosen, judged, optimize
 from edgeveil.agent.delivery.kept import KeptModels
 from edgeveil.agent.inference.runtime import made_ready, open_model
 from edgeveil.agent.measuring.latency import Asked, Latency
@@ -61,6 +61,31 @@ def test_a_variant_is_kept_only_if_it_is_as_good_and_smaller_or_faster(one, kept
     assert judged(variant(1000, 9.0, 0.90), one, 1.0) == (kept, why)
 
 
+@pytest.mark.parametrize(
+    ("sizes_and_times", "kept"),
+    [
+        ([(300, 30.0), (500, 9.9), (600, 5.0)], 1),
+        ([(500, 9.0), (300, 9.9)], 1),
+        ([(500, 30.0), (300, 40.0)], 1),
+        ([], None),
+    ],
+    ids=["slower is passed over", "as fast", "all are slower", "none is good"],
+)
+def test_the_smallest_that_is_as_fast_is_kept_and_a_slower_one_only_if_all_are(
+    sizes_and_times, kept
+):
+    good = [replace(variant(size, time, 0.9), accepted=True) for size, time in sizes_and_times]
+    worse = variant(10, 1.0, 0.1)
+    found = chosen(variant(1000, 9.0, 0.9), [worse, *good])
+    assert found is (None if kept is None else good[kept])
+
+
+def test_a_variant_that_works_more_of_the_processor_is_slower_whatever_the_clock_says():
+    busy, idle = (replace(variant(size, 9.0, 0.9), accepted=True) for size in (300, 500))
+    busy = replace(busy, latency=replace(busy.latency, cpu_p50_ms=30.0))
+    assert chosen(variant(1000, 9.0, 0.9), [busy, idle]) is idle
+
+
 def test_eight_bits_are_run_by_devices_as_variants_and_not_as_models_of_a_coordinator():
     made = quantizing.dynamic(CNN.model)
     assert len(made) < 0.6 * len(CNN.model)
@@ -87,7 +112,7 @@ def test_the_share_of_zeros_is_the_achieved_one(share):
 
 def test_the_kept_variant_names_its_parent_and_is_trusted_where_it_was_made(data, tmp_path):
     home, parent = tmp_path / "home", CNN.signer.hex()
-    found = optimize(CNN, data, replace(FAST, tolerance=100.0), device_key(home))
+    found = optimize(CNN, data, replace(FAST, tolerance=100.0), lambda: device_key(home))
     (tmp_path / "small.evm").write_bytes(found.kept.file)
     here = open_model(tmp_path / "small.evm", trust=parent, home=home)
     here.check_itself()
@@ -133,7 +158,7 @@ def test_a_strangers_word_on_what_a_model_was_made_of_is_not_handed_on(tmp_path)
 def test_the_model_stays_where_no_variant_is_as_good(data, tmp_path):
     worse = Base("broken", CNN.model.replace(CNN.model[-2000:-1000], bytes(1000)))
     found = optimize(
-        CNN, data, replace(FAST, dynamic=False), device_key(tmp_path / "h"), more=[worse]
+        CNN, data, replace(FAST, dynamic=False), lambda: device_key(tmp_path / "h"), more=[worse]
     )
     assert found.kept is None
     assert report.sentence(found) == "No variant is kept: the model stays as it came."
@@ -143,7 +168,9 @@ def test_the_model_stays_where_no_variant_is_as_good(data, tmp_path):
 
 
 def test_the_page_holds_every_variant_and_a_plot(data, tmp_path):
-    found = optimize(CNN, data, replace(FAST, static=True, graph=True), device_key(tmp_path / "h"))
+    found = optimize(
+        CNN, data, replace(FAST, static=True, graph=True), lambda: device_key(tmp_path / "h")
+    )
     page = report.page(found, "data/<of>")
     assert "data/&lt;of&gt;" in page
     assert page.count("<svg") == 2
@@ -155,7 +182,8 @@ def test_the_page_holds_every_variant_and_a_plot(data, tmp_path):
 def test_nothing_is_kept_unmeasured(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError):
-        optimize(CNN, tmp_path / "empty", FAST, device_key(tmp_path / "h"))
+        optimize(CNN, tmp_path / "empty", FAST, lambda: device_key(tmp_path / "h"))
+    assert not (tmp_path / "h").exists()
 
 
 def test_a_manifest_of_before_there_were_variants_keeps_its_bytes():

@@ -145,12 +145,6 @@ def test_shared_noise_gives_both_multipliers_and_both_epsilons():
     assert found["epsilon_alone"] == pytest.approx(2.681, abs=0.001)
 
 
-def test_with_one_honest_agent_shared_noise_is_local_noise():
-    found = plan("--shared", "--honest", 1, "--epsilon", 3, "--rounds", 40)
-    assert found["epsilon_sum"] == found["epsilon_alone"]
-    assert found["noise_multiplier_sum"] == found["noise_multiplier_share"]
-
-
 def test_a_share_that_is_given_is_only_costed():
     found = plan("--shared", "--honest", 4, "--noise", 10, "--rounds", 25)
     assert found["noise_multiplier_sum"] == 20
@@ -165,6 +159,11 @@ def test_a_share_that_is_given_is_only_costed():
         (["--epsilon", 1], "--steps"),
         (["--shared", "--honest", 6, "--steps", 3, "--epsilon", 1], "one step a round"),
         (["--shared", "--honest", 0, "--epsilon", 1], "--honest 0"),
+        (["--shared", "--honest", 1, "--epsilon", 1], "--honest 1: write 2 to 65535"),
+        (["--shared", "--honest", 99999999, "--epsilon", 1], "--honest 99999999"),
+        (["--shared", "--honest", 6, "--epsilon", "1e300"], "--epsilon 1e+300 is outside"),
+        (["--steps", 1, "--epsilon", 0], "--epsilon 0 is outside"),
+        (["--steps", 1, "--epsilon", "nan"], "--epsilon nan is outside"),
         (["--shared", "--honest", 6], "--epsilon"),
         (["--shared", "--honest", 6, "--noise", -2], "noise_multiplier"),
         (["--shared", "--honest", 6, "--rate", 0, "--epsilon", 1], "sample_rate"),

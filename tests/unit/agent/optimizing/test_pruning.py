@@ -6,20 +6,21 @@ from onnx import load_from_string
 
 from edgeveil.agent.compression.graphs import constants, run
 from edgeveil.agent.optimizing.pruning import pruned
-from edgeveil.shared.base.errors import ModelError
+from edgeveil.shared.base.errors import ConfigError, ModelError
 from edgeveil.shared.models import graph, known_answer
 from edgeveil.shared.models.package import parse_package, read_package
 from edgeveil.shared.tasks import registry
 
 CNN = read_package(VECTORS / "cnn.evm")
+HEAD = read_package(VECTORS / "head.evm")
 
 
-def of_this_build():
+def of_this_build(package=CNN):
     """The vector, as if the code of today had trained it."""
-    task = CNN.manifest.task
+    task = package.manifest.task
     spec = registry.newest(task.id)
     now = {"version": spec.version, "hash": spec.task_hash().hex()}
-    return parse_package(resigned(CNN, task={**task.model_dump(), **now}))
+    return parse_package(resigned(package, task={**task.model_dump(), **now}))
 
 
 def channels(data):
@@ -35,6 +36,11 @@ def test_what_is_told_is_the_share_that_went_and_devices_run_what_is_left():
     graph.check(made, graph.Wanted.of(package.manifest))
     records = known_answer.records(package.manifest.input)
     assert run(made, records).shape == run(package.model, records).shape
+
+
+def test_a_model_without_channels_is_told_from_one_that_was_pruned():
+    with pytest.raises(ConfigError, match="this model has no channels to prune"):
+        pruned(of_this_build(HEAD), 0.5)
 
 
 def test_a_model_of_other_code_is_not_rebuilt():

@@ -10,7 +10,7 @@ from models_bench import VECTORS, trained
 
 from edgeveil.coordinator.models import mobile
 from edgeveil.coordinator.models.export import export
-from edgeveil.shared.base.errors import ConfigError, NotInstalled, ProtocolError, StateDamaged
+from edgeveil.shared.base.errors import ConfigError, ModelError, NotInstalled, StateDamaged
 from edgeveil.shared.models.package import read_package
 
 COLUMNS = "heat [K] 250..350, load -1..1"
@@ -86,5 +86,5 @@ def _missing(name):
 def test_a_package_of_another_version_of_its_task_is_not_converted(tmp_path):
     file = VECTORS / "cnn.evm"
     signer = read_package(file).signer.hex()
-    with pytest.raises(ProtocolError, match="is not installed here"):
+    with pytest.raises(ModelError, match=r"is not installed here.*convert it with the edgeveil"):
         mobile.convert(tmp_path, file, "executorch", tmp_path / "a.pte", signer)

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from edgeveil.agent.cli.app import app
 from edgeveil.agent.inference import load, service
-from edgeveil.agent.inference.evaluation import evaluate
+from edgeveil.agent.inference.evaluation import evaluate, scored
 from edgeveil.agent.inference.inputs import Item, find
 from edgeveil.agent.inference.predicting import predictions
 from edgeveil.agent.inference.runtime import open_model
@@ -175,6 +175,15 @@ def test_the_threshold_is_found_on_the_devices_own_normal_records_and_stays_ther
     assert CliRunner().invoke(app, asked).stdout.count("120 normal records") == 1
     done = CliRunner().invoke(app, [*asked, "--data", str(folder), "--false-alarms", "0.001"])
     assert "too few" in str(done.exception)
+
+
+def test_a_threshold_on_a_folder_that_is_not_there_names_the_folder(made, tmp_path):
+    file, home, *_ = made("odd rows")
+    model = open_model(file, home=home)
+    with pytest.raises(
+        DataError, match="nofolder: this data folder does not exist; give --data PATH"
+    ):
+        scored(model, model.manifest.output, tmp_path / "nofolder", quiet=True)
 
 
 def test_a_damaged_file_of_thresholds_is_named(tmp_path):
