@@ -285,10 +285,17 @@ def _rate(wanted: Wanted, noise: float) -> float:
     return float(f"{min(max(exact, LEAST_RATE), rule.most_rate):.2g}")
 
 
+def epsilon_after(plan: Plan, noise: float, rounds: int) -> float:
+    """What so many rounds cost each device, none of them repeated."""
+    training = plan.training
+    steps = training.steps * rounds
+    return rdp.epsilon([rdp.Segment(noise, training.sample_rate, steps)], training.delta)[0]
+
+
 def _cost(plan: Plan, noise: float) -> Cost:
     training = plan.training
     steps = training.steps * plan.rounds.count
-    spent, _ = rdp.epsilon([rdp.Segment(noise, training.sample_rate, steps)], training.delta)
+    spent = epsilon_after(plan, noise, plan.rounds.count)
     order = choose_order(BUDGET, DELTA)
     room = cap(BUDGET, DELTA, order)
     counted = rdp.rdp_total([charged(affordable_scale(room, order))], order)

@@ -9,6 +9,7 @@ from edgeveil.coordinator.plan.first import (
     Cost,
     FirstPlan,
     Wanted,
+    epsilon_after,
     first_plan,
 )
 from edgeveil.coordinator.plan.first_found import (
@@ -29,6 +30,8 @@ from edgeveil.shared.data.sounds.pairs import PairSchema
 from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.backbone import asset
+
+PATIENCE = 5  # evaluations without gain that the file proposes to end a run after
 
 
 def write_first_plan(
@@ -166,7 +169,7 @@ spare = {rounds.spare}  # rounds that may be repeated within epsilon
 {most}{_server(wanted)}
 [evaluation]
 # Data that no device holds, on the coordinator's disk; without them nobody knows how good the model is.
-{_evaluation(wanted.test, hint)}
+{_evaluation(made, hint)}
 """
 
 
@@ -238,10 +241,23 @@ def _fits(cost: Cost) -> str:
     return f"a budget of ε {cost.budget:g},\n# a device's default, holds {runs}."
 
 
-def _evaluation(test: Path | None, hint: Path | None) -> str:
+def _evaluation(made: FirstPlan, hint: Path | None) -> str:
+    test = made.wanted.test
     if test is not None:
-        return f"data = {_toml(str(test))}"
+        return f"data = {_toml(str(test))}\n{_patience(made)}".rstrip()
     return f"# data = {_toml(str(hint or 'test.npz'))}"
+
+
+def _patience(made: FirstPlan) -> str:
+    """Not for a mean over the last rounds, which a run that ends early has not reached."""
+    if made.plan.server.average != "none":
+        return ""
+    soon = epsilon_after(made.plan, made.noise_multiplier, 1 + PATIENCE)
+    return f"""\
+# Without patience all {made.plan.rounds.count} rounds are run and paid for, however early the data are learned. With it the run
+# ends after so many evaluations without gain: at ε {soon:.3g} in place of {made.cost.epsilon:.3g} where the first round is the best.
+# patience = {PATIENCE}
+"""
 
 
 def _toml(value: str | int | bool) -> str:

@@ -1,6 +1,7 @@
 """A first plan, from the command to a round that devices with a default policy have taken part in."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -443,6 +444,22 @@ def test_what_makes_no_plan_is_said_in_a_sentence_and_nothing_is_written(
     with pytest.raises(error, match=said):
         new(tmp_path, *arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_with_held_out_data_says_what_an_early_end_saves(tmp_path):
+    for label in ("cat", "dog"):
+        write_png(tmp_path / "held-out" / label / "1.png", np.zeros((28, 28), np.uint8))
+    wanted = ["--labels", "cat,dog", "--agents", 3]
+    target, _ = new(tmp_path, *wanted, "--test", tmp_path / "held-out")
+    written = target.read_text()
+    ends = re.search(r"at ε ([0-9.]+) in place of ([0-9.]+)", written)
+    assert ends is not None
+    assert 0.5 < float(ends[1]) < float(ends[2]) < 2
+    assert load_plan(target).evaluation.patience == 0
+    target.write_text(written.replace("# patience", "patience"))
+    assert load_plan(target).evaluation.patience == 5
+    target, _ = new(tmp_path, *wanted, "--force")
+    assert "patience" not in target.read_text(), "nothing is evaluated, so nothing can end it"
 
 
 def test_what_is_beyond_a_default_budget_is_warned_of(tmp_path):
