@@ -169,6 +169,8 @@ def _say(made: "FirstPlan", output: Path) -> None:
     )
     if cost.runs < 1:
         console.warn("devices with the default budget refuse this plan; choose a smaller --epsilon")
+    if made.too_few:
+        console.warn(made.too_few)
     for notice in plan.notices:
         console.warn(notice)
     console.stderr.print(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
-from edgeveil.coordinator.plan.first_rules import FEATURES, REACH, RULES, Rule
+from edgeveil.coordinator.plan.first_rules import FEATURES, REACH, RULES, Rule, fewest_records
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.config import validate
@@ -104,6 +104,19 @@ class FirstPlan:
     noise_multiplier: float
     cost: Cost
 
+    @property
+    def too_few(self) -> str:
+        """A warning where the noise outweighs what the records can add (first_rules), else ""."""
+        wanted = self.wanted
+        given = (self.noise_multiplier, wanted.agents, len(wanted.labels))
+        fewest = fewest_records(wanted.rule, *given)
+        if wanted.records >= fewest:
+            return ""
+        return (
+            f"{wanted.records} records on each device are too few: in every step there is more noise than all "
+            f"records of a class can add. {fewest:,} or more each would do, or more devices, fewer classes, a larger ε"
+        )
+
     def as_json(self) -> dict[str, Any]:
         rounds, training = self.plan.rounds, self.plan.training
         return {
@@ -124,6 +137,7 @@ class FirstPlan:
             "delta": training.delta,
             "noise_multiplier": self.noise_multiplier,
             "cost": asdict(self.cost),
+            "too_few_records": self.too_few,
         }
 
 

@@ -147,7 +147,7 @@ def text(made: FirstPlan, hint: Path | None = None) -> str:
 # Written by `coordinator plan new` for {wanted.agents} devices with about {wanted.records} records each, from these
 # public figures alone. Check it with: coordinator doctor --plan FILE; start it with: coordinator run FILE.
 # It costs each device ε {cost.epsilon:.3g} if no round is repeated, at most {training.epsilon:g}; {_fits(cost)}
-# docs/configuration.md has every key.
+{_too_few(made)}# docs/configuration.md has every key.
 
 [task]
 {_about_task(made)}
@@ -232,6 +232,11 @@ def _needs(wanted: Wanted) -> str:
     if wanted.features != asset.NAME:
         return ""
     return "\n# Its features are those of a frozen network: every device needs " + asset.INSTALL
+
+
+def _too_few(made: FirstPlan) -> str:
+    said = made.too_few.replace(": ", ":\n# ").replace(". ", ".\n# ")
+    return f"# WARNING: {said}.\n" if said else ""
 
 
 def _fits(cost: Cost) -> str:

@@ -462,6 +462,31 @@ def test_a_plan_with_held_out_data_says_what_an_early_end_saves(tmp_path):
     assert "patience" not in target.read_text(), "nothing is evaluated, so nothing can end it"
 
 
+@pytest.mark.parametrize(
+    ("labels", "records", "few"),
+    [
+        ("a,b", 10, True),
+        ("a,b", 30, False),
+        ("a,b,c,d,e,f,g,h,i,j", 60, True),
+        ("a,b", None, False),
+    ],
+)
+def test_records_that_the_noise_outweighs_are_warned_of_where_it_is_read(
+    tmp_path, labels, records, few
+):
+    given = [] if records is None else ["--records", records]
+    target, found = new(tmp_path, "--labels", labels, "--agents", 3, *given)
+    said = " ".join(found.stderr.split())
+    assert (f"{records} records on each device are too few" in said) is few
+    assert ("# WARNING: " in target.read_text()) is few
+    if few:
+        enough = said.partition("can add. ")[2].split()[0]
+        target, found = new(
+            tmp_path, "--labels", labels, "--agents", 3, "--records", enough, "--force"
+        )
+        assert "too few" not in found.stderr + target.read_text()
+
+
 def test_what_is_beyond_a_default_budget_is_warned_of(tmp_path):
     _, found = new(tmp_path, "--labels", "a,b", "--agents", 3, "--epsilon", 12)
     assert "devices with the default budget refuse this plan" in found.stderr
