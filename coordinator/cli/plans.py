@@ -156,6 +156,8 @@ def new(
 
 
 def _say(made: "FirstPlan", output: Path) -> None:
+    from edgeveil.coordinator.plan.first import COUNT
+
     plan, cost = made.plan, made.cost
     classes = f" with {len(made.wanted.labels)} classes" if "labels" in plan.task.options else ""
     console.stdout.print(
@@ -166,6 +168,10 @@ def _say(made: "FirstPlan", output: Path) -> None:
         f"It costs each device ε {cost.epsilon:.3g}, or up to {plan.training.epsilon:g} with repeated "
         f"rounds; a budget of ε {cost.budget:g}, a device's default, holds {cost.runs} such runs "
         "(several together cost less than their sum)"
+    )
+    console.stdout.print(
+        f"Beside it each data set pays ε {COUNT:g} once, ever, for a noisy count of its records; free is a size that "
+        "its owner declares before the first start: agent policy set n_ref=N"
     )
     if cost.runs < 1:
         console.warn("devices with the default budget refuse this plan; choose a smaller --epsilon")

@@ -17,7 +17,7 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.data.sounds.pairs import PairSchema
 from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.privacy import rdp
-from edgeveil.shared.privacy.counting import affordable_scale, charged
+from edgeveil.shared.privacy.counting import LEAST_SCALE, affordable_scale, charged
 from edgeveil.shared.privacy.filter import cap, choose_order, steps_left
 
 ON_BOXES = "detection"
@@ -26,6 +26,7 @@ ON_PICTURES = "feature-head"  # learns most where devices are few
 ON_WINDOWS, ON_BOTH = ("sensor-sequence", "forecasting"), ("anomaly",)
 ON_COLUMNS = (*ON_WINDOWS, "tabular", "rare-classes", "tabular-regression", *ON_BOTH)
 BUDGET, DELTA = 8.0, 1e-5  # what a device allows whose owner says nothing
+COUNT = 1 / LEAST_SCALE  # ε of the noisy count of a data set whose owner declares no size, at most
 EPSILON = BUDGET / 4  # so that there is a second run, and a third
 RECORDS = 1000  # of one device, when nobody says
 LEAST_AGENTS, EVERYBODY, MOST_GOAL = 3, 10, 1000

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from edgeveil.coordinator.plan.first import (
+    COUNT,
     EPSILON,
     RECORDS,
     Cost,
@@ -147,7 +148,9 @@ def text(made: FirstPlan, hint: Path | None = None) -> str:
 # Written by `coordinator plan new` for {wanted.agents} devices with about {wanted.records} records each, from these
 # public figures alone. Check it with: coordinator doctor --plan FILE; start it with: coordinator run FILE.
 # It costs each device ε {cost.epsilon:.3g} if no round is repeated, at most {training.epsilon:g}; {_fits(cost)}
-{_too_few(made)}# docs/configuration.md has every key.
+{_too_few(made)}# Beside it each data set pays ε {COUNT:g} once, ever, for a noisy count of its records, unless its owner declares
+# the size before the first start: agent policy set n_ref=N (free).
+# docs/configuration.md has every key.
 
 [task]
 {_about_task(made)}

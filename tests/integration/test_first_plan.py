@@ -22,6 +22,7 @@ from edgeveil.coordinator.runs import checkpoint
 from edgeveil.shared.base.errors import ConfigError, DataError, NotInstalled, RunFailed
 from edgeveil.shared.data.kinds import infer as infer_any
 from edgeveil.shared.data.schema import infer
+from edgeveil.shared.privacy.counting import affordable_scale
 from edgeveil.shared.privacy.filter import cap, choose_order
 from edgeveil.shared.privacy.rdp import rdp_step
 from edgeveil.shared.tasks.backbone import asset
@@ -485,6 +486,21 @@ def test_records_that_the_noise_outweighs_are_warned_of_where_it_is_read(
             tmp_path, "--labels", labels, "--agents", 3, "--records", enough, "--force"
         )
         assert "too few" not in found.stderr + target.read_text()
+
+
+def test_the_count_of_records_that_a_device_pays_for_beside_the_run_is_told_with_the_free_way(
+    tmp_path,
+):
+    target, found = new(tmp_path, "--labels", "a,b", "--agents", 3)
+    for said in (found.stdout, target.read_text()):
+        words = " ".join(said.replace("#", "").split())
+        assert "Beside it each data set pays ε 0.1 once" in words
+        assert "agent policy set n_ref=N" in words
+    scale = affordable_scale(
+        cap(first.BUDGET, first.DELTA, choose_order(first.BUDGET, first.DELTA)),
+        choose_order(first.BUDGET, first.DELTA),
+    )
+    assert 1 / scale <= first.COUNT
 
 
 def test_what_is_beyond_a_default_budget_is_warned_of(tmp_path):
