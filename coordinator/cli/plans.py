@@ -129,6 +129,7 @@ def new(
     Example: coordinator plan new --labels cat,dog --agents 5 -o plan.toml
     """
     from edgeveil.coordinator.plan.first_text import write_first_plan
+    from edgeveil.coordinator.runs.runs import rehearse_new
 
     made = write_first_plan(
         output,
@@ -148,6 +149,7 @@ def new(
         force=force,
         initial=initial,
         variant=variant,
+        check=rehearse_new,
     )
     if as_json:
         console.print_json({"file": str(output), **made.as_json()})

@@ -19,6 +19,7 @@ from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.privacy import rdp
 from edgeveil.shared.privacy.counting import LEAST_SCALE, affordable_scale, charged
 from edgeveil.shared.privacy.filter import cap, choose_order, steps_left
+from edgeveil.shared.wire.roster import MAX_MEMBERS
 
 ON_BOXES = "detection"
 ON_SOUNDS, ON_PAIRS = "audio-command", "multimodal"
@@ -31,6 +32,7 @@ EPSILON = BUDGET / 4  # so that there is a second run, and a third
 RECORDS = 1000  # of one device, when nobody says
 LEAST_AGENTS, EVERYBODY, MOST_GOAL = 3, 10, 1000
 WITHOUT_CLASSES = ("anomaly", "forecasting", "tabular-regression")
+MOST_RECORDS = 30_000_000  # of one device: three times as many still fit secagg.n_ref_max
 ROUNDS, SPARE = 20, 1
 LEAST_RATE = 1e-3
 COUNTED = 3.2  # steps of the first round after which classes are known well enough to be learned
@@ -149,6 +151,12 @@ def first_plan(wanted: Wanted) -> FirstPlan:
             f"--agents {wanted.agents}: a sum of fewer than {LEAST_AGENTS} devices hides nobody; "
             f"invite {LEAST_AGENTS} or more"
         )
+    for option, given, most in (
+        ("--agents", wanted.agents, MAX_MEMBERS),
+        ("--records", wanted.records, MOST_RECORDS),
+    ):
+        if given > most:
+            raise ConfigError(f"{option} {given}: at most {most:,}")
     _check_task(wanted)
     if wanted.features not in REACH:
         raise ConfigError(f"--features {wanted.features}: choose one of {', '.join(REACH)}")

@@ -1,6 +1,7 @@
 """The file of a first plan: commented, checked as any other before it is written."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from edgeveil.coordinator.plan.first import (
@@ -22,6 +23,7 @@ from edgeveil.coordinator.plan.first_found import (
     sound,
 )
 from edgeveil.coordinator.plan.first_rules import FEATURES
+from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.errors import ConfigError, DataError
 from edgeveil.shared.base.files import write_file
@@ -54,8 +56,11 @@ def write_first_plan(
     force: bool,
     initial: str | None = None,
     variant: str | None = None,
+    check: Callable[[Plan], object],
 ) -> FirstPlan:
     """Write `file` and say what is in it. Imports torch, for the task has the last word.
+
+    `check` raises what keeps the plan from starting, before anything is written.
 
     Without `features` it is the frozen network for photos in colours where its weights are installed.
 
@@ -65,7 +70,7 @@ def write_first_plan(
         DataError: a named folder cannot be read as data.
     """
     _check_free(file, force=force)
-    _check_named(labels_from, data)
+    _check_named(labels_from, data, test and test.expanduser())
     folder = None if labels_from and data else labels_from or data
     found = boxes_in(folder, size) or sound(folder)
     boxed = isinstance(found, BoxSchema)
@@ -99,6 +104,7 @@ def write_first_plan(
     made = first_plan(wanted)
     chosen = registry.load(registry.find(made.plan.task.id, made.plan.task.version))
     chosen.parse_options(made.plan.task.options)
+    check(made.plan)
     hint = labels_from or data
     write_file(file, text(made, hint and hint.expanduser().resolve()).encode())
     return made
@@ -111,9 +117,9 @@ def _check_free(file: Path, *, force: bool) -> None:
         )
 
 
-def _check_named(labels_from: Path | None, data: Path | None) -> None:
+def _check_named(labels_from: Path | None, data: Path | None, test: Path | None) -> None:
     """Raise DataError for a folder that is not there."""
-    for option, folder in (("--labels-from", labels_from), ("--data", data)):
+    for option, folder in (("--labels-from", labels_from), ("--data", data), ("--test", test)):
         if folder is not None and not folder.exists():
             raise DataError(f"{option} {folder}: there is no such folder")
 

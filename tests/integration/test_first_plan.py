@@ -414,6 +414,13 @@ def test_a_file_that_is_there_is_replaced_only_when_told(tmp_path):
     ("arguments", "error", "said"),
     [
         (["--labels", "a,b", "--agents", "2"], ConfigError, "hides nobody"),
+        (["--labels", "a,b", "--agents", "99999999999"], ConfigError, "--agents .*at most 10,000"),
+        (
+            ["--labels", "a,b", "--agents", "3", "--records", "9" * 20],
+            ConfigError,
+            "--records .*at most",
+        ),
+        (["--labels", "a,b", "--agents", "3", "--test", "nofolder"], DataError, "--test nofolder"),
         (["--labels", "a", "--agents", "3"], ConfigError, "two classes"),
         (["--labels", "a,a", "--agents", "3"], ConfigError, "named twice"),
         (["--labels", "a,b", "--agents", "3", "--epsilon", "0"], ConfigError, "training.epsilon"),
@@ -501,6 +508,19 @@ def test_the_count_of_records_that_a_device_pays_for_beside_the_run_is_told_with
         choose_order(first.BUDGET, first.DELTA),
     )
     assert 1 / scale <= first.COUNT
+
+
+def test_a_plan_that_could_not_start_is_not_written(tmp_path, body):
+    folder = rows(tmp_path / "rows", 9)
+    pictures = photos(tmp_path / "photos")
+    with pytest.raises(DataError, match="photos"):
+        new(tmp_path, "--data", folder, "--test", pictures, "--agents", 3)
+    script = tmp_path / "script.py"
+    script.write_text("print()\n")
+    camera = boxes(tmp_path / "camera", 4)
+    with pytest.raises(ConfigError, match=r"script\.py"):
+        new(tmp_path, "--data", camera, "--initial", script, "--agents", 3)
+    assert not (tmp_path / "plan.toml").exists()
 
 
 def test_what_is_beyond_a_default_budget_is_warned_of(tmp_path):
