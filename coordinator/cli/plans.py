@@ -129,6 +129,7 @@ def new(
     Example: coordinator plan new --labels cat,dog --agents 5 -o plan.toml
     """
     from edgeveil.coordinator.plan.first_text import write_first_plan
+    from edgeveil.coordinator.runs.runs import rehearse_new
 
     made = write_first_plan(
         output,
@@ -148,6 +149,7 @@ def new(
         force=force,
         initial=initial,
         variant=variant,
+        check=rehearse_new,
     )
     if as_json:
         console.print_json({"file": str(output), **made.as_json()})
@@ -156,6 +158,8 @@ def new(
 
 
 def _say(made: "FirstPlan", output: Path) -> None:
+    from edgeveil.coordinator.plan.first import COUNT
+
     plan, cost = made.plan, made.cost
     classes = f" with {len(made.wanted.labels)} classes" if "labels" in plan.task.options else ""
     console.stdout.print(
@@ -167,8 +171,14 @@ def _say(made: "FirstPlan", output: Path) -> None:
         f"rounds; a budget of ε {cost.budget:g}, a device's default, holds {cost.runs} such runs "
         "(several together cost less than their sum)"
     )
+    console.stdout.print(
+        f"Beside it each data set pays ε {COUNT:g} once, ever, for a noisy count of its records; free is a size that "
+        "its owner declares before the first start: agent policy set n_ref=N"
+    )
     if cost.runs < 1:
         console.warn("devices with the default budget refuse this plan; choose a smaller --epsilon")
+    if made.too_few:
+        console.warn(made.too_few)
     for notice in plan.notices:
         console.warn(notice)
     console.stderr.print(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
-from edgeveil.coordinator.plan.first_rules import FEATURES, REACH, RULES, Rule
+from edgeveil.coordinator.plan.first_rules import FEATURES, REACH, RULES, Rule, fewest_records
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.config import validate
@@ -17,8 +17,9 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.data.sounds.pairs import PairSchema
 from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.privacy import rdp
-from edgeveil.shared.privacy.counting import affordable_scale, charged
+from edgeveil.shared.privacy.counting import LEAST_SCALE, affordable_scale, charged
 from edgeveil.shared.privacy.filter import cap, choose_order, steps_left
+from edgeveil.shared.wire.roster import MAX_MEMBERS
 
 ON_BOXES = "detection"
 ON_SOUNDS, ON_PAIRS = "audio-command", "multimodal"
@@ -26,10 +27,12 @@ ON_PICTURES = "feature-head"  # learns most where devices are few
 ON_WINDOWS, ON_BOTH = ("sensor-sequence", "forecasting"), ("anomaly",)
 ON_COLUMNS = (*ON_WINDOWS, "tabular", "rare-classes", "tabular-regression", *ON_BOTH)
 BUDGET, DELTA = 8.0, 1e-5  # what a device allows whose owner says nothing
+COUNT = 1 / LEAST_SCALE  # ε of the noisy count of a data set whose owner declares no size, at most
 EPSILON = BUDGET / 4  # so that there is a second run, and a third
 RECORDS = 1000  # of one device, when nobody says
 LEAST_AGENTS, EVERYBODY, MOST_GOAL = 3, 10, 1000
 WITHOUT_CLASSES = ("anomaly", "forecasting", "tabular-regression")
+MOST_RECORDS = 30_000_000  # of one device: three times as many still fit secagg.n_ref_max
 ROUNDS, SPARE = 20, 1
 LEAST_RATE = 1e-3
 COUNTED = 3.2  # steps of the first round after which classes are known well enough to be learned
@@ -104,6 +107,19 @@ class FirstPlan:
     noise_multiplier: float
     cost: Cost
 
+    @property
+    def too_few(self) -> str:
+        """A warning where the noise outweighs what the records can add (first_rules), else ""."""
+        wanted = self.wanted
+        given = (self.noise_multiplier, wanted.agents, len(wanted.labels))
+        fewest = fewest_records(wanted.rule, *given)
+        if wanted.records >= fewest:
+            return ""
+        return (
+            f"{wanted.records} records on each device are too few: in every step there is more noise than all "
+            f"records of a class can add. {fewest:,} or more each would do, or more devices, fewer classes, a larger ε"
+        )
+
     def as_json(self) -> dict[str, Any]:
         rounds, training = self.plan.rounds, self.plan.training
         return {
@@ -124,6 +140,7 @@ class FirstPlan:
             "delta": training.delta,
             "noise_multiplier": self.noise_multiplier,
             "cost": asdict(self.cost),
+            "too_few_records": self.too_few,
         }
 
 
@@ -134,6 +151,12 @@ def first_plan(wanted: Wanted) -> FirstPlan:
             f"--agents {wanted.agents}: a sum of fewer than {LEAST_AGENTS} devices hides nobody; "
             f"invite {LEAST_AGENTS} or more"
         )
+    for option, given, most in (
+        ("--agents", wanted.agents, MAX_MEMBERS),
+        ("--records", wanted.records, MOST_RECORDS),
+    ):
+        if given > most:
+            raise ConfigError(f"{option} {given}: at most {most:,}")
     _check_task(wanted)
     if wanted.features not in REACH:
         raise ConfigError(f"--features {wanted.features}: choose one of {', '.join(REACH)}")
@@ -285,10 +308,17 @@ def _rate(wanted: Wanted, noise: float) -> float:
     return float(f"{min(max(exact, LEAST_RATE), rule.most_rate):.2g}")
 
 
+def epsilon_after(plan: Plan, noise: float, rounds: int) -> float:
+    """What so many rounds cost each device, none of them repeated."""
+    training = plan.training
+    steps = training.steps * rounds
+    return rdp.epsilon([rdp.Segment(noise, training.sample_rate, steps)], training.delta)[0]
+
+
 def _cost(plan: Plan, noise: float) -> Cost:
     training = plan.training
     steps = training.steps * plan.rounds.count
-    spent, _ = rdp.epsilon([rdp.Segment(noise, training.sample_rate, steps)], training.delta)
+    spent = epsilon_after(plan, noise, plan.rounds.count)
     order = choose_order(BUDGET, DELTA)
     room = cap(BUDGET, DELTA, order)
     counted = rdp.rdp_total([charged(affordable_scale(room, order))], order)

@@ -12,8 +12,14 @@ tried on what eight wearers of a watch taught of two others, ε 2 and 8.
 Adam divides a gradient by its own size, so its rate follows from neither. What tells the classes of boxes apart
 was trained on composed scenes by four cameras of 150 pictures: .4 was best at ε 1, 3 and 8, and where there is more
 noise than there was at ε 1, the rate falls.
+
+Of too few records nothing is learned at any rate. In one step the records of one class, of all devices
+together, add at most q·n·√N/classes for each σ of noise in any one direction (both have the clipping norm and √N).
+Below 1, a linear model of grey digits (8 × 8; 2 and 10 classes, 3 and 10 devices, ε 2 and 8) mostly stayed between
+guessing and half right, or depended on luck.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -38,6 +44,11 @@ class Rule:
     clip: float = 0.1
     optimizer: str = "sgd"
     server: Mapping[str, str] = field(default_factory=dict)
+
+
+def fewest_records(rule: Rule, noise: float, agents: int, classes: int) -> int:
+    """Of one device: fewer, and in every step there is more noise than all records of a class can add."""
+    return math.ceil(noise * max(1, classes) / (rule.sample_rate * math.sqrt(agents)))
 
 
 _LINEAR = "a linear model, which suits few devices"

@@ -1,14 +1,17 @@
 """The file of a first plan: commented, checked as any other before it is written."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from edgeveil.coordinator.plan.first import (
+    COUNT,
     EPSILON,
     RECORDS,
     Cost,
     FirstPlan,
     Wanted,
+    epsilon_after,
     first_plan,
 )
 from edgeveil.coordinator.plan.first_found import (
@@ -20,6 +23,7 @@ from edgeveil.coordinator.plan.first_found import (
     sound,
 )
 from edgeveil.coordinator.plan.first_rules import FEATURES
+from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.errors import ConfigError, DataError
 from edgeveil.shared.base.files import write_file
@@ -29,6 +33,8 @@ from edgeveil.shared.data.sounds.pairs import PairSchema
 from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.backbone import asset
+
+PATIENCE = 5  # evaluations without gain that the file proposes to end a run after
 
 
 def write_first_plan(
@@ -50,8 +56,11 @@ def write_first_plan(
     force: bool,
     initial: str | None = None,
     variant: str | None = None,
+    check: Callable[[Plan], object],
 ) -> FirstPlan:
     """Write `file` and say what is in it. Imports torch, for the task has the last word.
+
+    `check` raises what keeps the plan from starting, before anything is written.
 
     Without `features` it is the frozen network for photos in colours where its weights are installed.
 
@@ -61,7 +70,7 @@ def write_first_plan(
         DataError: a named folder cannot be read as data.
     """
     _check_free(file, force=force)
-    _check_named(labels_from, data)
+    _check_named(labels_from, data, test and test.expanduser())
     folder = None if labels_from and data else labels_from or data
     found = boxes_in(folder, size) or sound(folder)
     boxed = isinstance(found, BoxSchema)
@@ -95,6 +104,7 @@ def write_first_plan(
     made = first_plan(wanted)
     chosen = registry.load(registry.find(made.plan.task.id, made.plan.task.version))
     chosen.parse_options(made.plan.task.options)
+    check(made.plan)
     hint = labels_from or data
     write_file(file, text(made, hint and hint.expanduser().resolve()).encode())
     return made
@@ -107,9 +117,9 @@ def _check_free(file: Path, *, force: bool) -> None:
         )
 
 
-def _check_named(labels_from: Path | None, data: Path | None) -> None:
+def _check_named(labels_from: Path | None, data: Path | None, test: Path | None) -> None:
     """Raise DataError for a folder that is not there."""
-    for option, folder in (("--labels-from", labels_from), ("--data", data)):
+    for option, folder in (("--labels-from", labels_from), ("--data", data), ("--test", test)):
         if folder is not None and not folder.exists():
             raise DataError(f"{option} {folder}: there is no such folder")
 
@@ -144,6 +154,8 @@ def text(made: FirstPlan, hint: Path | None = None) -> str:
 # Written by `coordinator plan new` for {wanted.agents} devices with about {wanted.records} records each, from these
 # public figures alone. Check it with: coordinator doctor --plan FILE; start it with: coordinator run FILE.
 # It costs each device ε {cost.epsilon:.3g} if no round is repeated, at most {training.epsilon:g}; {_fits(cost)}
+{_too_few(made)}# Beside it each data set pays ε {COUNT:g} once, ever, for a noisy count of its records, unless its owner declares
+# the size before the first start: agent policy set n_ref=N (free).
 # docs/configuration.md has every key.
 
 [task]
@@ -166,7 +178,7 @@ spare = {rounds.spare}  # rounds that may be repeated within epsilon
 {most}{_server(wanted)}
 [evaluation]
 # Data that no device holds, on the coordinator's disk; without them nobody knows how good the model is.
-{_evaluation(wanted.test, hint)}
+{_evaluation(made, hint)}
 """
 
 
@@ -231,6 +243,11 @@ def _needs(wanted: Wanted) -> str:
     return "\n# Its features are those of a frozen network: every device needs " + asset.INSTALL
 
 
+def _too_few(made: FirstPlan) -> str:
+    said = made.too_few.replace(": ", ":\n# ").replace(". ", ".\n# ")
+    return f"# WARNING: {said}.\n" if said else ""
+
+
 def _fits(cost: Cost) -> str:
     if cost.runs < 1:
         return f"a budget of ε {cost.budget:g}, a device's default, is too small for it."
@@ -238,10 +255,23 @@ def _fits(cost: Cost) -> str:
     return f"a budget of ε {cost.budget:g},\n# a device's default, holds {runs}."
 
 
-def _evaluation(test: Path | None, hint: Path | None) -> str:
+def _evaluation(made: FirstPlan, hint: Path | None) -> str:
+    test = made.wanted.test
     if test is not None:
-        return f"data = {_toml(str(test))}"
+        return f"data = {_toml(str(test))}\n{_patience(made)}".rstrip()
     return f"# data = {_toml(str(hint or 'test.npz'))}"
+
+
+def _patience(made: FirstPlan) -> str:
+    """Not for a mean over the last rounds, which a run that ends early has not reached."""
+    if made.plan.server.average != "none":
+        return ""
+    soon = epsilon_after(made.plan, made.noise_multiplier, 1 + PATIENCE)
+    return f"""\
+# Without patience all {made.plan.rounds.count} rounds are run and paid for, however early the data are learned. With it the run
+# ends after so many evaluations without gain: at ε {soon:.3g} in place of {made.cost.epsilon:.3g} where the first round is the best.
+# patience = {PATIENCE}
+"""
 
 
 def _toml(value: str | int | bool) -> str:

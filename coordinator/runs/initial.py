@@ -76,7 +76,7 @@ class _Source:
     unlimited: bool = False
 
 
-def find(store: Store, plan: Plan, spec: TaskSpec, wanted: Wanted) -> Found | None:
+def find(store: Store | None, plan: Plan, spec: TaskSpec, wanted: Wanted) -> Found | None:
     """The model that `plan` begins with; None where that is the task's own.
 
     Where a part is frozen, that part must fit; a trained part that does not fit begins anew, as the task's own.
@@ -177,9 +177,9 @@ def notices(store: Store, run: Run) -> list[str]:
     return [begun, changed]
 
 
-def _source(store: Store, plan: Plan) -> _Source:
+def _source(store: Store | None, plan: Plan) -> _Source:
     of_run = plan.model.of_run
-    if of_run is None:
+    if of_run is None or store is None:
         return _Source(Path(str(plan.model.initial)))
     try:
         run = store.run(of_run.run)

@@ -79,7 +79,7 @@ def _create(store: Store, plan: Plan, text: str, plan_hash: str) -> Run:
     return store.create_run(text, plan_hash, run_id=run_id, initial=kept)
 
 
-def _initial_model(store: Store, plan: Plan, spec: TaskSpec) -> initial.Found | None:
+def _initial_model(store: Store | None, plan: Plan, spec: TaskSpec) -> initial.Found | None:
     from edgeveil.coordinator.runs.evaluation import initial_model  # noqa: PLC0415 - torch
     from edgeveil.shared.tasks.modules import frozen_tensors  # noqa: PLC0415
 
@@ -135,6 +135,13 @@ def rehearse(plan: Plan, home: Path | None = None) -> tuple[int, str]:
         return 0, ""
     found = Evaluator(task, options, plan.evaluation.data, quiet=True)
     return found.size, found.left_out
+
+
+def rehearse_new(plan: Plan) -> None:
+    """rehearse() where no home is known: of the models a run may begin with, only a file is looked at."""
+    rehearse(plan)
+    if plan.model.initial is not None and plan.model.of_run is None:
+        _initial_model(None, plan, find_task(plan))
 
 
 def open_run(

@@ -1,6 +1,7 @@
 """A first plan, from the command to a round that devices with a default policy have taken part in."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from edgeveil.coordinator.runs import checkpoint
 from edgeveil.shared.base.errors import ConfigError, DataError, NotInstalled, RunFailed
 from edgeveil.shared.data.kinds import infer as infer_any
 from edgeveil.shared.data.schema import infer
+from edgeveil.shared.privacy.counting import affordable_scale
 from edgeveil.shared.privacy.filter import cap, choose_order
 from edgeveil.shared.privacy.rdp import rdp_step
 from edgeveil.shared.tasks.backbone import asset
@@ -412,6 +414,13 @@ def test_a_file_that_is_there_is_replaced_only_when_told(tmp_path):
     ("arguments", "error", "said"),
     [
         (["--labels", "a,b", "--agents", "2"], ConfigError, "hides nobody"),
+        (["--labels", "a,b", "--agents", "99999999999"], ConfigError, "--agents .*at most 10,000"),
+        (
+            ["--labels", "a,b", "--agents", "3", "--records", "9" * 20],
+            ConfigError,
+            "--records .*at most",
+        ),
+        (["--labels", "a,b", "--agents", "3", "--test", "nofolder"], DataError, "--test nofolder"),
         (["--labels", "a", "--agents", "3"], ConfigError, "two classes"),
         (["--labels", "a,a", "--agents", "3"], ConfigError, "named twice"),
         (["--labels", "a,b", "--agents", "3", "--epsilon", "0"], ConfigError, "training.epsilon"),
@@ -443,6 +452,75 @@ def test_what_makes_no_plan_is_said_in_a_sentence_and_nothing_is_written(
     with pytest.raises(error, match=said):
         new(tmp_path, *arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_with_held_out_data_says_what_an_early_end_saves(tmp_path):
+    for label in ("cat", "dog"):
+        write_png(tmp_path / "held-out" / label / "1.png", np.zeros((28, 28), np.uint8))
+    wanted = ["--labels", "cat,dog", "--agents", 3]
+    target, _ = new(tmp_path, *wanted, "--test", tmp_path / "held-out")
+    written = target.read_text()
+    ends = re.search(r"at ε ([0-9.]+) in place of ([0-9.]+)", written)
+    assert ends is not None
+    assert 0.5 < float(ends[1]) < float(ends[2]) < 2
+    assert load_plan(target).evaluation.patience == 0
+    target.write_text(written.replace("# patience", "patience"))
+    assert load_plan(target).evaluation.patience == 5
+    target, _ = new(tmp_path, *wanted, "--force")
+    assert "patience" not in target.read_text(), "nothing is evaluated, so nothing can end it"
+
+
+@pytest.mark.parametrize(
+    ("labels", "records", "few"),
+    [
+        ("a,b", 10, True),
+        ("a,b", 30, False),
+        ("a,b,c,d,e,f,g,h,i,j", 60, True),
+        ("a,b", None, False),
+    ],
+)
+def test_records_that_the_noise_outweighs_are_warned_of_where_it_is_read(
+    tmp_path, labels, records, few
+):
+    given = [] if records is None else ["--records", records]
+    target, found = new(tmp_path, "--labels", labels, "--agents", 3, *given)
+    said = " ".join(found.stderr.split())
+    assert (f"{records} records on each device are too few" in said) is few
+    assert ("# WARNING: " in target.read_text()) is few
+    if few:
+        enough = said.partition("can add. ")[2].split()[0]
+        target, found = new(
+            tmp_path, "--labels", labels, "--agents", 3, "--records", enough, "--force"
+        )
+        assert "too few" not in found.stderr + target.read_text()
+
+
+def test_the_count_of_records_that_a_device_pays_for_beside_the_run_is_told_with_the_free_way(
+    tmp_path,
+):
+    target, found = new(tmp_path, "--labels", "a,b", "--agents", 3)
+    for said in (found.stdout, target.read_text()):
+        words = " ".join(said.replace("#", "").split())
+        assert "Beside it each data set pays ε 0.1 once" in words
+        assert "agent policy set n_ref=N" in words
+    scale = affordable_scale(
+        cap(first.BUDGET, first.DELTA, choose_order(first.BUDGET, first.DELTA)),
+        choose_order(first.BUDGET, first.DELTA),
+    )
+    assert 1 / scale <= first.COUNT
+
+
+def test_a_plan_that_could_not_start_is_not_written(tmp_path, body):
+    folder = rows(tmp_path / "rows", 9)
+    pictures = photos(tmp_path / "photos")
+    with pytest.raises(DataError, match="photos"):
+        new(tmp_path, "--data", folder, "--test", pictures, "--agents", 3)
+    script = tmp_path / "script.py"
+    script.write_text("print()\n")
+    camera = boxes(tmp_path / "camera", 4)
+    with pytest.raises(ConfigError, match=r"script\.py"):
+        new(tmp_path, "--data", camera, "--initial", script, "--agents", 3)
+    assert not (tmp_path / "plan.toml").exists()
 
 
 def test_what_is_beyond_a_default_budget_is_warned_of(tmp_path):

@@ -16,6 +16,7 @@ from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.coordinator.reports.page import report_page
 from edgeveil.coordinator.reports.privacy.page import page
 from edgeveil.coordinator.reports.privacy.report import build
+from edgeveil.coordinator.reports.privacy.words import Words
 from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.base.errors import RefusalCode, RunFailed
 from edgeveil.shared.privacy.rdp import Segment, epsilon
@@ -107,7 +108,9 @@ def test_the_coordinators_report_has_every_field(trained):
     spent, left = found["guarantee"]["epsilon_at_most"], found["guarantee"]["epsilon_left"]
     assert spent + left == pytest.approx(found["guarantee"]["epsilon_planned"])
     assert [row["in_the_sum"] for row in found["rounds"]] == [4, 4]
-    assert found["not_covered"]
+    (counted,) = [gap for gap in found["not_covered"] if "n_ref=N" in gap]
+    assert "ε 0.1 or less" in counted
+    assert Words("zh").again(counted) == Words("zh")("said_counted") != counted
 
 
 def test_the_command_prints_writes_and_agrees_with_its_page(trained, tmp_path):

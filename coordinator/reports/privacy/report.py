@@ -51,7 +51,12 @@ def build(found: RunFacts, clock: Clock) -> dict[str, Any]:
         "trust_model": _trust(found),
         "mechanism": _mechanism(found),
         "accounting": _accounting(found),
-        "not_covered": [*_without_noise(found), *words.NOT_COVERED, *_before(found)],
+        "not_covered": [
+            *_without_noise(found),
+            *words.NOT_COVERED,
+            SAID("said_counted"),
+            *_before(found),
+        ],
         "agents": _agents(found, most),
         "refusals": refusals(found.records),
         "rounds": _rounds(found),
