@@ -110,7 +110,9 @@ class Owned:
 
 
 def read_rules(path: Path) -> Owned:
-    """Raise StateDamaged for a file that others could have written, ConfigError for one that is wrong."""
+    """Raise StateDamaged for a file that others could have written, ConfigError for one that is wrong or not there."""
+    if not path.is_symlink() and not path.exists():
+        raise ConfigError(f"{path}: this file does not exist; docs/rules.md has samples")
     data = read_secret(path, most=MOST_FILE, what="rules file")
     try:
         values = tomllib.loads(as_text(data))

@@ -127,9 +127,14 @@ def test_neither_a_link_nor_a_pipe_nor_a_folder_is_read(tmp_path):
     with pytest.raises(StateDamaged):
         rule_file.owners_rules(tmp_path / "home", None)
     os.mkfifo(tmp_path / "pipe", 0o600)
-    for name in ("pipe", "home", "gone"):
+    for name in ("pipe", "home"):
         with pytest.raises(StateDamaged):
             rule_file.owners_rules(tmp_path, tmp_path / name)
+
+
+def test_a_file_that_was_named_and_is_not_there_is_a_mistake_of_the_command_line(tmp_path):
+    with pytest.raises(ConfigError, match="gone: this file does not exist"):
+        rule_file.owners_rules(tmp_path, tmp_path / "gone")
 
 
 def test_without_a_file_nothing_follows(tmp_path):
