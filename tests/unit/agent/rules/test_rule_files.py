@@ -89,7 +89,17 @@ token_file = "centre.token"
 def test_a_wrong_rule_is_refused_with_file_and_key(tmp_path, action):
     with pytest.raises(ConfigError) as refused:
         read(tmp_path, FALL + action)
-    assert str(refused.value).startswith(f"{tmp_path}/rules.toml: rule.0")
+    assert str(refused.value).startswith(f"{tmp_path}/rules.toml: rule 'fall': ")
+
+
+def test_what_a_value_says_of_rules_is_left_as_it_is(tmp_path):
+    with pytest.raises(ConfigError, match=r"rule 'fall': .*x: rule\.99\.y"):
+        read(tmp_path, FALL + 'webhook = "https://a.example/"\ncooldown_s = "x: rule.99.y"')
+
+
+def test_a_rule_whose_name_is_none_is_called_by_its_place(tmp_path):
+    with pytest.raises(ConfigError, match=r"rules.toml: rule.0.name: "):
+        read(tmp_path, FALL.replace('"fall"', '"Fall it"') + 'command = ["/bin/true"]')
 
 
 def test_a_command_that_starts_a_shell_may_stand_alone(tmp_path):
