@@ -50,7 +50,8 @@ DataOption = Annotated[
         "--data",
         envvar="EDGEVEIL_DATA",
         show_envvar=False,
-        help="Folder of a folder of pictures per class, an .npz file, or a folder with schema.toml.",
+        help="A folder: of pictures or recordings per class, of pictures with boxes, with the schema.toml of tables, "
+        "or with the records.csv of moments; or an .npz file (docs/data.md).",
     ),
 ]
 PolicyOption = Annotated[

@@ -8,11 +8,11 @@ import typer
 from rich.text import Text
 from typer import Argument, Option
 
+from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.pages.words import Language
 from edgeveil.shared.terminal import console
 
 ROLE = "agent"
-CAUGHT = 7  # exit of `agent audit` when canaries can be told apart
 budget_app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 policy_app = typer.Typer(
     help="What this device agrees to: show it, change it.", no_args_is_help=True
@@ -340,7 +340,8 @@ def audit(
 ) -> None:
     """Train copies with made-up records in them and see what an observer could tell: is the noise there?
 
-    The result stays in this home, and the next privacy report shows it.
+    The result stays in this home, and the next privacy report shows it. Ends with 7 where more can be told than the
+    claimed ε allows: do not train with this installation.
 
     Example: agent audit --data ./photos
 
@@ -367,7 +368,7 @@ def audit(
         console.print_json(told)
     else:
         _show_audit(told)
-    raise typer.Exit(0 if found.passed else CAUGHT)
+    raise typer.Exit(ExitCode.DONE if found.passed else ExitCode.TOO_LITTLE_NOISE)
 
 
 def _given(variant: str | None, options: list[str]) -> dict[str, object]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edgeveil.agent.inference import columns
 from edgeveil.agent.inference.boxes import Finder
-from edgeveil.agent.inference.records import as_records
+from edgeveil.agent.inference.records import as_records, asked
 from edgeveil.agent.inference.runtime import Model, Scores
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.data.arrays import open_arrays
@@ -257,7 +257,7 @@ def _read(
         return heard.samples, heard.targets, heard.left
     found_archives = archives(data)
     if not found_archives:
-        raise DataError(f"{data}: this model takes arrays; name an .npz file with X and y")
+        raise DataError(f"{data}: this model takes arrays; name an .npz file with y and {asked(taken)}")  # fmt: skip
     archive = found_archives[0]
     arrays = open_arrays(archive, ("X", "y"), most=4 * MAX_VALUES)
     records, usable = as_records(arrays["X"], taken)

@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeveil.agent.inference.records import as_records, span
+from edgeveil.agent.inference.records import as_records, asked, span
 from edgeveil.agent.inference.video.frames import Pace, Video, is_video
 from edgeveil.shared.base.errors import DataError, NotInstalled
 from edgeveil.shared.data.arrays import open_arrays
@@ -125,7 +125,7 @@ def from_file(path: str, name: str, taken: Taken) -> Item:
     elif isinstance(taken, SoundInput):
         found = read_sound(Path(path), taken.rate, *taken.shape)
     else:
-        return Item(name, None, "this model takes arrays: name an .npz file with X")
+        return Item(name, None, f"this model takes arrays: name an .npz file with {asked(taken)}")
     return Item(name, None, found.why) if isinstance(found, LeftOut) else Item(name, found)
 
 

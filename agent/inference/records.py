@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, SoundInput, Taken
+from edgeveil.shared.models.manifest import ArrayInput, ColumnsInput, ImageInput, SoundInput, Taken
 
 Records = NDArray[np.float32]
 Usable = NDArray[np.bool_]
@@ -47,6 +47,14 @@ def as_records(raw: NDArray[np.generic], taken: Taken) -> tuple[Records, Usable]
 def span(taken: Taken) -> str:
     """The range of its values, as a person reads it."""
     return "-1..1" if isinstance(taken, SoundInput) else "0..1"
+
+
+def asked(taken: Taken) -> str:
+    """The array of an .npz file, as a sentence names it."""
+    shape = taken.record_shape if isinstance(taken, ColumnsInput) else taken.shape
+    sides = ", ".join(str(side) for side in shape)
+    order = "; docs/models.md says in which order" if isinstance(taken, ArrayInput) else ""
+    return f"X of shape (n, {sides}){order}"
 
 
 def _shaped(raw: NDArray[np.generic], taken: Taken) -> NDArray[np.generic]:

@@ -23,7 +23,8 @@ MOST_RULES = 50
 MOST_WINDOW = 100
 DAY_S = 86_400
 
-_Name = Annotated[str, Strict(), StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+_Name = Annotated[str, Strict(), StringConstraints(pattern=rf"^{_NAME.pattern}$")]
 _Seconds = Annotated[float, Field(ge=0, le=7 * DAY_S)]
 _OF = re.compile(r"(\d{1,3}) of (\d{1,3})")
 
@@ -56,7 +57,7 @@ class Rule(Settings):
             raise ValueError(f'for is "K of N" answers, 1 to {MOST_WINDOW}, such as "3 of 5"')
         actions = [each for each in (self.webhook, self.mqtt, self.command) if each is not None]
         if len(actions) != 1:
-            raise ValueError(f"rule {self.name!r}: give one of webhook, mqtt and command")
+            raise ValueError("give one of webhook, mqtt and command")
         return self
 
     @property
@@ -110,14 +111,33 @@ class Owned:
 
 
 def read_rules(path: Path) -> Owned:
-    """Raise StateDamaged for a file that others could have written, ConfigError for one that is wrong."""
+    """Raise StateDamaged for a file that others could have written, ConfigError for one that is wrong or not there."""
+    if not path.is_symlink() and not path.exists():
+        raise ConfigError(f"{path}: this file does not exist; docs/rules.md has samples")
     data = read_secret(path, most=MOST_FILE, what="rules file")
     try:
         values = tomllib.loads(as_text(data))
     except (ValueError, RecursionError) as error:  # also text that is none
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    found = validate(values, RulesFile, source=str(path))
+    try:
+        found = validate(values, RulesFile, source=str(path))
+    except ConfigError as error:
+        raise ConfigError(_by_name(error.message, str(path), values.get("rule"))) from error
     return Owned(path, found.rule, found.forward)
+
+
+def _by_name(mistakes: str, source: str, rules: object) -> str:
+    """With rules called by their names, where these are fine, instead of `rule.0`."""
+
+    def called(place: re.Match[str]) -> str:
+        rule = rules[int(place[1])] if isinstance(rules, list) else None
+        name = rule.get("name") if isinstance(rule, dict) else None
+        fine = isinstance(name, str) and _NAME.fullmatch(name)
+        return f"{source}: rule {name!r}: " if fine else place[0]
+
+    return re.sub(
+        rf"^{re.escape(source)}: rule\.(\d+)(?:\.|: )", called, mistakes, flags=re.MULTILINE
+    )
 
 
 def owners_rules(home: Path, given: Path | None) -> Owned | None:

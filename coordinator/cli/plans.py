@@ -51,7 +51,8 @@ DataOption = Annotated[
     Option(
         "--data",
         metavar="DIR",
-        help="A folder with the schema.toml of columns, with CLASS folders of recordings, or of pictures with boxes.",
+        help="A folder with the schema.toml of columns, with CLASS folders of recordings, of pictures with boxes, "
+        "or with the records.csv of moments (docs/data.md).",
     ),
 ]
 SizeOption = Annotated[

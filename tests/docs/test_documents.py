@@ -273,3 +273,15 @@ def test_the_readme_says_of_losses_what_the_doctor_says():
     assert "tolerates no loss after its adverts; five do" in notices[4]
     assert notices[5] == ""
     assert sentence.startswith("Three agents tolerate no loss, four none after its advert, five do")
+
+
+def test_the_readme_leads_to_every_page():
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    assert pages - set(LINK.findall(read("README.md"))) == set()
+
+
+@pytest.mark.parametrize(("app", "command"), [(agent_cli.app, "run"), (coordinator_cli.app, "plan new")])  # fmt: skip
+def test_the_help_of_data_names_what_else_than_pictures_can_be_given(app, command):
+    told = typer.testing.CliRunner().invoke(app, [*command.split(), "--help"]).stdout
+    for kind in ("recordings", "boxes", "schema.toml", "moments"):
+        assert kind in told, kind

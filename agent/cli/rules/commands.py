@@ -1,5 +1,6 @@
 """`agent rules`: what follows from answers, looked at before anything follows."""
 
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import typer
 from typer import Option
 
 from edgeveil.agent.cli.model_commands import TrustOption
+from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.terminal import console
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def check(
     """Read rules.toml, whether it fits the model, and what would follow from inputs. Nothing is sent or run.
 
     Ends with 2 where a rule is wrong or could never follow, with 65 where others may read the file or a token that it
-    names is not there, with 69 where the extra mqtt is missing.
+    names is not there or an input of --try cannot be read, with 69 where the extra mqtt is missing.
 
     Example: agent rules check --try fall.jpg --try street.jpg
     """
@@ -78,6 +80,21 @@ def check(
         _show(owned, opened is not None)
         for each in found:
             _tell(each)
+    for notice in _doubts(owned):
+        console.warn(notice)
+    if any("left_out" in each for each in found):
+        raise typer.Exit(ExitCode.DAMAGED)
+
+
+def _doubts(owned: "Owned") -> list[str]:
+    """Programs that cannot be run as things are; one may still be installed."""
+    from edgeveil.agent.rules.actions import CommandAction
+
+    return [
+        f"rule {rule.name!r}: {rule.action.run[0]} is no program that can be run here"
+        for rule in owned.rules
+        if isinstance(rule.action, CommandAction) and shutil.which(rule.action.run[0]) is None
+    ]
 
 
 @rules_app.command()

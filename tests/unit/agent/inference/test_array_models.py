@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from models_bench import VECTORS, resigned
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from edgeveil.agent.inference.evaluation import evaluate
 from edgeveil.agent.inference.inputs import find, read
@@ -57,7 +58,7 @@ def test_pictures_are_refused_with_what_the_model_takes(model, tmp_path):
     for path in ("photo.png", "-"):
         (item,) = read(path, model.input, io.BytesIO(b"x"))
         assert item.record is None
-        assert ".npz" in item.why
+        assert "an .npz file with X of shape (n, 2, 2)" in item.why
     with pytest.raises(DataError, match="arrays"):
         model.predict("photo.png")
 
@@ -91,3 +92,10 @@ def test_a_folder_without_arrays_is_no_data_for_it_and_a_pipe_is_not_waited_for(
     os.mkfifo(tmp_path / "p.npz")
     (item,) = read(str(tmp_path / "p.npz"), model.input, io.BytesIO())
     assert "not a regular file" in item.why
+
+
+def test_a_folder_without_arrays_is_refused_with_their_shape(model, tmp_path):
+    (tmp_path / "photos/cat").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(tmp_path / "photos/cat/a.png")
+    with pytest.raises(DataError, match=r"y and X of shape \(n, 2, 2\)"):
+        evaluate(model, tmp_path / "photos")

@@ -89,7 +89,17 @@ token_file = "centre.token"
 def test_a_wrong_rule_is_refused_with_file_and_key(tmp_path, action):
     with pytest.raises(ConfigError) as refused:
         read(tmp_path, FALL + action)
-    assert str(refused.value).startswith(f"{tmp_path}/rules.toml: rule.0")
+    assert str(refused.value).startswith(f"{tmp_path}/rules.toml: rule 'fall': ")
+
+
+def test_what_a_value_says_of_rules_is_left_as_it_is(tmp_path):
+    with pytest.raises(ConfigError, match=r"rule 'fall': .*x: rule\.99\.y"):
+        read(tmp_path, FALL + 'webhook = "https://a.example/"\ncooldown_s = "x: rule.99.y"')
+
+
+def test_a_rule_whose_name_is_none_is_called_by_its_place(tmp_path):
+    with pytest.raises(ConfigError, match=r"rules.toml: rule.0.name: "):
+        read(tmp_path, FALL.replace('"fall"', '"Fall it"') + 'command = ["/bin/true"]')
 
 
 def test_a_command_that_starts_a_shell_may_stand_alone(tmp_path):
@@ -127,9 +137,14 @@ def test_neither_a_link_nor_a_pipe_nor_a_folder_is_read(tmp_path):
     with pytest.raises(StateDamaged):
         rule_file.owners_rules(tmp_path / "home", None)
     os.mkfifo(tmp_path / "pipe", 0o600)
-    for name in ("pipe", "home", "gone"):
+    for name in ("pipe", "home"):
         with pytest.raises(StateDamaged):
             rule_file.owners_rules(tmp_path, tmp_path / name)
+
+
+def test_a_file_that_was_named_and_is_not_there_is_a_mistake_of_the_command_line(tmp_path):
+    with pytest.raises(ConfigError, match="gone: this file does not exist"):
+        rule_file.owners_rules(tmp_path, tmp_path / "gone")
 
 
 def test_without_a_file_nothing_follows(tmp_path):

@@ -95,3 +95,25 @@ def test_what_waits_is_counted_by_rule(home):
     assert "rule fall" in CliRunner().invoke(app, ["rules", "status", "--home", str(home / "home")]).stdout  # fmt: skip
     empty = CliRunner().invoke(app, ["rules", "status", "--home", str(home / "other")])
     assert (empty.exit_code, empty.stdout) == (0, "")
+
+
+def test_a_file_named_by_hand_that_is_not_there_ends_as_one_of_the_home(home):
+    ended = CliRunner().invoke(app, ["rules", "check", "--rules", str(home / "no.toml")])
+    assert ended.exception.exit_code == 2
+    assert "no.toml: this file does not exist" in str(ended.exception)
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_an_input_that_cannot_be_read_ends_with_65_after_the_others(home, form):
+    tried = ("--model", CNN, "--try", home / "no.png", "--try", home / "a.png", *form)
+    ended = check(home, RULE.format(label="apple"), *tried)
+    assert ended.exit_code == 65
+    assert "a.png" in ended.stdout
+
+
+def test_a_program_that_is_not_there_is_warned_of(home):
+    gone = RULE.format(label="apple").replace("/usr/bin/touch", "/usr/bin/no-such-program")
+    ended = check(home, gone)
+    assert ended.exit_code == 0
+    assert "rule 'ripe': /usr/bin/no-such-program" in " ".join(ended.stderr.split())
+    assert "warning" not in check(home, RULE.format(label="apple")).stderr

@@ -25,6 +25,7 @@ from edgeveil.agent.training.engines import optimizer as secure
 from edgeveil.agent.training.noise import gaussian
 from edgeveil.agent.training.training import train
 from edgeveil.shared.base.errors import ConfigError, DataError, PolicyRefusal
+from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.privacy.audit import judge, lower_bound, p_value
 from edgeveil.shared.privacy.gaussian import Separation
 from edgeveil.shared.tasks import registry
@@ -290,6 +291,11 @@ def test_an_audit_among_none_of_the_owners_records_is_refused(tmp_path):
 def test_the_command_catches_an_engine_without_noise(data, tmp_path, monkeypatch):
     plant(monkeypatch, 0.0)
     result = command(data, tmp_path)
-    assert result.exit_code == 7
+    assert result.exit_code == ExitCode.TOO_LITTLE_NOISE == 7
     assert newest(tmp_path)["near"][0]["epsilon_lower_bound"] is None
     assert "do not train with this installation" in result.stdout
+
+
+def test_the_help_says_which_code_means_that_the_noise_is_missing():
+    told = " ".join(CliRunner().invoke(app, ["audit", "--help"]).stdout.split())
+    assert f"Ends with {ExitCode.TOO_LITTLE_NOISE:d} where" in told
