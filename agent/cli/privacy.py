@@ -343,9 +343,9 @@ def audit(
     The result stays in this home, and the next privacy report shows it. Ends with 7 where more can be told than the
     claimed ε allows: do not train with this installation.
 
-    Example: agent audit --data ./photos
+    Options of a task are those of its plan: --task tabular --option labels=ok,worn --option 'columns=rpm 0..9000'
 
-    Example: agent audit --task tabular --option labels=ok,worn --option 'columns=rpm 0..9000,heat 0..120'
+    Example: agent audit --data ./photos
     """
     from edgeveil.agent.reports.audited import keep
     from edgeveil.agent.training.auditing.audit import audit_home

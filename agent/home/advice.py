@@ -147,7 +147,7 @@ ADVICE: dict[Code, Advice] = {
     Code.POLICY_NOISE: Advice(
         "nothing, if that is meant: it adds all of the noise itself; docs/privacy.md says what shares of it promise, and "
         "where the owner wants that",
-        "agent policy set shared_noise.epsilon_sum_max=1 shared_noise.federation_key=offline --yes",
+        "agent policy set 'shared_noise={epsilon_sum_max=1.0,federation_key=\"offline\"}' --yes",
     ),
     Code.POLICY_WHEN: Advice(
         "nothing, if that is meant: it trains when the rule holds; to change it (or when.battery_min, when.idle)",

@@ -60,9 +60,8 @@ def write_first_plan(
 ) -> FirstPlan:
     """Write `file` and say what is in it. Imports torch, for the task has the last word.
 
-    `check` raises what keeps the plan from starting, before anything is written.
-
-    Without `features` it is the frozen network for photos in colours where its weights are installed.
+    `check` raises what keeps the plan from starting, before anything is written. Without `features` it is the frozen
+    network for photos in colours where its weights are installed.
 
     Raises:
         NotInstalled: the network is asked for, and its weights are not here.
@@ -74,9 +73,9 @@ def write_first_plan(
     folder = None if labels_from and data else labels_from or data
     found = boxes_in(folder, size) or sound(folder)
     boxed = isinstance(found, BoxSchema)
-    given = (found.labels, found.shape, "", "") if found else records_of(labels_from, labels, data)
-    named, shape, columns, target = given
-    public = check_body(initial) if boxed else ""
+    named, shape, columns, target = (
+        (found.labels, found.shape, "", "") if found else records_of(labels_from, labels, data)
+    )
     pixels = (features, channels, None if boxed else size)
     _check_options((initial, variant), pixels, boxed=boxed, others=bool(columns or found))
     if not columns and not found:
@@ -87,7 +86,7 @@ def write_first_plan(
         agents,
         RECORDS if records is None else records,
         EPSILON if epsilon is None else epsilon,
-        None if test is None else test.expanduser().resolve(),
+        test and test.expanduser().resolve(),
         columns,
         features or FEATURES,
         task or "",
@@ -96,18 +95,23 @@ def write_first_plan(
         target_column or "",
         found if isinstance(found, SoundSchema | PairSchema) else None,
         felt(folder, found),
-        public,
+        check_body(initial) if boxed else "",
         variant or "",
     )
     if wanted.test is not None:
         probe(wanted.test)
     made = first_plan(wanted)
-    chosen = registry.load(registry.find(made.plan.task.id, made.plan.task.version))
-    chosen.parse_options(made.plan.task.options)
+    _check_task(made)
     check(made.plan)
     hint = labels_from or data
     write_file(file, text(made, hint and hint.expanduser().resolve()).encode())
     return made
+
+
+def _check_task(made: FirstPlan) -> None:
+    """The task has the last word on its options."""
+    asked = made.plan.task
+    registry.load(registry.find(asked.id, asked.version)).parse_options(asked.options)
 
 
 def _check_free(file: Path, *, force: bool) -> None:

@@ -197,7 +197,7 @@ def test_a_fetch_that_is_cut_goes_on_where_it_stopped(front, home, client, tmp_p
         return front.shelf.part(home.pinned().agent_id, serial, at, 4096)
 
     monkeypatch.setattr(ModelClient, "part", failing)
-    with pytest.raises(TransportError):
+    with pytest.raises(TransportError, match="cut"):
         taken(client, front, home)
     kept = taken(client, front, home)
     assert kept.model == found["model"]
