@@ -4,18 +4,15 @@ Answers are bounded, redirects and proxies are not followed, and only the pinned
 (docs/transport.md, "Models").
 """
 
-import contextlib
 import json
 import os
-import socket
-import threading
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.joining.authority import unreachable
+from edgeveil.agent.joining.cuttable import Cuttable
 from edgeveil.agent.joining.signed_post import signed_headers
 from edgeveil.shared.base.errors import EnrollmentError, ProtocolError, TransportError
 from edgeveil.shared.models.offer import (
@@ -39,7 +36,7 @@ _NOT_PERMITTED = {
 
 
 class ModelClient:
-    """Keeps one connection, for one thread; close(), from any, also ends a question that is held."""
+    """Keeps one connection; close(), from any thread, also ends a question that is held."""
 
     def __init__(self, home: Path) -> None:
         """Raises EnrollmentError if the home has joined nobody."""
@@ -48,10 +45,7 @@ class ModelClient:
         self.url = pinned.url
         self._keys = device.node_key(), device.node_public_pem(), device.identity()
         self._session = str(Session(max(1, device.last_session()), os.urandom(8).hex()))
-        self._busy = threading.Lock()
-        self._closed = False
-        self._socket: socket.socket | None = None
-        self._http = httpx.Client(
+        self._http = Cuttable(
             verify=pinned_context(pinned.ca_pem),
             trust_env=False,
             follow_redirects=False,
@@ -60,25 +54,7 @@ class ModelClient:
         )
 
     def close(self) -> None:
-        """A descriptor that another thread waits on is not closed under it: the next file opened would have its
-        number, and lose the bytes that the wait was for. So the connection is shut, and closed once nobody waits.
-        """
-        self._closed = True
-        if self._socket is not None:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(
-                    self._socket, socket.SHUT_RDWR
-                )  # not that of TLS, which says goodbye first
-        with self._busy:
-            self._http.close()
-
-    def _connected(self, event: str, info: dict[str, Any]) -> None:
-        if event == "connection.connect_tcp.complete":
-            self._socket = info["return_value"].get_extra_info("socket")
-        elif event == "connection.start_tls.complete":
-            self._socket = info["return_value"].get_extra_info("socket")
-            if self._closed:
-                raise RuntimeError("closed while it connected")
+        self._http.cut()
 
     def ask(self, serial: int, *, wait: bool, in_use: str | None = None) -> Offer | None:
         """An offer above `serial`, the newest fetched here; its signature is not checked yet.
@@ -101,18 +77,16 @@ class ModelClient:
 
     def _post(self, path: str, body: bytes, most: int) -> bytes:
         headers = signed_headers(*self._keys, self._session, path, body)
-        seen = {"trace": self._connected}
         try:
-            with (
-                self._busy,
-                self._http.stream("POST", self.url + path, content=body, headers=headers, extensions=seen) as answer,
-            ):  # fmt: skip
+            with self._http.stream(
+                "POST", self.url + path, content=body, headers=headers
+            ) as answer:
                 found = bytearray()
                 for piece in answer.iter_raw():
                     found += piece
                     if len(found) > most:
                         raise TransportError(f"{self.url}: its answer is longer than it may be")
-        except (httpx.HTTPError, RuntimeError) as error:  # the latter after close()
+        except httpx.HTTPError as error:
             raise TransportError(unreachable(self.url, error)) from error
         if answer.status_code == httpx.codes.OK:
             return bytes(found)

@@ -5,7 +5,7 @@ ends the process when the server says so (docs/transport.md, "Agent"); this one 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,6 +19,7 @@ from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
+from edgeveil.agent.joining.cuttable import Cuttable
 from edgeveil.agent.joining.signed_post import our_headers
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.flower.objects import MAX_OBJECT_BYTES
@@ -29,7 +30,7 @@ _TIME_HEADER = "flwr-timestamp"
 _CONNECTIONS = 4
 
 
-class _BoundedClient(httpx.Client):
+class _BoundedClient(Cuttable):
     """Reads at most one object's worth of any answer."""
 
     def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
@@ -102,10 +103,9 @@ def make_client(
     return client
 
 
-def http_client(client: FleetHttpClient) -> httpx.Client:
+def http_client(client: FleetHttpClient) -> Cuttable:
     """The pinned and bounded connections under it, for what Flower's own calls can't say."""
-    http: httpx.Client = client._client  # noqa: SLF001
-    return http
+    return cast("Cuttable", client._client)  # noqa: SLF001
 
 
 def public_pem(node_key: EllipticCurvePrivateKey) -> bytes:

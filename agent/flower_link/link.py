@@ -98,7 +98,7 @@ class FlowerLink:
             halt.set()
             if not isinstance(self._failure, EdgeveilError):
                 self._deactivate()
-            self._client.close()
+            fleet_client.http_client(self._client).cut()  # the worker may be reading
         if self._failure is not None:
             raise self._failure
 
@@ -114,7 +114,7 @@ class FlowerLink:
         except Stopped:
             pass
         except BaseException as error:  # noqa: BLE001 - carried to the thread that called run()
-            if not halt.is_set():  # afterwards the closed client makes calls fail
+            if not halt.is_set():  # afterwards the cut client makes calls fail
                 self._failure = error
         finally:
             self._busy.clear()
