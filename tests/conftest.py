@@ -1,5 +1,6 @@
 """For all tests: names that are the same in every process, and the order in which files begin."""
 
+import logging
 import os
 
 import pytest
@@ -36,6 +37,15 @@ def own_umask():
     before = os.umask(0o022)
     yield
     os.umask(before)
+
+
+@pytest.fixture(autouse=True)
+def own_voice():
+    """Each test is heard in full: a bench silences the whole process it runs in."""
+    before = logging.root.manager.disable
+    logging.disable(logging.NOTSET)
+    yield
+    logging.disable(before)
 
 
 def pytest_make_parametrize_id(val, argname):
