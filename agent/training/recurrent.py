@@ -9,9 +9,10 @@ from types import MethodType
 from typing import Any
 
 import torch
-from opacus.layers import DPGRU, DPLSTM, DPRNN
 from torch import Tensor, nn
 from torch.nn.functional import linear
+
+from edgeveil.agent.training.engines.opacus_parts import DPGRU, DPLSTM, DPRNN
 
 TWINS: dict[type[nn.RNNBase], type[nn.Module]] = {nn.GRU: DPGRU, nn.LSTM: DPLSTM, nn.RNN: DPRNN}
 

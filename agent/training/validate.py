@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
-from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from edgeveil.agent.training.engines.gradients import ENGINES, GradientMode
 from edgeveil.agent.training.engines.mechanism import Mechanism
+from edgeveil.agent.training.engines.opacus_parts import ModuleValidator
 from edgeveil.agent.training.mixing import mixing_module
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
 from edgeveil.shared.tasks.batches import replaced, size, stacked

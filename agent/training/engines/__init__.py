@@ -1,3 +1,3 @@
 """Three ways to the same clipped sum of per-record gradients, and the optimiser that adds noise."""
 
-__all__ = ["gradients", "mechanism"]
+__all__ = ["gradients", "mechanism", "opacus_parts"]

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any, Literal, Self
 
 import torch
-from opacus.grad_sample.utils import prepare_module
 from torch import Tensor, nn
 
 from edgeveil.agent.training.engines.layerwise import Recorder
 from edgeveil.agent.training.engines.mechanism import Mechanism
+from edgeveil.agent.training.engines.opacus_parts import prepare_module
 from edgeveil.agent.training.engines.optimizer import MARGIN, SecureGhostOptimizer, SecureOptimizer
 from edgeveil.agent.training.engines.summing import place
 from edgeveil.shared.tasks.batches import one, size

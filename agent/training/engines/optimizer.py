@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from opacus.optimizers import DPOptimizer
-from opacus.optimizers.optimizer_fast_gradient_clipping import DPOptimizerFastGradientClipping
 from torch import Tensor
 
 from edgeveil.agent.training.engines import summing
 from edgeveil.agent.training.engines.mechanism import Mechanism
+from edgeveil.agent.training.engines.opacus_parts import (
+    DPOptimizer,
+    DPOptimizerFastGradientClipping,
+)
 from edgeveil.agent.training.noise import Ahead, gaussian
 
 MARGIN = 1 - 1e-4  # clip a little below clip_norm, so that float32 norms cannot exceed it
