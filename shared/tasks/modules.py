@@ -21,9 +21,16 @@ ModuleT = TypeVar("ModuleT", bound=torch.nn.Module)
 def empty(module: ModuleT) -> ModuleT:
     """A module declared on the device "meta", with memory but without values yet.
 
-    Made this way a module draws nothing from the process-wide random generator.
+    Made this way a module draws nothing from the process-wide random generator. What `to_empty` does, without
+    the symbolic shapes that it loads for seconds.
     """
-    return module.to_empty(device="cpu")
+    for part in module.modules():
+        for name, own in list(part.named_parameters(recurse=False)):
+            values = torch.empty(own.shape, dtype=own.dtype)
+            setattr(part, name, torch.nn.Parameter(values, own.requires_grad))
+        for name, buffer in list(part.named_buffers(recurse=False)):
+            setattr(part, name, torch.empty(buffer.shape, dtype=buffer.dtype))
+    return module
 
 
 def zero_linear(inputs: int, outputs: int, *, bias: bool) -> torch.nn.Linear:

@@ -8,17 +8,30 @@ import sys
 
 from opacus.optimizers import optimizer
 
-HEAVY = ("sympy", "scipy.stats", "torch.distributed.tensor", "opacus.privacy_engine", "torchvision")
+HEAVY = (
+    "sympy", "scipy.stats", "torch.distributed.tensor", "torch._dynamo.eval_frame", "opacus.privacy_engine", "torchvision",
+)  # fmt: skip
 LOADED = f"""
 import json, sys
+import torch
 from edgeveil.agent.training import training
 from edgeveil.agent.training.engines.opacus_parts import DPOptimizer, prepare_module
+from edgeveil.shared.tasks.modules import zero_linear
+
+module = zero_linear(4, 3, bias=True)
+for kind in (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW):
+    optimizer = kind(module.parameters(), lr=0.1)
+    module(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
 heavy = [name for name in {HEAVY} if name in sys.modules]
 
 from opacus import GradSampleModule, PrivacyEngine
 from opacus.optimizers import AdaClipDPOptimizer
 from opacus.optimizers import DPOptimizer as whole
 from torch.distributed.tensor import DTensor
+
+torch.export.export(module, (torch.ones(2, 4),))  # with torch's compiler
 print(json.dumps([heavy, whole is DPOptimizer, issubclass(AdaClipDPOptimizer, DPOptimizer), DTensor.__module__]))
 """
 
