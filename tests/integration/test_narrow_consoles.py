@@ -38,6 +38,10 @@ CONSOLES = {
     "C": {"LC_ALL": "C", "LANG": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
 }
 ENCODINGS = {"C": "ascii"}
+# The narrowest, and one of two bytes; that which lies between is played with the long tests.
+EACH = [
+    pytest.param(name, marks=[] if name in {"C", "gbk"} else pytest.mark.long) for name in CONSOLES
+]
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +65,7 @@ def shown(console, *command, code=0):
     return out, err
 
 
-@pytest.mark.parametrize("console", CONSOLES)
+@pytest.mark.parametrize("console", EACH)
 @pytest.mark.parametrize("role", ["coordinator", "agent"])
 def test_the_help_of_every_command_can_be_read(role, console):
     out, err = shown(console, sys.executable, "-c", HELP.format(role=role))
@@ -70,7 +74,7 @@ def test_the_help_of_every_command_can_be_read(role, console):
         assert "NAME..." in out
 
 
-@pytest.mark.parametrize("console", CONSOLES)
+@pytest.mark.parametrize("console", EACH)
 def test_tables_findings_and_reports_can_be_read(home, console):
     coordinator = BIN / "coordinator"
     out, _ = shown(console, coordinator, "rounds", "--home", home)

@@ -42,6 +42,12 @@ def check(found, kills):
         assert seconds <= 10 * slowed
 
 
+def test_both_sides_are_killed_at_failpoints_and_the_run_goes_on():
+    """Five of each side; all 46 with the long tests, and all in one process in test_crashes.py."""
+    check(campaign(seed=3, points=5), kills=11)
+
+
+@pytest.mark.long
 def test_both_sides_are_killed_at_every_failpoint_and_the_run_goes_on():
     check(campaign(seed=3, points=0), kills=46)
 

@@ -25,8 +25,9 @@ def says_nothing_when_lower(case):
 
 
 def large(case):
-    """Five minutes of the whole network; the smaller ones have the same parts."""
-    return [pytest.mark.long] if (case.task, case.variant) == ("detection", "full") else []
+    """Minutes of larger detectors; the smallest has the same parts."""
+    larger = case.task == "detection" and case.variant != "lite"
+    return [pytest.mark.long] if larger else []
 
 
 @pytest.fixture

@@ -195,10 +195,11 @@ def test_both_programs_say_their_version(program):
     assert found.stdout == f"edgeveil {metadata.version('edgeveil')}\n"
 
 
-def test_any_look_at_a_hundred_thousand_rounds_takes_less_than_a_second(tmp_path):
+@pytest.mark.parametrize("rounds", [10_000, pytest.param(100_000, marks=pytest.mark.long)])
+def test_any_look_at_very_many_rounds_takes_less_than_a_second(tmp_path, rounds):
     home = initialised(tmp_path)
     with Store.open(home) as store:
-        long, short = fill(store, 100_000, abort=0.002), fill(store, 50)
+        long, short = fill(store, rounds, abort=0.002), fill(store, 50)
     folder = home / "runs" / long
     folder.mkdir(parents=True)
     line = '{"ts":1.5,"level":"info","event":"agent.reply","run":"%s","round":%d,"attempt":1,"agent":"agent-1"}\n'
@@ -206,14 +207,14 @@ def test_any_look_at_a_hundred_thousand_rounds_takes_less_than_a_second(tmp_path
         lines = (line % (long, 900_000 - 80_000 * number + place) for place in range(80_000))
         (folder / f"events.jsonl.{number}").write_text("".join(lines))
     commands = {
-        f"rounds {long} --last 20": "100000",
+        f"rounds {long} --last 20": str(rounds),
         f"rounds {long} --failed --last 20": "COHORT_TOO_SMALL",
         "rounds": short,
-        f"show {long} 50000": "agent-4",
-        f"show {long} 99999 --json": '"round": 99999',
+        f"show {long} {rounds // 2}": "agent-4",
+        f"show {long} {rounds - 1} --json": f'"round": {rounds - 1}',
         f"compare {long} {short}": "rounds_committed",
         f"tail {long} --no-follow -n 20": "agent.reply",
-        f"report {long}": "100000 committed",
+        f"report {long}": f"{rounds} committed",
         "status --json": "finished",
         "top --json": "epsilon_charged",
     }
@@ -224,7 +225,7 @@ def test_any_look_at_a_hundred_thousand_rounds_takes_less_than_a_second(tmp_path
         took = time.process_time() - started
         assert expected in shown.stdout, command
         assert took < 1, (command, took)
-    assert "100000 older ones are not shown" in run(home, "rounds").stderr
+    assert f"{rounds} older ones are not shown" in run(home, "rounds").stderr
 
 
 def test_agents_are_sorted_by_their_numbers():

@@ -11,6 +11,7 @@ from edgeveil.shared.privacy.filter import noise_multiplier_for
 DELTA = 1e-5
 
 
+@pytest.mark.long
 def test_the_demo_plan_reaches_94_percent_at_epsilon_8(capsys):
     simulate = script("simulate")
     assert simulate.main(["--seeds", "2"]) == 0
@@ -18,6 +19,7 @@ def test_the_demo_plan_reaches_94_percent_at_epsilon_8(capsys):
     assert float(last.split()[1]) >= 0.94  # measured: 0.954
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("epsilon", "clip_norm", "learning_rate", "gate"),
     [(8.0, 0.4, 15.0, 0.92), (3.0, 0.1, 75.0, 0.89)],
