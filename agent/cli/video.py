@@ -47,6 +47,7 @@ def watch(
         DataError: no video, or one that ends too early, after all results until there.
     """
     from edgeveil.agent.inference.predicting import frame_finder
+    from edgeveil.agent.inference.video.cameras import without_secrets
     from edgeveil.agent.inference.video.line_file import LineFile
     from edgeveil.agent.inference.video.tracking import Settings
     from edgeveil.agent.inference.video.watching import Wanted, Watch
@@ -57,14 +58,15 @@ def watch(
     wanted = Wanted(pace, lines, draw, Settings(least_score=least_score))
     watched = Watch(name, frame_finder(model), wanted)
     tell = _tell_json if as_json else _tell
+    shown = without_secrets(name)
     try:
         for seen in watched:
             for event in seen.events:
                 happened(event)
-                tell(name, event)
+                tell(shown, event)
     except KeyboardInterrupt:
         console.stderr.print("interrupted: the results go so far")
-    _summarise(name, watched, as_json=as_json)
+    _summarise(shown, watched, as_json=as_json)
     if watched.problem:
         raise DataError(watched.problem)
 

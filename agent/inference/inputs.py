@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.agent.inference.records import as_records, asked, span
+from edgeveil.agent.inference.video.cameras import without_secrets
 from edgeveil.agent.inference.video.frames import Pace, Video, is_video
 from edgeveil.shared.base.errors import DataError, NotInstalled
 from edgeveil.shared.data.arrays import open_arrays
@@ -145,18 +146,19 @@ def squared(name: str, pixels: NDArray[np.uint8], side: int) -> Item:
 
 def _from_video(path: str, taken: Taken, pace: Pace | None) -> Iterator[Item]:
     """A frame each; one more without a record, if the video is damaged or ends too early."""
+    name = without_secrets(path)
     if not isinstance(taken, ImageInput):
-        yield Item(path, None, "this model takes arrays, not videos")
+        yield Item(name, None, "this model takes arrays, not videos")
         return
     try:
         with Video(path, pace) as video:
             for frame in video:
-                yield from_frame(f"{path} at {frame.at_s:.2f} s", frame.pixels, taken)
+                yield from_frame(f"{name} at {frame.at_s:.2f} s", frame.pixels, taken)
     except DataError as error:
-        yield Item(path, None, error.message.removeprefix(f"{path}: "))
+        yield Item(name, None, error.message.removeprefix(f"{name}: "))
         return
     if video.problem:
-        yield Item(path, None, video.problem.removeprefix(f"{path}: "))
+        yield Item(name, None, video.problem.removeprefix(f"{name}: "))
 
 
 def from_frame(name: str, pixels: NDArray[np.uint8], taken: ImageInput) -> Item:

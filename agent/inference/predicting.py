@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from edgeveil.agent.inference.boxes import Boxes
 from edgeveil.agent.inference.inputs import Item, from_frame, read
 from edgeveil.agent.inference.runtime import Model, Said
-from edgeveil.agent.inference.video.frames import Pace, is_live
+from edgeveil.agent.inference.video.cameras import is_live
+from edgeveil.agent.inference.video.frames import Pace
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.models.manifest import ImageInput
 from edgeveil.shared.terminal.progress import Step, silent

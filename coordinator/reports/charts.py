@@ -19,7 +19,7 @@ from edgeveil.shared.pages.charts import (
     stacked_bars,
 )
 from edgeveil.shared.pages.markup import Tile, figure, lead
-from edgeveil.shared.pages.text import human_seconds
+from edgeveil.shared.pages.text import escape, human_seconds
 from edgeveil.shared.privacy.unlimited import share, shown
 from edgeveil.shared.scores.metric import MetricSpec
 from edgeveil.shared.scores.views import Series, said
@@ -63,8 +63,14 @@ def figures_of(found: RunFacts, here: Standing, words: Words) -> Figures:
         took = sum(record.seconds for record in found.records)
         tiles.append(Tile(words("took"), human_seconds(took), words("took_note")))
     used = share(here.epsilon, here.planned)
-    bar = meter(used, words("epsilon_used", share=f"{used:.0%}"), calm=found.limited)
+    bar = budget_bar(used, words("epsilon_used", share=f"{used:.0%}"), limited=found.limited)
     return Figures(tiles, bar, judged_figure(found, here.metric, words))
+
+
+def budget_bar(used: float, said: str, *, limited: bool) -> str:
+    """With its sentence below it, for it stands where one looks for the share of rounds."""
+    note = f'<p class="note">{escape(said)}</p>' if limited else ""
+    return meter(used, said, calm=limited) + note
 
 
 def _scores(found: RunFacts, here: Standing, words: Words) -> Iterator[Tile]:

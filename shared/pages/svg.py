@@ -82,9 +82,8 @@ def _whole_ticks(scale: Scale) -> list[float]:
     """Rounds are whole numbers; at most nine of them are written."""
     if scale.last <= scale.first:
         return [scale.first]
-    ticks = nice_ticks(scale.first, scale.last, 8)
-    if any(tick != int(tick) for tick in ticks):
-        ticks = [float(n) for n in range(math.ceil(scale.first), math.floor(scale.last) + 1)]
+    tries = (nice_ticks(scale.first, scale.last, wanted) for wanted in range(8, 0, -1))
+    ticks = next((found for found in tries if all(tick == int(tick) for tick in found)), [])
     return [tick for tick in ticks if scale.first <= tick <= scale.last]
 
 

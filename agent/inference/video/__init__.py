@@ -4,4 +4,4 @@
 boxes of a frame.
 """
 
-__all__ = ["counting", "frames", "line_file", "tracking", "watching"]
+__all__ = ["cameras", "counting", "frames", "line_file", "tracking", "watching"]

@@ -2,29 +2,28 @@
 
 A file is opened here and handed to the decoders as bytes, in formats that name no other file and no address: a
 playlist under the name of a video opens nothing. What a decoder says of a broken frame ends nothing but that frame.
+A camera that goes away is asked again for a while; its frames then go on with the time that has passed.
 """
 
-import re
+import logging
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeveil.agent.inference.video.cameras import Source, is_live, waits, without_secrets
 from edgeveil.shared.base.errors import DataError, NotInstalled
 
 SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts")
-CONTAINERS = "avi,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,ogg,flv,asf,mjpeg"
-DEVICE = re.compile(r"/dev/video\d{1,3}")
-STREAM = re.compile(r"(rtsp|rtsps)://\S+")
 MOST_PIXELS = 50_000_000  # of one frame
 MOST_BROKEN = 100  # frames or packets, one after another, that cannot be decoded
-OPEN_S, READ_S = 15.0, 15.0  # a camera that is silent for longer has ended
 SLACK_S = 0.5  # by which a file may be shorter than it says without a word
 Pixels = NDArray[np.uint8]
+log = logging.getLogger("edgeveil.agent")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,10 +49,6 @@ def is_video(name: str) -> bool:
     return name.lower().endswith(SUFFIXES) or is_live(name)
 
 
-def is_live(name: str) -> bool:
-    return bool(DEVICE.fullmatch(name) or STREAM.fullmatch(name))
-
-
 class Video:
     """Iterate over it once. `problem` then says why it ended before its end, or is empty.
 
@@ -63,22 +58,17 @@ class Video:
     """
 
     def __init__(self, name: str, pace: Pace | None = None) -> None:
-        self.name, self.pace = name, pace or Pace()
+        self.name, self.pace = without_secrets(name), pace or Pace()
         self.problem = ""
+        self._address = name
         self._av = _library()
-        self._container = self._open()
-        try:
-            self._stream = self._first()
-        except BaseException:
-            self.close()
-            raise
-        rate = self._stream.average_rate or self._stream.base_rate
-        self.rate = float(rate) if rate else 25.0
         self._broken = 0
         self._next_s = 0.0
+        self._waits: Iterator[float] | None = None
+        self._open()
 
     def close(self) -> None:
-        self._container.close()
+        self._source.close()
 
     def __enter__(self) -> Self:
         return self
@@ -93,12 +83,9 @@ class Video:
         return rate if self.pace.fps is None else min(rate, self.pace.fps)
 
     def __iter__(self) -> Iterator[Frame]:
-        number, start_s, last_s = -1, None, 0.0
-        for raw in self._raw():
-            number += 1
-            at_s = number / self.rate if raw.time is None else float(raw.time)
-            start_s = at_s if start_s is None else start_s
-            last_s = max(last_s, at_s - start_s)  # a clock that goes back stands still
+        last_s = 0.0
+        for number, (at_s, raw) in enumerate(self._timed()):
+            last_s = max(last_s, at_s)  # a clock that goes back stands still
             if self.pace.seconds is not None and last_s >= self.pace.seconds:
                 return
             if not self._wanted(number, last_s):
@@ -107,6 +94,39 @@ class Video:
             if pixels is not None:
                 yield Frame(number, last_s, pixels)
         self._judge_end(last_s)
+
+    def _timed(self) -> Iterator[tuple[float, Any]]:
+        """Decoded frames and their seconds since the first; those of a camera that came back go on by the clock."""
+        began, away_s = None, 0.0
+        while True:
+            first_s = None
+            for number, raw in enumerate(self._raw()):
+                at_s = number / self.rate if raw.time is None else float(raw.time)
+                first_s = at_s if first_s is None else first_s
+                began = time.monotonic() if began is None else began
+                self._waits = None
+                yield away_s + at_s - first_s, raw
+            if began is None or not is_live(self._address) or not self._back():
+                return
+            away_s = time.monotonic() - began
+
+    def _back(self) -> bool:
+        """Whether a camera that went away answers again."""
+        self.problem = self.problem or "it has ended"
+        if self._waits is None:
+            log.warning("%s is away: %s; it is asked again", self.name, self.problem)
+            self._waits = waits()
+        for wait_s in self._waits:
+            self.close()
+            time.sleep(wait_s)
+            try:
+                self._open()
+            except DataError:
+                continue
+            self.problem = ""
+            return True
+        self.problem += " and does not come back"
+        return False
 
     def _wanted(self, number: int, at_s: float) -> bool:
         if number % self.pace.every:
@@ -120,13 +140,13 @@ class Video:
 
     def _raw(self) -> Iterator[Any]:
         """Decoded frames; what cannot be decoded is passed over, as long as it does not go on."""
-        packets = self._container.demux(self._stream)
+        packets = self._source.container.demux(self._stream)
         run = 0
         while True:
             try:
                 packet = next(packets, None)
                 frames = [] if packet is None else packet.decode()
-            except (self._av.FFmpegError, ValueError) as error:
+            except (self._av.FFmpegError, OSError, ValueError) as error:
                 self._broken, run = self._broken + 1, run + 1
                 if run > MOST_BROKEN or not isinstance(error, self._av.InvalidDataError):
                     self.problem = f"cannot be read on ({_said(error)})"
@@ -134,7 +154,9 @@ class Video:
                 continue
             if packet is None:
                 return
-            run = 0 if frames else run
+            if frames:
+                run = 0
+                self._source.seen()
             yield from frames
 
     def _pixels(self, raw: Any) -> Pixels | None:
@@ -165,8 +187,8 @@ class Video:
 
         A count of frames may hold some that stand still and are not stored, so it is taken as a time.
         """
-        stream, container = self._stream, self._container
-        if is_live(self.name):
+        stream, container = self._stream, self._source.container
+        if is_live(self._address):
             return 0.0
         if stream.duration is not None and stream.time_base is not None:
             counted = float(stream.frames or 0) / self.rate
@@ -174,25 +196,25 @@ class Video:
         alone = not container.streams.audio and container.duration
         return container.duration / 1e6 if alone else 0.0
 
-    def _open(self) -> Any:
+    def _open(self) -> None:
         try:
-            if DEVICE.fullmatch(self.name):
-                return self._av.open(self.name, format="v4l2", timeout=(OPEN_S, READ_S))
-            if STREAM.fullmatch(self.name):
-                options = {"rtsp_transport": "tcp"}
-                return self._av.open(self.name, options=options, timeout=(OPEN_S, READ_S))
-            path = Path(self.name)
-            if not path.is_file():
-                raise DataError(f"{self.name}: no such video file")
-            options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "pipe"}
-            return self._av.open(path.open("rb"), options=options)
+            self._source = Source(self._av, self._address)
         except (self._av.FFmpegError, OSError, ValueError) as error:
             raise DataError(f"{self.name}: not a readable video ({_said(error)})") from error
+        try:
+            self._stream = self._first()
+        except BaseException:
+            self.close()
+            raise
+        rate = self._stream.average_rate or self._stream.base_rate
+        self.rate = float(rate) if rate else 25.0
 
     def _first(self) -> Any:
-        if not self._container.streams.video:
+        """Its first stream of pictures."""
+        container = self._source.container
+        if not container.streams.video:
             raise DataError(f"{self.name}: there is no picture in this file")
-        stream = self._container.streams.video[0]
+        stream = container.streams.video[0]
         if stream.codec_context is None:
             raise DataError(f"{self.name}: its pictures are in a format that is not read here")
         if stream.width * stream.height > MOST_PIXELS:

@@ -10,10 +10,12 @@ from reports_bench import facts_of
 from edgeveil.coordinator.records.gallery import MOST_FILE, MOST_PICTURE, Gallery, name_of, parse
 from edgeveil.coordinator.reports.page import report_page
 from edgeveil.coordinator.reports.pictures import galleries
+from edgeveil.coordinator.reports.words import Words
 from edgeveil.coordinator.runs.galleries import keep
 from edgeveil.shared.base.errors import StateDamaged
 from edgeveil.shared.data.boxes.drawing import shown
 from edgeveil.shared.data.boxes.sights import Drawn
+from edgeveil.shared.scores.detection import SHOWN_AT
 
 
 def jpegs(count, side=40):
@@ -32,6 +34,7 @@ def test_a_report_shows_the_same_pictures_before_and_after(language, said, tmp_p
     assert len(re.findall(r'<img alt="[^"]+" src="data:image/jpeg;base64,[^"]+">', page)) == 9
     assert page.count(said) == 2 * 3  # as text, and for who sees no picture
     assert "img-src data:" in page
+    assert f"{SHOWN_AT:g}" in Words(language)("pictures_note")
 
 
 def test_a_task_without_pictures_has_no_such_part(tmp_path):

@@ -1,3 +1,4 @@
+import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
@@ -139,6 +140,21 @@ def scales(values, **options):
         [Line("a", list(range(1, len(values) + 1)), values)], label="a", across="b", **options
     )
     return re.findall(r'text-anchor="end">([^<]+)<', drawn)
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 7, 9, 12, 20, 33, 100, 4321])
+def test_at_most_nine_rounds_are_written_below_a_chart(rounds):
+    xs = list(range(1, rounds + 1))
+    drawn = line_chart([Line("a", xs, [0.5] * rounds)], label="a", across="b", unit="%")
+    written = [int(each) for each in re.findall(r'text-anchor="middle">(\d+)<', drawn)]
+    assert 1 <= len(written) <= 9
+    assert len({after - before for before, after in itertools.pairwise(written)}) <= 1
+    assert 1 <= written[0] <= written[-1] <= rounds
+
+
+def test_what_the_bar_shows_is_written_below_it():
+    page = report_page(facts_of(rounds=12, agents=6), "en", made=0.0)
+    assert re.search(r'</svg><p class="note">\d+% of the planned ε</p>', page)
 
 
 def test_an_axis_of_shares_fits_the_values_and_stays_between_none_and_all():

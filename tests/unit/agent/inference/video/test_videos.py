@@ -8,7 +8,8 @@ import pytest
 from moving_bench import HIGH, RATE, WIDE, street, write_video
 
 from edgeveil.agent.inference.video import frames as frames_of
-from edgeveil.agent.inference.video.frames import Pace, Video, is_live, is_video
+from edgeveil.agent.inference.video.cameras import is_live
+from edgeveil.agent.inference.video.frames import Pace, Video, is_video
 from edgeveil.agent.inference.video.line_file import LineFile
 from edgeveil.agent.inference.video.tracking import Found
 from edgeveil.agent.inference.video.watching import Wanted, Watch
@@ -110,7 +111,7 @@ def test_what_is_no_video_opens_nothing(data, tmp_path):
 
 
 def test_a_name_leads_to_no_address_but_a_camera():
-    for name in ("http://example.org/a.mp4", "concat:a.mp4|b.mp4", "/dev/null", "missing.mp4"):
+    for name in ("ftp://example.org/a.mp4", "concat:a.mp4|b.mp4", "/dev/null", "missing.mp4"):
         with pytest.raises(DataError, match="no such video file"):
             Video(name)
     assert is_video("a.MP4")
