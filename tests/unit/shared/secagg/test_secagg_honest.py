@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from secagg_bench import Bench, params
+from secagg_bench import Bench, identities, params
 
 from edgeveil.shared.secagg.agreement import messages
+from edgeveil.shared.secagg.client.settings import Settings
 from edgeveil.shared.secagg.primitives.errors import Code, Refused
 from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
 
@@ -49,6 +50,24 @@ def test_the_corrupt_are_counted_in_all_who_were_asked_and_not_in_who_is_left():
     with pytest.raises(Exception, match=r"."):
         bench.play(lost={"masked": [15, 16, 17, 18, 19]})
     assert codes(bench) == {Code.COHORT_TOO_SMALL}
+
+
+@pytest.mark.parametrize(("n", "corrupt"), [(13, 1), (40, 4), (100, 10)])
+@pytest.mark.parametrize("honest", [2, 6, 30])
+def test_h_is_asked_of_every_shard_by_itself_beside_the_corrupt_of_its_size(n, corrupt, honest):
+    """With γ = .1: ten of a hundred would pass n_min, and none of them has to be honest."""
+    if corrupt + honest > n:
+        return
+    people = identities(n)
+    asked = params(n, c_min=1, n_min=3)
+    given = (bytes(32), asked, {one.id: one.public for one in people}, people[0], bytes, 1)
+    own = Settings.of(*given, honest=honest)
+    everybody = [one.id for one in people]
+    own.check_size(frozenset(everybody[: corrupt + honest]), "U3", n)
+    with pytest.raises(Refused) as refusal:
+        own.check_size(frozenset(everybody[: corrupt + honest - 1]), "U3", n)
+    assert refusal.value.code == Code.COHORT_TOO_SMALL
+    Settings.of(*given).check_size(frozenset(everybody[:10]), "U3", n)
 
 
 def test_who_vanishes_before_unmasking_still_counts():
