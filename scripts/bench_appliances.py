@@ -1,7 +1,8 @@
 """How well eight devices teach `sensor-sequence` which household appliance draws a current (PLAID).
 
-The federation of scripts/federating.py on windows of 100 rows; recordings are dealt to the devices in equal shares of
-each class, anew for each seed. Tested on the half of the recordings that PLAID's authors part off. --validation holds a fifth of the training recordings out instead:
+The federation of scripts/federating.py on windows of 40 cycles of the mains, each cycle a row; recordings are dealt to
+the devices in equal shares of each class, anew for each seed. Tested on the half of the recordings that PLAID's authors
+part off. --validation holds a fifth of the training recordings out instead:
 settings are chosen there. ε 0 is without noise, all records in one place.
 python scripts/bench_appliances.py [--epsilon 8] [--seeds 3] [--validation] [--json]
 """
@@ -19,7 +20,7 @@ import numpy as np
 try:
     import partition
     from data import CACHE, obtain
-    from data_sets import PLAID_LABELS
+    from data_sets import PLAID_COLUMNS, PLAID_LABELS, PLAID_WINDOW
     from federating import Clock, federate, load, newest, one_step, pooled, scored, together
 
     from edgeveil.shared.base.errors import EdgeveilError
@@ -27,13 +28,16 @@ except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
 
 TASK, DEVICES = "sensor-sequence", 8
-# A current of any size counts by how it compares with 1 A, so that small appliances are told apart too.
+# A current of any size counts by how it compares with .1 A, so that small appliances are told apart too.
 OPTIONS = {
-    "columns": "current [A] -100..100",
-    "signed_log": "current 0/1",
+    "columns": ", ".join(
+        f"{name} [{unit}] {-most:g}..{most:g}" for name, unit, most in PLAID_COLUMNS
+    ),
+    "signed_log": ", ".join(f"{name} 0/0.1" for name, _, _ in PLAID_COLUMNS),
+    "window": PLAID_WINDOW,
     "labels": ",".join(PLAID_LABELS),
 }
-RATES = {8.0: 100.0, 3.0: 50.0}
+RATES = {8.0: 40.0, 3.0: 20.0}
 STEPS, PLAIN_RATE = 500, 0.05  # of Adam
 
 

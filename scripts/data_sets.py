@@ -136,9 +136,23 @@ def _watch(folder: Path, read: Read) -> None:
 PLAID_LABELS = ["air conditioner", "compact fluorescent lamp", "fan", "fridge", "hairdryer", "heater", "incandescent light bulb", "laptop", "microwave", "vacuum", "washing machine"]  # fmt: skip
 
 
+CYCLE = 5  # rows of PLAID in a cycle of the mains: 300 a second, at 60 Hz
+PLAID_COLUMNS = (("mains", "A", 100.0), ("harmonics", "A", 100.0), ("mean", "A", 100.0))
+PLAID_WINDOW = 40  # cycles, two thirds of a second: the shortest recordings but a few
+
+
+def cycles(current: np.ndarray) -> np.ndarray:
+    """(n,) → (n / CYCLE, 3): of each whole cycle the amplitude at 60 Hz, that at 120 Hz, where the third harmonic
+    lands at this rate too, and the mean.
+    """
+    whole = current[: len(current) // CYCLE * CYCLE].reshape(-1, CYCLE)
+    found = np.fft.rfft(whole, axis=1) / CYCLE
+    return np.stack([2 * abs(found[:, 1]), 2 * abs(found[:, 2]), found[:, 0].real], axis=1)
+
+
 def _plaid(folder: Path, read: Read) -> None:
-    """The current of one appliance as it is switched; TRAIN and TEST as its authors parted them."""
-    schema = schema_text((("current", "A", 100),), 100, "appliance", PLAID_LABELS, "recording")
+    """The current of one appliance as it is switched, a line for each cycle; TRAIN and TEST as its authors parted them."""
+    schema = schema_text(PLAID_COLUMNS, PLAID_WINDOW, "appliance", PLAID_LABELS, "recording")
     for part in ("TRAIN", "TEST"):
         text = read(f"sktime/datasets/data/PLAID/PLAID_{part}.ts").decode("utf-8-sig")
         lines = text.partition("@data\n")[2].splitlines()
@@ -148,9 +162,10 @@ def _plaid(folder: Path, read: Read) -> None:
         rows: list[list[object]] = []
         for number, line in enumerate(lines, 1):
             values, _, label = line.rpartition(":")
-            name = PLAID_LABELS[int(label)]
-            rows += [[value, name, f"{number:03}"] for value in values.split(",")]
-        write_rows(place / "appliances.csv", ["current", "appliance", "recording"], rows)
+            name, found = PLAID_LABELS[int(label)], cycles(np.array(values.split(","), np.float64))
+            rows += [[*(f"{value:.6g}" for value in row), name, f"{number:03}"] for row in found]
+        header = [*(name for name, _, _ in PLAID_COLUMNS), "appliance", "recording"]
+        write_rows(place / "appliances.csv", header, rows)
 
 
 def _elpv(folder: Path, read: Read) -> None:

@@ -39,12 +39,13 @@ def test_digits_are_records_as_they_lie(tmp_path, capsys):
 def test_recordings_of_appliances_are_windows_as_they_lie(tmp_path):
     sets = script("data_sets")
     text = "@data\n" + "".join(
-        f"{','.join(str(0.01 * n) for n in range(150))}:{label}\n" for label in range(11)
+        f"{','.join(str(0.01 * n) for n in range(204))}:{label}\n" for label in range(11)
     )
     (tmp_path / "plaid").mkdir()
     sets.SETS["plaid"].write(tmp_path / "plaid", lambda path: text.encode("utf-8-sig"))
     found = infer(tmp_path / "plaid" / "test").read(tmp_path / "plaid" / "test")
     assert found.targets.tolist() == list(range(11))
+    assert found.values.shape == (11, 40, 3)  # a row for each whole cycle
 
 
 def test_a_set_without_its_package_names_the_command(tmp_path, monkeypatch):
