@@ -29,7 +29,7 @@ InputsArgument = Annotated[
     list[str],
     Argument(
         metavar="INPUT…",
-        help="Pictures, tables, folders, .npz files, videos, cameras, or - for stdin.",
+        help="Pictures, tables, folders (of moments: with records.csv), .npz files, videos, cameras, or - for stdin.",
     ),
 ]
 ThresholdOption = Annotated[
@@ -172,7 +172,7 @@ def _predict(
         raise DataError(
             f"{left} of {read + left} inputs could not be used"
             if left
-            else "nothing to predict: no picture, recording or array among the inputs"
+            else "nothing to predict: no picture, recording, moment or array among the inputs"
         )
 
 

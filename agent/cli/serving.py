@@ -89,7 +89,8 @@ def watch(
     rules: RulesOption = None,
     threads: ThreadsOption = 0,
 ) -> None:
-    """What a model says of each file that arrives in a folder, as lines of JSON, until interrupted.
+    """What a model says of each file that arrives in a folder, as lines of JSON, until interrupted; of moments, of
+    each line that a records.csv there gets.
 
     What follows from answers, and whether results leave this device, stands in the owner's rules.toml (docs/rules.md).
 
@@ -102,7 +103,8 @@ def watch(
     from edgeveil.agent.cli.rules.at_work import following, passed_on
     from edgeveil.agent.delivery.following import followed
     from edgeveil.agent.inference.arrivals import Arrivals
-    from edgeveil.agent.inference.inputs import endings
+    from edgeveil.agent.inference.inputs import endings, find
+    from edgeveil.agent.inference.moments import Growing
     from edgeveil.agent.inference.predicting import predictions
     from edgeveil.shared.base.errors import ConfigError
     from edgeveil.shared.terminal.telling import say
@@ -121,12 +123,16 @@ def watch(
         arrivals = Arrivals(folder, existing, endings(opened.input))
         least = least_score(opened, threshold)
         say(f"watching {folder} with model {slot.current().digest[:12]}")
+        growing = Growing()
+        if not existing:
+            for path in find([str(folder)], opened.input).paths:
+                growing.told(path)
         arrivals.look()
         while not stop.wait(LOOK_S):
             for path in itertools.takewhile(lambda _: not stop.is_set(), arrivals.look()):
                 now = slot.current()
                 if now is not opened:  # of a newer one too, what was asked for holds
                     opened, least = now, least_score(now, threshold)
-                answers = predictions(opened, [path], sys.stdin.buffer)
+                answers = predictions(opened, [path], sys.stdin.buffer, first=growing.told(path))
                 json_lines(passed_on(answers, least, opened.digest, seen), least)
                 sys.stdout.flush()

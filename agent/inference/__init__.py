@@ -10,6 +10,7 @@ __all__ = [
     "drawing",
     "evaluation",
     "inputs",
+    "moments",
     "predicting",
     "runtime",
     "service",

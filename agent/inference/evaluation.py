@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeveil.agent.inference import columns
+from edgeveil.agent.inference import columns, moments
 from edgeveil.agent.inference.boxes import Finder
 from edgeveil.agent.inference.records import as_records, asked
 from edgeveil.agent.inference.runtime import Model, Scores
@@ -25,6 +25,7 @@ from edgeveil.shared.data.tree import archives
 from edgeveil.shared.models.manifest import (
     ColumnsInput,
     ImageInput,
+    MomentInput,
     NumberOutput,
     OddOutput,
     SoundInput,
@@ -256,6 +257,8 @@ def _read(
         heard = SoundSchema(taken.rate, taken.length_ms, model.labels).read(data)
         return heard.samples, heard.targets, heard.left
     found_archives = archives(data)
+    if isinstance(taken, MomentInput) and not found_archives:
+        return moments.labelled(data, taken, model.labels)
     if not found_archives:
         raise DataError(f"{data}: this model takes arrays; name an .npz file with y and {asked(taken)}")  # fmt: skip
     archive = found_archives[0]

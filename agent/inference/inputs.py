@@ -1,6 +1,6 @@
 """What a person names as input: picture and sound files, tables, folders, .npz files, videos, one of them on standard input.
 
-Every one of them becomes records, or a sentence why not: one bad file never ends a prediction.
+Of moments, the folder with their records.csv. Every one of them becomes records, or a sentence why not: one bad file never ends a prediction.
 """
 
 import os
@@ -21,9 +21,10 @@ from edgeveil.shared.data.boxes.letterbox import Letterbox
 from edgeveil.shared.data.images import MAX_VALUES
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.pictures import MAX_BYTES, read_picture, read_upright, scaled
+from edgeveil.shared.data.sounds.pair_table import FILE
 from edgeveil.shared.data.sounds.recordings import SOUNDS, read_sound
 from edgeveil.shared.data.tree import SUFFIXES
-from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, SoundInput, Taken
+from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, MomentInput, SoundInput, Taken
 
 STDIN = "-"
 ARCHIVE = ".npz"
@@ -57,6 +58,8 @@ def endings(taken: Taken | None) -> tuple[str, ...]:
         from edgeveil.shared.data.tabular.reading import SUFFIXES as TABLES  # noqa: PLC0415 - pictures need none of it
 
         return (*TABLES, ARCHIVE)
+    if isinstance(taken, MomentInput):
+        return (FILE, ARCHIVE)
     if isinstance(taken, ImageInput):
         return (*SUFFIXES, ARCHIVE)
     return (*SUFFIXES, *SOUNDS.suffixes, ARCHIVE)
@@ -64,7 +67,7 @@ def endings(taken: Taken | None) -> tuple[str, ...]:
 
 def find(inputs: Sequence[str], taken: Taken | None = None) -> Found:
     """Every file that is meant; of folders, all pictures, recordings and .npz files in them, at any depth, or for a
-    model on columns all tables and .npz files.
+    model on columns all tables and .npz files; for one on moments each records.csv, whose own files do not count as others.
 
     Hidden entries are left out, links to folders are not followed.
     """
@@ -83,23 +86,28 @@ def find(inputs: Sequence[str], taken: Taken | None = None) -> Found:
                 for name in shown
                 if name.lower().endswith(known) and Path(folder, name).is_file()
             ]
-            others += len(shown) - len(usable)
+            others += 0 if isinstance(taken, MomentInput) else len(shown) - len(usable)
             paths += (str(Path(folder) / name) for name in usable)
     return Found(tuple(paths), others)
 
 
-def read(path: str, taken: Taken, stdin: IO[bytes], pace: Pace | None = None) -> Iterator[Item]:
-    """The records of one file, in its order; of a video its frames at this pace.
+def read(
+    path: str, taken: Taken, stdin: IO[bytes], pace: Pace | None = None, first: int = 0
+) -> Iterator[Item]:
+    """The records of one file, in its order; of a video its frames at this pace, of a records.csv its lines from the
+    `first` on.
 
     What needs an extra that is not here cannot be used, and says which.
     """
     try:
-        yield from _read(path, taken, stdin, pace)
+        yield from _read(path, taken, stdin, pace, first)
     except NotInstalled as error:
         yield Item(path, None, error.message)
 
 
-def _read(path: str, taken: Taken, stdin: IO[bytes], pace: Pace | None) -> Iterator[Item]:
+def _read(
+    path: str, taken: Taken, stdin: IO[bytes], pace: Pace | None, first: int
+) -> Iterator[Item]:
     if is_video(path):
         yield from _from_video(path, taken, pace)
     elif path == STDIN:
@@ -113,6 +121,8 @@ def _read(path: str, taken: Taken, stdin: IO[bytes], pace: Pace | None) -> Itera
         yield from _from_archive(path, taken)
     elif isinstance(taken, ColumnsInput):
         yield from _from_table(path, path, taken)
+    elif isinstance(taken, MomentInput) and Path(path).name == FILE:
+        yield from _from_moments(path, taken, first)
     else:
         yield from_file(path, path, taken)
 
@@ -125,6 +135,10 @@ def from_file(path: str, name: str, taken: Taken) -> Item:
         found = read_picture(Path(path), taken.height, taken.width, taken.channels)
     elif isinstance(taken, SoundInput):
         found = read_sound(Path(path), taken.rate, *taken.shape)
+    elif isinstance(taken, MomentInput):
+        senses = ", ".join(taken.parts)
+        why = f"this model takes {senses} of each moment: name a folder with {FILE}, or an .npz file with {asked(taken)}"
+        return Item(name, None, why)
     else:
         return Item(name, None, f"this model takes arrays: name an .npz file with {asked(taken)}")
     return Item(name, None, found.why) if isinstance(found, LeftOut) else Item(name, found)
@@ -148,7 +162,7 @@ def _from_video(path: str, taken: Taken, pace: Pace | None) -> Iterator[Item]:
     """A frame each; one more without a record, if the video is damaged or ends too early."""
     name = without_secrets(path)
     if not isinstance(taken, ImageInput):
-        yield Item(name, None, "this model takes arrays, not videos")
+        yield Item(name, None, "this model does not take videos")
         return
     try:
         with Video(path, pace) as video:
@@ -201,6 +215,16 @@ def _from_table(path: str, name: str, taken: ColumnsInput) -> Iterator[Item]:
             yield Item(f"{name}: {where}" if where else name, record, why)
     except DataError as error:
         yield Item(name, None, error.message.removeprefix(f"{path}: "))
+
+
+def _from_moments(path: str, taken: MomentInput, first: int) -> Iterator[Item]:
+    from edgeveil.agent.inference import moments  # noqa: PLC0415 - pictures need none of it
+
+    try:
+        for where, record, why in moments.read(Path(path), taken, first):
+            yield Item(f"{path}: {where}", record, why)
+    except DataError as error:
+        yield Item(path, None, error.message.removeprefix(f"{path}: "))
 
 
 def _from_archive(

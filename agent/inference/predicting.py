@@ -27,12 +27,16 @@ def predictions(
     stdin: IO[bytes],
     step: Step = silent,
     pace: Pace | None = None,
+    *,
+    first: int = 0,
 ) -> Iterator[Answer]:
-    """Every record of every file; `step` counts files, `pace` says which frames of a video."""
+    """Every record of every file; `step` counts files, `pace` says which frames of a video, `first` from which line on
+    a records.csv is read.
+    """
     waiting: list[Item] = []
     for path in paths:
         together = 1 if is_live(path) else model.batch
-        for item in read(path, model.input, stdin, pace):
+        for item in read(path, model.input, stdin, pace, first):
             waiting.append(item)
             if len(waiting) >= together:
                 yield from _answered(model, waiting)

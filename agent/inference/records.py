@@ -4,7 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.models.manifest import ArrayInput, ColumnsInput, ImageInput, SoundInput, Taken
+from edgeveil.shared.models.manifest import (
+    ArrayInput,
+    ColumnsInput,
+    ImageInput,
+    MomentInput,
+    SoundInput,
+    Taken,
+)
 
 Records = NDArray[np.float32]
 Usable = NDArray[np.bool_]
@@ -31,35 +38,60 @@ def as_records(raw: NDArray[np.generic], taken: Taken) -> tuple[Records, Usable]
         raise DataError(f"an array of {shaped.dtype}; the model takes {wanted}")
     with np.errstate(over="ignore"):  # beyond float32 is not finite, and told so
         values = shaped.astype(np.float32)
+    fine = _in_range(values, taken)
+    usable = np.asarray(fine.all(axis=tuple(range(1, values.ndim))), np.bool_)
+    if not isinstance(taken, ColumnsInput | MomentInput):
+        return values, usable
+    from edgeveil.agent.inference import columns, moments  # noqa: PLC0415 - pictures need none of it
+
+    kept = np.where(fine, values, np.float32(0))
+    if isinstance(taken, MomentInput):
+        return moments.prepared(kept, taken), usable
+    return columns.prepared(kept, taken), usable
+
+
+def _in_range(values: Records, taken: Taken) -> Usable:
+    """Of each value, whether it is finite and one that such a record can have."""
     fine = np.isfinite(values)
     if isinstance(taken, ImageInput):
         fine &= (values >= 0) & (values <= 1)
     if isinstance(taken, SoundInput):
         fine &= np.abs(values) <= 1
-    usable = np.asarray(fine.all(axis=tuple(range(1, values.ndim))), np.bool_)
-    if isinstance(taken, ColumnsInput):
-        from edgeveil.agent.inference import columns  # noqa: PLC0415 - pictures need none of it
+    if isinstance(taken, MomentInput):
+        from edgeveil.agent.inference import moments  # noqa: PLC0415 - pictures need none of it
 
-        values = columns.prepared(np.where(fine, values, np.float32(0)), taken)
-    return values, usable
+        each = (_in_range(part, kind) for _, part, kind in moments.split(values, taken))
+        fine = np.concatenate([part.reshape(len(values), -1) for part in each], axis=1)
+    return np.asarray(fine, np.bool_)
 
 
 def span(taken: Taken) -> str:
     """The range of its values, as a person reads it."""
+    if isinstance(taken, MomentInput):
+        return "the range of its sense"
     return "-1..1" if isinstance(taken, SoundInput) else "0..1"
 
 
 def asked(taken: Taken) -> str:
     """The array of an .npz file, as a sentence names it."""
-    shape = taken.record_shape if isinstance(taken, ColumnsInput) else taken.shape
+    shape = _of_record(taken)
     sides = ", ".join(str(side) for side in shape)
-    order = "; docs/models.md says in which order" if isinstance(taken, ArrayInput) else ""
+    order = (
+        "; docs/models.md says in which order"
+        if isinstance(taken, ArrayInput | MomentInput)
+        else ""
+    )
     return f"X of shape (n, {sides}){order}"
+
+
+def _of_record(taken: Taken) -> tuple[int, ...]:
+    """As it lies in a file."""
+    return taken.record_shape if isinstance(taken, ColumnsInput | MomentInput) else taken.shape
 
 
 def _shaped(raw: NDArray[np.generic], taken: Taken) -> NDArray[np.generic]:
     """One record or many, channels before or behind the sides, as (n, *shape)."""
-    shape = taken.record_shape if isinstance(taken, ColumnsInput) else taken.shape
+    shape = _of_record(taken)
     for each in (raw, raw[np.newaxis]):
         if each.shape[1:] == shape:
             return each

@@ -17,6 +17,7 @@ from edgeveil.shared.models.manifest import (
     Given,
     ImageInput,
     Manifest,
+    MomentInput,
     NumberOutput,
     OddOutput,
     Origin,
@@ -55,6 +56,7 @@ class Form:
     rows: int = 0
     sound: tuple[int, int] | None = None
     given: NumberOutput | OddOutput | None = None  # else logits or boxes
+    moment: MomentInput | None = None
 
 
 def manifest(
@@ -103,8 +105,8 @@ def check_code(found: RunFacts, record: RoundRecord, spec: TaskSpec) -> None:
 
 def input_of(form: Form) -> Taken:
     """The manifest's word on what goes in."""
-    if form.columns is not None:
-        return form.columns
+    if (known := form.columns or form.moment) is not None:
+        return known
     if form.sound is not None:
         rate, length_ms = form.sound
         return SoundInput(name=RECORDS, rate=rate, length_ms=length_ms)

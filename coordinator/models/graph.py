@@ -50,8 +50,10 @@ def graph_of(task: Task, options: Options, vector: Vector) -> tuple[bytes, Form]
     compare(data, found)
     told = str(task.signature(options)["preprocessing"])
     inside = told if found.prepares else f"not in the graph: {told}"
+    if found.moment is not None and found.moment.window is not None:
+        inside += "; statistics of a window are not in the graph"
     form = (found.shape, found.picture, found.labels, inside, found.columns)
-    return data, Form(*form, found.rows, found.sound, found.given)
+    return data, Form(*form, found.rows, found.sound, found.given, found.moment)
 
 
 def answers(data: bytes, form: Form) -> Rows:

@@ -186,7 +186,48 @@ class ColumnsInput(_Part):
         return (self.features,) if self.features else self.record_shape
 
 
-Taken = ImageInput | SoundInput | ArrayInput | ColumnsInput
+class MomentInput(_Part):
+    """Records (n, values) of several senses of one moment: the pixels of a picture row by row, then the samples of a
+    recording, then what the graph takes of a window; a sense that is not there is None. Each is made as its own part says.
+    """
+
+    kind: Literal["moment"] = "moment"
+    name: _Text
+    image: ImageInput | None = None
+    sound: SoundInput | None = None
+    window: ColumnsInput | None = None
+    dtype: Literal["float32"] = "float32"
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if len(self.parts) < 2:
+            raise ValueError("a moment has two senses or more")
+        if self.image is not None and self.image.resize != "bilinear":
+            raise ValueError("a picture of a moment fills its sides")
+        if self.window is not None and not (self.window.window and self.window.features):
+            raise ValueError("a window of a moment has rows and statistics")
+        _check_size(self.record_shape)
+        return self
+
+    @property
+    def parts(self) -> dict[str, ImageInput | SoundInput | ColumnsInput]:
+        """By sense, in their order."""
+        each = {"image": self.image, "sound": self.sound, "window": self.window}
+        return {sense: part for sense, part in each.items() if part is not None}
+
+    @property
+    def record_shape(self) -> tuple[int, ...]:
+        """Of one record with the values of a window row by row, in their units."""
+        sizes = (part.record_shape if isinstance(part, ColumnsInput) else part.shape for part in self.parts.values())  # fmt: skip
+        return (sum(math.prod(size) for size in sizes),)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one record as the graph takes it."""
+        return (sum(math.prod(part.shape) for part in self.parts.values()),)
+
+
+Taken = ImageInput | SoundInput | ArrayInput | ColumnsInput | MomentInput
 
 
 class Output(_Part):

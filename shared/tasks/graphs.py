@@ -7,7 +7,7 @@ that were prepared before.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from edgeveil.shared.data.sounds.pairs import Pairs
-from edgeveil.shared.data.tabular.columns import set_points
+from edgeveil.shared.data.tabular.columns import Ranged, set_points
 from edgeveil.shared.data.tabular.reading import Table
-from edgeveil.shared.models.manifest import ColumnsInput, NumberOutput, OddOutput, Statistics
+from edgeveil.shared.models.manifest import (
+    ColumnsInput,
+    ImageInput,
+    MomentInput,
+    NumberOutput,
+    OddOutput,
+    SoundInput,
+    Statistics,
+)
 from edgeveil.shared.tasks import block_features as blocks
 from edgeveil.shared.tasks.backbone import asset
 from edgeveil.shared.tasks.backbone.graph import Embedding
@@ -42,6 +50,7 @@ from edgeveil.shared.tasks.spec import Task
 
 RECORDS, VALUE, SCORE = "records", "value", "score"  # names in a graph
 EXAMPLES = 6
+NOTHING = np.zeros(EXAMPLES, np.int64)  # classes of made-up records
 PI = np.float32(np.pi)
 TERMS = 11  # the last power of the series: 0.2^13 / 13 is 6e-11
 
@@ -50,8 +59,8 @@ TERMS = 11  # the last power of the series: 0.2^13 / 13 is 6e-11
 class Packaged:
     """`module`: raw records (n, *shape) → logits (n, labels). `raw` are made-up ones, `prepared` the same as
     the task itself prepares them, for `plain`, which gives the same. `picture`: (height, width, channels); `sound`:
-    samples a second, and milliseconds of a record; None for what a record is not. `raw_arrays`: arrays that the
-    graph prepares. With `rows`, the candidates of a detector, the module gives (n, rows, 5 + labels) instead; what
+    samples a second, and milliseconds of a record; `columns`, `moment`: what goes in; None for what a record is not.
+    With `rows`, the candidates of a detector, the module gives (n, rows, 5 + labels) instead; what
     `given` says of numbers and scores, (n, 1).
     """
 
@@ -65,14 +74,14 @@ class Packaged:
     columns: ColumnsInput | None = None
     rows: int = 0
     sound: tuple[int, int] | None = None
-    raw_arrays: bool = False
+    moment: MomentInput | None = None
     given: NumberOutput | OddOutput | None = None
 
     @property
     def prepares(self) -> bool:
         """Whether the graph takes raw records, and not prepared ones."""
         in_units = self.columns is not None and not self.columns.features
-        return bool(self.picture or self.sound or self.raw_arrays or in_units)
+        return bool(self.picture or self.sound or self.moment or in_units)
 
     def comparable(self, given: NDArray[np.float32]) -> NDArray[np.float32]:
         """Outputs as their difference counts: numbers in shares of their range, which may be far from zero."""
@@ -91,12 +100,11 @@ def packaged(task: Task, options: Any, module: nn.Module) -> Packaged:
     if task.signature(options).get("output") == "boxes":
         return _detector(task, options, module)
     labels, make = _labels(task, options), PREPARATIONS.get(task.spec.id)
-    if isinstance(task, Multimodal) and "window" in options.named:
-        make = None  # what is told of a window is not in the graph
     if make is not None and isinstance(task, ImageTask):
         return _pictures(task, options, module, make(options))
     if make is not None and isinstance(task, AudioCommand | Multimodal):
-        return _recorded(task, options, module, make(options))
+        known = _recorded if isinstance(task, AudioCommand) else _of_moments
+        return known(task, options, module, make(options))
     prepared, _ = task.probe(EXAMPLES, torch.Generator().manual_seed(0), options)
     if not isinstance(prepared, torch.Tensor):
         raise TypeError("its records have no common shape")
@@ -104,20 +112,32 @@ def packaged(task: Task, options: Any, module: nn.Module) -> Packaged:
     return Packaged(module, module, raw.shape[1:], labels, raw, prepared)
 
 
-def _recorded(task: AudioCommand | Multimodal, options: Any, module: nn.Module, before: nn.Module) -> Packaged:  # fmt: skip
-    """Recordings; of `multimodal` behind the pixels of a picture each."""
-    samples, labels = _recordings(options), options.class_names
-    whole = nn.Sequential(before, module)
-    if isinstance(task, Multimodal):
-        pixels = _examples(options.height, options.width, options.channels)
-        parts = {"image": pixels, "sound": samples}
-        nothing = np.zeros(EXAMPLES, np.int64)
-        prepared = torch.from_numpy(task.inputs(Pairs(parts, nothing, ()), options))
-        raw = np.concatenate([pixels.reshape(EXAMPLES, -1), samples], axis=1)
-        return Packaged(whole, module, raw.shape[1:], labels, raw, prepared, raw_arrays=True)
+def _recorded(task: Any, options: Any, module: nn.Module, before: nn.Module) -> Packaged:
+    samples, whole = _recordings(options), nn.Sequential(before, module)
     prepared = torch.from_numpy(task.inputs(samples, options))
-    heard = (options.rate, options.length_ms)
+    heard, labels = (options.rate, options.length_ms), options.class_names
     return Packaged(whole, module, samples.shape[1:], labels, samples, prepared, sound=heard)
+
+
+def _of_moments(task: Any, options: PairOptions, module: nn.Module, before: nn.Module) -> Packaged:  # fmt: skip
+    taken, columns = sounds.moment_input(RECORDS, options), tuple(str(each.column) for each in options.ranges)  # fmt: skip
+    parts = {sense: _of_a_sense(part, options) for sense, part in taken.parts.items()}
+    found = Pairs(parts, NOTHING, (), columns)
+    raw = dict(parts)
+    if "window" in raw:  # its statistics are no part of the graph
+        raw["window"] = tables.with_bias(task.described("window", found, options))
+    flat = np.concatenate([each.reshape(EXAMPLES, -1) for each in raw.values()], axis=1)
+    prepared, whole = torch.from_numpy(task.inputs(found, options)), nn.Sequential(before, module)
+    return Packaged(whole, module, flat.shape[1:], options.class_names, flat, prepared, moment=taken)  # fmt: skip
+
+
+def _of_a_sense(part: ImageInput | SoundInput | ColumnsInput, options: PairOptions) -> NDArray[np.float32]:  # fmt: skip
+    """Made-up records (EXAMPLES, …) as they lie in files."""
+    if isinstance(part, ImageInput):
+        return _examples(part.height, part.width, part.channels)
+    if isinstance(part, SoundInput):
+        return _recordings(options)
+    return _in_ranges(part.ranges, part.record_shape)
 
 
 def _pictures(task: ImageTask, options: Any, module: nn.Module, before: nn.Module) -> Packaged:
@@ -146,14 +166,10 @@ def _detector(task: Task, options: Any, module: nn.Module) -> Packaged:
 
 def _on_columns(task: Any, options: Any, module: nn.Module) -> Packaged:
     """Scaling by public ranges is part of the graph; statistics of a window are not, and come before it."""
-    shape, ranges = task.schema(options).shape, options.ranges
-    shares = np.random.default_rng(0).uniform(-0.2, 1.2, (EXAMPLES, *shape))
-    shares[0], shares[1] = 0, 1
-    low, high = (np.array([getattr(each, end) for each in ranges]) for end in ("low", "high"))
-    values = (low + shares * (high - low)).astype(np.float32)
+    ranges = options.ranges
+    values = _in_ranges(ranges, task.schema(options).shape)
     names, labels = tuple(str(each.column) for each in ranges), getattr(options, "class_names", ())
-    nothing = np.zeros(EXAMPLES, np.int64)
-    table = Table(names, values, nothing, nothing.astype(np.float32), ())
+    table = Table(names, values, NOTHING, NOTHING.astype(np.float32), ())
     prepared, _ = task.prepare(table, labels or ("",), options).take(np.arange(EXAMPLES))
     given, after = _given(task, options, module)
     seen = options.seen if isinstance(options, ForecastOptions) else getattr(options, "window", 0)
@@ -173,6 +189,14 @@ def _on_columns(task: Any, options: Any, module: nn.Module) -> Packaged:
     raw = prepared.numpy() if count else np.ascontiguousarray(values)
     whole = nn.Sequential(*before, after)
     return Packaged(whole, after, raw.shape[1:], labels, raw, prepared, columns=taken, given=given)
+
+
+def _in_ranges(ranges: Sequence[Ranged], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Made-up values of columns (EXAMPLES, *shape): least, greatest, and any up to a fifth beyond."""
+    shares = np.random.default_rng(0).uniform(-0.2, 1.2, (EXAMPLES, *shape))
+    shares[0], shares[1] = 0, 1
+    low, high = (np.array([getattr(each, end) for each in ranges]) for end in ("low", "high"))
+    return np.asarray(low + shares * (high - low), np.float32)
 
 
 def _statistics(options: Any) -> Statistics:
@@ -439,47 +463,20 @@ def _features(options: FeatureHeadOptions) -> nn.Module:
     return make(options.height, options.width, options.channels)
 
 
-class Heard(nn.Module):
-    """As AudioCommand.inputs() for `statistics`: with the bias."""
-
-    def __init__(self, rate: int, length: int) -> None:
-        super().__init__()
-        self._statistics = sounds.Statistics(rate, length)
-
-    def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        return _with_bias(self._statistics(samples), tables.BIAS)
-
-
 def _sounds(options: CommandOptions) -> nn.Module:
-    make = sounds.Picture if options.variant == "cnn" else Heard
+    make = sounds.Picture if options.variant == "cnn" else sounds.Heard
     return make(options.rate, options.rate * options.length_ms // 1000)
 
 
-class Both(nn.Module):
-    """As Multimodal.inputs(), of pixels row by row and then samples, (n, H·W·C + length)."""
-
-    def __init__(self, options: PairOptions) -> None:
-        super().__init__()
-        colours = (options.channels,) if options.channels > 1 else ()
-        self._shape = (options.height, options.width, *colours)
-        self._length = options.rate * options.length_ms // 1000
-        self._share = options.share
-        self._seen = Fixed(options.height, options.width, options.channels)
-        self._heard = sounds.Statistics(options.rate, self._length)
-
-    def forward(self, record: torch.Tensor) -> torch.Tensor:
-        count = math.prod(self._shape)
-        seen = self._seen(record.narrow(1, 0, count).reshape(-1, *self._shape))
-        heard = self._heard(record.narrow(1, count, self._length))
-        return _with_bias(
-            torch.cat([seen.narrow(1, 0, seen.shape[1] - 1), heard], dim=1) * self._share,
-            tables.BIAS,
-        )
+def _moments(options: PairOptions) -> nn.Module:
+    seen = "image" in options.named
+    picture = Fixed(options.height, options.width, options.channels) if seen else None
+    return sounds.Moments(options, picture)
 
 
 PREPARATIONS: dict[str, Callable[[Any], nn.Module]] = {
     "audio-command": _sounds,
     "feature-head": _features,
     "image-classification": _classification,
-    "multimodal": Both,
+    "multimodal": _moments,
 }

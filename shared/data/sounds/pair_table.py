@@ -47,29 +47,36 @@ def _most(name: str) -> tuple[int, ...]:
     return (MAX_BYTES,) if name == "sound" else ()
 
 
-def senses_of(path: Path) -> tuple[str, ...]:
+def senses_of(path: Path, *, labelled: bool = True) -> tuple[str, ...]:
     """Which columns the table has; raises DataError unless they are two or more, each once, and a label."""
-    return tuple(name for name in SENSES if name in _titles(path))
+    return tuple(name for name in SENSES if name in _titles(path, labelled=labelled))
 
 
-def _titles(path: Path) -> list[str]:
+def _titles(path: Path, *, labelled: bool = True) -> list[str]:
     table = path / FILE
     _, titles = next(read_lines(table, ",", "utf-8"), (0, None))
     names = [title.strip().lower() for title in titles or ()]
     there = [name for name in SENSES if name in names]
-    twice = [name for name in (*there, LABEL) if names.count(name) != 1]
+    needed = [*there, LABEL] if labelled else there
+    twice = [name for name in needed if names.count(name) != 1]
     if twice or len(there) < 2:
         which = f"{twice[0]} is not" if twice else f"only {', '.join(there) or 'none'} is there"
         raise DataError(
-            f"{table}: the first line names the columns label and two or three of {', '.join(SENSES)}, each once; {which}"
+            f"{table}: the first line names the columns {'label and ' * labelled}two or three of {', '.join(SENSES)}, "
+            f"each once; {which}"
         )
     return names
 
 
 def read_pairs(path: Path) -> Iterator[Line | LeftOut]:
     """Every line of the table; raises DataError for one without its columns, or with too many lines."""
+    return (line for _, line in numbered_pairs(path))
+
+
+def numbered_pairs(path: Path, *, labelled: bool = True) -> Iterator[tuple[int, Line | LeftOut]]:
+    """As read_pairs(), each with its number in the file; unless `labelled` no line needs a label, nor is one read."""
     table, root = path / FILE, path.resolve()
-    names = _titles(path)
+    names = _titles(path, labelled=labelled)
     senses = [name for name in SENSES if name in names]
     lines = read_lines(table, ",", "utf-8")
     next(lines, None)
@@ -77,18 +84,19 @@ def read_pairs(path: Path) -> Iterator[Line | LeftOut]:
         if count >= MOST_ROWS:
             raise DataError(f"{table}: more than {MOST_ROWS:,} lines")
         if cells is None or len(cells) != len(names):
-            yield LeftOut(Reason.RAGGED, FILE, f"line {number} has not the {len(names)} cells of the first")  # fmt: skip
+            why = f"line {number} has not the {len(names)} cells of the first"
+            yield number, LeftOut(Reason.RAGGED, FILE, why)
             continue
-        label = cells[names.index(LABEL)].strip()
+        label = cells[names.index(LABEL)].strip() if labelled else ""
         found = [(name, _inside(root, cells[names.index(name)].strip())) for name in senses]
         files = tuple((name, file) for name, file in found if file is not None)
         if len(files) < len(found):
             why = f"line {number} names a file that is not inside this folder"
-            yield LeftOut(Reason.UNREADABLE, FILE, why)
-        elif not label:
-            yield LeftOut(Reason.LABEL, FILE, f"line {number} has no label")
+            yield number, LeftOut(Reason.UNREADABLE, FILE, why)
+        elif labelled and not label:
+            yield number, LeftOut(Reason.LABEL, FILE, f"line {number} has no label")
         else:
-            yield Line(files, nfc(label) or label)
+            yield number, Line(files, nfc(label) or label)
 
 
 def _inside(root: Path, name: str) -> Path | None:

@@ -9,6 +9,7 @@ as schema.toml does those of a table; its first rows are the record.
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,14 @@ from edgeveil.shared.data.left_out import LeftOut, Reason, by_reason
 from edgeveil.shared.data.pictures import read_picture
 from edgeveil.shared.data.schema import COLOURS, MOST_LABELS, PHOTO, Survey, mostly_coloured
 from edgeveil.shared.data.sounds.gathering import Part, Record, gather, survey
-from edgeveil.shared.data.sounds.pair_table import FILE, SENSES, Line, read_pairs, senses_of
+from edgeveil.shared.data.sounds.pair_table import (
+    FILE,
+    SENSES,
+    Line,
+    numbered_pairs,
+    read_pairs,
+    senses_of,
+)
 from edgeveil.shared.data.sounds.recordings import read_sound
 from edgeveil.shared.data.sounds.schema import LENGTH_MS, heard_as, usual_rate
 from edgeveil.shared.data.tabular.layout import Layout
@@ -124,6 +132,12 @@ class PairSchema:
         """What read() would give, in numbers, and without holding a record; raises DataError."""
         counts, left = survey(self._records(path, read_pairs(path)), len(self.labels))
         return Survey(counts, _named(left))
+
+    def each(self, path: Path, first: int = 0) -> Iterator[tuple[int, dict[str, Part] | LeftOut]]:
+        """The parts of every line, with its number, from the `first` on, whatever its label; raises DataError."""
+        layout = self._layout(path) if self.window else None
+        for number, line in islice(numbered_pairs(path, labelled=False), first, None):
+            yield number, line if isinstance(line, LeftOut) else self._parts(dict(line.files), layout)  # fmt: skip
 
     def _records(
         self, path: Path, lines: Iterator[Line | LeftOut] | list[Line | LeftOut]

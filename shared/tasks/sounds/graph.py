@@ -4,11 +4,16 @@ The spectrum is a product with cosines and sines, and a sum so far one with a tr
 it to about 1e-5 of what numpy finds in float64.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
 
+from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, MomentInput, SoundInput
+from edgeveil.shared.tasks.sensors import statistics, tables
 from edgeveil.shared.tasks.sounds import features
+from edgeveil.shared.tasks.sounds.multimodal import PairOptions
 
 
 class Powers(nn.Module):
@@ -89,3 +94,68 @@ class Statistics(nn.Module):
         weights = (1 - away * features.PARTS).clamp(min=0) * share[:, None]
         shares: torch.Tensor = weights / (weights.sum(dim=2, keepdim=True) + features.LEAST)
         return shares
+
+
+class Heard(nn.Module):
+    """As AudioCommand.inputs() for `statistics`: with the bias."""
+
+    def __init__(self, rate: int, length: int) -> None:
+        super().__init__()
+        self._statistics = Statistics(rate, length)
+
+    def forward(self, samples: torch.Tensor) -> torch.Tensor:
+        return _with_bias(self._statistics(samples))
+
+
+class Moments(nn.Module):
+    """As Multimodal.inputs(), of records as moment_input() has them; `picture` prepares pictures, its bias last."""
+
+    def __init__(self, options: PairOptions, picture: nn.Module | None) -> None:
+        super().__init__()
+        taken = moment_input("", options)
+        self._parts, self._share = tuple(taken.parts.items()), options.share
+        self._seen = picture
+        self._heard = None if taken.sound is None else Statistics(options.rate, *taken.sound.shape)
+
+    def forward(self, record: torch.Tensor) -> torch.Tensor:
+        at, told = 0, []
+        for sense, part in self._parts:
+            size = math.prod(part.shape)
+            told.append(self._described(sense, record.narrow(1, at, size), part.shape))
+            at += size
+        return _with_bias(torch.cat(told, dim=1) * self._share)
+
+    def _described(self, sense: str, values: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        if sense == "sound" and self._heard is not None:
+            heard: torch.Tensor = self._heard(values)
+            return heard
+        if sense == "image" and self._seen is not None:
+            values = self._seen(values.reshape(-1, *shape))
+        return values.narrow(1, 0, values.shape[1] - 1)  # without its bias
+
+
+def moment_input(name: str, options: PairOptions) -> MomentInput:
+    """What goes into a packaged model."""
+    named, picture = options.named, (options.height, options.width)
+    seen = ImageInput(name="image", height=picture[0], width=picture[1], channels=options.channels)
+    heard = SoundInput(name="sound", rate=options.rate, length_ms=options.length_ms)
+    return MomentInput(
+        name=name,
+        image=seen if "image" in named else None,
+        sound=heard if "sound" in named else None,
+        window=_felt(options) if "window" in named else None,
+    )
+
+
+def _felt(options: PairOptions) -> ColumnsInput:
+    return ColumnsInput(
+        name="window",
+        columns=tuple(str(each) for each in options.ranges),
+        window=options.window,
+        features=statistics.count(len(options.ranges), motion=options.motion) + 1,
+        statistics="fixed-v1 motion" if options.motion else "fixed-v1 plain",
+    )
+
+
+def _with_bias(rows: torch.Tensor) -> torch.Tensor:
+    return torch.cat([rows, rows.narrow(1, 0, 1) * 0 + tables.BIAS], dim=1)

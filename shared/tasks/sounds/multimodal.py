@@ -29,6 +29,7 @@ from edgeveil.shared.tasks.spec import RawOptions, TaskSpec, parse
 
 SIDE = 4  # both sides of a picture are multiples of it
 MOST_COLUMNS = 32  # of statistics, which grow with their square
+UNITS = np.array([1, 1, 1, 2, 2, 2], np.float32)  # of motion: 2 rad/s count as much as 1 g
 
 
 class PairOptions(SoundOptions):
@@ -137,18 +138,19 @@ class Multimodal(LabelTask):
 
     def inputs(self, found: Pairs, options: PairOptions) -> features.Values:
         """(N, options.inputs)."""
-        told = [self._features(name, found, options) for name in options.named]
+        told = [self.described(name, found, options) for name in options.named]
         return tables.with_bias(np.concatenate(told, axis=1) * np.float32(options.share))
 
-    def _features(self, name: str, found: Pairs, options: PairOptions) -> features.Values:
+    def described(self, name: str, found: Pairs, options: PairOptions) -> features.Values:
         """(N, …) of one sense, of length 1 each."""
         part = found.parts[name]
         if name == "image":
             return fixed_features(part)[:, :-1]  # its own bias is the last
         if name == "sound":
             return features.statistics(part, options.rate)
-        _, scaled = tables.in_ranges(part, found.columns, options.ranges)
-        return statistics.described(scaled, motion=options.motion)
+        cut, scaled = tables.in_ranges(part, found.columns, options.ranges)
+        values = cut / UNITS if options.motion else scaled
+        return statistics.described(values, motion=options.motion)
 
     def build(self, options: PairOptions) -> nn.Module:
         """All heads as one: a sum of linear maps of parts is a linear map of the whole."""

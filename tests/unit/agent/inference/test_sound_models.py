@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 from models_bench import trained
-from sounds_bench import tone, wav, write_pairs, write_tones, write_wav
+from sounds_bench import tone, wav, write_tones, write_wav
 
 from edgeveil.agent.inference import load
 from edgeveil.agent.inference.evaluation import evaluate
@@ -95,32 +95,6 @@ def test_a_file_that_cannot_be_used_is_one_sentence_and_no_traceback(model, data
 def test_samples_that_do_not_fit_are_refused_in_one_sentence(model, array, says):
     with pytest.raises(DataError, match=says):
         model.predict(array)
-
-
-def test_a_model_of_pairs_takes_pixels_and_then_samples(tmp_path):
-    home, run = trained(tmp_path, "multimodal", **OPTIONS)
-    export(home, run, None, tmp_path / "m.evm")
-    with pytest.warns(UserWarning, match="signed by"):
-        model = load(tmp_path / "m.evm")
-    schema = load_task(newest("multimodal")).schema(load_task(newest("multimodal")).parse_options(OPTIONS))  # fmt: skip
-    found = schema.read(write_pairs(tmp_path / "d", 3))
-    whole = np.concatenate([found.parts["image"].reshape(3, -1), found.parts["sound"]], axis=1)
-    assert whole.shape[1:] == schema.shape == model.input.shape
-    assert [len(each.scores) for each in model.predict(whole)] == [3, 3, 3]
-    assert "pixels in 0..1 row by row" in model.manifest.preprocessing
-
-
-def test_a_model_of_a_window_beside_another_sense_takes_what_the_task_prepares(tmp_path):
-    felt = {"senses": "sound,window", "columns": "ax [g] -2..2, load [%] 0..100", "window": 20}
-    home, run = trained(tmp_path, "multimodal", **OPTIONS, **felt)
-    export(home, run, None, tmp_path / "m.evm")
-    with pytest.warns(UserWarning, match="signed by"):
-        model = load(tmp_path / "m.evm")
-    task = load_task(newest("multimodal"))
-    folder = write_pairs(tmp_path / "d", 3, senses=("window", "sound"))
-    inputs, _ = task.load(folder, task.parse_options({**OPTIONS, **felt})).take(np.arange(3))
-    assert [len(each.scores) for each in model.predict(inputs.numpy())] == [3, 3, 3]
-    assert "statistics of a window" in model.manifest.preprocessing
 
 
 def test_folders_are_searched_for_recordings_too(tmp_path):
