@@ -30,7 +30,7 @@ from edgeveil.shared.tasks.detection.two_stage.options import TwoStageOptions
 from edgeveil.shared.tasks.detection.two_stage.task import Pictures
 from edgeveil.shared.vector.model_vector import unflatten
 
-STEPS, ROUNDS = 200, 4
+STEPS, ROUNDS = 200, 3
 WITHOUT_NOISE = one_stage.WITHOUT_NOISE | {
     "batch_size": BATCH,
     "learning_rate": 5e-4,
@@ -127,6 +127,7 @@ class OnProposals:
     def __init__(self, path: Path, options: TwoStageOptions) -> None:
         self._whole = started(path, options).eval()
         self._seen: list[torch.Tensor] = []
+        self._probes: dict[tuple[int, int], Any] = {}
         self._whole.box_predictor.register_forward_pre_hook(lambda _, inputs: self._seen.append(inputs[0]))  # fmt: skip
 
     def __getattr__(self, name: str) -> Any:
@@ -138,8 +139,12 @@ class OnProposals:
         return made
 
     def probe(self, count: int, random: torch.Generator, options: TwoStageOptions) -> Any:
-        inputs, targets = TASK.probe(count, random, options)
-        return self._features(inputs), targets
+        """Asked for anew in every round, and the same for one seed."""
+        key = count, random.initial_seed()
+        if key not in self._probes:
+            inputs, targets = TASK.probe(count, random, options)
+            self._probes[key] = self._features(inputs), targets
+        return self._probes[key]
 
     def of(self, records: Pictures) -> "Features":
         inputs, targets = records.take(np.arange(len(records)))
