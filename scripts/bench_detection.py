@@ -106,7 +106,7 @@ def cameras(options: DetectionOptions, seed: int) -> tuple[list[Squares], Square
     return own, squares(made["validation"], options), squares(made["test"], options)
 
 
-def judged(module: nn.Module, options: DetectionOptions, **sets: Squares) -> dict[str, float]:
+def judged(module: nn.Module, options: Any, task: Any = TASK, **sets: Any) -> dict[str, float]:
     """Every metric of each set by its name."""
     module.eval()
     told: dict[str, float] = {}
@@ -115,16 +115,16 @@ def judged(module: nn.Module, options: DetectionOptions, **sets: Squares) -> dic
         with torch.inference_mode():
             for at in range(0, len(records), 60):
                 inputs, targets = records.take(np.arange(at, min(at + 60, len(records))))
-                tally = tally + tallied(TASK, module(inputs), targets, options)
-        told |= {f"{name}_{metric}": round(value, 4) for metric, value in TASK.metrics(tally, options).items()}  # fmt: skip
+                tally = tally + tallied(task, module(inputs), targets, options)
+        told |= {f"{name}_{metric}": round(value, 4) for metric, value in task.metrics(tally, options).items()}  # fmt: skip
     module.train()
     return told
 
 
-def batches(count: int, random: np.random.Generator) -> Iterator[np.ndarray]:
+def batches(count: int, random: np.random.Generator, size: int = BATCH) -> Iterator[np.ndarray]:
     while True:
         order = random.permutation(count)
-        yield from (order[at : at + BATCH] for at in range(0, count - BATCH + 1, BATCH))
+        yield from (order[at : at + size] for at in range(0, count - size + 1, size))
 
 
 class Plain:
@@ -199,33 +199,34 @@ def save(path: Path | None, module: nn.Module, options: DetectionOptions) -> Non
 
 
 def federated(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    """Nothing is told of the test scenes before the last round."""
     options = options_of()
-    own, validation, test = cameras(options, chosen.seed)
-    plan = Plan.model_validate(
-        {
-            "task": {"id": TASK.spec.id, "options": options.model_dump(exclude_defaults=True)},
-            "training": WITHOUT_NOISE,
-            "rounds": {"count": chosen.rounds, "goal": len(own), "minimum": len(own)},
-            "secagg": {"c_min": 0},
-        }
-    )
-    training = training_plan(plan)
     module = TASK.build(options)
+    yield from averaged(TASK, options, module, cameras(options, chosen.seed), asked=WITHOUT_NOISE, rounds=chosen.rounds)  # fmt: skip
+    save(chosen.save, module, options)
+
+
+def averaged(
+    task: Any, options: Any, module: nn.Module, sets: Any, *, asked: dict[str, Any], rounds: int
+) -> Iterator[dict[str, Any]]:
+    """Rounds without noise, from this module and into it; nothing is told of the test scenes before the last round."""
+    own, validation, test = sets
+    named = {"id": task.spec.id, "options": options.model_dump(exclude_defaults=True)}
+    agents = {"count": rounds, "goal": len(own), "minimum": len(own)}
+    plan = Plan.model_validate({"task": named, "training": asked, "rounds": agents, "secagg": {"c_min": 0}})  # fmt: skip
+    training = training_plan(plan)
     tensors = trainable(module)
     model = read_vector(module, tensors)
     params = secagg_params(plan, training, len(model))
-    for number in range(1, chosen.rounds + 1):
-        updates = [noiseless.train(TASK, options, records, model, tensors, training, number) for records in own]  # fmt: skip
+    for number in range(1, rounds + 1):
+        updates = [noiseless.train(task, options, records, model, tensors, training, number) for records in own]  # fmt: skip
         lanes = np.sum([vector_lanes(update, params, 1) for update in updates], axis=0)
         model = apply("fedavg", model, dequantise(lanes[1:], params.segments[1]) / lanes[0]).model
-        last = number == chosen.rounds
+        last = number == rounds
         if number % TOLD == 0 or last:
             write_vector(module, model, tensors)
             longest = max(float(np.linalg.norm(update)) for update in updates)
-            sets = {"validation": validation, **({"test": test} if last else {})}
-            yield {"round": number, "longest": round(longest, 2), **judged(module, options, **sets)}
-    save(chosen.save, module, options)
+            told = {"validation": validation, **({"test": test} if last else {})}
+            yield {"round": number, "longest": round(longest, 2), **judged(module, options, task, **told)}  # fmt: skip
 
 
 def body(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -292,16 +293,16 @@ def private(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
     task = OnFeatures(chosen.body, options)
     own, validation, test = cameras(options, chosen.seed)
     sets = ([task.of(records) for records in own], task.of(validation), task.of(test))
-    yield from _private(task, options, chosen.epsilon or [8.0], sets)
+    yield from private_rounds(task, options, chosen.epsilon or [8.0], sets)
 
 
 def scratch(chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    yield from _private(
+    yield from private_rounds(
         TASK, options_of(), chosen.epsilon or [8.0], cameras(options_of(), chosen.seed)
     )
 
 
-def _private(task: Any, options: DetectionOptions, epsilons: list[float], sets: Any) -> Iterator[dict[str, Any]]:  # fmt: skip
+def private_rounds(task: Any, options: Any, epsilons: list[float], sets: Any) -> Iterator[dict[str, Any]]:  # fmt: skip
     own, validation, test = sets
     module = task.build(options)
     tensors = trainable(module)
@@ -318,7 +319,7 @@ def _private(task: Any, options: DetectionOptions, epsilons: list[float], sets: 
             model = model + np.float32(PRIVATE_RATE * falling(number / PRIVATE_ROUNDS, LEFT)) * speed  # fmt: skip
             late += [model] if number >= PRIVATE_ROUNDS // 2 else []
         write_vector(module, np.mean(late, axis=0).astype(np.float32), tensors)
-        yield {"epsilon": epsilon, "noise_multiplier": round(sigma, 3), **judged(module, options, validation=validation, test=test)}  # fmt: skip
+        yield {"epsilon": epsilon, "noise_multiplier": round(sigma, 3), **judged(module, options, task, validation=validation, test=test)}  # fmt: skip
 
 
 def step(_chosen: argparse.Namespace) -> Iterator[dict[str, Any]]:

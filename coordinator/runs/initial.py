@@ -32,7 +32,7 @@ from edgeveil.shared.base.names import NAME
 from edgeveil.shared.privacy.unlimited import NOT_LIMITED
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.spec import TaskSpec
-from edgeveil.shared.vector.model_vector import Frozen, Vector, part
+from edgeveil.shared.vector.model_vector import Frozen, Vector, flatten, part, unflatten
 from edgeveil.shared.wire.messages import Tensor
 
 MARK = {
@@ -79,7 +79,8 @@ class _Source:
 def find(store: Store | None, plan: Plan, spec: TaskSpec, wanted: Wanted) -> Found | None:
     """The model that `plan` begins with; None where that is the task's own.
 
-    Where a part is frozen, that part must fit; a trained part that does not fit begins anew, as the task's own.
+    Where a part is frozen, that part must fit; a trained head that does not fit begins anew, as the task's own, and of
+    a plan that trains all the rest each tensor that does not.
 
     Raises:
         ConfigError: there is none, or it does not fit; the sentence names the file and the first misfit.
@@ -90,7 +91,8 @@ def find(store: Store | None, plan: Plan, spec: TaskSpec, wanted: Wanted) -> Fou
     try:
         model = checkpoint.parse(_bytes(source))
         _check_task(model.metadata, spec)
-        model = _fitted(model, wanted, head=source.head)
+        whole = plan.task.options.get("train", "all") == "all"
+        model = _fitted(model, wanted, head=source.head, whole=whole)
         run, number = _told(model.metadata)
         if source.run and (run, number) != (source.run, source.round):
             raise ValueError(f"it is not the model of round {source.round} of {source.run}")
@@ -271,7 +273,9 @@ def _check_task(metadata: Mapping[str, str], spec: TaskSpec) -> None:
         raise ValueError(f"it is a model of the task {name[:40]!r}, the plan's is {spec.id}")
 
 
-def _fitted(model: checkpoint.Checkpoint, wanted: Wanted, *, head: bool) -> checkpoint.Checkpoint:
+def _fitted(
+    model: checkpoint.Checkpoint, wanted: Wanted, *, head: bool, whole: bool
+) -> checkpoint.Checkpoint:
     """The model as the plan's; raises ValueError with the first misfit."""
     every = tuple(sorted((*wanted.tensors, *wanted.frozen), key=lambda each: each.name))
     if not wanted.frozen or (head and model.tensors == every):
@@ -280,8 +284,16 @@ def _fitted(model: checkpoint.Checkpoint, wanted: Wanted, *, head: bool) -> chec
     stays = {tensor.name for tensor in wanted.frozen}
     _check_tensors(tuple(each for each in model.tensors if each.name in stays), wanted.frozen)
     body = Frozen(wanted.frozen, part(model.vector, model.tensors, wanted.frozen))
-    vector, tensors = body.whole(wanted.own, wanted.tensors)
+    vector, tensors = body.whole(_begun(model, wanted) if whole else wanted.own, wanted.tensors)
     return replace(model, vector=vector, tensors=tensors)
+
+
+def _begun(model: checkpoint.Checkpoint, wanted: Wanted) -> Vector:
+    """The trained part: what the file has of it in the same shape, and the task's own for the rest."""
+    own = unflatten(wanted.own, wanted.tensors)
+    there = unflatten(model.vector, model.tensors)
+    fits = {each.name: there[each.name] for each in wanted.tensors if each in model.tensors}
+    return flatten(own | fits, wanted.tensors)
 
 
 def _check_tensors(found: tuple[Tensor, ...], wanted: tuple[Tensor, ...]) -> None:

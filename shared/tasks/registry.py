@@ -126,7 +126,7 @@ _CATALOGUE = (
         ),
         scoring=DETECTION,
         from_scratch=(
-            "a detector that learns everything with noise finds nothing (mAP@0.5 about .01 at epsilon 8 with four "
+            "a detector that learns everything with noise finds nothing (mAP@0.5 below .01 at epsilon 8 with four "
             'cameras of 150 pictures); let [model] initial name a public one, and set task.options.train = "classes"'
         ),
     ),

@@ -110,8 +110,8 @@ def test_a_plan_that_learns_nothing_worth_its_cost_is_told_before_anybody_begins
     with serving(divided):
         found = run(divided, detector)
         said = json.loads(run(divided, detector, "--json").stdout)
-    assert "mAP@0.5 about .01" in " ".join(found.stderr.split())
-    assert any("mAP@0.5 about .01" in each for each in said["warnings"])
+    assert "mAP@0.5 below .01" in " ".join(found.stderr.split())
+    assert any("mAP@0.5 below .01" in each for each in said["warnings"])
 
 
 def test_a_check_does_not_wait_for_the_run_that_is_under_way(divided):

@@ -2,12 +2,15 @@
 
 import sys
 
+import numpy as np
 import pytest
 from catalogue_bench import script
 from conforming_bench import boxes
 
 from edgeveil.coordinator.runs import checkpoint
+from edgeveil.shared.tasks.modules import all_tensors
 from edgeveil.shared.tasks.registry import load, newest
+from edgeveil.shared.vector.model_vector import unflatten
 
 
 def made(monkeypatch, *arguments):
@@ -30,6 +33,24 @@ def test_it_names_its_pictures_and_fits_plans_of_its_variant(tmp_path, monkeypat
     assert found.tensors == task.tensors(options)
     assert made(monkeypatch, tmp_path / "body.safetensors", *asked, *size) == 2
     assert "there already" in capsys.readouterr().err
+
+
+def test_a_body_of_two_stages_is_whole_and_has_learned_scales_and_shifts(tmp_path, monkeypatch):
+    pictures, path = boxes(tmp_path / "public", 16), tmp_path / "body.safetensors"
+    asked = ("--data", pictures, "--labels", "car,truck", "--origin", "made up for a test")
+    assert (
+        made(monkeypatch, path, *asked, "--variant", "two-stage", "--size", 64, "--steps", 1) == 0
+    )
+    found = checkpoint.parse(path.read_bytes())
+    task = load(newest("detection-two-stage"))
+    options = task.parse_options({"labels": "car,truck", "size": 64})
+    assert found.metadata["task"] == f"{task.spec.id} {task.spec.version}"
+    assert found.tensors == all_tensors(task, options)
+    random = dict(task.build(options).named_parameters())
+    for name, values in unflatten(found.vector, found.tensors).items():
+        before = random[name].detach().numpy()
+        assert np.isfinite(values).all()
+        assert name.endswith(".weight") is False or not np.array_equal(values, before), name
 
 
 @pytest.mark.parametrize("missing", ["--labels", "--origin"])

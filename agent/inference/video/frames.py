@@ -112,9 +112,9 @@ class Video:
 
     def _back(self) -> bool:
         """Whether a camera that went away answers again."""
-        self.problem = self.problem or "it has ended"
+        why, self.problem = self.problem or "it has ended", ""
         if self._waits is None:
-            log.warning("%s is away: %s; it is asked again", self.name, self.problem)
+            log.warning("%s is away: %s; it is asked again", self.name, why)
             self._waits = waits()
         for wait_s in self._waits:
             self.close()
@@ -123,9 +123,8 @@ class Video:
                 self._open()
             except DataError:
                 continue
-            self.problem = ""
             return True
-        self.problem += " and does not come back"
+        self.problem = f"{why}, and does not come back"
         return False
 
     def _wanted(self, number: int, at_s: float) -> bool:

@@ -200,6 +200,11 @@ def _initialise(trunk: nn.Module, heads: list[Head]) -> None:
     for part in trunk.modules():
         if isinstance(part, nn.Conv2d):
             nn.init.kaiming_normal_(part.weight, SLOPE, generator=random)
+    begin(heads, random)
+
+
+def begin(heads: list[Head], random: torch.Generator) -> None:
+    """Nearly nothing is an object, and of no class in particular."""
     for head in heads:
         for layer in (head.boxes, head.classes):
             nn.init.normal_(layer.weight, std=0.01, generator=random)

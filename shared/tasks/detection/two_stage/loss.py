@@ -15,7 +15,7 @@ from edgeveil.shared.tasks.detection.two_stage.network import FOUND, PROPOSED, L
 from edgeveil.shared.tasks.spec import Reduction
 
 LIKE, UNLIKE = (
-    0.7,
+    0.5,
     0.3,
 )  # overlap of an anchor with a box from which it shows it, up to which it shows none
 SHOWS = 0.5  # the same of a proposal
@@ -64,8 +64,7 @@ def _second(look: Look, boxes: Tensor, ignored: Tensor) -> Tensor:
     kinds[shows] = 1 + boxes[which[shows], 0].long()
     wrong = functional.cross_entropy(look.logits, kinds, reduction="none")
     free = ~shows & ~_on(look.proposals, ignored)
-    own = look.shifts.view(len(kinds), look.logits.shape[1], 4)[torch.arange(len(kinds)), kinds]
-    place = _place(FOUND, own[shows], look.proposals[shows], boxes[which[shows]])
+    place = _place(FOUND, look.shifts[shows], look.proposals[shows], boxes[which[shows]])
     return _judged(wrong, shows, free, place)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import mobilenet_backbone
-from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
+from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import (
     RegionProposalNetwork,
@@ -27,8 +27,10 @@ from torchvision.ops.misc import SqueezeExcitation
 from edgeveil.shared.tasks.detection.two_stage.options import TwoStageOptions
 
 SEED = 18_959  # public: every installation starts from the same weights
-LEVELS, CHANNELS, POOLED = ("0", "1"), 256, 7
-SIZES, REFERENCE = (32, 64, 128, 256, 512), 320  # sides of anchors in a picture of that side
+STAGES = [2, 3, 4]  # of the body, with strides 8, 16 and 32; a fourth level of the pyramid has 64
+LEVELS, CHANNELS, POOLED = ("0", "1", "2"), 256, 7
+SMALLEST, LARGEST = 16, 0.9  # anchors: the first side in pixels, the last as a share of the picture
+OF_LEVEL = 2  # sides of each level
 RATIOS = (0.5, 1.0, 2.0)
 CANDIDATES, PROPOSALS = 256, 64  # of a level before suppression, of a picture after it
 ALIKE = 0.7  # overlap above which a proposal goes
@@ -39,7 +41,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # what public we
 class Look(NamedTuple):
     """Of one picture, corners in its pixels: of each anchor (A,) whether something is there, how far it is
     shifted (A, 4), its corners (A, 4); of each proposal its corners (P, 4), logits (P, 1 + C) with nothing
-    first, and its shift for each of them (P, 4 · (1 + C)).
+    first, and its shift (P, 4).
     """
 
     there: Tensor
@@ -74,24 +76,50 @@ class Residual(nn.Module):
         return x + found if self._adds else found
 
 
+def anchor_sides(size: int) -> tuple[tuple[float, ...], ...]:
+    """Of the anchors of each level in pixels, in even steps."""
+    count = OF_LEVEL * (len(LEVELS) + 1)
+    step = (LARGEST * size / SMALLEST) ** (1 / (count - 1))
+    every = [SMALLEST * step**at for at in range(count)]
+    return tuple(tuple(every[at : at + OF_LEVEL]) for at in range(0, count, OF_LEVEL))
+
+
+class Predictor(nn.Module):
+    """Of a proposal: which class it shows, and how far its box is off, whatever it shows.
+
+    One shift for all classes, so that it can be learned on others and stay as it is.
+    """
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.classes = nn.Linear(width, 1 + classes)
+        self.shift = nn.Linear(width, 4)
+
+    def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
+        return self.classes(seen), self.shift(seen)
+
+
 class TwoStage(nn.Module):
     """A list of pictures (3, S, S) in 0..1 → a Look at each. Each is looked at alone."""
 
     def __init__(self, options: TwoStageOptions) -> None:
         super().__init__()
-        classes = 1 + len(options.class_names)
         self.backbone = mobilenet_backbone(
-            backbone_name="mobilenet_v3_large", weights=None, fpn=True, norm_layer=Affine
+            backbone_name="mobilenet_v3_large",
+            weights=None,
+            fpn=True,
+            norm_layer=Affine,
+            returned_layers=STAGES,
         )
-        sizes = tuple(side * options.size / REFERENCE for side in SIZES)
-        anchors = AnchorGenerator((sizes,) * 3, (RATIOS,) * 3)
+        sizes = anchor_sides(options.size)
+        anchors = AnchorGenerator(sizes, (RATIOS,) * len(sizes))
         few = {"training": CANDIDATES, "testing": CANDIDATES}
         most = {"training": PROPOSALS, "testing": PROPOSALS}
         head = RPNHead(CHANNELS, anchors.num_anchors_per_location()[0])
         self.rpn = RegionProposalNetwork(anchors, head, 0.7, 0.3, 256, 0.5, few, most, ALIKE)
         self._pool = MultiScaleRoIAlign(list(LEVELS), POOLED, sampling_ratio=2)
         self.box_head = TwoMLPHead(CHANNELS * POOLED**2, options.width)
-        self.box_predictor = FastRCNNPredictor(options.width, classes)
+        self.box_predictor = Predictor(options.width, len(options.class_names))
 
     def forward(self, pictures: list[Tensor]) -> list[Look]:
         return [self._look(picture) for picture in pictures]
@@ -109,8 +137,7 @@ class TwoStage(nn.Module):
         with torch.no_grad():
             placed = self.rpn.box_coder.decode(moved, anchors).view(1, -1, 4)
             (proposals,), _ = self.rpn.filter_proposals(placed, there, [sides], counts)
-        seen = self.box_head(self._pool(maps, [proposals], [sides]))
-        logits, shifts = self.box_predictor(seen)
+        logits, shifts = self.box_predictor(self.box_head(self._pool(maps, [proposals], [sides])))
         return Look(there[:, 0], moved, anchors[0], proposals, logits, shifts)
 
 
@@ -124,7 +151,10 @@ def two_stage(options: TwoStageOptions) -> TwoStage:
     _initialise(body)
     made.requires_grad_(options.train == "all")
     body.requires_grad_(False)
-    made.box_predictor.requires_grad_(True)
+    made.box_predictor.classes.requires_grad_(True)
+    if options.train == "classes":  # what is known of other classes helps none
+        nn.init.zeros_(made.box_predictor.classes.weight)
+        nn.init.zeros_(made.box_predictor.classes.bias)
     return made
 
 

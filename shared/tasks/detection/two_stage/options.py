@@ -17,7 +17,7 @@ class TwoStageOptions(BoxOptions):
 
     variant: Literal["mobilenet"] = "mobilenet"
     size: int = Field(default=320, ge=64, le=640, multiple_of=32)
-    width: int = Field(default=1024, ge=32, le=1024, multiple_of=32)
+    width: int = Field(default=256, ge=32, le=1024, multiple_of=32)
     found_max: int = Field(default=30, ge=1, le=MOST_FOUND)
     train: Literal["all", "classes"] = "all"
     TRAINING = BoxOptions.TRAINING | {"found_max"}

@@ -326,6 +326,20 @@ def test_a_head_of_other_classes_begins_anew_on_the_body_of_the_file(store, star
     assert "trains only its head" in initial.notices(store, run)[0]
 
 
+def test_a_detector_of_other_classes_goes_on_with_all_that_fits(store, start):
+    two = registry.load(registry.newest("detection-two-stage"))
+    options = {"labels": "car,bus", "size": 64, "width": 32}
+    tensors = all_tensors(two, two.parse_options(options | {"labels": "a,b,c"}))
+    vector = np.linspace(-1, 1, count(tensors)).astype(np.float32)
+    checkpoint.save(start, vector, tensors, {})
+    run, _ = submit(store, plan(start, task__id="detection-two-stage", task__options=options))
+    found, learned, _ = open_run(store, store.home, run)
+    kept = tuple(each for each in found.tensors if ".classes." not in each.name)
+    assert len(kept) == len(found.tensors) - 2
+    assert np.array_equal(part(learned.model, found.tensors, kept), part(vector, tensors, kept))
+    assert np.array_equal(found.frozen.vector, part(vector, tensors, found.frozen.tensors))
+
+
 def test_a_head_that_fits_goes_on_beside_its_body(store, start):
     vector, tensors = cnn()
     checkpoint.save(start, vector, tensors, {})

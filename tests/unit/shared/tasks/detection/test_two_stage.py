@@ -1,19 +1,21 @@
 """Faster R-CNN, one picture at a time: what is frozen, what counts, and that it learns."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from edgeveil.shared.data.boxes.fitting import IGNORED
-from edgeveil.shared.tasks.detection.two_stage.network import Affine, Look, Residual
+from edgeveil.shared.tasks.detection.two_stage.network import Affine, Look, Residual, anchor_sides
 from edgeveil.shared.tasks.detection.two_stage.task import found_in
 from edgeveil.shared.tasks.graphs import packaged
 from edgeveil.shared.tasks.registry import load, newest
 
 TASK = load(newest("detection-two-stage"))
 RAW = {"labels": "car,bus", "size": 64, "boxes_max": 4, "width": 32}
-STEPS = 24
+STEPS = 28
 SURE, UNSURE = [-9.0, 9.0, -9.0], [9.0, -9.0, -9.0]
 
 
@@ -27,7 +29,7 @@ def look(logits, proposals, anchors=((0.0, 0, 8, 8),), there=(0.0,)):
     anchors = torch.tensor(anchors)
     return Look(
         torch.tensor(there), torch.zeros(len(anchors), 4), anchors, rows,
-        torch.tensor(logits).reshape(-1, 3), torch.zeros(len(rows), 12),
+        torch.tensor(logits).reshape(-1, 3), torch.zeros(len(rows), 4),
     )  # fmt: skip
 
 
@@ -38,14 +40,16 @@ def loss(seen, *boxes):
 
 def test_the_body_is_frozen_without_batch_statistics_and_nothing_happens_in_place(built):
     assert not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in built.modules())
-    assert sum(isinstance(part, Affine) for part in built.modules()) == 46
-    assert sum(isinstance(part, Residual) for part in built.modules()) == 15
+    assert sum(isinstance(part, Affine) for part in built.modules()) == 39
+    assert sum(isinstance(part, Residual) for part in built.modules()) == 13
     assert not any(getattr(part, "inplace", False) for part in built.modules())
     trained = {name.split(".")[0] for name, p in built.named_parameters() if p.requires_grad}
     assert trained == {"backbone", "rpn", "box_head", "box_predictor"}
     assert not any(p.requires_grad for p in built.backbone.body.parameters())
     classes = TASK.build(TASK.parse_options({**RAW, "train": "classes"}))
     assert {n.split(".")[0] for n, p in classes.named_parameters() if p.requires_grad} == {"box_predictor"}  # fmt: skip
+    assert not classes.box_predictor.shift.weight.requires_grad
+    assert not classes.box_predictor.classes.weight.any()
 
 
 def test_signals_keep_their_size_on_the_way_through_the_body(built):
@@ -94,7 +98,7 @@ def test_a_few_steps_lower_the_loss(built):
     options = TASK.parse_options(RAW)
     module = TASK.build(options).train()
     inputs, targets = TASK.probe(1, torch.Generator().manual_seed(0), options)
-    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=1e-3)
+    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], lr=3e-4)
     criterion, told = TASK.criterion("mean"), []
     for _ in range(STEPS):
         optimizer.zero_grad()
@@ -102,6 +106,12 @@ def test_a_few_steps_lower_the_loss(built):
         error.backward()
         optimizer.step()
         told.append(float(error.detach()))
-    # Proposals have to lie on something before the second stage can err about it: so the first steps do not count.
-    assert sum(told[-4:]) / 4 < 0.9 * told[0]
-    assert sum(told[-4:]) / 4 < 0.5 * max(told)
+    assert sum(told[-4:]) / 4 < 0.6 * told[0]
+
+
+def test_things_of_every_size_have_anchors_of_about_theirs():
+    for size in (64, 128, 320, 640):
+        every = [side for level in anchor_sides(size) for side in level]
+        assert every == sorted(every)
+        assert (every[0], every[-1]) == pytest.approx((16, 0.9 * size))
+        assert max(large / small for small, large in itertools.pairwise(every)) < 2
