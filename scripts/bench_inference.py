@@ -5,8 +5,9 @@
 
 One thread, models of random weights. `speed`: both begin with raw records and end with what the graph gives, in blocks by
 turns, so that whatever else the machine does hits both; medians of CPU time, because a shared machine disturbs it least, and wall
-time. `service`: a record over HTTP beside the bare model in one process, whose CPU time holds the client's, too. `memory`:
-proportional set size of `agent serve` after twenty answers. `start`: whole processes of `agent predict` with one picture.
+time. `service`: a record over HTTP beside the bare model; the client is another process on raw sockets, so that the CPU time is
+the service's alone. `memory`: proportional set size of `agent serve` after twenty answers. `start`: least and median CPU s of
+whole processes of `agent predict` with one picture, beside its libraries alone.
 Packages are made once, which takes a minute, and kept in --packages.
 """
 
@@ -54,8 +55,37 @@ MODELS: dict[str, tuple[str, dict[str, Any], int]] = {
     "features": ("feature-head", {}, 1000),
 }
 TOKEN = "a1" * 32
-SERVED = 300  # requests
+SERVED, BLOCKS = 100, 5  # requests of a client, clients
+# A connection is used again where the service keeps it.
+CLIENT = """
+import json, socket, sys, time
+port, repeats, first = map(int, sys.argv[1:])
+asked, link, took = sys.stdin.buffer.read(), None, []
+for number in range(first + repeats):
+    if number == first:
+        print("ready", flush=True)
+    began = time.perf_counter()
+    if link is None:
+        link = socket.create_connection(("127.0.0.1", port))
+    link.sendall(asked)
+    found = b""
+    while b"\\r\\n\\r\\n" not in found:
+        found += link.recv(65536)
+    head, _, rest = found.partition(b"\\r\\n\\r\\n")
+    lines = [line.lower() for line in head.split(b"\\r\\n")]
+    assert b" 200 " in lines[0], found
+    left = next(int(line[15:]) for line in lines if line.startswith(b"content-length:")) - len(rest)
+    while left:
+        left -= len(link.recv(65536))
+    if number >= first:
+        took.append(1e3 * (time.perf_counter() - began))
+    if b"connection: close" in lines:
+        link.close()
+        link = None
+print(json.dumps(took), flush=True)
+"""
 BLOCK, WARM_UP = 50, 3  # calls
+STARTS = 9  # of each command
 
 
 def package_of(name: str, folder: Path) -> Path:
@@ -129,6 +159,8 @@ def speed(chosen: argparse.Namespace) -> None:
 
 def service(chosen: argparse.Namespace) -> None:
     for name, repeats in (("CNN", SERVED), ("YOLO", 15)):
+        if chosen.only and name not in chosen.only:
+            continue
         path = package_of(name, chosen.packages)
         model = open_model(path, threads=1)
         record = known_answer.records(model.input)[:1]
@@ -137,16 +169,39 @@ def service(chosen: argparse.Namespace) -> None:
         slot = Slot(path, lambda path: open_model(path, threads=1), lambda _: None)
         server = Server(("127.0.0.1", 0), slot, TOKEN)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        port, sent = server.server_address[1], body.getvalue()
-        acts = {
-            "bare": lambda model=model, record=record: model.said(record, [None]),
-            "served": lambda port=port, sent=sent: asked(int(port), sent),
-        }
-        found = medians(acts, repeats)
+        bare, served, waited = [], [], []
+        for _ in range(BLOCKS):
+            bare += [
+                _cpu_ms(lambda model=model, record=record: model.said(record, [None]))
+                for _ in range(repeats)
+            ]
+            cpu, wall = _clients(int(server.server_address[1]), body.getvalue(), repeats)
+            served.append(cpu / repeats)
+            waited += wall
         server.shutdown()
         server.server_close()
-        told({"model": name, "bytes_sent": len(sent), "cpu_ms": {each: round(value[0], 3) for each, value in found.items()},
-              "wall_ms": {each: round(value[1], 3) for each, value in found.items()}})  # fmt: skip
+        told({"model": name, "bytes_sent": body.tell(), "bare_cpu_ms": round(statistics.median(bare), 3),
+              "served_cpu_ms": round(statistics.median(served), 3), "client_wall_ms": round(statistics.median(waited), 3)})  # fmt: skip
+
+
+def _cpu_ms(act: Callable[[], object]) -> float:
+    before = time.process_time()
+    act()
+    return 1e3 * (time.process_time() - before)
+
+
+def _clients(port: int, body: bytes, repeats: int) -> tuple[float, list[float]]:
+    """CPU ms of this process while a client asks so often, and what each answer took the client, in ms."""
+    head = f"POST /v1/predict HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: {ARRAYS}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with subprocess.Popen([sys.executable, "-c", CLIENT, str(port), str(repeats), str(WARM_UP)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as client:  # fmt: skip
+        if client.stdin is None or client.stdout is None:
+            raise SystemExit("no pipes")
+        client.stdin.write(head.encode() + body)
+        client.stdin.close()
+        client.stdout.readline()  # its first answers are there
+        before = time.process_time()
+        found = json.loads(client.stdout.readline())
+    return 1e3 * (time.process_time() - before), found
 
 
 def asked(port: int, body: bytes) -> bytes:
@@ -185,15 +240,21 @@ def start(chosen: argparse.Namespace) -> None:
     path = package_of("CNN", chosen.packages)
     with tempfile.TemporaryDirectory() as folder:
         Image.fromarray(pictures(1, 28, 28)[0]).save(f"{folder}/a.png")
-        command = [*_agent(), "predict", str(path), f"{folder}/a.png", "--home", f"{folder}/home", "--json"]  # fmt: skip
-        cpu, wall = [], []
-        for _ in range(11):
-            before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-            subprocess.run(command, capture_output=True, check=True)
-            wall.append(time.perf_counter() - began)
-            now = resource.getrusage(resource.RUSAGE_CHILDREN)
-            cpu.append(now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime)
-    told({"cpu_s": [round(each, 3) for each in (min(cpu), statistics.median(cpu))], "wall_s": [round(each, 3) for each in (min(wall), statistics.median(wall))]})  # fmt: skip
+        commands = {
+            "libraries alone": [sys.executable, "-c", "import numpy, onnxruntime, PIL.Image"],
+            "agent predict": [*_agent(), "predict", str(path), f"{folder}/a.png", "--home", f"{folder}/home", "--json"],
+        }  # fmt: skip
+        # As installed: compiled once, by the first start of each.
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}  # fmt: skip
+        env["PYTHONPYCACHEPREFIX"] = f"{folder}/compiled"
+        cpu: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(1 + STARTS):
+            for name, command in commands.items():
+                before = resource.getrusage(resource.RUSAGE_CHILDREN)
+                subprocess.run(command, capture_output=True, check=True, env=env)
+                now = resource.getrusage(resource.RUSAGE_CHILDREN)
+                cpu[name].append(now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime)
+    told({name: [round(min(each[1:]), 3), round(statistics.median(each[1:]), 3)] for name, each in cpu.items()})  # fmt: skip
 
 
 def _session(graph: bytes) -> Any:

@@ -1,7 +1,7 @@
-"""The loop behind loop.sh: train, package, publish, serve on every device, train on, swap under load.
+"""The loop behind loop.sh: train, package, publish, optimise and serve on every device, train on, swap under load.
 
 Real processes over TLS on loopback, started by the two commands that a user has: a coordinator, three devices that
-train and fetch what it publishes, and on each of them a service that answers. While a new round is trained and its
+train, fetch what it publishes and try smaller variants of it, and on each of them a service that answers. While a new round is trained and its
 model published, every service is asked without a pause; an answer that fails ends the script with 1.
 """
 
@@ -58,9 +58,14 @@ class Loop(Demo):
         package = self.home / "digits.evm"
         self._command("coordinator", "model", "export", first["run"], "-o", str(package))
         before = self._publish(str(package))
-        console.print(f"[bold]7[/] {DEVICES} devices fetch and check it, and serve it")
-        services = {name: self._serve(name, before) for name in self.names}
-        console.print("[bold]8[/] under load: a new round from that model, published as it commits")
+        console.print(
+            f"[bold]7[/] {DEVICES} devices fetch and check it, and try smaller variants on their own data"
+        )
+        for name in self.names:
+            self._optimize(name, before)
+        console.print("[bold]8[/] each serves the one in use")
+        services = {name: self._serve(name) for name in self.names}
+        console.print("[bold]9[/] under load: a new round from that model, published as it commits")
         asked = {name: Asked() for name in self.names}
         with loaded(services, asked):
             self._wait_until(lambda: all(each.answers for each in asked.values()), 60, "answers")
@@ -73,7 +78,7 @@ class Loop(Demo):
             after = self._publish(newer)
             self._wait_until(lambda: all(after in each.first for each in asked.values()), LIVE_S, "the new model everywhere")  # fmt: skip
             time.sleep(1)
-        show(asked, before, after, published)
+        show(asked, after, published)
         if failed := [f"{name}: {why}" for name, each in asked.items() for why in each.failed]:
             raise DemoError(f"{len(failed)} answers failed, the first of {failed[0]}")
         return second
@@ -82,14 +87,27 @@ class Loop(Demo):
         found = json.loads(self._command("coordinator", "model", "publish", *what, "--json"))
         return str(found["model"])
 
-    def _serve(self, name: str, model: str) -> tuple[int, str]:
-        """The port and token of a device's service, once the model that was published is in use there."""
+    def _optimize(self, name: str, model: str) -> None:
+        """Once the published model is in use there: the variant that is kept, if one is, takes its place."""
 
         def in_use() -> bool:
             found = json.loads(self._command(name, "model", "list", "--json"))
             return any(each["model"] == model and each["is"] == "in use" for each in found)
 
         self._wait_until(in_use, LIVE_S, f"the published model on {name}")
+        found = json.loads(self._command(name, "optimize", "--use", "--json"))
+        sizes = {each["variant"]: each["bytes"] for each in [found["before"], *found["tried"]]}
+        kept, whole = found["kept"], sizes[found["before"]["variant"]]
+        why = "; ".join(each["verdict"] for each in found["tried"])
+        told = (
+            f"keeps {kept}, {sizes[kept] / whole:.2f} of the size"
+            if kept
+            else f"keeps the model as it came: {why}"
+        )
+        console.print(f"  {name} {told}", markup=False)
+
+    def _serve(self, name: str) -> tuple[int, str]:
+        """The port and token of a device's service."""
         service = f"{name}-service"
         self._spawn(service, "agent", "serve", "--listen", "127.0.0.1:0", "--threads", "1", "--home", str(self.home / name))  # fmt: skip
         log = self.home / service / "run.log"
@@ -153,11 +171,11 @@ def a_picture() -> bytes:
     return made.getvalue()
 
 
-def show(asked: dict[str, Asked], before: str, after: str, published: float) -> None:
+def show(asked: dict[str, Asked], after: str, published: float) -> None:
     made = Table("device", "answers", "failed", "p50 ms", "p99 ms", "model before", "model after", "swapped after s")  # fmt: skip
     for name, each in asked.items():
         p50, p99 = (1000 * float(np.quantile(each.took_s, share)) for share in (0.5, 0.99))
-        swapped = each.first[after] - published
+        before, swapped = next(iter(each.first)), each.first[after] - published
         made.add_row(name, str(each.answers), str(len(each.failed)), f"{p50:.1f}", f"{p99:.1f}", before[:12], after[:12], f"{swapped:.1f}")  # fmt: skip
     Console(highlight=False, width=120).print(made)
 

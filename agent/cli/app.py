@@ -2,45 +2,51 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, ClassVar, NoReturn
 
 import typer
 from rich.text import Text
 from typer import Argument, Option
 
-from edgeveil.agent.cli import data as data_cli
-from edgeveil.agent.cli import model_commands
-from edgeveil.agent.cli import models as models_cli
-from edgeveil.agent.cli import privacy as privacy_cli
-from edgeveil.agent.cli import serving as serving_cli
-from edgeveil.agent.cli import tasks as tasks_cli
-from edgeveil.agent.cli.rules import commands as rules_cli
-from edgeveil.agent.cli.speed import bench as bench_cli
-from edgeveil.agent.cli.speed import optimize as optimize_cli
 from edgeveil.agent.home.advice import advised
 from edgeveil.shared.base.errors import PolicyRefusal
 from edgeveil.shared.terminal import console
+from edgeveil.shared.terminal.lazily import Lazily
 from edgeveil.shared.terminal.telling import say
 
+
+class Commands(Lazily):
+    """A device that predicts shall not wait for what audits a training."""
+
+    places: ClassVar = {
+        name: f"edgeveil.agent.cli.{place}"
+        for name, place in {
+            "verify": "privacy:verify",
+            "audit": "privacy:audit",
+            "budget": "privacy:budget_app",
+            "policy": "privacy:policy_app",
+            "data": "data:data_app",
+            "task": "tasks:task_app",
+            "predict": "models:predict",
+            "evaluate": "models:evaluate",
+            "serve": "serving:serve",
+            "watch": "serving:watch",
+            "bench": "speed.bench:bench",
+            "optimize": "speed.optimize:optimize",
+            "model": "model_commands:model_app",
+            "rules": "rules.commands:rules_app",
+        }.items()
+    }
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Train on this device's own data; refuse rather than overspend its privacy budget.\n\n"
     "Start with: agent run --join TOKEN --data PATH",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
 )
-app.add_typer(privacy_cli.budget_app, name="budget")
-app.add_typer(privacy_cli.policy_app, name="policy")
-app.add_typer(data_cli.data_app, name="data")
-app.add_typer(tasks_cli.task_app, name="task")
-app.add_typer(models_cli.app)
-app.add_typer(serving_cli.app)
-app.add_typer(bench_cli.app)
-app.add_typer(optimize_cli.app)
-app.add_typer(model_commands.model_app, name="model")
-app.add_typer(rules_cli.rules_app, name="rules")
-app.command()(privacy_cli.verify)
-app.command()(privacy_cli.audit)
 console.version_option(app)
 ROLE = "agent"
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from typer import Argument, Option
 
 from edgeveil.agent.cli.model_commands import TrustOption
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from edgeveil.agent.inference.runtime import Model, Said
     from edgeveil.agent.inference.video.frames import Pace
 
-app = typer.Typer()
 ROLE = "agent"
 ROWS = 500  # of one table on a terminal
 NAMED = 20  # records left out of an evaluation that are named one by one
@@ -74,7 +72,6 @@ LinesOption = Annotated[bool, Option("--json", help="Print a JSON object per rec
 CsvOption = Annotated[bool, Option("--csv", help="Print CSV to stdout.")]
 
 
-@app.command()
 def predict(
     model: ModelArgument,
     inputs: InputsArgument,
@@ -176,7 +173,6 @@ def _predict(
         )
 
 
-@app.command()
 def evaluate(
     model: ModelArgument,
     data: Annotated[

@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import typer
 from typer import Argument, Option
 
 from edgeveil.agent.cli.model_commands import TrustOption
@@ -13,7 +12,6 @@ from edgeveil.agent.cli.models import ThresholdOption
 from edgeveil.agent.cli.rules.commands import RulesOption
 from edgeveil.shared.terminal import console
 
-app = typer.Typer()
 ROLE = "agent"
 LOOK_S = 0.4  # between two looks at a folder
 ThreadsOption = Annotated[
@@ -21,7 +19,6 @@ ThreadsOption = Annotated[
 ]
 
 
-@app.command()
 def serve(
     model: Annotated[
         Path | None,
@@ -75,7 +72,6 @@ def serve(
         server.server_close()
 
 
-@app.command()
 def watch(
     folder: Annotated[Path, Argument(metavar="DIR", help="Files arrive here.")],
     model: Annotated[

@@ -2,10 +2,10 @@
 
 GET /v1/model gives the manifest; POST /v1/predict takes one picture, or an .npz file with `X` as
 application/x-npz. The token is looked at before a byte of the body is read. When the package's file changes,
-requests get the new model as soon as it is open; one that cannot be used is told, and the old one stays.
+requests get the new model as soon as it is open; one that cannot be used is told, and the old one stays. A connection
+stays open for the next request once a whole one was read.
 """
 
-import contextlib
 import socket
 import threading
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from edgeveil.agent.inference.deadlines import Deadlines
 from edgeveil.agent.inference.inputs import Item, from_bytes
 from edgeveil.agent.inference.runtime import Model, Prediction
 from edgeveil.shared.base.errors import ConfigError, EdgeveilError
@@ -96,6 +97,7 @@ class Server(ThreadingHTTPServer):
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.slot, self.door, self.seen = slot, Door(token), seen
         self.places = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self.due = Deadlines()
         self._connections = threading.BoundedSemaphore(MOST_CONNECTIONS)
         try:
             super().__init__(address, _Handler)
@@ -117,6 +119,7 @@ class Server(ThreadingHTTPServer):
     def server_close(self) -> None:
         super().server_close()
         self.slot.close()
+        self.due.close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A peer that went away is no news."""
@@ -126,14 +129,25 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = PATIENCE_S
     server: Server
     server_version, sys_version = "edgeveil", ""
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body of an answer leave together
 
-    def setup(self) -> None:
-        super().setup()
-        self._ends = _timer(HEAD_S, self.connection)
+    def handle_one_request(self) -> None:
+        self._whole = False  # whether all that this request says was read
+        self.server.due.within(HEAD_S, self.connection)
+        super().handle_one_request()
 
     def finish(self) -> None:
-        self._ends.cancel()
+        self.server.due.done(self.connection)
         super().finish()
+
+    def handle_expect_100(self) -> bool:
+        """Before the body is asked for."""
+        if not self._admitted():
+            return False
+        super().handle_expect_100()
+        self.wfile.flush()
+        return True
 
     def do_GET(self) -> None:
         if self._admitted():
@@ -184,33 +198,40 @@ class _Handler(BaseHTTPRequestHandler):
         return False
 
     def _body(self) -> bytes | _Answer:
-        told = self.headers.get("Content-Length", "")
-        if not told.isascii() or not told.isdecimal() or self.headers.get("Transfer-Encoding"):
+        told, *more = self.headers.get_all("Content-Length", [""])
+        if (
+            more
+            or not told.isascii()
+            or not told.isdecimal()
+            or self.headers.get("Transfer-Encoding")
+        ):
             return _error(HTTPStatus.LENGTH_REQUIRED, "give Content-Length")
         if len(told) > 12 or int(told) > MOST_BODY:
             return _error(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MOST_BODY} bytes")
-        self._ends.cancel()
-        self._ends = _timer(BODY_S, self.connection)
+        self.server.due.within(BODY_S, self.connection)
         body = self.rfile.read(int(told))
-        self._ends.cancel()
+        self.server.due.done(self.connection)
         if len(body) < int(told):
             return _error(HTTPStatus.BAD_REQUEST, "the body ends early")
+        self._whole = True
         return body
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
         self._answer(*_error(status, why))
 
     def _answer(self, status: HTTPStatus, values: dict[str, Any]) -> None:
-        """One answer a connection: what a refused request still had to say is never read as the next."""
+        """The last of a connection unless its request was read whole: what a refused one still had to say is never read
+        as the next.
+        """
+        self.close_connection = self.close_connection or not self._whole
         data = (readable(values, tight=True) + "\n").encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Cache-Control", "no-store")
-        self.send_header("Connection", "close")
+        self.send_header("Connection", "close" if self.close_connection else "keep-alive")
         self.end_headers()
         self.wfile.write(data)
-        self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
         """Requests are not written down."""
@@ -227,19 +248,6 @@ def _answer(model: Model, item: Item) -> dict[str, Any]:
     if isinstance(found, Prediction):
         return {"label": found.label, "score": found.score, "scores": dict(found.scores)}
     return found.as_json()
-
-
-def _timer(seconds: float, connection: socket.socket) -> threading.Timer:
-    """Ends a connection whose request is not there by then, however steadily it trickles."""
-
-    def cut() -> None:
-        with contextlib.suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
-
-    made = threading.Timer(seconds, cut)
-    made.daemon = True
-    made.start()
-    return made
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

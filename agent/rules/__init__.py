@@ -3,4 +3,4 @@
 Nothing here sends or runs anything, and a condition is parsed and walked, never evaluated as code.
 """
 
-__all__ = ["actions", "facts", "rule_file", "ruling"]
+__all__ = ["actions", "facts", "ranges", "rule_file", "ruling"]

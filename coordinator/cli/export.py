@@ -324,9 +324,11 @@ def verify(
 @model_app.command()
 def mobile(
     file: FileArgument,
-    target: Annotated[Path, Option("-o", "--output", metavar="FILE", help="NAME.pte, to write.")],
+    target: Annotated[
+        Path, Option("-o", "--output", metavar="FILE", help="NAME.pte or NAME.tflite, to write.")
+    ],
     kind: Annotated[
-        str, Option("--format", metavar="executorch", help="Of which runtime.")
+        str, Option("--format", metavar="executorch|litert", help="Of which runtime.")
     ] = "executorch",
     home: HomeOption = None,
     trust: Annotated[
@@ -335,7 +337,7 @@ def mobile(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """A package's model for ExecuTorch, one record at a time, run here and compared with the package.
+    """A package's model for ExecuTorch or LiteRT, one record at a time, run here and compared with the package.
 
     Example: coordinator model mobile bag.evm -o bag.pte
     """

@@ -4,8 +4,11 @@ What comes out is a plain file of the toolkit's own format, for one record at a 
 preparation beyond what the graph of the package holds. The package stays the account of where it comes from.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+import io
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -42,6 +45,7 @@ class _Toolkit:
 
     suffix: str
     library: str
+    extra: str
     made: Callable[[nn.Module, torch.Tensor], bytes]
     run: Callable[[bytes, Values], Values]
 
@@ -65,9 +69,10 @@ def convert(home: Path, file: Path, kind: str, target: Path, trust: str | None) 
     found = _module(file)
     record = found.raw[:1]
     try:
-        data = toolkit.made(found.module.eval(), torch.from_numpy(record))
+        with _quiet():
+            data = toolkit.made(found.module.eval(), torch.from_numpy(record))
     except ModuleNotFoundError as error:
-        raise NotInstalled(f"{kind} files are made with {toolkit.library}", 'pip install "edgeveil[mobile]"') from error  # fmt: skip
+        raise NotInstalled(f"{kind} files are made with {toolkit.library}", f'pip install "edgeveil[{toolkit.extra}]"') from error  # fmt: skip
     except Exception as error:
         raise StateDamaged(f"{kind} makes no file of this model ({_first_line(error)})") from error
     away = 0.0
@@ -133,7 +138,30 @@ def _run_executorch(data: bytes, record: Values) -> Values:
     return np.asarray(given.numpy())
 
 
-_TOOLKITS = {"executorch": _Toolkit(".pte", "ExecuTorch", _executorch, _run_executorch)}
+def _litert(module: nn.Module, record: torch.Tensor) -> bytes:
+    return bytes(import_module("litert_torch").convert(module, (record,)).model_content())
+
+
+def _run_litert(data: bytes, record: Values) -> Values:
+    made = import_module("ai_edge_litert.interpreter").Interpreter(model_content=data)
+    made.allocate_tensors()
+    made.set_tensor(made.get_input_details()[0]["index"], record)
+    made.invoke()
+    return np.asarray(made.get_tensor(made.get_output_details()[0]["index"]))
+
+
+_TOOLKITS = {
+    "executorch": _Toolkit(".pte", "ExecuTorch", "mobile", _executorch, _run_executorch),
+    "litert": _Toolkit(".tflite", "LiteRT", "litert", _litert, _run_litert),
+}
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Converters tell how far they are; standard output is the command's own."""
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _first_line(error: Exception) -> str:

@@ -4,7 +4,9 @@ Data goes to stdout, progress and errors to stderr. A user's mistake is one sent
 code of shared.base.exit_codes; only our own bug leaves a traceback, and only in a file.
 """
 
+import atexit
 import errno
+import gc
 import os
 import sys
 import tempfile
@@ -32,6 +34,9 @@ from edgeveil.shared.terminal.encoding import fit_json, fit_streams
 
 # With rich there, typer escapes the brackets of its help for an HTML that nobody makes here.
 typer.core.HAS_RICH = False
+
+# New objects until the next collection; Python's own 700 makes a tenth of a command's start a search for garbage.
+YOUNG = 10_000
 
 stdout = Door()
 stderr = Door(stderr=True)
@@ -176,6 +181,10 @@ def without(made: Table, names: Collection[str]) -> Table:
 def run(app: Callable[..., Any], role: str) -> NoReturn:
     """Run a typer app as a process: every error becomes a sentence and an exit code."""
     os.umask(0o077)
+    gc.set_threshold(YOUNG)
+    atexit.register(
+        gc.freeze
+    )  # else a sixth of a short command is a last search of all that was imported
     fit_streams()
     try:
         arm_from_environment()

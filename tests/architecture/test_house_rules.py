@@ -50,7 +50,7 @@ def test_only_the_adapters_know_private_flower():
 
 @pytest.mark.parametrize(
     "module",
-    ["edgeveil.agent.cli.app", "edgeveil.coordinator.cli.app", "edgeveil.agent.ledger.guard", "edgeveil.agent.ledger.store", "edgeveil.agent.ledger.budget", "edgeveil.agent.rounds.run",
+    ["edgeveil.coordinator.cli.app", "edgeveil.agent.ledger.guard", "edgeveil.agent.ledger.store", "edgeveil.agent.ledger.budget", "edgeveil.agent.rounds.run",
      "edgeveil.agent.reports.report", "edgeveil.agent.reports.report_page", "edgeveil.agent.reports.verify", "edgeveil.agent.ledger.budget_plan", "edgeveil.agent.cli.policy_commands", "edgeveil.agent.cli.doctor", "edgeveil.coordinator.reports.privacy.report",
      "edgeveil.coordinator.cli.operator", "edgeveil.coordinator.serving.admin_client", "edgeveil.coordinator.reports", "edgeveil.coordinator.cli.follow", "edgeveil.coordinator.reports.reading", "edgeveil.coordinator.cli.top",
      "edgeveil.coordinator.reports.page", "edgeveil.agent.reports.page", "edgeveil.agent.forwarding.consequences", "edgeveil.shared.privacy", "edgeveil.shared.tasks.registry"],

@@ -56,7 +56,7 @@ def check(
 
     Example: agent rules check --try fall.jpg --try street.jpg
     """
-    from edgeveil.agent.cli.rules.fitting import check_model
+    from edgeveil.agent.cli.rules.fitting import check_model, doubts
     from edgeveil.agent.forwarding.consequences import deliveries
     from edgeveil.agent.rules.rule_file import NAME, owners_rules
     from edgeveil.shared.base.errors import ConfigError
@@ -69,8 +69,10 @@ def check(
         raise ConfigError("--count: name one video with --try")
     deliveries(owned)
     opened = _opened(folder, model, trust, needed=bool(tried))
+    noticed = _doubts(owned)
     if opened is not None:
         check_model(owned, opened, counted=count is not None)
+        noticed += doubts(owned, opened, counted=count is not None)
     found = []
     if opened is not None and tried:
         found = _counted(owned, opened, tried[0], count) if count else _tried(owned, opened, tried)
@@ -80,7 +82,7 @@ def check(
         _show(owned, opened is not None)
         for each in found:
             _tell(each)
-    for notice in _doubts(owned):
+    for notice in noticed:
         console.warn(notice)
     if any("left_out" in each for each in found):
         raise typer.Exit(ExitCode.DAMAGED)

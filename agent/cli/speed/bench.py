@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from typer import Argument, Option
 
 from edgeveil.agent.cli.model_commands import TrustOption
@@ -12,11 +11,9 @@ from edgeveil.shared.terminal import console
 if TYPE_CHECKING:
     from edgeveil.agent.measuring.bench import Benched
 
-app = typer.Typer()
 ROLE = "agent"
 
 
-@app.command()
 def bench(
     model: Annotated[
         Path | None,

@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
 from typer import Argument, Option
 
 from edgeveil.agent.cli.model_commands import TrustOption
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from edgeveil.agent.compression.variants import Base, Optimized
     from edgeveil.shared.models.package import Package
 
-app = typer.Typer()
 ROLE = "agent"
 NO_TRAINING = (
     "what trains on this device's records is charged by its ledger, in rounds of a plan; distillation and fine-tuning "
@@ -78,7 +76,6 @@ HtmlOption = Annotated[
 ]
 
 
-@app.command()
 def optimize(
     model: ModelArgument = None,
     data: DataOption = None,

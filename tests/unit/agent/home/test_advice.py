@@ -36,6 +36,7 @@ def test_every_refusal_has_advice_that_ends_with_a_command_of_this_device():
 @pytest.mark.parametrize("command", commands())
 def test_every_command_that_is_advised_exists(command):
     found = typer.main.get_command(cli.app)
+    found.list_commands(None)  # their modules are imported when they are named
     _, *words = command.split()
     while words and words[0] in getattr(found, "commands", {}):
         found = found.commands[words.pop(0)]

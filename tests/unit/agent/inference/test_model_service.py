@@ -120,6 +120,43 @@ def test_a_broken_request_ends_nothing(served):
     assert served.ask("GET", "/v1/model")[0] == 200
 
 
+def test_a_connection_answers_one_whole_request_after_another_and_ends_with_one_that_was_not_read(
+    served,
+):
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+    told = {"Authorization": f"Bearer {TOKEN}"}
+    for body, status in ((png(pictures(1, 8, 8)[0]), 200), (b"hello", 422), (png(pictures(1, 8, 8)[0]), 200)):  # fmt: skip
+        connection.request("POST", "/v1/predict", body, told)
+        link, found = connection.sock, connection.getresponse()
+        assert (found.status, bool(found.read())) == (status, True)
+        assert connection.sock is link, "the same connection"
+    smuggled = (
+        b"POST /v1/predict HTTP/1.1\r\nContent-Length: 5\r\n\r\nGET /v1/model HTTP/1.1\r\n\r\n"
+    )
+    twice = smuggled.replace(b"Content-Length: 5", f"Authorization: Bearer {TOKEN}\r\nContent-Length: 5\r\nContent-Length: 0".encode())  # fmt: skip
+    for data, status in ((smuggled, b" 401 "), (twice, b" 411 ")):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=20) as link:
+            link.sendall(data)
+            found = b""
+            with contextlib.suppress(ConnectionResetError):  # what was not read
+                while part := link.recv(4096):
+                    found += part
+            assert status in found
+            assert found.count(b"HTTP/1.1 ") == 1
+
+
+def test_a_body_is_asked_for_only_of_those_who_have_the_token(served):
+    body = png(pictures(1, 8, 8)[0])
+    for token, first in ((TOKEN, b"HTTP/1.1 100 "), ("b" * 64, b"HTTP/1.1 401 ")):
+        head = f"POST /v1/predict HTTP/1.1\r\nAuthorization: Bearer {token}\r\nExpect: 100-continue\r\nContent-Length: {len(body)}\r\n\r\n"
+        with socket.create_connection(("127.0.0.1", served.port), timeout=20) as link:
+            link.sendall(head.encode())
+            assert link.recv(4096).startswith(first)
+            if token == TOKEN:
+                link.sendall(body)
+                assert link.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
 def test_silent_connections_keep_nobody_out_for_long(served):
     silent = [socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in range(service.MOST_CONNECTIONS)]  # fmt: skip
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as link:

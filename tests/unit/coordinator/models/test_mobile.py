@@ -20,6 +20,10 @@ CASES = {
     "odd": ("anomaly", {"columns": COLUMNS, "hidden": 8}),
     "numbers": ("tabular-regression", {"columns": COLUMNS, "target": "power [W] 0..500"}),
 }
+KITS = {
+    "executorch": (".pte", "executorch", "mobile"),
+    "litert": (".tflite", "litert_torch", "litert"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +42,15 @@ def made(tmp_path_factory):
     return of
 
 
-@pytest.mark.skipif(not importlib.util.find_spec("executorch"), reason="edgeveil[mobile] is not installed")  # fmt: skip
+@pytest.mark.parametrize("kind", KITS)
 @pytest.mark.parametrize("case", CASES)
-def test_a_converted_model_gives_what_the_package_gives(made, tmp_path, case):
+def test_a_converted_model_gives_what_the_package_gives(made, tmp_path, case, kind):
+    suffix, library, extra = KITS[kind]
+    if not importlib.util.find_spec(library):
+        pytest.skip(f"edgeveil[{extra}] is not installed")
     home, file = made(case)
-    target = tmp_path / "a.pte"
-    told = json.loads(run(home, "model", "mobile", file, "-o", target, "--json").stdout)  # fmt: skip
+    target = tmp_path / f"a{suffix}"
+    told = json.loads(run(home, "model", "mobile", file, "--format", kind, "-o", target, "--json").stdout)  # fmt: skip
     assert told["bytes"] == target.stat().st_size
     assert told["away"] <= mobile.TOLERANCE
 
@@ -53,7 +60,7 @@ def other(monkeypatch):
     """A toolkit whose file is the record, and whose answer is what a test sets."""
 
     def set_to(answer):
-        kit = mobile._Toolkit(".pte", "a toolkit", lambda _module, record: bytes(record.numpy().tobytes()), answer)  # fmt: skip
+        kit = mobile._Toolkit(".pte", "a toolkit", "mobile", lambda _module, record: bytes(record.numpy().tobytes()), answer)  # fmt: skip
         monkeypatch.setitem(mobile._TOOLKITS, "executorch", kit)
 
     return set_to
@@ -73,9 +80,11 @@ def test_what_is_missing_or_written_wrong_is_one_sentence(made, monkeypatch, tmp
     monkeypatch.setattr(mobile, "import_module", _missing)
     with pytest.raises(NotInstalled, match=r"edgeveil\[mobile\]"):
         mobile.convert(home, file, "executorch", tmp_path / "a.pte", None)
+    with pytest.raises(NotInstalled, match=r"edgeveil\[litert\]"):
+        mobile.convert(home, file, "litert", tmp_path / "a.tflite", None)
     with pytest.raises(ConfigError, match=r"ends with \.pte"):
         mobile.convert(home, file, "executorch", tmp_path / "a.tflite", None)
-    with pytest.raises(ConfigError, match="write executorch"):
+    with pytest.raises(ConfigError, match="write executorch or litert"):
         mobile.convert(home, file, "coreml", tmp_path / "a.mlmodel", None)
 
 

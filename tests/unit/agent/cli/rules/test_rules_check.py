@@ -66,6 +66,16 @@ def test_what_could_never_follow_is_refused_with_two(home, text, arguments, why)
     assert why in str(ended.exception)
 
 
+def test_a_comparison_that_no_answer_can_change_is_warned_of_where_the_model_is_known(home):
+    text = RULE.format(label="apple").replace("score > 0", "score > 1.5")
+    warned = "rule 'ripe': score > 1.5 is never true: score is 0 to 1"
+    ended = check(home, text, "--model", CNN)
+    assert ended.exit_code == 0
+    assert warned in ended.stderr.replace("\n ", "").replace("  ", " ")
+    assert "is never true" not in check(home, text).stderr
+    assert " true" not in check(home, RULE.format(label="apple"), "--model", CNN).stderr
+
+
 def test_a_file_that_others_may_write_is_refused_with_65(home):
     assert check(home, RULE.format(label="apple"), mode=0o666).exception.exit_code == 65
 
