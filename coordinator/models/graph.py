@@ -22,6 +22,7 @@ from edgeveil.coordinator.models.states import drop_zero_states
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.models import known_answer
 from edgeveil.shared.tasks.graphs import Packaged, packaged
+from edgeveil.shared.tasks.lowering.groups import lowered
 from edgeveil.shared.tasks.modules import all_tensors, write_vector
 from edgeveil.shared.tasks.spec import Options, Task
 from edgeveil.shared.vector.model_vector import Vector
@@ -75,7 +76,7 @@ def run(data: bytes, records: NDArray[np.float32]) -> NDArray[np.float32]:
 def _exported(found: Packaged) -> Any:
     with _quiet():
         program = torch.onnx.export(
-            found.module.eval(),
+            lowered(found.module, torch.from_numpy(found.raw[:1])),
             (torch.from_numpy(found.raw[:2]),),
             dynamo=True,
             opset_version=OPSET,

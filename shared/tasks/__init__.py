@@ -6,6 +6,7 @@ __all__ = [
     "batches",
     "conformance",
     "graphs",
+    "lowering",
     "modules",
     "own",
     "records",
