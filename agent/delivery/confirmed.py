@@ -6,6 +6,7 @@ is the owner's word, as it is for the first ledger. Nothing here decides about a
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,11 +14,11 @@ from pathlib import Path
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.agent.home.policy import Policy
 from edgeveil.shared.base.errors import ProtocolError
-from edgeveil.shared.privacy.ledger.bookmark import Bookmark
-from edgeveil.shared.privacy.ledger.records import read_records
-from edgeveil.shared.privacy.ledger.replay import extend, replay
+from edgeveil.shared.privacy.ledger.bookmark import Bookmark, continued
+from edgeveil.shared.privacy.ledger.records import Fault, LedgerDamaged, read_records
+from edgeveil.shared.privacy.ledger.replay import replay
 
-LEDGERS = "*/ledger.jsonl"
+LEDGER = "ledger.jsonl"
 BOOKMARK = "ledger.bookmark"
 _Stamp = tuple[int, int, int]
 
@@ -60,27 +61,43 @@ def in_force(home: Path) -> InForce:
 
 
 def _chained(device: AgentHome) -> Iterator[Policy]:
-    for ledger in sorted(device.ledger_folder.glob(LEDGERS)):
-        yield _policy(ledger, _stamp(ledger), device.identity().public)
+    root = device.ledger_folder
+    for folder in sorted(
+        {path.parent for name in (LEDGER, BOOKMARK) for path in root.glob(f"*/{name}")}
+    ):
+        yield _policy(folder / LEDGER, _stamp(folder / LEDGER), device.identity().public)
 
 
 @lru_cache(maxsize=32)
 def _policy(ledger: Path, _stamp: _Stamp, public: bytes) -> Policy:
     """The one that was chained last. Records that the device's bookmark attests are not verified again."""
+    mark = None
+    with suppress(
+        OSError, ProtocolError
+    ):  # first: a running agent only ever adds to what it attests
+        mark = Bookmark.decode(ledger.with_name(BOOKMARK).read_bytes(), public)
     data = ledger.read_bytes()
     whole = data[: data.rfind(b"\n") + 1]
-    try:
-        mark = Bookmark.decode(ledger.with_name(BOOKMARK).read_bytes(), public)
-    except (OSError, ProtocolError):
+    if mark is None:
         state = replay(read_records(whole, public))
     else:
-        rest = read_records(
-            whole[mark.size :], public, after=mark.state.seq, previous=mark.state.hash
+        state = continued(mark, whole, public, ledger)
+    if state.dataset_id != ledger.parent.name:
+        raise LedgerDamaged(
+            Fault.CHAIN,
+            1,
+            f"{ledger}: the ledger of another data set, {state.dataset_id!r}; put the right one back",
         )
-        state = extend(mark.state, rest)
     return Policy.from_json(state.limits.policy_json)
 
 
 def _stamp(path: Path) -> _Stamp:
-    found = path.stat()
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise LedgerDamaged(
+            Fault.CHAIN,
+            1,
+            f"{path}: this ledger is gone, although {BOOKMARK} attests that there was one; put it back",
+        ) from error
     return found.st_ino, found.st_mtime_ns, found.st_size

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeveil.agent.ledger.index import INDEX, opened
 from edgeveil.shared.base.errors import ConfigError, ProtocolError
-from edgeveil.shared.privacy.ledger.bookmark import Bookmark, digest
+from edgeveil.shared.privacy.ledger.bookmark import Bookmark, continued
 from edgeveil.shared.privacy.ledger.records import (
     SUFFIX,
     Fault,
@@ -16,7 +16,7 @@ from edgeveil.shared.privacy.ledger.records import (
     Record,
     read_records,
 )
-from edgeveil.shared.privacy.ledger.replay import extend, replay
+from edgeveil.shared.privacy.ledger.replay import replay
 from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.terminal.progress import counted, progress
 
@@ -90,17 +90,7 @@ def read_verified(path: Path, public: bytes) -> Verified:
     whole, tail = read_lines(path)
     if mark is None:
         return Verified(replay(read_records(whole, public)), whole, tail, 0)
-    state = mark.state
-    if digest(memoryview(whole)[: mark.size]) != mark.sha256:
-        replay(read_records(whole, public))  # names the record, if it is one
-        raise LedgerDamaged(
-            Fault.CHAIN,
-            state.seq,
-            f"{path}: does not continue the {state.seq} records that {BOOKMARK} attests; it was "
-            "restored from a copy or cut off",
-        )
-    rest = read_records(whole[mark.size :], public, after=state.seq, previous=state.hash)
-    return Verified(extend(state, rest), whole, tail, mark.state.seq)
+    return Verified(continued(mark, whole, public, path), whole, tail, mark.state.seq)
 
 
 def read_bookmark(path: Path, public: bytes) -> Bookmark | None:

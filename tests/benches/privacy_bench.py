@@ -71,6 +71,11 @@ class Device:
     policy: Policy = field(default_factory=Policy)
     dataset_id: str = "data"
     size: Size = field(default_factory=lambda: Size(1000))
+    asked: dict[str, object] = field(default_factory=dict)  # of every question, beside its number
+    offline: bool = False
+
+    def ask(self, number: int, attempt: int = 1) -> Question:
+        return question(number, attempt, **self.asked)
 
     def open(self, **changes) -> LedgerStore:
         """The ledger, begun where there is none."""
@@ -96,7 +101,7 @@ class Device:
         return self.folder / "ledger.jsonl"
 
     def admit(self, store: LedgerStore, asked: Question) -> Reservation:
-        return precheck(asked, self.policy, store.state, pinned=COORDINATOR)
+        return precheck(asked, self.policy, store.state, pinned=COORDINATOR, offline=self.offline)
 
     def spend(self, store: LedgerStore, asked: Question, until: str = "ack") -> None:
         """Walk the steps of one round, stopping after `until`."""

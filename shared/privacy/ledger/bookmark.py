@@ -8,17 +8,20 @@ device's own key, like every record. Without one, or with a damaged one, everyth
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode
 from edgeveil.shared.privacy.ledger.note import read_note, sign_note
+from edgeveil.shared.privacy.ledger.records import Fault, LedgerDamaged, read_records
+from edgeveil.shared.privacy.ledger.replay import extend, replay
 from edgeveil.shared.privacy.ledger.state import Entry, LedgerState, Limits, Phase
 from edgeveil.shared.privacy.rdp import Segment
 from edgeveil.shared.wire.identity import Signer
 from edgeveil.shared.wire.messages import Attempt
 
 LABEL = "ledger-bookmark"
-VERSION = 3  # 1 knew of no rounds without noise, 2 of none with shares: no build trusts another's, it reads every record
+VERSION = 4  # 1 knew of no rounds without noise, 2 of none with shares, 3 added sums up on each opening: no build trusts another's
 HASHES = ("task_hash", "model_hash", "plan_hash", "blob_sha256", "ctx")  # of an Entry
 
 
@@ -45,6 +48,26 @@ def digest(data: bytes | memoryview) -> bytes:
     return hashlib.sha256(data).digest()
 
 
+def continued(mark: Bookmark, whole: bytes, public: bytes, path: Path) -> LedgerState:
+    """What the complete lines of the ledger at `path` add up to; those that `mark` attests are not verified again.
+
+    Raises:
+        LedgerDamaged: they do not begin with the attested ones, or a later one cannot be trusted.
+    """
+    state = mark.state
+    if digest(memoryview(whole)[: mark.size]) != mark.sha256:
+        replay(read_records(whole, public))  # names the record, if it is one
+        raise LedgerDamaged(
+            Fault.CHAIN,
+            state.seq,
+            f"{path}: does not continue the {state.seq} records that its bookmark attests; it was "
+            "restored from a copy or cut off",
+        )
+    return extend(
+        state, read_records(whole[mark.size :], public, after=state.seq, previous=state.hash)
+    )
+
+
 def _fields(mark: Bookmark) -> dict[str, Any]:
     state = mark.state
     return {
@@ -68,6 +91,7 @@ def _fields(mark: Bookmark) -> dict[str, Any]:
             "shared": state.shared,
             "rdp_spent": state.rdp_spent.hex(),
             "divergence": [value.hex() for value in state.divergence],
+            "sum_divergence": [value.hex() for value in state.sum_divergence],
             "rounds_charged": state.rounds_charged,
             "unlimited": state.unlimited,
             "resets": state.resets,
@@ -110,7 +134,8 @@ def _state(raw: dict[str, Any]) -> LedgerState:
         ),
         shared=raw["shared"],
         rdp_spent=real(raw["rdp_spent"]),
-        divergence=tuple(map(real, raw.get("divergence", ()))),  # earlier bookmarks have none
+        divergence=tuple(map(real, raw["divergence"])),
+        sum_divergence=tuple(map(real, raw["sum_divergence"])),
         rounds_charged=raw["rounds_charged"],
         unlimited=raw["unlimited"],
         resets=raw["resets"],

@@ -12,7 +12,15 @@ from edgeveil.shared.privacy import counting
 from edgeveil.shared.privacy.filter import cap, choose_order
 from edgeveil.shared.privacy.ledger.records import Fault, Kind, LedgerDamaged, Record
 from edgeveil.shared.privacy.ledger.state import Entry, LedgerState, Limits, Phase, policy_hash
-from edgeveil.shared.privacy.rdp import ORDERS, Segment, curve, rdp_step, rdp_total, to_epsilon
+from edgeveil.shared.privacy.rdp import (
+    LOWEST_ORDER,
+    ORDERS,
+    Segment,
+    curve,
+    rdp_step,
+    rdp_total,
+    to_epsilon,
+)
 from edgeveil.shared.wire.messages import Attempt
 
 TOLERANCE = 1e-9  # relative; another platform's logarithm may differ in the last digits
@@ -28,6 +36,7 @@ class Grown:
     steps: dict[tuple[float, float], int]  # by (σ, q)
     sum_steps: dict[tuple[float, float], int]  # the same of what sums show
     divergence: npt.NDArray[np.float64]
+    sum_divergence: npt.NDArray[np.float64]
     last_attempts: dict[str, Attempt]
     anchors: set[str]
 
@@ -37,19 +46,27 @@ class Grown:
             {(sigma, q): count for sigma, q, count in history}
             for history in (state.history, state.sum_history)
         )
-        divergence = np.array(state.divergence or [0.0] * len(ORDERS))
-        return cls(steps, sums, divergence, dict(state.last_attempts), set(state.anchors))
+        alone, summed = (
+            np.array(spent or [0.0] * len(ORDERS))
+            for spent in (state.divergence, state.sum_divergence)
+        )
+        return cls(steps, sums, alone, summed, dict(state.last_attempts), set(state.anchors))
 
     def charge(self, segment: Segment, summed: Segment) -> None:
         """Both costs of one round, which are the same unless its noise is in shares."""
         for steps, (sigma, q, count) in ((self.steps, segment), (self.sum_steps, summed)):
             steps[sigma, q] = steps.get((sigma, q), 0) + count
         self.divergence += float(segment.steps) * curve(*segment[:2])
+        self.sum_divergence += float(summed.steps) * curve(*summed[:2])
+
+    def sum_spent(self, order: int) -> float:
+        """What sums have shown so far, at one of ORDERS."""
+        return float(self.sum_divergence[order - LOWEST_ORDER])
 
     def forget_charges(self) -> None:
         self.steps.clear()
         self.sum_steps.clear()
-        self.divergence[:] = 0.0
+        self.divergence[:] = self.sum_divergence[:] = 0.0
 
     def put_into(self, state: LedgerState) -> LedgerState:
         return replace(
@@ -57,6 +74,7 @@ class Grown:
             history=_segments(self.steps),
             sum_history=_segments(self.sum_steps),
             divergence=tuple(self.divergence.tolist()) if self.steps else (),
+            sum_divergence=tuple(self.sum_divergence.tolist()) if self.sum_steps else (),
             last_attempts=self.last_attempts,
             anchors=frozenset(self.anchors),
         )
@@ -201,7 +219,7 @@ def _shared(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
     summed = Segment(record.real("sum_sigma"), segment.sample_rate, 1)
     _equal(record, "sum_sigma", segment.noise_multiplier * math.sqrt(honest))
     step = rdp_step(summed.noise_multiplier, summed.sample_rate, state.sum_alpha)
-    spent = rdp_total(_segments(grown.sum_steps), state.sum_alpha) + step
+    spent = grown.sum_spent(state.sum_alpha) + step
     _equal(record, "sum_rdp_step", step)
     _equal(record, "sum_rdp_spent", spent)
     _equal(record, "sum_epsilon_enforced", to_epsilon(spent, state.sum_alpha, state.delta))
@@ -210,7 +228,8 @@ def _shared(state: LedgerState, grown: Grown, record: Record) -> LedgerState:
 
 
 def _sums_admit(state: LedgerState, grown: Grown, summed: Segment) -> bool:
-    return replace(state, sum_history=_segments(grown.sum_steps)).sum_admits(summed)
+    sigma, q, steps = summed
+    return steps <= state.sum_steps_left(sigma, q, grown.sum_spent(state.sum_alpha))
 
 
 def _segment(record: Record) -> Segment:

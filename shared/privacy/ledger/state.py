@@ -9,11 +9,19 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 
 from edgeveil.shared.privacy.filter import MOST_STEPS, admits, cap, steps_left
-from edgeveil.shared.privacy.rdp import Segment, best, rdp_step, rdp_total, to_epsilon, total
+from edgeveil.shared.privacy.rdp import (
+    LOWEST_ORDER,
+    Segment,
+    best,
+    rdp_step,
+    to_epsilon,
+    total,
+)
 from edgeveil.shared.privacy.unlimited import UNLIMITED
 from edgeveil.shared.wire.canonical import canon
 from edgeveil.shared.wire.messages import Attempt
@@ -54,13 +62,7 @@ class Limits:
     @property
     def epsilon_sum_max(self) -> float | None:
         """The most that sums may show where the owner lets noise be in shares; None: nowhere."""
-        try:
-            policy = json.loads(self.policy_json)
-        except ValueError:
-            return None
-        shared = policy.get("shared_noise") if isinstance(policy, dict) else None
-        found = shared.get("epsilon_sum_max") if isinstance(shared, dict) else None
-        return float(found) if isinstance(found, int | float) and found > 0 else None
+        return _epsilon_sum_max(self.policy_json)
 
     def without_noise(self, coordinator_id: str) -> bool:
         """Whether the owner lets this coordinator, by its key in hex, ask for rounds without noise."""
@@ -77,6 +79,17 @@ class Limits:
             return ()
         named = policy.get("without_noise_for", ())
         return tuple(map(str, named)) if isinstance(named, list) else ()
+
+
+@lru_cache(maxsize=16)  # asked for by every record of a ledger, whose policies are few
+def _epsilon_sum_max(policy_json: str) -> float | None:
+    try:
+        policy = json.loads(policy_json)
+    except ValueError:
+        return None
+    shared = policy.get("shared_noise") if isinstance(policy, dict) else None
+    found = shared.get("epsilon_sum_max") if isinstance(shared, dict) else None
+    return float(found) if isinstance(found, int | float) and found > 0 else None
 
 
 def policy_hash(policy_json: str) -> bytes:
@@ -107,6 +120,7 @@ class LedgerState:
     sum_history: tuple[
         Segment, ...
     ] = ()  # as history, but of what sums show; equal where nothing was shared
+    sum_divergence: tuple[float, ...] = ()  # as divergence, of sum_history
     shared: int = 0  # rounds with noise in shares among those since the last reset
     current: Entry | None = None
     last_attempts: Mapping[str, Attempt] = field(default_factory=dict)  # by run_id
@@ -115,6 +129,8 @@ class LedgerState:
     def __post_init__(self) -> None:
         if self.history and not self.divergence:
             object.__setattr__(self, "divergence", tuple(total(self.history).tolist()))
+        if self.sum_history and not self.sum_divergence:
+            object.__setattr__(self, "sum_divergence", tuple(total(self.sum_history).tolist()))
 
     @property
     def epsilon_max(self) -> float:
@@ -150,7 +166,9 @@ class LedgerState:
     @property
     def sum_spent(self) -> float:
         """Divergence at sum_alpha of what sums show, since the last reset."""
-        return rdp_total(self.sum_history, self.sum_alpha) if self.sum_alpha else 0.0
+        if not self.sum_alpha or not self.sum_divergence:
+            return 0.0
+        return self.sum_divergence[self.sum_alpha - LOWEST_ORDER]
 
     @property
     def sum_cap(self) -> float:
@@ -163,14 +181,21 @@ class LedgerState:
         """As epsilon_spent, towards whoever sees only sums: the same where no noise was in shares."""
         if not self.shared:
             return self.epsilon_spent
-        return UNLIMITED if self.unlimited else best(total(self.sum_history), self.delta)[0]
+        if self.unlimited:
+            return UNLIMITED
+        return best(np.array(self.sum_divergence), self.delta)[0]
 
-    def sum_steps_left(self, sum_sigma: float, sample_rate: float) -> int:
-        """How many more such steps the cap on sums admits; without one, only that of the share does."""
+    def sum_steps_left(
+        self, sum_sigma: float, sample_rate: float, spent: float | None = None
+    ) -> int:
+        """How many more such steps the cap on sums admits beside `spent`, which is sum_spent if left out.
+
+        Without a cap on sums only that of the share limits anything.
+        """
         if self.limits.epsilon_sum_max is None:
             return MOST_STEPS
         step = rdp_step(sum_sigma, sample_rate, self.sum_alpha)
-        return steps_left(self.sum_spent, step, self.sum_cap)
+        return steps_left(self.sum_spent if spent is None else spent, step, self.sum_cap)
 
     def sum_admits(self, segment: Segment) -> bool:
         left = self.sum_steps_left(segment.noise_multiplier, segment.sample_rate)

@@ -1,5 +1,7 @@
 """What a device does by itself follows what its owner has confirmed, and not what stands in policy.toml alone."""
 
+import shutil
+
 import pytest
 from privacy_bench import FrozenClock
 
@@ -86,3 +88,35 @@ def test_a_ledger_that_cannot_be_trusted_confirms_nothing(home):
     path.with_name("ledger.bookmark").unlink(missing_ok=True)
     with pytest.raises(LedgerDamaged):
         in_force(home.path)
+
+
+def test_another_true_ledger_of_the_device_in_its_place_confirms_nothing(home, tmp_path):
+    """The bookmark attests the bytes that were replaced: what it says of them is not what these say."""
+    chained(home, Policy())
+    other = AgentHome(shutil.copytree(home.path, tmp_path / "other"))
+    shutil.rmtree(other.ledger_folder)
+    chained(other, OPEN)
+    for name in ("ledger.jsonl", "ledger.bookmark"):
+        assert (home.ledger_folder / "first" / name).exists()
+    shutil.copy(other.ledger_folder / "first/ledger.jsonl", home.ledger_folder / "first")
+    written(home, OPEN)
+    with pytest.raises(LedgerDamaged, match="does not continue the"):
+        in_force(home.path)
+
+
+def test_the_ledger_of_another_data_set_or_none_where_one_was_confirms_nothing(home):
+    chained(home, Policy())
+    chained(home, OPEN, dataset="second")
+    written(home, OPEN)
+    first, second = home.ledger_folder / "first", home.ledger_folder / "second"
+    kept = (first / "ledger.jsonl").read_bytes()
+    for name in ("ledger.jsonl", "ledger.bookmark"):
+        shutil.copy(second / name, first / name)
+    with pytest.raises(LedgerDamaged, match="another data set"):
+        in_force(home.path)
+    (first / "ledger.jsonl").unlink()
+    with pytest.raises(LedgerDamaged, match="is gone"):
+        in_force(home.path)
+    (first / "ledger.bookmark").unlink()
+    (first / "ledger.jsonl").write_bytes(kept)
+    assert acts(home) == (False, False, 0.1)

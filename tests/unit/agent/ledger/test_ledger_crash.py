@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 
+import many_kinds_bench as many
 import privacy_bench as bench
 import pytest
 
@@ -14,13 +15,34 @@ from edgeveil.agent.ledger.reading import BLOB
 from edgeveil.shared.base.errors import Busy, StateDamaged
 from edgeveil.shared.privacy.ledger.records import LedgerDamaged
 from edgeveil.shared.privacy.ledger.state import Phase
+from edgeveil.shared.privacy.rdp import rdp_step
+from edgeveil.shared.privacy.shared_noise import shares
 
+SHARES = {"steps": 1, "noise_multiplier": 40.0, "honest": 6, "noise_bits": 20}
 CALLS = ("write", "fsync", "replace", "unlink", "ftruncate")  # what changes a disk
 
 
 @pytest.fixture
 def device(tmp_path):
     return bench.Device(tmp_path / "ledger")
+
+
+def in_shares(folder):
+    """A device whose rounds cost two figures at once."""
+    made = bench.Device(folder, policy=many.SHARED, asked=SHARES, offline=True)
+    made.create(accept_looser=True).close()
+    return made
+
+
+def check_both_columns(state):
+    """Each charge stands in both, in full, or in neither."""
+    for spent, part, order in zip(
+        (state.sum_spent, state.rdp_spent),
+        shares(40.0, 6),
+        (state.sum_alpha, state.alpha),
+        strict=True,
+    ):
+        assert spent == pytest.approx(state.shared * rdp_step(part.noise_multiplier, 1.0, order))
 
 
 def run_and_die(device, at, report):
@@ -51,7 +73,7 @@ def run_and_die(device, at, report):
         )
     )
     with device.open() as store:
-        asked = bench.question(store.state.rounds_charged + 1)
+        asked = device.ask(store.state.rounds_charged + 1)
         for number, name in enumerate(("reserve", "seal", "submit", "ack"), start=1):
             step(device, store, asked, name)
             real_write(report, bytes([number]))
@@ -62,7 +84,8 @@ def step(device, store, asked, name):
     if name == "reserve":
         store.reserve(device.admit(store, asked))
     elif name == "seal":
-        store.seal(asked.attempt, b"noisy update", steps_done=8, gradient_mode="ghost")
+        done = asked.plan.steps
+        store.seal(asked.attempt, b"noisy update", steps_done=done, gradient_mode="ghost")
     elif name == "submit":
         store.submit(asked.attempt, b"x" * 32)
     else:
@@ -85,20 +108,24 @@ def in_child(device, at):
     return len(reported), os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0
 
 
-def test_a_kill_before_any_disk_call_of_a_round_never_under_counts(tmp_path):
+@pytest.mark.parametrize("make", [bench.Device, in_shares], ids=["local", "in shares"])
+def test_a_kill_before_any_disk_call_of_a_round_never_under_counts(tmp_path, make):
     for at in range(1, 60):
-        device = bench.Device(tmp_path / f"killed-{at}" / "ledger")
+        device = make(tmp_path / f"killed-{at}" / "ledger")
         device.open().close()
         done, survived = in_child(device, at)
         with device.open() as store:
             state = store.state
             assert state.rounds_charged >= min(done, 1)
+            if make is in_shares:
+                assert state.shared == state.rounds_charged
+                check_both_columns(state)
             if done >= 2 and state.current.phase is Phase.SEALED:
-                assert store.sealed_blob(device.admit(store, bench.question(1, 2)))
+                assert store.sealed_blob(device.admit(store, device.ask(1, 2)))
             if done >= 3:
                 assert state.current.phase is Phase.DONE
             assert state.current is None or state.current.phase is not Phase.SUBMITTED
-            device.spend(store, bench.question(2))
+            device.spend(store, device.ask(2))
         if survived:
             assert done == 4
             assert at > 12
@@ -114,10 +141,12 @@ def test_a_kill_while_a_ledger_is_created_leaves_none_or_a_whole_one(tmp_path):
             assert store.state.seq >= 1
 
 
-def test_any_power_cut_keeps_every_whole_record(device):
+@pytest.mark.parametrize("make", [bench.Device, in_shares], ids=["local", "in shares"])
+def test_any_power_cut_keeps_every_whole_record(tmp_path, make):
+    device = make(tmp_path / "ledger")
     with device.open() as store:
-        device.spend(store, bench.question(1))
-        device.spend(store, bench.question(2), until="seal")
+        device.spend(store, device.ask(1))
+        device.spend(store, device.ask(2), until="seal")
     (device.folder / BLOB).unlink()  # it is written later than the records it may not survive
     whole = device.ledger.read_bytes()
     first = whole.index(b"\n") + 1
@@ -130,6 +159,9 @@ def test_any_power_cut_keeps_every_whole_record(device):
         )
         records = whole[:cut].count(b"\n") + (cut in ends)  # all but its newline still counts
         assert file.state.seq == records
+        if make is in_shares and records > 1:  # after the owner's word
+            assert file.state.shared == file.state.rounds_charged
+            check_both_columns(file.state)
         assert device.ledger.read_bytes() == whole[: ends[records - 1] + 1]
 
 

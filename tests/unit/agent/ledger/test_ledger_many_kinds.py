@@ -17,18 +17,23 @@ from edgeveil.agent.reports.verify import Verdict, check
 from edgeveil.shared.privacy.ledger.bookmark import LABEL, VERSION
 from edgeveil.shared.privacy.ledger.note import read_note, sign_note
 from edgeveil.shared.privacy.ledger.replay import replay
-from edgeveil.shared.privacy.rdp import Segment, curve, epsilon
+from edgeveil.shared.privacy.rdp import Segment, curve, epsilon, rdp_step, rdp_total
 
 
 def device_of(folder, count, **changes):
-    device = bench.Device(folder / "ledger", policy=many.POLICY)
+    policy = many.SHARED if "honest" in changes else many.POLICY
+    device = bench.Device(folder / "ledger", policy=policy)
     many.charge_many(device, count, **changes)
     return device
 
 
-@pytest.mark.parametrize("rate", [1.0, 0.01])
-def test_replaying_twice_as_many_kinds_of_step_costs_twice_as_much(tmp_path, rate):
-    device = device_of(tmp_path, 600, rate=rate)
+@pytest.mark.parametrize(
+    "kinds",
+    [{"rate": 1.0}, {"rate": 0.01}, {"rate": 1.0, "honest": 6}],
+    ids=["full", "sampled", "in shares"],
+)
+def test_replaying_twice_as_many_kinds_of_step_costs_twice_as_much(tmp_path, kinds):
+    device = device_of(tmp_path, 600, **kinds)
     records = ledger_records(device.folder, device.identity.public)
     costs = {}
     for count in (300, 600):
@@ -60,6 +65,34 @@ def test_a_round_more_computes_one_curve_however_many_kinds_there_were(tmp_path)
         device.spend(store, many.asked(9999))
         _ = store.state.epsilon_spent, store.state.epsilon_and_order, store.head()
         assert curve.cache_info().misses == 1
+
+
+@pytest.mark.parametrize("honest", [{}, {"honest": 6}], ids=["local", "in shares"])
+def test_each_charge_is_evaluated_as_often_in_a_long_ledger_as_in_a_short_one(tmp_path, honest):
+    """Both columns have a running sum: nothing that was counted is counted again with every record."""
+    device = device_of(tmp_path, 60, **honest)
+    records = ledger_records(device.folder, device.identity.public)
+    opening = len(records) - 60
+    counts = {}
+    for count in (30, 60):
+        rdp_step.cache_clear()
+        curve.cache_clear()
+        state = replay(records[: opening + count])
+        _ = state.epsilon_sum, state.sum_spent, state.epsilon_spent
+        counts[count] = sum(
+            sum(each.cache_info()[:2]) for each in (rdp_step, curve)
+        )  # hits and misses
+    assert counts[60] == 2 * counts[30] > 0
+
+
+def test_the_running_sum_of_sums_is_what_their_history_adds_up_to(tmp_path):
+    device = device_of(tmp_path, 60, honest=6, rate=1.0)
+    state = read_ledger(device.folder, device.identity.public)
+    assert state.sum_spent == pytest.approx(
+        rdp_total(state.sum_history, state.sum_alpha), rel=1e-12
+    )
+    assert state.epsilon_sum == pytest.approx(epsilon(state.sum_history, state.delta)[0], rel=1e-12)
+    assert state.sum_spent < rdp_total(state.history, state.sum_alpha) / 5.9
 
 
 def test_a_restart_with_a_bookmark_computes_curves_for_what_came_after_it_alone(tmp_path):
@@ -103,18 +136,16 @@ def test_what_the_state_carries_is_what_its_history_adds_up_to(tmp_path):
         assert replay(ledger_records(device.folder, device.identity.public)) == store.state
 
 
-def test_a_bookmark_from_before_it_held_the_divergence_still_counts(tmp_path):
+def test_a_bookmark_of_an_earlier_version_is_passed_over(tmp_path):
     device = device_of(tmp_path, 30)
     device.open().close()
     path = device.folder / BOOKMARK
     fields = read_note(LABEL, path.read_bytes(), device.identity.public, "bookmark", VERSION)
-    assert fields["state"].pop("divergence")
-    path.write_bytes(sign_note(LABEL, fields, device.identity, VERSION))
+    fields["v"] = VERSION - 1
+    path.write_bytes(sign_note(LABEL, fields, device.identity))
     found = read_verified(device.ledger, device.identity.public)
-    assert found.marked == 31
-    expected = replay(ledger_records(device.folder, device.identity.public))
-    assert found.state.epsilon_spent == pytest.approx(expected.epsilon_spent, rel=1e-12)
-    assert read_ledger(device.folder, device.identity.public).history == expected.history
+    assert found.marked == 0
+    assert found.state == replay(ledger_records(device.folder, device.identity.public))
 
 
 def test_a_report_of_too_many_kinds_is_compared_at_home_and_refused_elsewhere(

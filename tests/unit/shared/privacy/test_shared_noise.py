@@ -10,6 +10,7 @@ import pytest
 from scipy.signal import fftconvolve
 
 from edgeveil.shared.privacy import shared_noise
+from edgeveil.shared.privacy.gaussian import delta_at
 from edgeveil.shared.privacy.rdp import Segment, epsilon, rdp_step
 from edgeveil.shared.privacy.shared_noise import excess, rounded_sensitivity, share_for, shares
 
@@ -95,6 +96,38 @@ def test_epsilon_of_many_rounds_bounds_their_privacy_loss(number, rounds):
     delta = float((np.maximum(whole, 0) * np.maximum(-np.expm1(claimed - values), 0)).sum())
     assert delta + rounds * left_out <= 1e-5
     assert delta >= 1e-8  # the claim is no idle one
+
+
+@pytest.mark.parametrize(("number", "rounds"), [(3, 1), (3, 8), (30, 8)])
+def test_sums_are_as_private_as_a_gaussian_with_a_little_less_noise(number, rounds):
+    """docs/privacy.md, "Gaussian-DP": δ of the composed privacy loss, convolved, beside the closed form."""
+    p, q = neighbours(16, number, 16)
+    mu = 16 * math.sqrt(rounds / (number * 16**2 - 4))
+    both = (p > TINY) & (q > 1e-17)
+    losses, grid = np.log(q[both] / p[both]), 1e-4
+    for rounding, share in ((np.ceil, 1.01), (np.floor, 0.97)):
+        steps = rounding(losses / grid).astype(int)
+        one = np.bincount(steps - steps.min(), weights=q[both])
+        whole = one
+        for _ in range(rounds - 1):
+            whole = np.maximum(fftconvolve(whole, one), 0)
+        values = (rounds * steps.min() + np.arange(len(whole))) * grid
+        for claimed in (0.25 * mu, mu, 2.5 * mu):
+            delta = float((whole * np.maximum(-np.expm1(claimed - values), 0)).sum())
+            exact = delta_at(claimed, mu)
+            assert delta <= exact * share if share > 1 else delta >= exact * share
+
+
+@pytest.mark.parametrize("scale", [2.0, 4.0])
+def test_a_discrete_gaussian_is_made_of_a_continuous_one_by_drawing_integers_near_it(scale):
+    """The same section, step 2, by quadrature: what is drawn is one up to 1e-13, and no rounding would do."""
+    x, y = np.arange(-40, 41)[:, None], np.linspace(-60, 60, 24_001)[None, :]
+    near = np.exp(-((x - y) ** 2) / 8)
+    near /= np.exp(-((np.arange(-120, 121)[:, None] - y) ** 2) / 8).sum(axis=0)
+    made = (near * np.exp(-((y - 3) ** 2) / (2 * (scale**2 * 4 - 4)))).sum(axis=1)
+    wanted = np.exp(-((x[:, 0] - 3) ** 2) / (2 * scale**2 * 4))
+    ratio = (made / wanted)[np.abs(x[:, 0] - 3) <= 8 * scale]
+    assert np.ptp(np.log(ratio)) < 1e-12
 
 
 @pytest.mark.parametrize("number", [2, 3, 5, 20, 100])
