@@ -30,8 +30,8 @@ from PIL import Image  # noqa: E402
 from edgeveil.agent.delivery.fetching import Fetcher  # noqa: E402
 from edgeveil.agent.delivery.kept import KeptModels  # noqa: E402
 from edgeveil.agent.delivery.receiving import open_in_use  # noqa: E402
-from edgeveil.agent.inference import service  # noqa: E402
 from edgeveil.agent.inference.runtime import Model, open_model  # noqa: E402
+from edgeveil.agent.inference.serving import service  # noqa: E402
 from edgeveil.shared.models.package import read_package  # noqa: E402
 
 PATIENCE_S = 120.0

@@ -50,7 +50,7 @@ def serve(
     from edgeveil.agent.cli.rules.at_work import following
     from edgeveil.agent.delivery.following import followed
     from edgeveil.agent.inference.boxes import SHOWN
-    from edgeveil.agent.inference.service import Server
+    from edgeveil.agent.inference.serving.service import Server
     from edgeveil.shared.base.files import private_directory
     from edgeveil.shared.pages.door import page_token, split_address
     from edgeveil.shared.terminal.telling import say

@@ -13,7 +13,7 @@ __all__ = [
     "moments",
     "predicting",
     "runtime",
-    "service",
+    "serving",
     "trust",
     "values",
     "video",

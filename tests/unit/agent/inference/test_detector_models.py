@@ -17,7 +17,7 @@ from edgeveil.agent.inference.boxes import Box, Boxes, Finder
 from edgeveil.agent.inference.evaluation import evaluate
 from edgeveil.agent.inference.inputs import read
 from edgeveil.agent.inference.runtime import open_model
-from edgeveil.agent.inference.service import _answer
+from edgeveil.agent.inference.serving.service import _answer
 from edgeveil.shared.base.errors import DataError, ModelError
 from edgeveil.shared.data.boxes.letterbox import Letterbox
 

@@ -14,9 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from edgeveil.agent.inference.deadlines import Deadlines
 from edgeveil.agent.inference.inputs import Item, from_bytes
 from edgeveil.agent.inference.runtime import Model, Prediction
+from edgeveil.agent.inference.serving.deadlines import Deadlines
 from edgeveil.shared.base.errors import ConfigError, EdgeveilError
 from edgeveil.shared.base.json_text import readable
 from edgeveil.shared.pages.door import Door, is_loopback

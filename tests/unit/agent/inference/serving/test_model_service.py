@@ -14,8 +14,8 @@ import pytest
 from models_bench import VECTORS, pictures, resigned
 from PIL import Image
 
-from edgeveil.agent.inference import service
 from edgeveil.agent.inference.runtime import open_model
+from edgeveil.agent.inference.serving import service
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.models.package import read_package
 
