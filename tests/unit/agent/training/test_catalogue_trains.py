@@ -16,18 +16,15 @@ PLAIN = [case for case in CASES if "dropout" not in case.options]
 
 
 def says_nothing_when_lower(case):
-    """Of a loss. That of rare-classes counts (docs/tasks/rare-classes.md); that of two stages, trained
-    whole, can rise once proposals lie on something, whose place then counts too (test_two_stage.py lowers it),
-    and the check took over five minutes on a busy machine: whether it would hold was not seen.
-    """
-    whole = case.task == "detection-two-stage" and "train" not in case.options
-    return case.task == "rare-classes" or whole
+    """Of a loss that counts (docs/tasks/rare-classes.md)."""
+    return case.task == "rare-classes"
 
 
-def large(case):
-    """Minutes of larger detectors; the smallest has the same parts."""
+def large(case, promise=""):
+    """Minutes of larger detectors; the smallest has the same parts. Half a minute of steps in two stages."""
     larger = case.task == "detection" and case.variant != "lite"
-    return [pytest.mark.long] if larger else []
+    staged = case.task == "detection-two-stage" and "train" not in case.options
+    return [pytest.mark.long] if larger or (staged and promise.startswith("learns")) else []
 
 
 @pytest.fixture
@@ -47,7 +44,7 @@ def update(task, options, records, **changes):
 @pytest.mark.parametrize(
     ("case", "check"),
     [
-        pytest.param(case, check, id=f"{check}-{case}", marks=large(case))
+        pytest.param(case, check, id=f"{check}-{case}", marks=large(case, check.promise))
         for case in CASES
         for check in PRIVATE_CHECKS
         if not (says_nothing_when_lower(case) and check.promise.startswith("learns"))
