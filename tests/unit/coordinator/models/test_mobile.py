@@ -18,6 +18,7 @@ CASES = {
     "pictures": ("image-classification", {"classes": 3, "height": 8, "width": 8}),
     "rows": ("tabular", {"columns": COLUMNS, "labels": "well,worn", "variant": "mlp"}),
     "odd": ("anomaly", {"columns": COLUMNS, "hidden": 8}),
+    "boxes": ("detection", {"labels": "car,bus", "variant": "tiny", "size": 64}),
     "numbers": ("tabular-regression", {"columns": COLUMNS, "target": "power [W] 0..500"}),
 }
 KITS = {
