@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
@@ -11,6 +11,9 @@ from typer import Argument, Option
 from edgeveil.shared.base.exit_codes import ExitCode
 from edgeveil.shared.pages.words import Language
 from edgeveil.shared.terminal import console
+
+if TYPE_CHECKING:
+    from edgeveil.shared.privacy.report.two_figures import TwoFigures
 
 ROLE = "agent"
 budget_app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
@@ -76,23 +79,20 @@ def _say_whether_ready(folder: Path, dataset: str | None) -> None:
 
 def _print_budget(folder: Path, dataset: str | None) -> None:
     from edgeveil.agent.ledger.budget import read_budget
-    from edgeveil.shared.privacy.unlimited import shown
+    from edgeveil.shared.privacy.unlimited import UNLIMITED, shown
 
     found = read_budget(folder, dataset)
-    width = 20
+    width, two = 20, found.two
     filled = min(width, round(found.epsilon_share * width))
     made = console.table(f"Privacy budget of {found.dataset}", "what", ">value")
     made.add_row("ε spent", shown(found.epsilon_spent, ".4f"))
     made.add_row("ε limit", f"{found.epsilon_limit:g}")
-    if found.tells_sums:
-        made.add_row(
-            "ε of sums",
-            f"{shown(found.epsilon_sum, '.4f')} of {found.epsilon_sum_limit or 0:g}, if enough agents of each "
-            "are honest and the masks hold",
-        )
+    if two is not None:
+        most = "" if two.sums_limit == UNLIMITED else f" of {two.sums_limit:g}"
+        made.add_row("ε of sums", f"{shown(two.sums, '.4f')}{most}")
     made.add_row("δ", f"{found.delta:g}")
     if found.limited:
-        bar = f"{'█' * filled}{'░' * (width - filled)}"
+        bar = two.blocks(width) if two else f"{'█' * filled}{'░' * (width - filled)}"
         made.add_row("budget used", f"{bar} {found.epsilon_share:.1%} of ε")
     made.add_row("unit", f"one {found.unit}, added or removed")
     made.add_row("rounds charged", str(found.rounds))
@@ -108,6 +108,8 @@ def _print_budget(folder: Path, dataset: str | None) -> None:
         "ledger", f"{found.ledger_records} records, head {(found.ledger_head or 'none')[:16]}"
     )
     console.stdout.print(made)
+    for line in () if two is None else two.lines():
+        console.stdout.print(line)
 
 
 @budget_app.command("plan")
@@ -145,7 +147,7 @@ def budget_plan(
 
     Example: agent budget plan --noise 4.5 --rate 1 --steps 40 --delta 1e-5 --json
     """
-    from edgeveil.agent.ledger.budget_plan import answer, start_from, start_from_ledger
+    from edgeveil.agent.ledger.budget_plan import answer, both, start_from, start_from_ledger
     from edgeveil.shared.base.errors import ConfigError
 
     if ledger and (history is not None or epsilon is not None or delta is not None):
@@ -169,10 +171,11 @@ def budget_plan(
         shared=shared,
         honest=honest,
     )
-    _print_plan(found, honest, as_json=as_json)
+    two = None if honest is None else both(start, found, honest)
+    _print_plan(found, two, as_json=as_json)
 
 
-def _print_plan(found: dict[str, Any], honest: int | None, *, as_json: bool) -> None:
+def _print_plan(found: dict[str, Any], two: "TwoFigures | None", *, as_json: bool) -> None:
     from edgeveil.agent.ledger.budget_plan import SCARCE
 
     if found.get("share_left", 1.0) < SCARCE:
@@ -185,12 +188,11 @@ def _print_plan(found: dict[str, Any], honest: int | None, *, as_json: bool) -> 
     made = console.table("Plan", "what", ">value")
     for name, value in found.items():
         made.add_row(name.replace("_", " "), _shown(value))
+    if two is not None:
+        made.add_row("of the limit", two.blocks())
     console.stdout.print(made)
-    if honest is not None:
-        console.stderr.print(
-            f"epsilon sum holds towards whoever sees only sums, if each holds {honest} honest agents and the "
-            "masks hold; epsilon alone holds even if nothing holds but this device."
-        )
+    for line in () if two is None else two.lines():
+        console.stdout.print(line)
 
 
 @budget_app.command("reset")

@@ -1,6 +1,6 @@
 """`agent budget`: what this device has spent, read from its verified ledger. No torch, no network."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,10 +24,12 @@ from edgeveil.shared.base.errors import ConfigError, EnrollmentError
 from edgeveil.shared.privacy.ledger.records import Kind
 from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.privacy.rdp import Segment, best, total
-from edgeveil.shared.privacy.unlimited import in_json, share
+from edgeveil.shared.privacy.report.two_figures import TwoFigures
+from edgeveil.shared.privacy.unlimited import UNLIMITED, in_json, share
 
 NOISED = (Kind.RESERVE, Kind.SHARED)
 SHOWN_ROUNDS = 200  # of a long ledger, the newest
+PLACE = {"run": "run_id", "round": "round", "attempt": "attempt"}  # in a row, in a record
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,8 @@ class Budget:
     epsilon_sum: float  # towards whoever sees only sums; epsilon_spent unless noise was in shares
     epsilon_sum_limit: float | None  # None: the owner allows no noise in shares
     rounds_shared: int  # with noise in shares, since the last reset
-    after_rounds: list[dict[str, Any]]  # run, round, attempt, epsilon_spent after each charge
+    # run, round, attempt, epsilon_spent after each charge; with noise in shares epsilon_sum too
+    after_rounds: list[dict[str, Any]]
 
     @property
     def epsilon_share(self) -> float:
@@ -72,9 +75,12 @@ class Budget:
             "epsilon_enforced": in_json(self.epsilon_enforced),
         }
         fields = {**asdict(self), **figures, "limited": self.limited}
-        fields["epsilon_sum"] = in_json(self.epsilon_sum)
+        fields |= {
+            "epsilon_sum": in_json(self.epsilon_sum),
+            "epsilon_alone": figures["epsilon_spent"],
+        }
         if not self.tells_sums:  # as before there was noise in shares
-            for name in ("epsilon_sum", "epsilon_sum_limit", "rounds_shared"):
+            for name in ("epsilon_sum", "epsilon_alone", "epsilon_sum_limit", "rounds_shared"):
                 del fields[name]
         return fields
 
@@ -82,6 +88,14 @@ class Budget:
     def tells_sums(self) -> bool:
         """Whether there are two figures to tell."""
         return self.rounds_shared > 0 or self.epsilon_sum_limit is not None
+
+    @property
+    def two(self) -> TwoFigures | None:
+        """The two, to be shown; None where there is only one."""
+        if not self.tells_sums:
+            return None
+        most = self.epsilon_sum_limit or UNLIMITED
+        return TwoFigures(self.epsilon_sum, most, self.epsilon_spent, self.epsilon_limit)
 
 
 def open_home(path: Path) -> AgentHome:
@@ -227,44 +241,60 @@ def _segment(body: dict[str, Any]) -> Segment:
     return Segment(sigma, rate, body["steps_planned"])
 
 
+def _summed(body: dict[str, Any]) -> Segment:
+    """What the round's sum shows, which with all noise in the update is what the update does."""
+    one = _segment(body)
+    if body["kind"] != Kind.SHARED:
+        return one
+    return one._replace(noise_multiplier=float.fromhex(body["sum_sigma"]))
+
+
 def _rounds_left(found: Verified) -> int | None:
     newest = next(_reserves(found), None)
     if newest is None:
         return None
-    sigma, rate, steps = _segment(newest)
-    summed = float.fromhex(newest["sum_sigma"]) if newest["kind"] == Kind.SHARED else sigma
-    state = found.state
+    state, (sigma, rate, steps) = found.state, _segment(newest)
+    summed = _summed(newest).noise_multiplier
     return min(state.steps_left(sigma, rate), state.sum_steps_left(summed, rate)) // steps
 
 
 def _after_rounds(found: Verified) -> list[dict[str, Any]]:
     """What was spent after each of the newest charges, added to what was spent before all of them.
 
-    None from the first round without noise on, whenever that was.
+    None from the first round without noise on, whenever that was; towards sums too where noise was in shares.
     """
+    state = found.state
     newest = _reserves(found, *NOISED, Kind.UNLIMITED)
     shown = list(islice(newest, SHOWN_ROUNDS))[::-1]
     noised = [body for body in shown if body["kind"] in NOISED]
-    spent = _before(found.state, [_segment(body) for body in noised])
-    limited = found.state.unlimited == len(shown) - len(noised)
+    columns = {"epsilon_spent": (_segment, state.history, state.divergence)}
+    if state.shared:
+        columns["epsilon_sum"] = (_summed, state.sum_history, state.sum_divergence)
+    spent = {
+        name: _before(history, divergence, [of(body) for body in noised])
+        for name, (of, history, divergence) in columns.items()
+    }
+    limited = state.unlimited == len(shown) - len(noised)
     rows = []
     for body in shown:
-        if body["kind"] in NOISED:
-            spent = spent + total([_segment(body)])
-        else:
-            limited = False
-        where = {"run": body["run_id"], "round": body["round"], "attempt": body["attempt"]}
-        epsilon = best(spent, found.state.delta)[0] if limited else None
-        rows.append({**where, "epsilon_spent": epsilon})
+        limited &= body["kind"] in NOISED
+        row: dict[str, Any] = {name: body[of] for name, of in PLACE.items()}
+        for name, (of, _, _) in columns.items():
+            if body["kind"] in NOISED:
+                spent[name] = spent[name] + total([of(body)])
+            row[name] = best(spent[name], state.delta)[0] if limited else None
+        rows.append(row)
     return rows
 
 
-def _before(state: LedgerState, newest: list[Segment]) -> npt.NDArray[np.float64]:
+def _before(
+    history: Sequence[Segment], divergence: Sequence[float], newest: list[Segment]
+) -> npt.NDArray[np.float64]:
     """The divergence of all but these charges, for at most SHOWN_ROUNDS curves besides theirs."""
-    steps = {(s.noise_multiplier, s.sample_rate): s.steps for s in state.history}
+    steps = {(s.noise_multiplier, s.sample_rate): s.steps for s in history}
     for sigma, rate, count in newest:
         steps[sigma, rate] -= count
     older = [Segment(*key, count) for key, count in steps.items() if count]
     if len(older) <= SHOWN_ROUNDS:
         return total(older)
-    return np.maximum(np.array(state.divergence) - total(newest), 0.0)
+    return np.maximum(np.array(divergence) - total(newest), 0.0)

@@ -15,7 +15,9 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.files import read_text
 from edgeveil.shared.privacy.filter import cap, choose_order, noise_multiplier_for, steps_left
 from edgeveil.shared.privacy.rdp import Segment, check_segment, epsilon, rdp_step, rdp_total
+from edgeveil.shared.privacy.report.two_figures import TwoFigures
 from edgeveil.shared.privacy.shared_noise import share_for, shares
+from edgeveil.shared.privacy.unlimited import UNLIMITED
 
 FEWEST_HONEST, MOST_HONEST = 2, 65_535  # as plans take them
 SCARCE = 0.2  # of the budget; below, the owner is warned
@@ -68,13 +70,17 @@ def start_from_ledger(home: Path, dataset: str | None) -> Start:
     _, state = ledger_of(home, dataset)
     if state is not None:
         limited = not state.unlimited
-        most = state.limits.epsilon_sum_max
-        sums = most and Start(state.sum_history, state.delta, most, state.sum_alpha, limited)
+        allowed = state.limits.epsilon_sum_max
+        own = allowed and Start(state.sum_history, state.delta, allowed, state.sum_alpha, limited)
         start = (state.history, state.delta, state.epsilon_max, state.alpha, limited)
-        return Start(*start, sums=sums or None)
+        return Start(*start, sums=own or None)
     policy = Policy.load(AgentHome(home).policy_path)
     order = choose_order(policy.epsilon_max, policy.delta, policy.planned)
-    return Start((), policy.delta, policy.epsilon_max, order)
+    sums = None
+    if policy.shared_noise is not None:
+        most = policy.shared_noise.epsilon_sum_max
+        sums = Start((), policy.delta, most, choose_order(most, policy.delta))
+    return Start((), policy.delta, policy.epsilon_max, order, sums=sums)
 
 
 def answer(
@@ -122,9 +128,10 @@ def answer_shared(
 ) -> dict[str, Any]:
     """Noise in shares: σ of the sum and of one share, ε towards who sees sums and towards who sees this share alone.
 
-    A ledger whose owner allows it starts with both of its columns, and the target is epsilon_sum_max.
-    `noise` is σ of one share; without it, the least whose sum fits the budget beside what is spent. Both ε hold
-    for one step a round, at h = `honest` shares in every sum (docs/privacy.md, "Two figures").
+    A ledger whose owner allows it, or will once it is opened, starts with both of its columns and has two limits,
+    epsilon_sum_max and epsilon_max. `noise` is σ of one share; without it, the least that fits beside what is spent:
+    its sum, and where there are two limits each share too. Both ε hold for one step a round, at h = `honest` shares
+    in every sum (docs/privacy.md, "Two figures").
 
     Raises:
         ConfigError: impossible values, no budget to fit into, or it is spent.
@@ -134,7 +141,7 @@ def answer_shared(
             f"--honest {honest}: write {FEWEST_HONEST} to {MOST_HONEST}, as plans do; alone, leave --shared out"
         )
     sums = start.sums or start
-    share = share_for(noise_for(sums, rate=rate, steps=rounds), honest) if noise is None else noise
+    share = _share(start, sums, rate, rounds, honest) if noise is None else noise
     _check(Segment(share, rate, rounds))
     summed, alone = (part._replace(steps=rounds) for part in shares(share, honest, rate))
     return {
@@ -143,6 +150,21 @@ def answer_shared(
         "epsilon_sum": epsilon((*sums.history, summed), start.delta)[0],
         "epsilon_alone": epsilon((*start.history, alone), start.delta)[0],
     }
+
+
+def _share(start: Start, sums: Start, rate: float, rounds: int, honest: int) -> float:
+    """The larger need of both."""
+    share = share_for(noise_for(sums, rate=rate, steps=rounds), honest)
+    if sums is start:
+        return share
+    return max(share, share_for(noise_for(start, rate=rate, steps=rounds), 1))
+
+
+def both(start: Start, found: dict[str, Any], honest: int) -> TwoFigures:
+    """An answer with --shared, to be shown; without a policy only what sums show has a limit."""
+    sums = (start.sums or start).epsilon_max or UNLIMITED
+    alone = (start.epsilon_max if start.sums else None) or UNLIMITED
+    return TwoFigures(found["epsilon_sum"], sums, found["epsilon_alone"], alone, honest)
 
 
 def cost(start: Start, segment: Segment, *, prv: bool = True) -> dict[str, Any]:

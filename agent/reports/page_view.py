@@ -13,6 +13,7 @@ from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.home.records.usable import LastLook, last_look
 from edgeveil.agent.home.refusals import read_refusals
 from edgeveil.agent.ledger.budget import NOISED, Budget, budget_of, find_ledger, unspent
+from edgeveil.agent.reports.report_page import sums_tile
 from edgeveil.agent.reports.words import Words
 from edgeveil.shared.base.errors import RefusalCode
 from edgeveil.shared.events.log import Event, EventLine
@@ -78,7 +79,7 @@ def page(own: Own, language: Language) -> str:
 
 
 def _budget(own: Own, words: Words) -> str:
-    budget = own.budget
+    budget, two = own.budget, own.budget.two
     share = f"{budget.epsilon_share:.1%}"
     limit, delta = f"{budget.epsilon_limit:g}", f"{budget.delta:g}"
     left = "–" if budget.rounds_left is None else f"{budget.rounds_left:,}"
@@ -86,22 +87,21 @@ def _budget(own: Own, words: Words) -> str:
     skipped = "" if own.in_use is None else words("left_out_n", n=f"{own.in_use.left_out:,}")
     tiles = [
         Tile(words("spent"), shown(budget.epsilon_spent, ".3g", words("not_limited")), words("of_limit", limit=limit, delta=delta)),
+        *([] if two is None else [sums_tile(two, budget.delta, words)]),
         Tile(words("rounds_left"), left, words("at_newest_plan")),
         Tile(words("rounds"), f"{budget.rounds:,}", words("rounds_note")),
         Tile(words("usable"), usable, skipped),
     ]  # fmt: skip
-    bar = meter(budget.epsilon_share, words("meter", share=share))
+    bar = (
+        meter(budget.epsilon_share, words("meter", share=share))
+        if two is None
+        else two.bar(words.language)
+    )
     pause = words("go_on") if own.paused else words("how_to_pause")
     values: dict[str, object] = {
         words("unit"): words("unit_value", unit=budget.unit),
         words("resets"): budget.resets,
     }
-    if budget.tells_sums:
-        values[words("sums")] = words(
-            "sums_value",
-            value=shown(budget.epsilon_sum, ".3g", words("not_limited")),
-            limit=f"{budget.epsilon_sum_limit or 0:g}",
-        )
     html = (
         lead(_sentence(own, words), tiles, below=bar, curve=_curve(own, words))
         + facts(values)
@@ -161,9 +161,14 @@ def _curve(own: Own, words: Words) -> str:
     first = own.budget.rounds - len(rows) + 1
     xs = [float(first + place) for place in range(len(rows))]
     spent = Line(words("spent"), xs, [float(row["epsilon_spent"]) for row in rows])
+    sums = (
+        [Line(words("sums"), xs, [float(row["epsilon_sum"]) for row in rows], "two", DASHES[2])]
+        if "epsilon_sum" in rows[0]
+        else []
+    )
     ceiling = Line(words("limit"), [xs[0], xs[-1]], [limit, limit], "limit", DASHES[1])
     label = f"{words('chart')}: {spent.ys[-1]:.3f}; {words('limit')} {limit:g}"
-    lines = [spent, ceiling]
+    lines = [spent, *sums, ceiling]
     drawn = line_chart(lines, label=label, across=words("charge"), low=0.0, high=limit)
     return figure(words("chart"), drawn + line_key(lines))
 

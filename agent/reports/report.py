@@ -28,6 +28,7 @@ from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.privacy.rdp import Segment, epsilon
 from edgeveil.shared.privacy.report import sections
 from edgeveil.shared.privacy.report import words as privacy_words
+from edgeveil.shared.privacy.report.two_figures import holds_sums
 from edgeveil.shared.privacy.unlimited import UNLIMITED, in_json, shown
 from edgeveil.shared.secagg.primitives.errors import Infeasible
 from edgeveil.shared.secagg.primitives.solver import COMPLETE_UP_TO, assumed_corrupt, solve
@@ -180,14 +181,21 @@ def _sums(budget: Budget, state: LedgerState | None, facts: Facts) -> dict[str, 
         return {}
     return {
         "sums": {
-            "epsilon": in_json(budget.epsilon_sum),
-            "epsilon_limit": budget.epsilon_sum_limit,
+            "epsilon_sum": in_json(budget.epsilon_sum),
+            "epsilon_sum_limit": budget.epsilon_sum_limit,
+            "epsilon_alone": in_json(budget.epsilon_spent),
             "alpha": state.sum_alpha if state and state.sum_alpha else None,
             "rounds_with_noise_in_shares": facts.shared,
-            "honest": min(facts.honest, default=None),
-            "holds_if": SAID("said_sums"),
+            "honest": _honest(facts),
+            "epsilon_sum_holds": holds_sums(_honest(facts)),
+            "epsilon_alone_holds": privacy_words.HOLDS_ALONE,
         }
     }
+
+
+def _honest(facts: Facts) -> int | None:
+    """How many honest agents each sum was to hold, where that was the same for all of them."""
+    return next(iter(facts.honest)) if len(facts.honest) == 1 else None
 
 
 def _trust(policy: Policy) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.report import chart, sections
 from edgeveil.shared.privacy.report import words as privacy_words
 from edgeveil.shared.privacy.report.page import Page, Section, Sheet
-from edgeveil.shared.privacy.unlimited import shown
+from edgeveil.shared.privacy.report.two_figures import TwoFigures
+from edgeveil.shared.privacy.unlimited import UNLIMITED, from_json, shown
 
 Report = Mapping[str, Any]
 
@@ -29,12 +30,14 @@ def page(report: Report, language: Language = "en") -> str:
         headline=_headline(report, words),
         paragraphs=_paragraphs(report, words),
         used=used,
+        two=_two(report),
         tiles=(
             Tile(
                 words("spent"),
                 _shown(report["epsilon_spent"], words, ".3g"),
                 words("of_limit", limit=f"{limit:g}", delta=f"{report['delta']:g}"),
             ),
+            *_sums_tile(report, words),
             Tile(words("share"), f"{used:.1%}", words("share_note")),
             Tile(words("rounds"), str(report["rounds"]), words("rounds_note")),
             Tile(
@@ -52,6 +55,34 @@ def page(report: Report, language: Language = "en") -> str:
         details=tuple(part(report, words) for part in DETAILS),
         data=report,
     ).render()
+
+
+def _two(report: Report) -> TwoFigures | None:
+    """Where noise is, or may be, in shares."""
+    sums = report["guarantee"].get("sums")
+    if sums is None:
+        return None
+    return TwoFigures(
+        sums=from_json(sums["epsilon_sum"]),
+        sums_limit=from_json(sums["epsilon_sum_limit"]),
+        alone=from_json(sums["epsilon_alone"]),
+        alone_limit=report["epsilon_limit"],
+        honest=sums["honest"],
+    )
+
+
+def _sums_tile(report: Report, words: Words) -> tuple[Tile, ...]:
+    two = _two(report)
+    return () if two is None else (sums_tile(two, report["delta"], words),)
+
+
+def sums_tile(two: TwoFigures, delta: float, words: Words) -> Tile:
+    """Of what sums show, beside the tile of ε spent."""
+    value = shown(two.sums, ".3g", words("not_limited"))
+    if two.sums_limit == UNLIMITED:
+        return Tile(words("sums"), value)
+    limit = words("of_limit", limit=f"{two.sums_limit:g}", delta=f"{delta:g}")
+    return Tile(words("sums"), value, limit)
 
 
 def share_of(report: Report) -> float:
@@ -138,7 +169,7 @@ def _guarantee(report: Report, words: Words) -> Section:
         ("δ", f"{g['delta']:g}: {words.again(g['delta_why'])}"),
         (words("mu"), sections.figure(g["gaussian_mu"])),
         (words("budget_row"), words("budget_left", limit=f"{g['epsilon_limit']:g}", left=left)),
-        *_sums(g.get("sums"), words),
+        *_sums(report, words),
         (words("since_opening"), words("resets_or_not", value=ever)),
         (
             words("divergence"),
@@ -147,13 +178,10 @@ def _guarantee(report: Report, words: Words) -> Section:
     )
 
 
-def _sums(sums: Report | None, words: Words) -> tuple[tuple[str, str], ...]:
+def _sums(report: Report, words: Words) -> tuple[tuple[str, str], ...]:
     """The second figure, where noise is in shares."""
-    if sums is None:
-        return ()
-    value = _shown(sums["epsilon"], words, ".6g")
-    told = words("sums_value", value=value, limit=f"{sums['epsilon_limit'] or 0:g}")
-    return ((words("sums"), f"{told}. {words.again(sums['holds_if'])}"),)
+    two = _two(report)
+    return () if two is None else ((words("sums"), two.sentences(words.language, ".6g")[0]),)
 
 
 def _segments(report: Report, words: Words) -> Section:
@@ -285,16 +313,19 @@ def _refusals(report: Report, words: Words) -> Section:
 
 
 def _after_rounds(report: Report, words: Words) -> Section:
+    newest = report["after_rounds"][::-1]
+    kept = [name for name in ("epsilon_spent", "epsilon_sum") if newest and name in newest[0]]
     rows = [
         (
             row["run"],
             str(row["round"]),
             str(row["attempt"]),
-            _shown(row["epsilon_spent"], words, ".4f"),
+            *(_shown(row[name], words, ".4f") for name in kept),
         )
-        for row in report["after_rounds"][::-1]
+        for row in newest
     ]
-    columns = words.headings("run", ">round", ">attempt", ">epsilon_after")
+    named = [">epsilon_after", ">sums_after"][: len(kept)]
+    columns = words.headings("run", ">round", ">attempt", *named)
     return Section(words("after_rounds"), words("newest_first"), sheet=Sheet(columns, rows))
 
 

@@ -35,8 +35,9 @@ from edgeveil.shared.privacy.ledger.replay import replay
 from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.privacy.rdp import Segment, epsilon, rdp_total, to_epsilon
 from edgeveil.shared.privacy.report.page import load_strictly, read_data
+from edgeveil.shared.privacy.report.two_figures import TwoFigures
 from edgeveil.shared.privacy.shared_noise import SLACK
-from edgeveil.shared.privacy.unlimited import shown
+from edgeveil.shared.privacy.unlimited import UNLIMITED, shown
 from edgeveil.shared.terminal.progress import counted, progress
 from edgeveil.shared.wire.identity import verify
 
@@ -181,6 +182,7 @@ def _check_ledger(home: AgentHome, name: str, finding: Finding, *, quiet: bool) 
             f"every divergence and epsilon recomputed: spent {shown(state.epsilon_spent, '.6g')}, enforced "
             f"{shown(state.epsilon_enforced, '.6g')} of {state.epsilon_max:g} at delta {state.delta:g}"
         ),
+        *_both(state),
         f"policy and budget respected by each of {state.rounds_charged} charged rounds",
     ]
     for fault in judgement.faults:
@@ -191,6 +193,15 @@ def _check_ledger(home: AgentHome, name: str, finding: Finding, *, quiet: bool) 
             "took part in agree with it"
         )
     return records
+
+
+def _both(state: LedgerState) -> tuple[str, ...]:
+    """Both figures and when each holds, where noise is, or may be, in shares."""
+    most = state.limits.epsilon_sum_max
+    if not (state.shared or most):
+        return ()
+    two = TwoFigures(state.epsilon_sum, most or UNLIMITED, state.epsilon_spent, state.epsilon_max)
+    return two.sentences(form=".6g")
 
 
 def _check_policy(records: Sequence[Record]) -> None:

@@ -16,6 +16,7 @@ from edgeveil.agent.home.home import AgentHome, Pinned
 from edgeveil.agent.home.policy import Policy
 from edgeveil.shared.base.clock import Clock
 from edgeveil.shared.events.log import Event, EventLog
+from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.tasks.spec import Options, Task, TaskSpec
@@ -143,8 +144,9 @@ class Device:
         reason: str = "",
         size: int = 0,
         dur_ms: int | None = None,
+        spent: LedgerState | None = None,
     ) -> None:
-        """A line of the owner's journal; a full disk loses it and nothing else."""
+        """A line of the owner's journal, with what is `spent` by then; a full disk loses it and nothing else."""
         if self.journal is None:
             return
         with contextlib.suppress(OSError):
@@ -157,6 +159,8 @@ class Device:
                 reason=reason,
                 size=size,
                 dur_ms=dur_ms,
+                epsilon_sum=0.0 if spent is None else spent.epsilon_sum,
+                epsilon_alone=0.0 if spent is None else spent.epsilon_spent,
             )
 
     @property

@@ -105,10 +105,13 @@ class Session:
             return
         self._ledger.ack(reply.attempt)
         state = self._ledger.state
-        sums = f", ε of sums {shown(state.epsilon_sum, '.3f')}" if state.shared else ""
+        most = state.limits.epsilon_sum_max
+        of = f" of {most:g}" if most else ""
+        alone = " alone" if state.shared else ""
+        sums = f", ε of sums {shown(state.epsilon_sum, '.3f')}{of}" if state.shared else ""
         self._device.on_status(
             f"round {reply.attempt.round}: done; "
-            f"ε {shown(state.epsilon_spent, '.3f')} of {state.epsilon_max:g} spent{sums}"
+            f"ε{alone} {shown(state.epsilon_spent, '.3f')} of {state.epsilon_max:g} spent{sums}"
         )
 
     def _takes_part_in(self, request: Request) -> bool:

@@ -132,7 +132,8 @@ class Training:
             blob, steps, mode = self._shared(*given) if shared else self._trained(*given)
         failpoint(Failpoint.AGENT_TRAIN_AFTER)
         took = round((device.clock.monotonic() - started) * 1000)
-        device.note(Event.UPDATE_TRAIN, attempt, stage=Stage.ROUND, dur_ms=took)
+        spent = ledger.state
+        device.note(Event.UPDATE_TRAIN, attempt, stage=Stage.ROUND, dur_ms=took, spent=spent)
         ledger.seal(attempt, blob, steps_done=steps, gradient_mode=mode)
         return blob
 

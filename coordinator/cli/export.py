@@ -126,7 +126,6 @@ def models(home: HomeOption = None, as_json: JsonOption = False) -> None:
     Example: coordinator models
     """
     from edgeveil.coordinator.models.listing import models as listed
-    from edgeveil.shared.privacy.unlimited import shown
 
     found = listed(home_of(ROLE, home))
     if as_json:
@@ -150,13 +149,20 @@ def models(home: HomeOption = None, as_json: JsonOption = False) -> None:
     for row in found:
         made.add_row(
             row["run"], row["state"], row["task"], row["metric"], _round(row["best"]),
-            _round(row["last"]), shown(row["epsilon_at_most"], ".3f"),
+            _round(row["last"]), _spent(row),
             "gone" if row["bytes"] is None else f"{row['bytes']:,}",
             ", ".join(map(str, row["exported"])) or "–",
         )  # fmt: skip
     if not any(row["exported"] for row in found):
         made = console.without(made, {"exported"})
     stdout.print(console.fit(made, stdout, "state", "bytes", "task", "exported"))
+
+
+def _spent(row: dict[str, Any]) -> str:
+    from edgeveil.shared.privacy.unlimited import shown
+
+    sums = row.get("epsilon_sum_at_most")
+    return shown(row["epsilon_at_most"], ".3f") + ("" if sums is None else f"; sums {sums:.3f}")
 
 
 @model_app.command("export")

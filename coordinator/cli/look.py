@@ -267,6 +267,7 @@ def privacy(
 
 
 def _print_privacy(found: dict[str, Any]) -> None:
+    from edgeveil.coordinator.reports.privacy.page import two_of
     from edgeveil.shared.privacy.unlimited import shown
 
     guarantee = found["guarantee"]
@@ -278,15 +279,15 @@ def _print_privacy(found: dict[str, Any]) -> None:
         "ε of this run, any agent", f"at most {shown(guarantee['epsilon_at_most'], '.4f')}"
     )
     made.add_row("ε of this run, median", f"at most {shown(guarantee['epsilon_median'], '.4f')}")
-    if "epsilon_planned" in (sums := guarantee["sums_only"]):
-        made.add_row(
-            "ε of sums",
-            f"at most {shown(sums['epsilon'], '.4f')} of {sums['epsilon_planned']:g} planned",
-        )
+    if two := two_of(found):
+        made.add_row("ε of sums", f"at most {shown(two.sums, '.4f')} of {two.sums_limit:g} planned")
+        made.add_row("of the plan", two.blocks())
     told = ", ".join(f"{code} {count}" for code, count in found["refusals"].items())
     made.add_row("refusals", told or "none")
     made.add_row("ε attested, all runs", _told(guarantee["epsilon_attested"]))
     console.stdout.print(made)
+    for line in () if two is None else two.lines():
+        console.stdout.print(line)
 
 
 def _told(attested: dict[str, Any]) -> str:

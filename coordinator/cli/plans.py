@@ -173,6 +173,10 @@ def _say(made: "FirstPlan", output: Path) -> None:
         "(several together cost less than their sum)"
     )
     console.stdout.print(
+        "That holds towards everybody, even if nobody but the device itself is honest: each adds all its noise itself, "
+        "and what sums show costs the same ε"
+    )
+    console.stdout.print(
         f"Beside it each data set pays ε {COUNT:g} once, ever, for a noisy count of its records; free is a size that "
         "its owner declares before the first start: agent policy set n_ref=N"
     )

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.padding import Padding
 from rich.progress_bar import ProgressBar
@@ -25,6 +25,7 @@ from edgeveil.coordinator.watching.waiting import Waiting, sentence
 from edgeveil.shared.events.tail import as_text
 from edgeveil.shared.pages.text import human_bytes, human_seconds
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
+from edgeveil.shared.privacy.report.two_figures import TwoFigures
 from edgeveil.shared.privacy.unlimited import in_json, share, shown
 from edgeveil.shared.scores.metric import MetricSpec
 from edgeveil.shared.terminal.console import table, without
@@ -55,6 +56,7 @@ class Picture:
     rounds: int = 0
     limit: float = 0.0
     left_s: float | None = None
+    two: TwoFigures | None = None  # of whoever was charged most, where noise is in shares
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -65,11 +67,22 @@ class Picture:
             "attempts_aborted": self.totals.aborted,
             "epsilon_charged": {name: in_json(spent) for name, spent in self.charged.items()},
             "epsilon_limit": in_json(self.limit),
+            **self._sums(),
             "epsilon_attested": {
                 name: {**asdict(told), "epsilon": in_json(told.epsilon)}
                 for name, told in self.told.items()
             },
             "rounds": [record.as_json() for record in self.records[-LAST_ROUNDS:]],
+        }
+
+    def _sums(self) -> dict[str, float | None]:
+        two = self.two
+        if two is None:
+            return {}
+        return {
+            "epsilon_sum": in_json(two.sums),
+            "epsilon_alone": in_json(two.alone),
+            "epsilon_sum_limit": two.sums_limit,
         }
 
 
@@ -96,6 +109,7 @@ def look(home: Path) -> Picture:
         rounds=found.plan.rounds.count,
         limit=found.plan.training.limit,
         left_s=seconds_left(found.committed, found.plan.rounds.count - totals.committed),
+        two=found.two_after(max(charges.values(), default=0)),
     )
 
 
@@ -114,6 +128,8 @@ def watch(home: Path, console: Console, *, once: bool, everybody: bool = False) 
 def draw(picture: Picture, at: float, width: int, *, everybody: bool = False) -> Group:
     narrow = width < NARROW
     parts: list[Any] = [_head(picture), _progress(picture, at)]
+    if picture.two is not None:
+        parts += [Text(line) for line in picture.two.lines()]
     if picture.status["agents"]:
         agents = _agents(picture, at, everybody=everybody)
         parts.append(_fitted(agents, ("seen s ago", "ε attested") if narrow else ()))
@@ -166,7 +182,10 @@ def _progress(picture: Picture, at: float) -> Table:
     made.add_row("throughput", *_throughput(picture.records))
     if picture.charged:
         most = max(picture.charged.values())
-        spent = ProgressBar(total=1.0, completed=share(most, picture.limit), width=24)
+        used = share(most, picture.limit)
+        spent: RenderableType = ProgressBar(total=1.0, completed=used, width=24)
+        if picture.two is not None:
+            spent = Text(picture.two.blocks(24))
         of_all = f"{shown(most, '.2f')} of {shown(picture.limit, 'g')} at most"
         made.add_row("ε charged", spent, of_all)
     return made

@@ -35,10 +35,17 @@ def _line(home: Path, found: RunFacts) -> dict[str, Any]:
         "best": _scored(top, metric),
         "last": _scored(newest, metric),
         "epsilon_at_most": in_json(found.most_charged),
+        **_sums(found),
         "delta": found.plan.training.delta,
         "bytes": path.stat().st_size if path.exists() else None,
         "exported": sorted(exported.rounds(path.parent)),
     }
+
+
+def _sums(found: RunFacts) -> dict[str, Any]:
+    """The other figure, where noise is in shares."""
+    two = found.two_after(int(found.paid.max(initial=0)))
+    return {} if two is None else {"epsilon_sum_at_most": in_json(two.sums)}
 
 
 def _scored(record: RoundRecord | None, metric: MetricSpec) -> dict[str, Any] | None:

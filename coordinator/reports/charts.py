@@ -56,15 +56,23 @@ def figures_of(found: RunFacts, here: Standing, words: Words) -> Figures:
     no_limit = words("not_limited")
     charged, planned = shown(here.epsilon, ".3g", no_limit), shown(here.planned, "g", no_limit)
     tiles.append(Tile(words("epsilon_so_far"), charged, words("of_planned", planned=planned)))
+    if here.two is not None:
+        sums, most = shown(here.two.sums, ".3g", no_limit), f"{here.two.sums_limit:g}"
+        tiles.append(Tile(words("sums_so_far"), sums, words("of_planned", planned=most)))
     left = "–" if here.left_s is None else human_seconds(here.left_s)
     if found.run.state in {RunState.RUNNING, RunState.QUEUED}:
         tiles.append(Tile(words("time_left"), left, words("time_left_note")))
     else:
         took = sum(record.seconds for record in found.records)
         tiles.append(Tile(words("took"), human_seconds(took), words("took_note")))
+    return Figures(tiles, _spent_bar(found, here, words), judged_figure(found, here.metric, words))
+
+
+def _spent_bar(found: RunFacts, here: Standing, words: Words) -> str:
+    if here.two is not None:
+        return here.two.bar(words.language, calm=found.limited)
     used = share(here.epsilon, here.planned)
-    bar = budget_bar(used, words("epsilon_used", share=f"{used:.0%}"), limited=found.limited)
-    return Figures(tiles, bar, judged_figure(found, here.metric, words))
+    return budget_bar(used, words("epsilon_used", share=f"{used:.0%}"), limited=found.limited)
 
 
 def budget_bar(used: float, said: str, *, limited: bool) -> str:
@@ -176,6 +184,9 @@ def spending_figure(found: RunFacts, words: Words) -> str:
     limit = found.plan.training.limit
     lines = [Line("", xs, [0.0, *curve], "thin") for curve in ordered[1:]]
     shown = [Line(words("most_charged"), xs, [0.0, *ordered[0]])] if ordered else []
+    if ordered and found.proposal.shared_noise:
+        sums = [found.epsilon_sum_after(times) or 0.0 for times in most[0]]
+        shown.append(Line(words("sums_so_far"), xs, [0.0, *sums], "two", DASHES[2]))
     shown.append(Line(words("limit"), [xs[0], xs[-1]], [limit, limit], "limit", DASHES[1]))
     label = f"{words('privacy_chart')}. {spoken(shown, words('round'))}"
     drawn = line_chart([*lines, *shown], label=label, across=words("attempts"), low=0.0, high=limit)

@@ -15,6 +15,7 @@ from edgeveil.coordinator.records.gallery import Gallery, Moment
 from edgeveil.coordinator.records.records import NOT_COUNTED, Outcome, RoundRecord, Run
 from edgeveil.shared.privacy.ledger.heads import ToldBudget
 from edgeveil.shared.privacy.rdp import Segment, epsilon
+from edgeveil.shared.privacy.report.two_figures import TwoFigures
 from edgeveil.shared.privacy.shared_noise import shares
 from edgeveil.shared.privacy.unlimited import UNLIMITED
 from edgeveil.shared.scores.metric import Scoring
@@ -155,6 +156,14 @@ class RunFacts:
             return UNLIMITED if charges else 0.0
         one = shares(proposal.noise_multiplier, proposal.honest, proposal.sample_rate)[0]
         return epsilon([one._replace(steps=charges)], proposal.delta)[0]
+
+    def two_after(self, charges: int) -> TwoFigures | None:
+        """Both ε of so many rounds, to be shown; None where every update has all its noise."""
+        sums = self.epsilon_sum_after(charges)
+        if sums is None:
+            return None
+        most, limit = self.plan.privacy.epsilon_sum or UNLIMITED, self.plan.training.limit
+        return TwoFigures(sums, most, self.epsilon_after(charges), limit, self.proposal.honest)
 
     def epsilon_after(self, charges: int) -> float:
         """The ε at the plan's δ of that many rounds of this plan; infinite where nothing bounds it."""

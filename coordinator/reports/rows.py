@@ -50,9 +50,11 @@ def _row(record: RoundRecord, headline: MetricSpec | None, words: Words) -> list
 
 def planned_facts(found: RunFacts, words: Words) -> str:
     proposal, training = found.proposal, found.plan.training
+    sums = found.plan.privacy.epsilon_sum
     return facts(
         {
             words("limit"): f"ε {shown(training.limit, 'g', words('not_limited'))}",
+            **({words("limit_of_sums"): f"ε {sums:g}"} if sums else {}),
             words("delta"): f"{training.delta:g}",
             words("unit"): words("unit_record"),
             words("noise"): f"{proposal.noise_multiplier:g}",

@@ -10,6 +10,7 @@ from edgeveil.coordinator.records.records import RoundRecord, Run
 from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.pages.text import human_seconds
+from edgeveil.shared.privacy.report.two_figures import TwoFigures
 from edgeveil.shared.privacy.unlimited import shown
 from edgeveil.shared.scores.metric import MetricSpec
 
@@ -29,7 +30,9 @@ class Standing:
     fresh: bool
     epsilon: float
     planned: float
-    epsilon_sum: float | None  # what its sums can have shown, where noise is in shares
+    two: (
+        TwoFigures | None
+    )  # where noise is in shares: this ε and that of what its sums can have shown
     left_s: float | None
 
     @property
@@ -57,7 +60,7 @@ def standing(
         fresh=bool(measured) and measured[-1] is rounds[-1],
         epsilon=found.epsilon_after(paid),
         planned=found.plan.training.limit,
-        epsilon_sum=found.epsilon_sum_after(paid),
+        two=found.two_after(paid),
         left_s=seconds_left(rounds, found.plan.rounds.count - done),
     )
 
@@ -97,9 +100,10 @@ def sentence(here: Standing) -> str:
         change = here.change()
         more = f" ({change})" if change else ""
         parts.append(f"{here.metric.within} {here.metric.shown(here.value)}{more}")
-    parts.append(f"ε {shown(here.epsilon, '.2f')} of {shown(here.planned, 'g')}")
-    if here.epsilon_sum is not None:
-        parts.append(f"ε of sums {shown(here.epsilon_sum, '.2f')}")
+    alone = " alone" if here.two else ""
+    parts.append(f"ε{alone} {shown(here.epsilon, '.2f')} of {shown(here.planned, 'g')}")
+    if here.two is not None:
+        parts.append(f"ε of sums {shown(here.two.sums, '.2f')} of {here.two.sums_limit:g}")
     if here.left_s is not None:
         parts.append(f"about {human_seconds(here.left_s)} left")
     return ", ".join(parts)

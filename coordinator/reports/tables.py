@@ -12,6 +12,7 @@ from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.reports.facts import STAGES, natural, part_of
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.pages.text import harmless, human_bytes, plain, utc
+from edgeveil.shared.privacy.report.two_figures import holds_sums
 from edgeveil.shared.privacy.unlimited import shown
 from edgeveil.shared.scores.metric import MetricSpec, Scoring
 from edgeveil.shared.tasks import registry
@@ -192,7 +193,7 @@ def summary_table(report: dict[str, Any], models: Mapping[str, str]) -> Table:
         "planned budget": f"ε {shown(privacy['epsilon_planned'], 'g')} at δ {privacy['delta']:g} per agent and record",
         **(
             {
-                "planned budget of sums": f"ε {privacy['epsilon_sum_planned']:g}, if each holds {privacy['honest']} honest agents"
+                "planned budget of sums": f"ε {privacy['epsilon_sum_planned']:g}. {holds_sums(privacy['honest'])}"
             }
             if "epsilon_sum_planned" in privacy
             else {}

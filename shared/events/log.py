@@ -8,6 +8,7 @@ A log that has grown to ROTATE_BYTES becomes events.jsonl.1, the one before .2, 
 """
 
 import json
+import math
 import os
 import re
 import threading
@@ -92,6 +93,10 @@ class EventLine:
     size: int = 0  # bytes that travelled, of a message whose length follows from public numbers
     parent: str = ""  # RUN:ROUND, or "file": whose model a run begins with, if not with its task's
     model: str = ""  # and that model's SHA-256, hex
+    epsilon_sum: float = (
+        0.0  # of the owner's journal: what the ledger has charged by then, towards who sees sums
+    )
+    epsilon_alone: float = 0.0  # and towards everybody; both left out where nothing limits them
 
     def as_json(self) -> dict[str, Any]:
         """The fields that apply, in the order of the log."""
@@ -135,6 +140,8 @@ class EventLog:
         size: int = 0,
         parent: str = "",
         model: str = "",
+        epsilon_sum: float = 0.0,
+        epsilon_alone: float = 0.0,
         sync: bool = False,
     ) -> None:
         """Append one line; with `sync` it is on the disk before this returns.
@@ -156,6 +163,8 @@ class EventLog:
             size=size,
             parent=_code(parent),
             model=_code(model),
+            epsilon_sum=_figure(epsilon_sum),
+            epsilon_alone=_figure(epsilon_alone),
         )
         data = json.dumps(line.as_json(), separators=(",", ":")).encode("ascii") + b"\n"
         with self._lock:
@@ -222,6 +231,11 @@ def parse_line(data: bytes) -> EventLine:
 
 def _code(value: str) -> str:
     return value if not value or CODE.fullmatch(value) else UNLISTED
+
+
+def _figure(value: float) -> float:
+    """JSON has no infinity; six digits are enough to read, and the ledger has all of them."""
+    return float(f"{value:.6g}") if math.isfinite(value) else 0.0
 
 
 def _open_for_append(path: Path) -> int:

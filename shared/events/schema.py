@@ -22,6 +22,7 @@ def schema() -> dict[str, Any]:
     """One line of events.jsonl."""
     code = {"type": "string", "pattern": f"^{CODE.pattern}$"}
     count = {"type": "integer", "minimum": 1}
+    epsilon = {"type": "number", "exclusiveMinimum": 0}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:edgeveil:events:{VERSION}",
@@ -43,6 +44,8 @@ def schema() -> dict[str, Any]:
             "size": count | {"description": "bytes of a message; its length is public"},
             "parent": code | {"description": "RUN:ROUND or file: where an initial model is from"},
             "model": code | {"description": "SHA-256 of that model's file"},
+            "epsilon_sum": epsilon | {"description": "charged by then, towards who sees only sums"},
+            "epsilon_alone": epsilon | {"description": "charged by then, towards everybody"},
         },
     }
 

@@ -67,6 +67,8 @@ def as_text(line: EventLine) -> Text:
     parts += [line.stage, line.agent, line.reason]
     if line.dur_ms is not None:
         parts.append(f"{line.dur_ms / 1000:.2f} s")
+    if line.epsilon_alone:
+        parts.append(f"ε of sums {line.epsilon_sum:.3g}, alone {line.epsilon_alone:.3g}")
     return Text("  ".join(part for part in parts if part), style=COLOURS.get(line.level, ""))
 
 

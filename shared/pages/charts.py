@@ -199,15 +199,40 @@ def strip_key(names: Mapping[str, str]) -> str:
     return f'<ul class="key">{"".join(items)}</ul>'
 
 
-def meter(share: float, label: str, *, calm: bool = False) -> str:
+def meter(share: float, label: str, *, calm: bool = False, inner: float | None = None) -> str:
     """How much of a budget is spent, 0..1; `calm`: where all of it is meant to be spent.
 
+    With `inner` one bar has two marks, at `inner` and at `share`, and only what lies before the first is solid.
     Drawn without a style attribute, which the page's policy forbids.
     """
-    width = round(100 * min(1.0, max(0.0, share)), 1)
-    level = "calm" if calm else "low" if share < 0.5 else "middle" if share < 0.8 else "high"
+    width, faint, parts = _percent(share), "", ""
+    if inner is not None:
+        marks = "".join(f"M{min(99.4, max(0.6, x)):g} 0V6" for x in (_percent(inner), width))
+        faint = " faint"
+        parts = f'<rect class="used" width="{_percent(inner):g}" height="6"/><path class="mark" d="{marks}"/>'
     return (
-        f'<svg class="meter {level}" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" '
+        f'<svg class="meter {_level(share, calm=calm)}" viewBox="0 0 100 6" preserveAspectRatio="none" role="img" '
         f'aria-label="{escape(label)}"><rect class="whole" width="100" height="6"/>'
-        f'<rect class="used" width="{width:g}" height="6"/></svg>'
+        f'<rect class="used{faint}" width="{width:g}" height="6"/>{parts}</svg>'
     )
+
+
+def both_key(said: tuple[str, str], share: float, *, calm: bool = False) -> str:
+    """What the solid and the faint part of a meter with two marks mean; `share` and `calm` as of that meter."""
+    level = _level(share, calm=calm)
+    items = (
+        f'<li><svg class="meter {level}" viewBox="0 0 32 18" aria-hidden="true"><rect class="used{faint}" y="3" '
+        f'width="32" height="12"/></svg>{escape(text, 2000)}</li>'
+        for faint, text in zip(("", " faint"), said, strict=True)
+    )
+    return f'<ul class="key both">{"".join(items)}</ul>'
+
+
+def _percent(share: float) -> float:
+    return round(100 * min(1.0, max(0.0, share)), 1)
+
+
+def _level(share: float, *, calm: bool) -> str:
+    if calm:
+        return "calm"
+    return "low" if share < 0.5 else "middle" if share < 0.8 else "high"

@@ -20,6 +20,10 @@ def in_json(epsilon: float) -> float | None:
     return None if epsilon == UNLIMITED else epsilon
 
 
+def from_json(epsilon: float | None) -> float:
+    return UNLIMITED if epsilon is None else float(epsilon)
+
+
 def share(epsilon: float, limit: float) -> float:
     """What is spent of a limit, 0..1; of none, all as soon as anything was."""
     if epsilon == UNLIMITED or limit <= 0:

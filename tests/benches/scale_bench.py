@@ -30,7 +30,7 @@ import edgeveil.shared.wire.messages as messages_module
 from edgeveil.agent.flower_link.client_app import build
 from edgeveil.agent.flower_link.link import FlowerLink
 from edgeveil.agent.home.home import AgentHome, Pinned
-from edgeveil.agent.home.policy import Policy, SecaggPolicy
+from edgeveil.agent.home.policy import Policy, SecaggPolicy, SharedNoise
 from edgeveil.agent.rounds.device import Device
 from edgeveil.agent.rounds.session import Session
 from edgeveil.coordinator.cli.setup import initialise
@@ -55,6 +55,7 @@ from edgeveil.shared.wire.roster import Roster, SignedRoster, agent_id, federati
 
 TICKS = os.sysconf("SC_CLK_TCK")
 POLICY = Policy(rounds_max=1_000_000, secagg=SecaggPolicy(n_min=3, c_min=0))
+WORD = SharedNoise(epsilon_sum_max=3.0, federation_key="offline")
 
 
 def plan_of(agents, rounds, **changes):
@@ -66,10 +67,20 @@ def plan_of(agents, rounds, **changes):
     return thin_plan(agents, rounds=rounds, **wanted | changes)
 
 
+def in_shares(agents):
+    """Changes of a plan: half of the agents hold each other's noise, and of ten at most two may be missing."""
+    honest = max(2, agents // 2)
+    return {
+        "privacy__noise": "shared", "privacy__honest": honest, "privacy__epsilon_sum": 3.0,
+        "rounds__minimum": agents - agents // 5,
+    }  # fmt: skip
+
+
 class Members:
     """One folder: coordinator/, federation/ and agent-N/, enrolled and with a signed roster."""
 
-    def __init__(self, folder, agents, size, plan):
+    def __init__(self, folder, agents, size, plan, *, draws=False):
+        self.draws = draws
         self.folder, self.agents, self.plan = private_directory(Path(folder)), agents, plan
         self.home = self.folder / "coordinator"
         self.task = ThinTask(size)
@@ -99,6 +110,7 @@ class Members:
                         agent_id=agent_id(public),
                         token_id=bytes(16),
                         state="member",
+                        offline=self.plan.privacy.noise == "shared",
                     )
                 )
                 add_agent(
@@ -111,17 +123,18 @@ class Members:
             self.run_id = store.create_run(self.plan.model_dump_json(), "0" * 64).run_id
 
     def device(self, number):
-        home = self.homes[number]
+        home, shared = self.homes[number], self.plan.privacy.noise == "shared"
         return Device(
             home=home,
             pinned=home.pinned(),
             signer=home.identity(),
-            policy=POLICY,
+            policy=POLICY.model_copy(update={"shared_noise": WORD}) if shared else POLICY,
+            accept_looser=shared,
             dataset_id="data",
             shelf=ThinShelf(),
             clock=SystemClock(),
             on_status=lambda _sentence: None,
-            trainer=lambda: ThinTrainer(number % 16),
+            trainer=lambda: ThinTrainer(number % 16, draws=self.draws),
             load_task=lambda _spec: self.task,
         )
 

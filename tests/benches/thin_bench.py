@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from edgeveil.agent.home.policy import Policy, SecaggPolicy
+from edgeveil.agent.training.noise import gaussian
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.records import ArrayRecords
@@ -34,11 +35,13 @@ class ThinTask:
 class ThinTrainer:
     """The update of agent i is i + 1 in every place, times a thousandth; `seen` hears of each.
 
-    With `unlike` no two updates are the same, so that one in the place of another is noticed.
+    With `unlike` no two updates are the same, so that one in the place of another is noticed. With `draws` the noise
+    of the one step is drawn as training would, and dropped: for what measures a whole round.
     """
 
-    def __init__(self, number, seen=None, *, unlike=False):
+    def __init__(self, number, seen=None, *, unlike=False, draws=False):
         self.number = number
+        self.draws = draws
         self.unlike = unlike
         self.seen = seen or (lambda _plan: None)
 
@@ -47,9 +50,15 @@ class ThinTrainer:
 
     def train(self, _task, _options, _examples, start, _tensors, plan, _n_ref, **_more):
         self.seen(plan)
+        if self.draws:
+            gaussian(start.size, 1.0)
         more = random.SystemRandom().random() if self.unlike else 0
         update = np.full(start.size, (self.number + 1 + more) / 1000, np.float32)
         return SimpleNamespace(update=update, steps=plan.steps, gradient_mode="hooks")
+
+    def summed_gradients(self, _task, _options, _examples, start, _tensors, _plan, _n_ref, **_more):
+        sums = np.full(start.size, (self.number + 1) / 1000)
+        return SimpleNamespace(sums=sums, gradient_mode="hooks")
 
 
 class Unasked:

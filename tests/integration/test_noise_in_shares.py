@@ -16,6 +16,7 @@ from edgeveil.agent.reports.report_page import page as report_page
 from edgeveil.agent.reports.verify import Verdict, check
 from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.coordinator.reports.privacy import report as privacy_report
+from edgeveil.coordinator.reports.privacy.page import page as run_report_page
 from edgeveil.coordinator.reports.standing import sentence, standing
 from edgeveil.shared.base import failpoints
 from edgeveil.shared.base.clock import SystemClock
@@ -74,12 +75,19 @@ def test_a_run_is_charged_in_both_columns_and_everybody_is_told_both(federation)
     report = build(home.path, None, SystemClock())
     sums = report["guarantee"]["sums"]
     assert sums["honest"] == 4
-    assert sums["epsilon"] == read_budget(home.path).epsilon_sum
+    assert sums["epsilon_sum"] == read_budget(home.path).epsilon_sum
+    assert sums["epsilon_alone"] == report["epsilon_spent"]
+    assert "at least 4 honest agents" in sums["epsilon_sum_holds"]
     assert report["guarantee"]["epsilon_prv"] is None
     assert json.dumps(report, allow_nan=False)
     for lang, word in (("en", "ε of sums"), ("zh", "总和的 ε")):
         assert word in report_page(report, lang)
         assert word in page(own_state(home.path, "data"), lang)
+    two = read_budget(home.path).two
+    for lang in ("en", "zh"):
+        shown = page(own_state(home.path, "data"), lang)
+        assert all(f"{said}</li>" in shown for said in two.sentences(lang))
+        assert shown.count('class="mark"') == 1
     path = home.path / "report.json"
     path.write_text(json.dumps(report))
     assert check(home.path, None, path).verdict is Verdict.OK
@@ -87,7 +95,11 @@ def test_a_run_is_charged_in_both_columns_and_everybody_is_told_both(federation)
         federation.store.run(driver.run.run_id), federation.store.rounds(driver.run.run_id)
     )
     assert "ε of sums" in sentence(standing(facts))
-    told = privacy_report.build(facts, SystemClock())["guarantee"]
+    told = privacy_report.build(facts, SystemClock())
+    assert "at least 4 honest agents" in told["guarantee"]["sums_only"]["note"]
+    for lang, word in (("en", "at least 4 honest"), ("zh", "至少 4 台诚实")):
+        assert word in run_report_page(told, lang)
+    told = told["guarantee"]
     assert told["sums_only"]["epsilon"] <= told["sums_only"]["epsilon_planned"] == 3
     assert told["sums_only"]["epsilon"] < told["epsilon_at_most"] <= 12
 

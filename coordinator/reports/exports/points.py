@@ -28,12 +28,12 @@ def points(found: RunFacts) -> Iterator[Point]:
         if record.outcome is not Outcome.COMMITTED:
             aborted += 1
             continue
-        most = found.epsilon_after(max(charges.values(), default=0))
+        most = max(charges.values(), default=0)
         yield Point(record.round, record.finished, dict(_values(found, record, aborted, most)))
 
 
 def _values(
-    found: RunFacts, record: RoundRecord, aborted: int, most: float
+    found: RunFacts, record: RoundRecord, aborted: int, charges: int
 ) -> Iterable[tuple[str, float]]:
     for metric in found.scoring.metrics:
         if metric.name in record.metrics:
@@ -44,8 +44,11 @@ def _values(
     yield "round/bytes_up", record.bytes_up
     yield "round/bytes_down", record.bytes_down
     yield "run/attempts_aborted", aborted
+    most, two = found.epsilon_after(charges), found.two_after(charges)
     if most != UNLIMITED:
         yield "privacy/epsilon_at_most", most  # of any agent, at the plan's δ
+        if two is not None:
+            yield "privacy/epsilon_sum_at_most", two.sums
     for stage, seconds in record.stage_seconds.items():
         yield f"stage/{stage}_seconds", seconds
 

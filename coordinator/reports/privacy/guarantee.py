@@ -11,6 +11,7 @@ from edgeveil.shared.privacy.filter import choose_order
 from edgeveil.shared.privacy.ledger.facts import MOST_POINTS
 from edgeveil.shared.privacy.rdp import epsilon, rdp_step, to_epsilon
 from edgeveil.shared.privacy.report import words
+from edgeveil.shared.privacy.report.two_figures import holds_sums
 from edgeveil.shared.privacy.unlimited import in_json, share
 from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
 
@@ -107,11 +108,16 @@ def _sums_only(found: RunFacts) -> dict[str, Any]:
     smallest = min((_smallest_sum(found, record) for record in found.committed), default=0)
     rules = found.plan.secagg
     honest = max(0, smallest - assumed_corrupt(smallest, rules.gamma_ppm, rules.c_min))
-    if proposal.shared_noise:  # agents open no sum that holds fewer, and charge for just these
+    two = found.two_after(int(found.paid.max(initial=0)))
+    if two is not None:
+        # agents open no sum that holds fewer honest ones, and charge for just these
         return {
-            "epsilon": in_json(found.epsilon_sum_after(len(found.records)) or 0.0),
-            "epsilon_planned": found.plan.privacy.epsilon_sum,
-            "note": SAID("said_sums_shared", n=proposal.honest),
+            "epsilon": in_json(two.sums),
+            "epsilon_planned": two.sums_limit,
+            "epsilon_alone": in_json(two.alone),
+            "honest": proposal.honest,
+            "note": holds_sums(proposal.honest),
+            "alone_note": words.HOLDS_ALONE,
         }
     value = None
     if found.records and found.proposal.noised:

@@ -9,7 +9,8 @@ from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.report import chart, sections
 from edgeveil.shared.privacy.report import words as privacy_words
 from edgeveil.shared.privacy.report.page import Page, Section, Sheet
-from edgeveil.shared.privacy.unlimited import shown
+from edgeveil.shared.privacy.report.two_figures import TwoFigures
+from edgeveil.shared.privacy.unlimited import from_json, shown
 
 Report = Mapping[str, Any]
 
@@ -26,12 +27,14 @@ def page(report: Report, language: Language = "en") -> str:
         headline=_headline(report, words),
         paragraphs=(privacy_words.Words(language).again(guarantee["in_words"]),),
         used=guarantee["share_spent"],
+        two=two_of(report),
         tiles=(
             Tile(
                 words("at_most"),
                 _shown(guarantee["epsilon_at_most"], words, ".3g"),
                 words("of_planned", planned=planned, delta=f"{guarantee['delta']:g}"),
             ),
+            *_sums_tile(guarantee, words),
             Tile(
                 words("median"),
                 _shown(guarantee["epsilon_median"], words, ".3g"),
@@ -53,6 +56,30 @@ def page(report: Report, language: Language = "en") -> str:
         data=report,
         calm=True,
     ).render()
+
+
+def two_of(report: Report) -> TwoFigures | None:
+    """Both figures of a report, where noise is in shares."""
+    guarantee = report["guarantee"]
+    sums = guarantee["sums_only"]
+    if "honest" not in sums:
+        return None
+    return TwoFigures(
+        sums=from_json(sums["epsilon"]),
+        sums_limit=from_json(sums["epsilon_planned"]),
+        alone=from_json(sums["epsilon_alone"]),
+        alone_limit=from_json(guarantee["epsilon_planned"]),
+        honest=sums["honest"],
+    )
+
+
+def _sums_tile(guarantee: Report, words: Words) -> tuple[Tile, ...]:
+    sums = guarantee["sums_only"]
+    if "honest" not in sums:
+        return ()
+    planned, delta = f"{sums['epsilon_planned']:g}", f"{guarantee['delta']:g}"
+    value = _shown(sums["epsilon"], words, ".3g")
+    return (Tile(words("sums_only"), value, words("of_planned", planned=planned, delta=delta)),)
 
 
 def _shown(value: float | None, words: Words, form: str) -> str:
@@ -101,7 +128,10 @@ def _guarantee(report: Report, words: Words) -> Section:
             f"{_attested(g['epsilon_attested'], words)}: {words.again(g['epsilon_attested_note'])}",
         ),
         ("δ", f"{g['delta']:g}: {words.again(g['delta_why'])}"),
-        (words("sums_only"), f"{shown}: {words.again(sums['note'])}"),
+        (
+            words("sums_only"),
+            f"{shown}: {privacy_words.Words(words.language).again(words.again(sums['note']))}",
+        ),
     )
 
 

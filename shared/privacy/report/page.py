@@ -16,6 +16,7 @@ from edgeveil.shared.pages.markup import Tile, figure, lead, table
 from edgeveil.shared.pages.text import escape
 from edgeveil.shared.pages.words import Language
 from edgeveil.shared.privacy.report.chart import Curve, draw
+from edgeveil.shared.privacy.report.two_figures import TwoFigures
 from edgeveil.shared.privacy.report.words import Words
 
 DATA_ID = "report"
@@ -61,6 +62,7 @@ class Page:
     details: Sequence[Section]
     data: Mapping[str, Any]
     calm: bool = False
+    two: TwoFigures | None = None  # where noise is in shares, which `used` alone does not tell
 
     def render(self) -> str:
         """The whole document, UTF-8."""
@@ -77,7 +79,9 @@ class Page:
     def _lead(self) -> str:
         words = Words(self.language)
         bar = curve = ""
-        if self.used is not None:
+        if self.two is not None:
+            bar = self.two.bar(self.language, calm=self.calm)
+        elif self.used is not None:
             said = words("meter_used", share=f"{self.used:.1%}")
             bar = meter(self.used, said, calm=self.calm)
         if self.curve is not None:

@@ -21,6 +21,7 @@ class Words(words.Words):
 
 SAID = Words("en")
 RECORD = SAID("said_record")
+HOLDS_ALONE = SAID("said_holds_alone")
 # What a coordinator sees besides sums, as the report of a device and that of a run put it.
 SEEN_AND_WHEN, SEEN_AND_WHY = SAID("said_seen_and_when"), SAID("said_seen_and_why")
 NOT_COVERED = (

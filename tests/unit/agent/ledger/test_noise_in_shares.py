@@ -2,20 +2,25 @@
 
 import json
 import math
+from dataclasses import replace
 
 import privacy_bench as bench
 import pytest
-from report_bench import joined_device
+from report_bench import joined_device, report
 from typer.testing import CliRunner
 
 from edgeveil.agent.cli.app import app
 from edgeveil.agent.home.policy import Policy, SharedNoise
 from edgeveil.agent.home.policy_changes import loosened
+from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.agent.ledger.budget_reset import look, reset
 from edgeveil.agent.ledger.file import ledger_records
 from edgeveil.agent.ledger.guard import Reservation, precheck
+from edgeveil.agent.reports.page_view import own_state, page
+from edgeveil.agent.reports.report_page import page as report_page
 from edgeveil.agent.reports.verify import Verdict, check
 from edgeveil.shared.base.errors import BudgetExhausted, ConfigError, PolicyRefusal, RefusalCode
+from edgeveil.shared.pages.words import LANGUAGES
 from edgeveil.shared.privacy.ledger.bookmark import Bookmark
 from edgeveil.shared.privacy.ledger.records import Fault, Kind, LedgerDamaged, Record
 from edgeveil.shared.privacy.ledger.replay import replay
@@ -277,9 +282,13 @@ def test_a_round_in_shares_under_a_policy_that_does_not_allow_it_is_damage(tmp_p
 def test_the_owner_is_shown_both(device):
     spend(device)
     shown = run(device, "budget").stdout
-    assert "ε of sums" in shown
+    assert shown.index("█ ε of sums") < shown.index("▒ ε alone")
     found = json.loads(run(device, "budget", "--json", "--no-prv").stdout)
-    assert found["epsilon_sum"] < found["epsilon_spent"]
+    assert found["epsilon_sum"] < found["epsilon_spent"] == found["epsilon_alone"]
+    first, *_, last = found["after_rounds"]
+    assert first["epsilon_sum"] == pytest.approx(first["epsilon_spent"])
+    assert last["epsilon_sum"] == pytest.approx(found["epsilon_sum"])
+    assert last["epsilon_spent"] == pytest.approx(found["epsilon_spent"])
     assert (found["epsilon_sum_limit"], found["rounds_shared"]) == (1.0, 1)
     plain = joined_device(device.path.parent / "other")
     plain.train(1)
@@ -297,6 +306,37 @@ def test_the_planner_starts_with_both_columns_and_aims_at_the_limit_of_sums(devi
         assert not admit(device, store, fits).free
         with pytest.raises(PolicyRefusal):
             admit(device, store, asked(4, rounds=8, noise_multiplier=found["noise_multiplier_share"] * 0.99))  # fmt: skip
+
+
+def test_report_both_pages_and_verify_show_both_figures(device, tmp_path):
+    spend(device)
+    two = read_budget(device.path).two
+    made, path, _ = report(device, tmp_path)
+    sums = made["guarantee"]["sums"]
+    assert (sums["epsilon_sum"], sums["epsilon_alone"]) == (two.sums, two.alone)
+    assert "at least 6 honest agents" in sums["epsilon_sum_holds"]
+    for lang in LANGUAGES:
+        own, whole = page(own_state(device.path, "data"), lang), report_page(made, lang)
+        assert own.count('class="mark"') == whole.count('class="mark"') == 1
+        assert all(f"{said}</li>" in own for said in two.sentences(lang))
+        assert all(f"{said}</li>" in whole for said in replace(two, honest=6).sentences(lang))
+    found = check(device.path, None, path)
+    assert found.verdict is Verdict.OK
+    assert set(two.sentences(form=".6g")) <= set(found.checked)
+
+
+def test_before_a_first_ledger_the_planner_aims_at_the_limit_of_sums(tmp_path):
+    """And at that of each share, where it needs more noise."""
+    made = joined_device(tmp_path)
+    plan = ("budget", "plan", "--shared", "--honest", "6", "--rounds", "5", "--ledger")
+    for most, column in ((8.0, "epsilon_sum"), (1.0, "epsilon_alone")):
+        made.set_policy(Policy(epsilon_max=most, shared_noise=WORD))
+        found = json.loads(run(made, *plan, "--json").stdout)
+        assert 0.99 < found[column] <= 1.0
+        assert found["epsilon_sum"] <= found["epsilon_alone"] <= most
+    told = run(made, *plan).stdout
+    assert "at least 6 honest agents" in told
+    assert "even if nobody but the device itself is honest" in told
 
 
 def test_one_step_of_a_share_is_a_gaussian_step_a_billionth_noisier():

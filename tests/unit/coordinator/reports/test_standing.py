@@ -1,5 +1,6 @@
 """The line of a round: the metric, its change, ε so far, the time left; and the best model beside the last."""
 
+import io
 import json
 import random
 from dataclasses import replace
@@ -8,8 +9,11 @@ import pytest
 from fakes_federation import plan_for
 from look_bench import fill, initialised, run
 from reports_bench import a_record, a_run, facts_of
+from rich.console import Console
 
+from edgeveil.coordinator.cli.top import Picture, draw
 from edgeveil.coordinator.records.records import RoundRecord, RunState
+from edgeveil.coordinator.reports.exports.points import points
 from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.coordinator.reports.page import report_page
 from edgeveil.coordinator.reports.standing import (
@@ -20,6 +24,7 @@ from edgeveil.coordinator.reports.standing import (
     standing,
 )
 from edgeveil.coordinator.store.store import Store
+from edgeveil.coordinator.watching.live import Now
 from edgeveil.shared.pages.text import human_seconds
 
 NAMES = ["agent-1", "agent-2", "agent-3", "agent-4"]
@@ -92,6 +97,55 @@ def test_the_first_screen_has_a_sentence_the_metric_the_cost_and_the_curve_in_ei
         lead = page[page.index('class="lead"') : page.index('id="quality"')]
         assert words in lead
         assert lead.index('class="meter calm"') < lead.index("85.3%") < lead.index("<polyline")
+
+
+IN_SHARES = {
+    "training__steps": 1, "privacy__noise": "shared", "privacy__honest": 2, "privacy__epsilon_sum": 1.0,
+    "secagg__n_max": 6,
+}  # fmt: skip
+
+
+def test_noise_in_shares_has_both_figures_in_the_line_on_the_page_and_for_other_tools():
+    found = facts_with([0.8, 0.9], **IN_SHARES)
+    two = standing(found).two
+    assert 0 < two.sums < two.alone < 8
+    line = sentence(standing(found))
+    assert f"ε alone {two.alone:.2f} of 8, ε of sums {two.sums:.2f} of 1, about" in line
+    for language in ("en", "zh"):
+        page = report_page(found, language, made=1.75e9)
+        assert all(f"{said}</li>" in page for said in two.sentences(language))
+        assert page.count('class="mark"') == 1
+    last = list(points(found))[-1].values
+    assert last["privacy/epsilon_at_most"] == two.alone
+    assert last["privacy/epsilon_sum_at_most"] == two.sums
+    assert standing(facts_with([0.8])).two is None
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_the_glance_has_one_bar_with_both_marks_and_a_sentence_for_each(width):
+    found = facts_with([0.8, 0.9], **IN_SHARES)
+    two = standing(found).two
+    status = {"url": "https://x:1", "pid": 1, "run": found.run.run_id, "agents": []}
+    picture = Picture(
+        status,
+        Now(),
+        {},
+        run=found.run,
+        charged={"agent-1": two.alone},
+        rounds=10,
+        limit=8.0,
+        two=two,
+    )
+    console = Console(file=io.StringIO(), width=width)
+    console.print(draw(picture, 1.0, width))
+    shown = console.file.getvalue()
+    assert two.blocks(24).rstrip("░")[:8] in shown
+    flat = " ".join(shown.split())
+    assert all(said in flat for said in two.lines())
+    assert max(map(len, shown.splitlines())) <= width
+    told = picture.as_json()
+    assert (told["epsilon_sum"], told["epsilon_alone"]) == (two.sums, two.alone)
+    assert told["epsilon_sum_limit"] == 1
 
 
 def test_the_report_on_a_terminal_begins_with_the_best_model_and_the_last(home):
