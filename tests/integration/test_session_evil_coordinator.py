@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes_federation import POLICY, Federation, machine_of, plan_for, proposal_of
+from evil_bench import Lies
+from fakes_federation import POLICY, Federation, plan_for
 
 from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.shared.secagg.agreement import context, messages
@@ -17,13 +18,10 @@ from edgeveil.shared.secagg.primitives.parameters import SIGNED, Params, Segment
 from edgeveil.shared.vector.model_vector import model_hash
 from edgeveil.shared.wire.identity import Identity
 from edgeveil.shared.wire.messages import (
-    Attempt,
-    MaskedAccept,
     RoundAccept,
     RoundOffer,
     Stage,
     make_request,
-    refusal_fits,
 )
 from edgeveil.shared.wire.roster import Roster, SignedRoster, agent_id
 from edgeveil.shared.wire.versions import Versions
@@ -40,91 +38,9 @@ def federation(tmp_path_factory):
     made.close()
 
 
-class Lies:
-    """One attempt whose honest part is composed by the real driver."""
-
-    number = 0
-
-    def __init__(self, federation):
-        self.federation = federation
-        self.driver, _ = federation.driver(PLAN)
-        Lies.number += 1
-        self.attempt = Attempt(self.driver.run.run_id, Lies.number, 1)
-        self.selected = tuple(sorted(federation.sessions))
-        self.proposal = proposal_of(self.driver, self.attempt, self.selected)
-        self.machine = machine_of(self.driver, self.proposal)
-        self.offers = self.proposal.offers({}, self.selected)
-        self.victim = self.selected[0]
-        self.session = federation.sessions[self.victim]
-        self.home = next(h for h in federation.homes if h.pinned().agent_id == self.victim)
-        self.before = read_budget(self.home.path)
-        federation.statuses.clear()
-
-    def signed(self, stage, body, bulk=None, attempt=None):
-        signer = self.federation.coordinator
-        return make_request(signer, self.victim, stage, attempt or self.attempt, body, bulk)
-
-    def offer(self, *, bulk=None, attempt=None, ctx=None, **changes):
-        """The victim's offer with other fields, opened again by the coordinator's own signature."""
-        honest = RoundOffer.decode(self.offers[self.victim].body)
-        if ctx is not None:
-            opened = self.federation.coordinator.sign(context.open_message(ctx))
-            changes["open_signature"] = opened
-        body = replace(honest, **changes).encode()
-        return self.signed(
-            Stage.ROUND, body, self.offers[self.victim].bulk if bulk is None else bulk, attempt
-        )
-
-    def until(self, last):
-        """Play honestly to the exchange before `last`; the requests the machine wants sent for it."""
-        (action,) = self.machine.start(0.0)
-        while action.stage is not last:
-            following = []
-            for agent in action.agents:
-                request = (
-                    self.offers[agent]
-                    if action.stage is Stage.ROUND
-                    else make_request(
-                        self.federation.coordinator,
-                        agent,
-                        action.stage,
-                        self.attempt,
-                        action.bodies[agent],
-                    )
-                )
-                reply = self.federation.sessions[agent].handle(request)
-                assert reply.refusal is None, reply.refusal
-                body = reply.body
-                if action.stage is Stage.ROUND:
-                    body = RoundAccept.decode(body).advert
-                if action.stage is Stage.MASKED:
-                    body = MaskedAccept.decode(body).masked
-                following += self.machine.reply(agent, action.stage, body, reply.bulk, 0.0)
-            (action,) = following
-        return action.bodies[self.victim]
-
-    def refused(self, request, code, *, charged, words=""):
-        """Send the lie; check reply, ledger, status, and that the session is over."""
-        reply = self.session.handle(request)
-        assert reply.refusal == code
-        assert reply.bulk is None
-        assert refusal_fits(reply.refusal, reply.body)
-        spent = read_budget(self.home.path)
-        assert spent.rounds == self.before.rounds + charged
-        assert (spent.epsilon_spent > self.before.epsilon_spent) == bool(charged)
-        told = [status for status in self.federation.statuses if f"refused ({code})" in status]
-        assert told
-        assert words in told[-1]
-        return reply
-
-    def over(self, stage, body):
-        """The honest request of the attempt that was lied about gets nothing any more."""
-        assert self.session.handle(self.signed(stage, body)).refusal == "STATE"
-
-
 @pytest.fixture
 def lies(federation):
-    return Lies(federation)
+    return Lies(federation, PLAN)
 
 
 def _params(lies, **changes):
@@ -391,11 +307,7 @@ def test_a_request_ahead_of_its_stage_is_refused(lies, stage):
 def test_the_spent_update_of_an_aborted_attempt_is_never_masked_again(lies):
     """After M3 the next attempt of the same round trains anew and is charged anew."""
     lies.until(Stage.AGREE)
-    again = Lies(lies.federation)
-    again.attempt = replace(lies.attempt, attempt=2)
-    again.proposal = proposal_of(again.driver, again.attempt, again.selected)
-    again.offers = again.proposal.offers({}, again.selected)
-    again.machine = machine_of(again.driver, again.proposal)
+    again = Lies(lies.federation, PLAN, attempt=replace(lies.attempt, attempt=2))
     first = lies.session._open.ctx
     again.until(Stage.SHARE)
     assert lies.session._open.ctx != first
