@@ -12,14 +12,14 @@ from edgeveil.shared.pages.text import escape
 HEADINGS = (
     "", "variant", ">gone", ">kB", ">zipped", ">p50 ms", ">p99", ">MB", ">quality", "kept",
 )  # fmt: skip
-COSTS = "Rounding and zeroing weights learns nothing: it charges no budget."
+COSTS = "Nothing leaves this device: no budget is charged."
 
 
 def sentence(found: Optimized) -> str:
     if found.kept is None:
         return "No variant is kept: the model stays as it came."
     kept, before = found.kept, found.before
-    stays = " Ranges of local records stand in it: it stays here." if kept.calibrated else ""
+    stays = " It tells of local records: it stays here." if kept.calibrated else ""
     return (
         f"Kept: {kept.name}, {kept.size / before.size:.2f} of the size and "
         f"{kept.latency.p50_ms / before.latency.p50_ms:.2f} of the time; {found.metric} "

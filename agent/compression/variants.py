@@ -1,11 +1,15 @@
 """Variants of one model, each measured like the model itself, and which of them is kept."""
 
+import math
 import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeveil.agent.compression import quantizing
 from edgeveil.agent.compression.graphs import folded, plain
@@ -21,6 +25,7 @@ from edgeveil.shared.wire.identity import Identity
 
 FASTER = 0.9  # of the time before, by the clock and of the processor: less is noise
 SMALLER = 0.98  # of the bytes before
+LEAST, VALUES = 16, 1 << 26  # of a sample: records, and values in all (256 MiB)
 AS_FAST = 1.1  # of the time before, by the clock and of the processor: more is slower
 
 
@@ -39,13 +44,14 @@ class Ask:
 @dataclass(frozen=True, slots=True, eq=False)
 class Base:
     """A graph to quantise. `made`: how it was made, "" of the model itself; `achieved`: the share of the weights that
-    is gone or zero, None where nothing was pruned.
+    is gone or zero, None where nothing was pruned; `calibrated`: by records of this device.
     """
 
     made: str
     graph: bytes
     achieved: float | None = None
     asked: float | None = None
+    calibrated: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +103,7 @@ def optimize(
 ) -> Optimized:
     """`more`: graphs pruned elsewhere; `signer` is asked once the model itself was measured.
 
-    Nothing else is written, and nothing is learned from the records.
+    Nothing else is written.
 
     Raises:
         DataError: no labelled records that the model takes: nothing can be kept unmeasured.
@@ -173,10 +179,10 @@ def _plans(package: Package, data: Path, ask: Ask, more: Sequence[Base]) -> list
         plans.append((Base("graph folded", package.model), False, partial(_folded, package.model)))
     for base in bases:
         if base.made:
-            plans.append((base, False, partial(_as_it_is, base.graph)))
+            plans.append((base, base.calibrated, partial(_as_it_is, base.graph)))
         if ask.dynamic:
             named = replace(base, made=_named(base, "int8 dynamic"))
-            plans.append((named, False, partial(quantizing.dynamic, base.graph)))
+            plans.append((named, base.calibrated, partial(quantizing.dynamic, base.graph)))
         if ask.static:
             named = replace(base, made=_named(base, "int8 static"))
             plans.append((named, True, partial(_static, package, data, base.graph)))
@@ -192,8 +198,17 @@ def _named(base: Base, kind: str) -> str:
 
 
 def _static(package: Package, data: Path, graph: bytes) -> bytes:
-    records = calibration_records(made_ready(package, threads=1), data, quantizing.RECORDS)
-    return quantizing.static(graph, records)
+    return quantizing.static(graph, sample(package, data, quantizing.RECORDS))
+
+
+def sample(package: Package, data: Path, most: int, values: int = VALUES) -> NDArray[np.float32]:
+    """Some of these records (n, *shape), as the graph takes them: at most so many and about so many values.
+
+    Raises:
+        DataError: there is none.
+    """
+    most = min(most, max(LEAST, values // math.prod(package.manifest.input.shape)))
+    return calibration_records(made_ready(package, threads=1), data, most)
 
 
 def _folded(graph: bytes) -> bytes:

@@ -1,3 +1,6 @@
-"""Pruning of whole channels: the model is taken apart and exported anew, which needs torch. No ledger, no training."""
+"""Pruning of whole channels: the model is taken apart and exported anew, which needs torch.
+
+What is left is fitted to local records without labels, and stays here. No ledger, no training.
+"""
 
 __all__ = ["pruning"]

@@ -1,7 +1,7 @@
 """Channels taken out of a model by torch-pruning, the smallest first, and a new graph of what is left.
 
-Nothing is learned afterwards: fine-tuning would train on this device's records, which only rounds do, charged. With
-group normalisation the tool may take fewer channels than asked for, or none, without a word: what it achieved is
+What follows the channels is fitted anew to this device's records (reconstruction.py); fine-tuning would train on them,
+which only rounds do, charged. With group normalisation the tool may take fewer channels than asked for, or none, without a word: what it achieved is
 counted here.
 """
 
@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 import torch_pruning
+from numpy.typing import NDArray
 from safetensors.torch import load
 from torch import nn
 
 from edgeveil.agent.compression.graphs import plain, run
+from edgeveil.agent.optimizing.reconstruction import refit
 from edgeveil.shared.base.errors import ConfigError, ModelError, ProtocolError
 from edgeveil.shared.models.package import Package
 from edgeveil.shared.tasks import registry
@@ -29,8 +31,12 @@ TOLERANCE = 1e-4  # relative L2 distance of the new graph from torch
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Linear)
 
 
-def pruned(package: Package, share: float) -> tuple[bytes, float]:
+def pruned(
+    package: Package, share: float, records: NDArray[np.float32] | None = None
+) -> tuple[bytes, float]:
     """The graph, and the share of channels that is gone, of those that are not the output's.
+
+    With `records` (n, *shape), as the graph takes them, what is left is fitted to them: it then tells of them.
 
     Raises:
         ConfigError: models of this kind are not pruned here, or no channel can go.
@@ -43,13 +49,16 @@ def pruned(package: Package, share: float) -> tuple[bytes, float]:
     before = _channels(module, last)
     if not before:
         raise ConfigError("--prune: this model has no channels to prune; leave the option out")
-    _prune(module, whole.prepared[:2], share, last)
+    original = copy.deepcopy((whole.module, module))
+    kept = _prune(module, whole.prepared[:2], share, last)
     achieved = 1 - _channels(module, last) / before
     if not achieved:
         raise ConfigError(
             f"--prune {share:g}: no channel could be taken out (group normalisation holds them together); ask for "
             "another share"
         )
+    if records is not None:
+        refit((whole.module, module), original, kept, torch.from_numpy(records))
     return _exported(whole), achieved
 
 
@@ -80,8 +89,16 @@ def _channels(module: nn.Module, last: list[nn.Module]) -> int:
     return sum(each.weight.shape[0] for each in layers)
 
 
-def _prune(module: nn.Module, inputs: torch.Tensor, share: float, last: list[nn.Module]) -> None:
-    """In place; what the model gives keeps its shape."""
+def _prune(
+    module: nn.Module, inputs: torch.Tensor, share: float, last: list[nn.Module]
+) -> dict[str, torch.Tensor]:
+    """In place; what the model gives keeps its shape. Tells which outputs of each layer are left."""
+    numbered = copy.deepcopy(module)
+    for layer in numbered.modules():
+        if isinstance(layer, LAYERS):
+            count, *others = layer.weight.shape
+            numbers = torch.arange(count, dtype=torch.float32).reshape(-1, *(1 for _ in others))
+            layer.weight.data = numbers.expand_as(layer.weight).clone()
     pruner = torch_pruning.pruner.BasePruner(
         module,
         inputs,
@@ -91,6 +108,13 @@ def _prune(module: nn.Module, inputs: torch.Tensor, share: float, last: list[nn.
     )
     with _quiet():
         pruner.step()
+        again = torch_pruning.DependencyGraph().build_dependency(numbered, inputs)
+        again.load_pruning_history(pruner.pruning_history())
+    return {
+        name: layer.weight.detach().flatten(1)[:, 0].long()
+        for name, layer in numbered.named_modules()
+        if isinstance(layer, LAYERS)
+    }
 
 
 def _last(module: nn.Module, inputs: torch.Tensor) -> list[nn.Module]:

@@ -388,7 +388,7 @@ class Piece(_Part):
 
 class Derived(_Part):
     """Of a model that a device made of another one, and signed: `parent` is the digest of that one's manifest,
-    `signer` its signer. `calibrated`: ranges of the device's own records stand in the graph, so that it stays there.
+    `signer` its signer. `calibrated`: the graph tells of the device's own records, by ranges or fitted weights, so it stays there.
     """
 
     parent: _Hash

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgeveil.shared.models.package import Package
 
 ROLE = "agent"
+FITTED_TO, FITTED_VALUES = 500, 1 << 24  # records and values, at most
 NO_TRAINING = (
     "what trains on this device's records is charged by its ledger, in rounds of a plan; distillation and fine-tuning "
     "are not offered here. A smaller variant comes from a plan of the coordinator with a smaller model"
@@ -51,7 +52,7 @@ PruneOption = Annotated[
         min=0,
         max=0.9,
         metavar="SHARE",
-        help="Also without this share of channels; needs [prune].",
+        help="Also without this share of channels, the rest fitted to local records: it stays here; needs [prune].",
     ),
 ]
 ToleranceOption = Annotated[
@@ -98,7 +99,7 @@ def optimize(
     """Try smaller variants of a model, measure each here, keep the smallest that is as good and fast, or none.
 
     The kept one is signed by this device, names what it was made of, and stands in agent model list. No budget is
-    spent, as nothing is learned. The report tells what pruning achieved, not what was asked for.
+    spent, as nothing is sent. The report tells what pruning achieved, not what was asked for.
 
     Example: agent optimize bag.evm --data ./photos --static --html report.html
     """
@@ -119,7 +120,7 @@ def optimize(
     folder = console.home_of(ROLE, home)
     records = _records(data, folder)
     package, notice = opened(model, folder, trust)
-    more = _pruned(package, prune) if prune else ()
+    more = _pruned(package, prune, records) if prune else ()
     ask = variants.Ask(dynamic, static, graph, sparse, tolerance, Asked(threads=threads, seconds=seconds))  # fmt: skip
     say = _silent if as_json else console.stderr.print
     found = variants.optimize(
@@ -190,8 +191,8 @@ def _keep(data: bytes, home: Path, output: Path | None, *, use: bool, vouched: b
         console.stderr.print(f"{kept.model[:12]}: kept; to put it to use: agent model use {kept.model[:12]}")  # fmt: skip
 
 
-def _pruned(package: "Package", share: float) -> "tuple[Base, ...]":
-    from edgeveil.agent.compression.variants import Base
+def _pruned(package: "Package", share: float, data: Path) -> "tuple[Base, ...]":
+    from edgeveil.agent.compression.variants import Base, sample
     from edgeveil.shared.base.errors import NotInstalled
 
     try:
@@ -200,5 +201,5 @@ def _pruned(package: "Package", share: float) -> "tuple[Base, ...]":
         raise NotInstalled(
             f"--prune needs {error.name}, which is not installed", 'pip install "edgeveil[prune]"'
         ) from error
-    graph, achieved = pruned(package, share)
-    return (Base(f"{share:.0%} of channels pruned", graph, achieved, share),)
+    graph, achieved = pruned(package, share, sample(package, data, FITTED_TO, FITTED_VALUES))
+    return (Base(f"{share:.0%} of channels pruned", graph, achieved, share, calibrated=True),)
