@@ -8,6 +8,7 @@ from pathlib import PurePath
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.reports.facts import PATHS, RunFacts, initial_model
 from edgeveil.shared.privacy.unlimited import NOT_LIMITED, UNLIMITED
+from edgeveil.shared.scores.noisy import noised
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,15 @@ def points(found: RunFacts) -> Iterator[Point]:
     """One per committed round, oldest first."""
     charges: Counter[str] = Counter()
     aborted = 0
+    measured: Counter[str] = Counter()
     for record in found.records:
         charges.update(record.charged())
         if record.outcome is not Outcome.COMMITTED:
-            aborted += 1
+            aborted += record.outcome is Outcome.ABORTED
+            measured.update(record.answered() if record.evaluates else ())
             continue
-        most = found.epsilon_after(max(charges.values(), default=0))
+        paid = (max(each.values(), default=0) for each in (charges, measured))
+        most = found.epsilon_after(*paid)
         yield Point(record.round, record.finished, dict(_values(found, record, aborted, most)))
 
 
@@ -38,6 +42,9 @@ def _values(
     for metric in found.scoring.metrics:
         if metric.name in record.metrics:
             yield f"quality/{metric.name}", record.metrics[metric.name]
+            ends = noised.interval(record.extra, metric.name)
+            for name, end in zip(("low", "high"), ends or (), strict=False):
+                yield f"quality/{metric.name}_{name}", end
     yield "round/agents_asked", len(record.selected)
     yield "round/agents_in_the_sum", len(record.survived)
     yield "round/seconds", record.seconds
