@@ -195,6 +195,36 @@ def _print_plan(found: dict[str, Any], two: "TwoFigures | None", *, as_json: boo
         console.stdout.print(line)
 
 
+@budget_app.command("evaluations")
+def budget_evaluations(
+    home: console.HomeOption = None,
+    dataset: DatasetOption = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """What this device's own held-out records said of models, without noise: for you alone, it never leaves here.
+
+    Example: agent budget evaluations
+    """
+    from edgeveil.agent.home.config import known_dataset
+    from edgeveil.agent.home.home import AgentHome
+    from edgeveil.agent.rounds.evaluating.own_figures import as_json as told
+    from edgeveil.agent.rounds.evaluating.own_figures import read
+    from edgeveil.shared.pages.text import utc
+
+    folder = console.home_of(ROLE, home)
+    ledgers = AgentHome(folder).ledger_folder
+    figures = read(ledgers / (dataset or known_dataset(folder)))
+    if as_json:
+        console.print_json([told(figure) for figure in figures])
+        return
+    made = console.table("Own figures", "time", "run", ">round", "task", ">records", "figures")
+    for figure in figures:
+        said = ", ".join(f"{name} {value:.4g}" for name, value in figure.metrics.items())
+        numbers = str(figure.round), figure.task, str(figure.records)
+        made.add_row(utc(figure.time), figure.run, *numbers, said or "–")
+    console.stdout.print(made)
+
+
 @budget_app.command("reset")
 def budget_reset(
     home: console.HomeOption = None,

@@ -111,6 +111,11 @@ class DataShelf:
         return Look(read, summary, seen)
 
     @property
+    def found(self) -> Any:
+        """The records in use as their owner's schema read them; None where a task reads for itself."""
+        return None if self._look is None else self._look.records
+
+    @property
     def seen(self) -> bytes:
         """The signature of what is in use."""
         return b"" if self._look is None else self._look.seen

@@ -144,6 +144,7 @@ class Policy(Settings):
     own_tasks: tuple[OwnTask, ...] = ()
     coordinators: Literal["pinned"] | tuple[AgentId, ...] = "pinned"
     metrics: Literal["none"] = "none"
+    evaluation_share: Annotated[Real, Field(ge=0, le=0.5)] = 0.0
     tell_budget: Flag = False
     tell_model: Flag = False
     dp_required: Flag = True
@@ -218,11 +219,11 @@ class Policy(Settings):
     def to_json(self) -> str:
         """The canonical text that is hashed and chained in the ledger; ASCII, one line.
 
-        It names neither own tasks nor coordinators trusted without noise, nor noise in shares, where there
-        are none, as before there were any.
+        It names neither own tasks nor coordinators trusted without noise, nor noise in shares, nor records held
+        out, where there are none, as before there were any.
         """
         values = self.model_dump(mode="json")
-        for key in ("own_tasks", "without_noise_for", "shared_noise"):
+        for key in ("own_tasks", "without_noise_for", "shared_noise", "evaluation_share"):
             if not values[key]:
                 del values[key]
         return json.dumps(values, sort_keys=True, separators=(",", ":"))

@@ -11,7 +11,7 @@ from edgeveil.agent.home.policy import (
 )
 from edgeveil.agent.home.records.record_policy import RecordPolicy
 
-CEILINGS = ("epsilon_max", "delta", "q_max", "steps_max", "rounds_max")
+CEILINGS = ("epsilon_max", "delta", "q_max", "steps_max", "rounds_max", "evaluation_share")
 SECAGG_FLOORS = ("n_min", "gamma_ppm", "c_min", "sigma")
 
 

@@ -31,8 +31,12 @@ own_tasks = {own_tasks}
 # "pinned" is the coordinator this device enrolled with; or a list of public keys in hex.
 coordinators = {coordinators}
 
-# "none": no local metric leaves the device.
+# "none": no metric of this device leaves it.
 metrics = {metrics}
+# The share of your records, at most 0.5, that is never trained on and that models are evaluated on: in noisy sums
+# over many devices, charged to the budget above. 0: all records are trained on, and no evaluation takes place here.
+# Which ones they are follows from a secret of this device (evaluation.key).
+evaluation_share = {evaluation_share}
 # true: each reply that carries the signed end of the ledger also tells this coordinator what the
 # ledger has charged in all, of which limit. From it, it can see that you took part elsewhere.
 tell_budget = {tell_budget}

@@ -9,14 +9,17 @@ from edgeveil.agent.home.size import Size
 from edgeveil.agent.ledger.guard import Question, Reservation
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.privacy.filter import cap, choose_order
+from edgeveil.shared.privacy.ledger.facts import TALLY
 from edgeveil.shared.privacy.ledger.heads import SignedHead
 from edgeveil.shared.privacy.ledger.records import Value
 from edgeveil.shared.privacy.ledger.state import LedgerState
 from edgeveil.shared.privacy.rdp import rdp_step, to_epsilon
 from edgeveil.shared.wire.messages import Attempt
-from edgeveil.shared.wire.plan import TrainingPlan
+from edgeveil.shared.wire.plan import AnyPlan, EvaluationPlan
 
 RNG = "chacha20 keyed by os.urandom"
+SHARE = "subsampled_discrete_gaussian_share"
+EVALUATED = "none: a tally of records held out, charged beside the training on the others"
 SHARES_RNG = "discrete Gaussian from aes-256-ctr keyed by os.urandom"
 
 
@@ -58,7 +61,7 @@ def shared_fields(reservation: Reservation, state: LedgerState) -> dict[str, Val
     spent = state.sum_spent + steps * step
     return {
         **reserve_fields(reservation, state),
-        "mechanism": "subsampled_discrete_gaussian_share",
+        "mechanism": TALLY if isinstance(question.plan, EvaluationPlan) else SHARE,
         "rng": SHARES_RNG,
         "honest": question.plan.honest,
         "sum_alpha": state.sum_alpha,
@@ -71,16 +74,17 @@ def shared_fields(reservation: Reservation, state: LedgerState) -> dict[str, Val
 
 def reserve_fields(reservation: Reservation, state: LedgerState) -> dict[str, Value]:
     question = reservation.question
+    tallied = isinstance(question.plan, EvaluationPlan)
     sigma, q, steps = question.segment
     step = state.rdp_step(sigma, q)
     spent = state.rdp_spent + steps * step
     return {
         **_round_fields(question),
-        "mechanism": "subsampled_gaussian",
+        "mechanism": TALLY if tallied else "subsampled_gaussian",
         "sigma": sigma.hex(),
         "q": q.hex(),
         "sampling": "full" if q == 1 else "poisson",
-        "rng": RNG,
+        "rng": SHARES_RNG if tallied else RNG,
         "rdp_step": step.hex(),
         "rdp_spent": spent.hex(),
         "epsilon_enforced": to_epsilon(spent, state.alpha, state.delta).hex(),
@@ -113,8 +117,10 @@ def attempt_fields(attempt: Attempt) -> dict[str, Value]:
     return {"run_id": attempt.run_id, "round": attempt.round, "attempt": attempt.attempt}
 
 
-def optimizer_text(plan: TrainingPlan) -> str:
+def optimizer_text(plan: AnyPlan) -> str:
     """What was done with the gradients; for reports, it costs nothing."""
+    if isinstance(plan, EvaluationPlan):
+        return EVALUATED
     text: str = plan.optimizer
     if not plan.noised:
         text += f", batches of {plan.batch_size}"

@@ -15,7 +15,7 @@ from edgeveil.shared.privacy.ledger.state import LedgerState, Phase
 from edgeveil.shared.privacy.rdp import HIGHEST_SIGMA, Segment, to_epsilon
 from edgeveil.shared.privacy.shared_noise import shares
 from edgeveil.shared.wire.messages import Attempt
-from edgeveil.shared.wire.plan import TrainingPlan
+from edgeveil.shared.wire.plan import AnyPlan, EvaluationPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Question:
     task_version: str
     task_hash: bytes
     model_hash: bytes
-    plan: TrainingPlan
+    plan: AnyPlan
     plan_json: bytes
     attempt: Attempt
     dataset_id: str
@@ -88,6 +88,7 @@ def precheck(
     _check_parties(question, policy, pinned)
     _check_replay(question, state)
     _check_noise(question, policy)
+    _check_evaluation(question, policy)
     _check_shares(question, policy, state, offline=offline)
     _check_plan(question, policy)
     _check_size(question, state)
@@ -116,7 +117,9 @@ def reusable(question: Question, state: LedgerState) -> bool:
 
 
 def remaining_rounds(question: Question) -> int:
-    """Rounds of the plan still to come, this one included."""
+    """Of the plan's rounds, or of its evaluations, those still to come, this one included."""
+    if isinstance(question.plan, EvaluationPlan):
+        return question.plan.left(question.attempt.round)
     return question.plan.rounds - question.attempt.round + 1
 
 
@@ -195,6 +198,24 @@ def _check_noise(question: Question, policy: Policy) -> None:
     )
 
 
+def _check_evaluation(question: Question, policy: Policy) -> None:
+    """On records that the owner holds out of training for it, and no more often than the plan says."""
+    plan, number = question.plan, question.attempt.round
+    if not isinstance(plan, EvaluationPlan):
+        return
+    if not policy.evaluation_share:
+        raise PolicyRefusal(
+            RefusalCode.POLICY_METRICS,
+            "the plan evaluates on devices, and policy.toml: evaluation_share holds no record out for that; "
+            "to allow it: agent policy set evaluation_share=0.2",
+        )
+    if not plan.due(number) and number <= plan.rounds:
+        raise PolicyRefusal(
+            RefusalCode.POLICY_METRICS,
+            f"an evaluation after round {number}, and by the plan it follows every {plan.every} of {plan.rounds}",
+        )
+
+
 def _check_shares(question: Question, policy: Policy, state: LedgerState, *, offline: bool) -> None:
     """Noise in shares by the owner's word, and where two parties know that the coordinator admits nobody."""
     if not question.plan.shared_noise:
@@ -215,7 +236,7 @@ def _check_shares(question: Question, policy: Policy, state: LedgerState, *, off
     )
 
 
-def _can_be_charged(plan: TrainingPlan) -> bool:
+def _can_be_charged(plan: AnyPlan) -> bool:
     try:
         shares(plan.noise_multiplier, plan.honest, plan.sample_rate)
     except ValueError:
@@ -242,6 +263,8 @@ def _check_plan(question: Question, policy: Policy) -> None:
         raise _outside(RefusalCode.POLICY_STEPS, "rounds", plan.rounds, policy.rounds_max, "≤")
     if not 1 <= question.attempt.round <= plan.rounds:
         raise _outside(RefusalCode.POLICY_STEPS, "round", question.attempt.round, plan.rounds, "≤")
+    if isinstance(plan, EvaluationPlan):
+        return  # it has no rate, and clips nothing: the device's own code bounds what a record adds
     if plan.clip_norm not in policy.clip_norm:
         raise _outside(
             RefusalCode.POLICY_CLIP, "clip_norm", plan.clip_norm, policy.clip_norm, "within"

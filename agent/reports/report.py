@@ -228,6 +228,7 @@ def _mechanism(budget: Budget, facts: Facts) -> dict[str, Any]:
             for row in privacy_words.segment_rows(facts.history, budget.delta)
         ],
         "without_noise": {**_segment(facts.unlimited), "steps": facts.unlimited.steps},
+        "evaluations": facts.evaluations,
         "gradient_modes": dict(sorted(facts.gradient_modes.items())),
         "sampling": sorted(facts.samplings),
         "sampling_self_test": SAID("said_sampling_test"),

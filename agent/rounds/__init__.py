@@ -1,3 +1,5 @@
-"""A device's part in rounds: `run` starts it, `session` answers offers, `offer` judges them, `work` trains and seals."""
+"""A device's part in rounds: `run` starts it, `session` answers offers, `offer` judges them, `work` trains and seals,
+`evaluating` counts on held-out records.
+"""
 
-__all__ = ["condition", "run"]
+__all__ = ["condition", "evaluating", "run"]

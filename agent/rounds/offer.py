@@ -32,7 +32,7 @@ from edgeveil.shared.wire.messages import (
     RoundOffer,
     Tensor,
 )
-from edgeveil.shared.wire.plan import TrainingPlan
+from edgeveil.shared.wire.plan import AnyPlan, EvaluationPlan, read_plan
 from edgeveil.shared.wire.roster import Roster
 
 Asked = RoundOffer | PreflightQuestion
@@ -130,7 +130,8 @@ def check_plan(
     params, plan = _parameters(asked, policy)
     spec, task = _loaded(asked, policy, load_task)
     options = _options(task, plan)
-    _check_vector_layout(params, sum(math.prod(each.shape) for each in task.tensors(options)))
+    sizes = (math.prod(each.shape) for each in task.tensors(options))
+    _check_vector_layout(params, plan, sum(sizes))
     return CheckedPlan(
         question=_question(
             asked,
@@ -151,7 +152,7 @@ def check_plan(
 def _question(
     asked: Asked,
     spec: TaskSpec,
-    plan: TrainingPlan,
+    plan: AnyPlan,
     params: Params,
     pinned: Pinned,
     *,
@@ -211,7 +212,7 @@ def _loaded(
         raise ProtocolError(RefusalCode.TASK_UNKNOWN, error.message) from error
 
 
-def _parameters(asked: Asked, policy: Policy) -> tuple[Params, TrainingPlan]:
+def _parameters(asked: Asked, policy: Policy) -> tuple[Params, AnyPlan]:
     try:
         params = Params.decode(asked.params)
     except Malformed as error:
@@ -220,10 +221,10 @@ def _parameters(asked: Asked, policy: Policy) -> tuple[Params, TrainingPlan]:
         ) from error
     policy.client_policy().check(params)
     params.check_overflow()
-    return params, TrainingPlan.from_json(asked.plan_json)
+    return params, read_plan(asked.plan_json)
 
 
-def _options(task: Task, plan: TrainingPlan) -> Options:
+def _options(task: Task, plan: AnyPlan) -> Options:
     try:
         return task.parse_options(plan.options)
     except ConfigError as error:
@@ -248,7 +249,7 @@ class _Received:
     offer: RoundOffer
 
     def vectors(
-        self, own: tuple[Tensor, ...], params: Params, plan: TrainingPlan
+        self, own: tuple[Tensor, ...], params: Params, plan: AnyPlan
     ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
         """The global model, and the global control variate if the plan has one; each (d,).
 
@@ -263,7 +264,7 @@ class _Received:
         bulk = memoryview(self.request.bulk).cast("B")
         half = bulk.nbytes // 2 if plan.control_variates else bulk.nbytes
         model = check_vector(bulk[:half], own)
-        _check_vector_layout(params, model.size)
+        _check_vector_layout(params, plan, model.size)
         if not plan.control_variates:
             return model, None
         variate = check_vector(bulk[half:], own)
@@ -317,8 +318,13 @@ def _check_within_reach(variate: NDArray[np.float32], params: Params) -> None:
         )
 
 
-def _check_vector_layout(params: Params, parameters: int) -> None:
-    """Exactly one weight lane and one signed lane per parameter; no place for anything else."""
+def _check_vector_layout(params: Params, plan: AnyPlan, parameters: int) -> None:
+    """Exactly one weight lane and one signed lane per parameter; no place for anything else.
+
+    What an evaluation sums follows from its task (agent.rounds.evaluating.counts).
+    """
+    if isinstance(plan, EvaluationPlan):
+        return
     layout = [(item.name, item.kind, item.count, item.limbs) for item in params.segments]
     expected = [("weight", UNSIGNED, 1, 1), ("params", SIGNED, parameters, 1)]
     if layout != expected:

@@ -19,7 +19,7 @@ from edgeveil.agent.rounds.device import Device
 from edgeveil.agent.rounds.faults import about_standing, code_of, is_ours
 from edgeveil.agent.rounds.offer import CheckedOffer, check_offer
 from edgeveil.agent.rounds.preflight.answering import Preflights
-from edgeveil.agent.rounds.work import Training, Work
+from edgeveil.agent.rounds.work import ByKind, Work
 from edgeveil.shared.base.errors import ProtocolError, RefusalCode
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
 from edgeveil.shared.events.log import Event
@@ -64,7 +64,7 @@ class Session:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._open: _Open | None = None
-        self._work: Work = Training(device)
+        self._work: Work = ByKind(device)
         self._refusals = RefusalCounts(device.home.path)
         self._noted = ""  # the run whose small cohorts the owner has been told about
         for notice in consent(device.policy.secagg.allow_two):
@@ -200,7 +200,7 @@ class Session:
         body, vector = current.secagg.masked(request.body)
         if not again:
             current.ledger.submit(current.attempt, current.ctx)
-            self._device.on_status(f"round {current.attempt.round}: masked update submitted")
+            self._device.on_status(f"round {current.attempt.round}: masked vector submitted")
         accept = MaskedAccept(body, current.ledger.head())
         return self._reply(request, accept.encode(), vector)
 

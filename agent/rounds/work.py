@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from edgeveil.agent.home.notices import clipped
 from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.records.held_out import HeldOut
 from edgeveil.agent.ledger.guard import Reservation, precheck
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.rounds.device import Device
+from edgeveil.agent.rounds.evaluating.evaluation import Evaluating
 from edgeveil.agent.rounds.offer import CheckedOffer, CheckedPlan
 from edgeveil.agent.rounds.upload import (
     check_share,
@@ -26,13 +28,14 @@ from edgeveil.agent.rounds.upload import (
     vector_lanes,
 )
 from edgeveil.agent.rounds.variates import Variates
-from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
+from edgeveil.shared.base.errors import PolicyRefusal, ProtocolError, RefusalCode
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
 from edgeveil.shared.data.kinds import RecordSchema
 from edgeveil.shared.events.log import Event
 from edgeveil.shared.secagg.primitives.ring import Lanes
 from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.wire.messages import Stage
+from edgeveil.shared.wire.plan import EvaluationPlan, TrainingPlan
 
 Progress = Callable[[int, int], None]  # steps done, steps planned
 
@@ -57,11 +60,39 @@ class Work(Protocol):
         """The integers to mask, (params.lanes,): of what was sealed, the declared size, fresh rounding."""
 
 
-class Training:
-    """The work of a training round: DP-SGD, or what the owner lets it be, on the owner's records, an update that is sealed."""
+class ByKind:
+    """What a device does for an offer, by the kind of plan that it is under."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
+        held_out = HeldOut(device.home.path, device.policy.evaluation_share)
+        self._training = Training(device, held_out)
+        self._evaluating = Evaluating(device, held_out)
+
+    def ready(self) -> None:
+        self._training.ready()
+
+    def admit(self, offer: CheckedPlan, ledger: LedgerStore) -> Reservation:
+        _check_schema(offer, self._device.policy)
+        return self._of(offer).admit(offer, ledger)
+
+    def seal(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
+        return self._of(offer).seal(offer, reservation, ledger)
+
+    def vector(self, offer: CheckedOffer, sealed: bytes, ledger: LedgerStore) -> Lanes:
+        return self._of(offer).vector(offer, sealed, ledger)
+
+    def _of(self, offer: CheckedPlan) -> Work:
+        evaluates = isinstance(offer.question.plan, EvaluationPlan)
+        return self._evaluating if evaluates else self._training
+
+
+class Training:
+    """The work of a training round: DP-SGD, or what the owner lets it be, on the owner's records, an update that is sealed."""
+
+    def __init__(self, device: Device, held_out: HeldOut) -> None:
+        self._device = device
+        self._held_out = held_out
         self._variates = Variates(device.ledger_folder)
 
     def ready(self) -> None:
@@ -70,7 +101,6 @@ class Training:
 
     def admit(self, offer: CheckedPlan, ledger: LedgerStore) -> Reservation:
         device = self._device
-        _check_schema(offer, device.policy)
         reservation = precheck(
             offer.question,
             device.policy,
@@ -78,9 +108,10 @@ class Training:
             pinned=device.pinned.coordinator_public,
             offline=device.pinned.offline,
         )
-        if offer.question.plan.shared_noise:
-            check_share(offer.question.plan, offer.params, ledger.state.n_ref)
-        if offer.question.plan.noised:
+        plan = _training_plan(offer)
+        if plan.shared_noise:
+            check_share(plan, offer.params, ledger.state.n_ref)
+        if plan.noised:
             device.trainer().check_trainable(
                 offer.task, offer.options, modes=device.policy.gradient_modes
             )
@@ -97,7 +128,7 @@ class Training:
     def vector(self, offer: CheckedOffer, sealed: bytes, ledger: LedgerStore) -> Lanes:
         """How many values were clipped is told to the owner and to nobody else."""
         n_ref = ledger.state.n_ref
-        if offer.question.plan.shared_noise:
+        if _training_plan(offer).shared_noise:
             return lanes_again(sealed, offer.params, n_ref)
         update = from_blob(sealed)
         self._tell_clipped(offer, saturated(update, offer.params, n_ref), update.size)
@@ -115,7 +146,7 @@ class Training:
         if blob is not None:
             device.on_status(f"round {attempt.round}: masking the sealed update again")
             return blob
-        plan = offer.question.plan
+        plan = _training_plan(offer)
         if plan.noised:
             ledger.reserve(reservation)
         else:
@@ -123,9 +154,8 @@ class Training:
         device.on_status(f"round {attempt.round} of {plan.rounds}: training, {plan.steps} steps")
         failpoint(Failpoint.AGENT_TRAIN_BEFORE)
         started = device.clock.monotonic()
-        examples = device.shelf.load(
-            offer.task, offer.options
-        )  # not before the charge: it takes time
+        # Not before the charge: it takes time.
+        examples = self._held_out.training(device.shelf, offer.task, offer.options)
         with device.progress(f"round {attempt.round}: training", plan.steps) as step:
             given = (offer, examples, ledger.state.n_ref, lambda _done, _all: step(1))
             shared = plan.shared_noise
@@ -141,7 +171,7 @@ class Training:
         self, offer: CheckedOffer, examples: Records, n_ref: int, progress: Progress
     ) -> tuple[bytes, int, str]:
         """The update as it is sealed, how many steps made it, and how their gradients were computed."""
-        trainer, plan = self._device.trainer(), offer.question.plan
+        trainer, plan = self._device.trainer(), _training_plan(offer)
         given = (offer.task, offer.options, examples, offer.model, offer.tensors, plan)
         if not plan.noised:
             number = offer.question.attempt.round
@@ -155,7 +185,7 @@ class Training:
         self, offer: CheckedOffer, examples: Records, n_ref: int, progress: Progress
     ) -> tuple[bytes, int, str]:
         """The same with a share of the noise in it, drawn once: masked again, it is the same integers."""
-        trainer, plan = self._device.trainer(), offer.question.plan
+        trainer, plan = self._device.trainer(), _training_plan(offer)
         given = (offer.task, offer.options, examples, offer.model, offer.tensors, plan)
         modes = self._device.policy.gradient_modes
         found = trainer.summed_gradients(*given, n_ref, modes=modes, progress=progress)
@@ -168,6 +198,14 @@ class Training:
         if offer.variate is None:
             return None
         return self._variates.bend(offer.question.attempt.run_id, offer.variate)
+
+
+def _training_plan(offer: CheckedPlan) -> TrainingPlan:
+    """The plan of an offer that asks for training."""
+    plan = offer.question.plan
+    if not isinstance(plan, TrainingPlan):
+        raise ProtocolError(RefusalCode.STATE, "training under a plan to evaluate")
+    return plan
 
 
 def _check_schema(offer: CheckedPlan, policy: Policy) -> None:

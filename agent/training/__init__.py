@@ -1,3 +1,3 @@
 """Differentially private training (DP-SGD): the only importer of Opacus on a device."""
 
-__all__ = ["auditing", "compute", "conforming", "engines", "memory", "training"]
+__all__ = ["auditing", "compute", "conforming", "engines", "evaluating", "memory", "training"]

@@ -20,6 +20,11 @@ from edgeveil.shared.events.tail import Tail, size
 from edgeveil.shared.terminal.door import Door
 
 POLL_S = 0.1
+ENDINGS = {
+    Event.ROUND_COMMIT: ("committed", "green"),
+    Event.ROUND_EVALUATE: ("evaluated", "cyan"),
+    Event.ROUND_ABORT: ("aborted", "red"),
+}
 ENDS = (Event.RUN_FINISH, Event.RUN_FAIL, Event.RUN_STOP)
 
 
@@ -110,11 +115,16 @@ class Display:
                 stage, agents = SHOWN_STAGE.get(line.stage, line.stage), len(self._answered)
                 self._end(f"  {stage:<7} {agents} agents  {seconds:6.2f} s")
                 self._asked = set(self._answered)
-            case Event.ROUND_COMMIT:
-                came_to = f" in {seconds:.1f} s: {self._outcome(line.round)}"
-                self._end(Text.assemble("  ", ("committed", "green"), came_to))
-            case Event.ROUND_ABORT:
-                self._end(Text.assemble("  ", ("aborted", "red"), f": {line.reason}"))
+            case event if event in ENDINGS:
+                self._finish(event, line, seconds)
+
+    def _finish(self, event: Event, line: EventLine, seconds: float) -> None:
+        """How an attempt ended; with a reason, what it was for did not come about."""
+        word, colour = ENDINGS[event]
+        if event is Event.ROUND_EVALUATE and line.reason:
+            word, colour = "not evaluated", "yellow"
+        came_to = f": {line.reason}" if line.reason else f" in {seconds:.1f} s: {self._outcome(line.round)}"  # fmt: skip
+        self._end(Text.assemble("  ", (word, colour), came_to))
 
     def close(self) -> None:
         self._wait_text(None)
@@ -122,6 +132,8 @@ class Display:
     def _begin(self, line: EventLine) -> None:
         self._asked, self._answered, self._done = set(), set(), line.round - 1
         again = f", attempt {line.attempt}" if line.attempt > 1 else ""
+        if line.reason:
+            again, self._done = f", {line.reason} on devices", line.round
         self._end(Text.assemble((f"round {line.round} of {self._rounds}", "bold"), again))
 
     def _end(self, sentence: str | Text) -> None:

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from edgeveil.coordinator.cli.operator import read_status
-from edgeveil.coordinator.records.records import Outcome, RoundRecord, Run, RunState, Totals
+from edgeveil.coordinator.records.records import RoundRecord, Run, RunState, Totals
 from edgeveil.coordinator.reports.facts import RunFacts, natural
 from edgeveil.coordinator.reports.standing import seconds_left
-from edgeveil.coordinator.reports.tables import SHOWN_STAGE, headline_cell
+from edgeveil.coordinator.reports.tables import SHOWN_STAGE, headline_cell, outcome_text
 from edgeveil.coordinator.reports.words import Words
 from edgeveil.coordinator.store.store import Store
 from edgeveil.coordinator.watching.live import ANSWERED, AWAY, CONNECTED, WAITING, Now
@@ -240,11 +240,10 @@ def _rounds(picture: Picture) -> Table:
     quality = () if headline is None else (f">{headline.name}",)
     made = table("Rounds", ">round", ">try", "outcome", ">agents", *quality, ">s")
     for record in reversed(picture.records[-LAST_ROUNDS:]):
-        good = record.outcome is Outcome.COMMITTED
         made.add_row(
             str(record.round),
             str(record.attempt),
-            Text("committed" if good else record.reason, style="green" if good else "red"),
+            outcome_text(record),
             f"{len(record.survived)}/{len(record.selected)}",
             *headline_cell(record, headline),
             f"{record.seconds:.1f}",

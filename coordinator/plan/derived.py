@@ -17,7 +17,7 @@ ADAM_REACH = (1 - 0.9) / math.sqrt(1 - 0.999)  # at torch's default moments
 
 
 SHARE_REACH = 9  # the same of a share: what agents keep free for it
-_LARGEST = (1 << 31) - 1  # in a signed lane of 32 bits
+LARGEST = (1 << 31) - 1  # in a signed lane of 32 bits
 MOST_ROUNDING = 20  # of the noise in shares at most so small a part is spent on rounding
 PRG = {"aes-256-ctr": 1, "chacha20": 2}
 
@@ -72,7 +72,7 @@ def _noise_bits(plan: Plan, noise: float) -> int:
         ConfigError: not even the narrowest that is proven fits.
     """
     signal = 2 * _largest_n_ref(plan) * plan.training.sample_rate / noise
-    widest = _LARGEST // plan.sum_max / (signal + SHARE_REACH + 1)
+    widest = LARGEST // plan.sum_max / (signal + SHARE_REACH + 1)
     bits = min(MOST_NOISE_BITS, math.floor(math.log2(widest)))
     if bits < LEAST_NOISE_BITS:
         raise ConfigError(
@@ -99,7 +99,7 @@ def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params
     weight = secagg.n_ref_max if plan.weights == "declared" else 1
     if proposal.shared_noise:
         bits, segments = _shared_segments(plan, proposal, parameters, weight)
-        return _params(plan, bits, segments)
+        return ring_of(plan, bits, segments)
     if proposal.noised:
         reach, noise = _reach_and_noise(proposal, secagg.n_ref_max)
         margin = NOISE_REACH * _most_noise(proposal) if weight > 1 else 0.0
@@ -110,7 +110,7 @@ def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params
     bits, segments = plan_segments(
         parameters, bound_a=bound, step_wanted=step, n_max=plan.sum_max, weight_max=weight
     )
-    return _params(plan, bits, segments)
+    return ring_of(plan, bits, segments)
 
 
 def _shared_segments(
@@ -129,11 +129,12 @@ def _shared_segments(
     step = moved / clip * (1 + 1e-9)
     return 32, (
         Segment(WEIGHT, UNSIGNED, 1, 1, weight),
-        Segment(PARAMS, SIGNED, parameters, 1, _LARGEST // plan.sum_max, step),
+        Segment(PARAMS, SIGNED, parameters, 1, LARGEST // plan.sum_max, step),
     )
 
 
-def _params(plan: Plan, bits: int, segments: tuple[Segment, ...]) -> Params:
+def ring_of(plan: Plan, bits: int, segments: tuple[Segment, ...]) -> Params:
+    """Ring and cohort as the plan says, with these segments."""
     secagg = plan.secagg
     params = Params(
         prg=PRG[secagg.prg],

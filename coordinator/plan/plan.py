@@ -18,6 +18,7 @@ from edgeveil.coordinator.plan.sections import (
     Weights,
 )
 from edgeveil.shared.base.config import Settings
+from edgeveil.shared.scores.metric import LOSS
 from edgeveil.shared.secagg.agreement.sharding import shard_size
 from edgeveil.shared.secagg.client.policy import small_cohort_notices
 from edgeveil.shared.secagg.primitives.errors import Infeasible
@@ -110,6 +111,27 @@ class Plan(Settings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _devices_measure_counts(self) -> Self:
+        if self.evaluation.on_devices and self.evaluation.metric in {"", LOSS}:
+            raise ValueError(
+                "evaluation.metric: devices sum up counts, and the mean loss is none; choose another metric"
+            )
+        return self
+
+    @property
+    def limit(self) -> float:
+        """The most ε that the run may cost a device, training and evaluations added up."""
+        return self.training.limit + (self.evaluation.epsilon or 0.0)
+
+    @property
+    def limit_of_sums(self) -> float | None:
+        """The most that the sums of the run may show, where training adds its noise in shares."""
+        if self.privacy.epsilon_sum is None:
+            return None
+        asked = self.evaluation
+        return self.privacy.epsilon_sum + (asked.epsilon_sum or asked.epsilon or 0.0)
+
     @property
     def weights(self) -> Weights:
         """What agents count for in the mean: their declared size, or all the same."""
@@ -162,17 +184,17 @@ class Plan(Settings):
 
     def _check_honest(self, largest: int) -> None:
         """Agents refuse a sum that may hold fewer honest shares, so the smallest one planned has to have them."""
-        if self.privacy.honest is None:
-            return
         alone = largest >= self.cohort_max
         least = self.rounds.minimum if alone else self.shard_min
         corrupt = assumed_corrupt(largest, self.secagg.gamma_ppm, self.secagg.c_min)
-        if least - corrupt < self.privacy.honest:
-            what = "rounds.minimum" if alone else "secagg.shard_min"
-            raise ValueError(
-                f"privacy.honest {self.privacy.honest}: a sum of {least} agents ({what}), of which {corrupt} "
-                f"may be corrupt among up to {largest}, is sure of {max(0, least - corrupt)} honest ones"
-            )
+        asked = {"privacy": self.privacy.honest, "evaluation": self.evaluation.honest}
+        for section, honest in asked.items():
+            if honest is not None and least - corrupt < honest:
+                what = "rounds.minimum" if alone else "secagg.shard_min"
+                raise ValueError(
+                    f"{section}.honest {honest}: a sum of {least} agents ({what}), of which {corrupt} "
+                    f"may be corrupt among up to {largest}, is sure of {max(0, least - corrupt)} honest ones"
+                )
 
     @property
     def cohort_max(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
+from edgeveil.coordinator.plan.evaluation import evaluation_noise
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.shared.base.config import Settings, describe, mistakes, read_toml
 from edgeveil.shared.base.errors import ConfigError
@@ -54,6 +55,8 @@ def budget_fault(plan: Plan) -> str:
     """Why no device could pay for this plan, or ""."""
     try:
         secagg_params(plan, training_plan(plan), parameters=1)
+        if plan.evaluation.on_devices:
+            evaluation_noise(plan)
     except (ValueError, ConfigError) as error:
         return f"training: {error}"
     return ""

@@ -219,19 +219,87 @@ class ServerSection(Settings):
 
 
 class EvaluationSection(Settings):
-    """`data` is a held-out set on the coordinator's disk, relative to the plan file; never an agent's."""
+    """How good the model of a round is: on `data`, a held-out set on the coordinator's disk, relative to the plan
+    file; or `on` the devices, whose noisy counts are summed under the masks (docs/evaluation.md).
 
+    `epsilon` is what all evaluations of the run may cost a device, beside training.epsilon, if nobody else is
+    honest; with noise in shares `epsilon_sum` is what their sums may show if `honest` agents of each are.
+    """
+
+    on: Literal["coordinator", "devices"] = "coordinator"
     data: Path | None = None
-    every: int = Field(default=1, ge=1)
+    every: int | Literal["last"] = 1  # rounds; the last one always
     metric: str = ""  # by which rounds are compared
     patience: int = Field(default=0, ge=0)  # evaluations without gain before the run ends; 0: never
     least_gain: float = Field(default=0.0, ge=0)
     reject_below: float = Field(
         default=0.0, ge=0
     )  # fall below the best that undoes a round; 0: none
+    epsilon: float | None = Field(default=None, gt=0, le=50)
+    noise: Literal["local", "shared"] = "local"
+    honest: int | None = Field(default=None, ge=2, le=65_535)
+    epsilon_sum: float | None = Field(default=None, gt=0, le=50)
+
+    @field_validator("every")
+    @classmethod
+    def _every_counts(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and value < 1:
+            raise ValueError('every is a number of rounds from 1, or "last"')
+        return value
 
     @model_validator(mode="after")
     def _judging_needs_data(self) -> Self:
-        if self.data is None and (self.patience or self.reject_below):
+        if self.on == "coordinator" and self.data is None and (self.patience or self.reject_below):
             raise ValueError("patience and reject_below need evaluation.data")
         return self
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.on == "coordinator":
+            if self.epsilon is not None or self.noise != "local":
+                raise ValueError('epsilon and noise belong to on = "devices"')
+        elif self.epsilon is None:
+            raise ValueError(
+                "epsilon is missing: there is no evaluation on devices without noise, which follows from it"
+            )
+        elif self.data is not None or self.reject_below:
+            raise ValueError('data and reject_below belong to on = "coordinator"')
+        return self
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        named = [self.honest is not None, self.epsilon_sum is not None]
+        if self.noise == "shared" and not all(named):
+            raise ValueError('noise = "shared" needs honest and epsilon_sum')
+        if self.noise == "local" and any(named):
+            raise ValueError('honest and epsilon_sum belong to noise = "shared"')
+        if self.epsilon_sum is not None and self.epsilon_sum > (self.epsilon or 0):
+            raise ValueError("epsilon_sum is above epsilon: a sum never shows more than its parts")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _only_what_is_asked(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        later = ("on", "epsilon", "noise", "honest", "epsilon_sum")
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in later or getattr(self, name) != fields[name].default
+        }
+
+    @property
+    def on_devices(self) -> bool:
+        return self.on == "devices"
+
+    def step(self, rounds: int) -> int:
+        """After every so many of a run's rounds, and after the last."""
+        return rounds if self.every == "last" else min(self.every, rounds)
+
+    def due(self, number: int, rounds: int) -> bool:
+        """Whether the model of round `number` of so many is evaluated."""
+        return number == rounds or number % self.step(rounds) == 0
+
+    def until(self, number: int, rounds: int) -> int:
+        """How many evaluations are due up to and with round `number`."""
+        return number // self.step(rounds) + (number == rounds and rounds % self.step(rounds) > 0)

@@ -1,5 +1,6 @@
 """What the coordinator remembers, as plain frozen values: no SQL, no I/O."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -7,17 +8,20 @@ from pathlib import PurePath
 from typing import Any
 
 from edgeveil.shared.base.errors import RefusalCode
+from edgeveil.shared.scores.noisy.noised import KEPT
 
 NOT_COUNTED = (
     "what the same devices were charged for an initial model stands in their own ledgers and counts "
     "there against their budgets; the figures of this run hold nothing of it"
 )
+EVALUATION = KEPT  # in a record's extra: what an evaluation on devices was asked, or came to
 FIRST_STAGE, UPLOAD_STAGE = "round", "masked"
 
 
 class Outcome(StrEnum):
     COMMITTED = "committed"
     ABORTED = "aborted"
+    EVALUATED = "evaluated"  # a sum of counts on devices; no model came of it
 
 
 class RunState(StrEnum):
@@ -168,8 +172,13 @@ class RoundRecord:
         return str(stages.get(agent, "")) if isinstance(stages, dict) else ""
 
     @property
+    def evaluates(self) -> bool:
+        """Whether devices were asked for counts and not for updates, whatever came of it."""
+        return self.outcome is not Outcome.COMMITTED and EVALUATION in self.extra
+
+    @property
     def paid_in_vain(self) -> bool:
-        """Whether it came to nothing after agents had uploaded: their update is spent, and charged."""
+        """Whether it came to nothing after agents had uploaded: what they uploaded is spent, and charged."""
         return self.outcome is Outcome.ABORTED and UPLOAD_STAGE in self.extra.get(
             "answer_seconds", {}
         )
@@ -191,7 +200,11 @@ class RoundRecord:
         return found if isinstance(found, dict) else {}
 
     def charged(self) -> list[str]:
-        """Whom this attempt may have cost budget: everybody asked who did not refuse at the offer."""
+        """Whom this attempt may have cost budget for training: everybody asked who did not refuse at the offer."""
+        return [] if self.evaluates else self.answered()
+
+    def answered(self) -> list[str]:
+        """Everybody asked who did not refuse at the offer, and so may have been charged for it."""
         return [
             agent
             for agent in self.selected
@@ -226,10 +239,11 @@ class Totals:
 
     @classmethod
     def of(cls, records: Sequence[RoundRecord]) -> "Totals":
+        ended = Counter(record.outcome for record in records)
         committed = [record for record in records if record.outcome is Outcome.COMMITTED]
         return cls(
             committed=len(committed),
-            aborted=len(records) - len(committed),
+            aborted=ended[Outcome.ABORTED],
             seconds=sum(record.seconds for record in records),
             bytes_up=sum(record.bytes_up for record in records),
             bytes_down=sum(record.bytes_down for record in records),

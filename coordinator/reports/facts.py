@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from edgeveil.coordinator.plan.derived import training_plan
+from edgeveil.coordinator.plan.evaluation import evaluations_cost
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.gallery import Gallery, Moment
 from edgeveil.coordinator.records.records import NOT_COUNTED, Outcome, RoundRecord, Run
@@ -19,6 +20,7 @@ from edgeveil.shared.privacy.report.two_figures import TwoFigures
 from edgeveil.shared.privacy.shared_noise import shares
 from edgeveil.shared.privacy.unlimited import UNLIMITED
 from edgeveil.shared.scores.metric import Scoring
+from edgeveil.shared.scores.noisy import noised
 from edgeveil.shared.scores.views import View
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.wire.plan import TrainingPlan
@@ -72,18 +74,21 @@ class RunFacts:
 
     @cached_property
     def views(self) -> tuple[View, ...]:
-        """Of the newest evaluation that kept any; the coordinator's own data."""
-        return self.scoring.views(self._kept)
+        """Of the newest evaluation that kept any: the coordinator's own data, or counts from devices with noise."""
+        return self._views(self._kept)
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The task's keys of report.json, about the same evaluation."""
-        return self.scoring.summary(self._kept)
+        return {**self.scoring.summary(self._kept), **noised.summary(self._kept)}
 
     @cached_property
     def _kept(self) -> Mapping[str, Any]:
         records = reversed(self.committed)
-        return next((row.extra for row in records if self.scoring.views(row.extra)), {})
+        return next((row.extra for row in records if self._views(row.extra)), {})
+
+    def _views(self, extra: Mapping[str, Any]) -> tuple[View, ...]:
+        return (*self.scoring.views(extra), *noised.views(extra, self.scoring))
 
     def metric(self, name: str) -> tuple[list[float], list[float]]:
         """(rounds, values) of the rounds in which it was measured."""
@@ -101,7 +106,8 @@ class RunFacts:
         counted. An update that was sealed and not sent is masked again free, so it may be less.
         """
         paid = self.paid[self.agents.index(agent)]
-        return self.epsilon_after(int(paid[-1]) if len(paid) else 0)
+        evaluated = sum(agent in row.answered() for row in self.records if row.evaluates)
+        return self.epsilon_after(int(paid[-1]) if len(paid) else 0, evaluated)
 
     @cached_property
     def most_charged(self) -> float:
@@ -119,12 +125,27 @@ class RunFacts:
         return np.cumsum(counts, axis=1)
 
     @cached_property
+    def evaluations(self) -> int:
+        """The most evaluations on devices that any agent can have been charged for."""
+        rows = [row.answered() for row in self.records if row.evaluates]
+        return max(Counter(agent for row in rows for agent in row).values(), default=0)
+
+    def evaluated(self, count: int) -> tuple[Segment, Segment] | None:
+        """What so many evaluations on devices show of a record: in their sums, and alone."""
+        return (
+            evaluations_cost(self.plan, count)
+            if count and self.plan.evaluation.on_devices
+            else None
+        )
+
+    @cached_property
     def history(self) -> tuple[Segment, ...]:
         """What the run can have charged the agent that was asked most often; nothing where it adds no noise."""
         if not self.proposal.noised:
             return ()
         most = self.segment(int(self.paid.max(initial=0)))
-        return (most,) if most.steps else ()
+        measured = self.evaluated(self.evaluations)
+        return ((most,) if most.steps else ()) + ((measured[1],) if measured else ())
 
     def segment(self, charges: int) -> Segment:
         """That many rounds of this plan."""
@@ -137,7 +158,8 @@ class RunFacts:
 
     @cached_property
     def epsilon_if_always_asked(self) -> float:
-        return self.epsilon_after(len(self.records))
+        asked = sum(row.evaluates for row in self.records)
+        return self.epsilon_after(len(self.records) - asked, asked)
 
     @cached_property
     def limited(self) -> bool:
@@ -155,28 +177,35 @@ class RunFacts:
         if not (charges and self.limited):
             return UNLIMITED if charges else 0.0
         one = shares(proposal.noise_multiplier, proposal.honest, proposal.sample_rate)[0]
-        return epsilon([one._replace(steps=charges)], proposal.delta)[0]
+        measured = self.evaluated(self.evaluations)
+        others = [measured[0]] if measured else []
+        return epsilon([one._replace(steps=charges), *others], proposal.delta)[0]
 
-    def two_after(self, charges: int) -> TwoFigures | None:
+    def two_after(self, charges: int, evaluations: int = 0) -> TwoFigures | None:
         """Both ε of so many rounds, to be shown; None where every update has all its noise."""
         sums = self.epsilon_sum_after(charges)
         if sums is None:
             return None
-        most, limit = self.plan.privacy.epsilon_sum or UNLIMITED, self.plan.training.limit
-        return TwoFigures(sums, most, self.epsilon_after(charges), limit, self.proposal.honest)
+        most, alone = self.plan.limit_of_sums or UNLIMITED, self.epsilon_after(charges, evaluations)
+        return TwoFigures(sums, most, alone, self.plan.limit, self.proposal.honest)
 
-    def epsilon_after(self, charges: int) -> float:
-        """The ε at the plan's δ of that many rounds of this plan; infinite where nothing bounds it."""
+    def epsilon_after(self, charges: int, evaluations: int = 0) -> float:
+        """The ε at the plan's δ of that many rounds of this plan, and of so many evaluations on devices; infinite
+        where nothing bounds it.
+        """
         if charges and not self.limited:
             return UNLIMITED
-        if charges not in self._curve:
-            segment = self.segment(charges)
-            self._curve[charges] = epsilon([segment], self.proposal.delta)[0]
-        return self._curve[charges]
+        key = charges, evaluations
+        if key not in self._curve:
+            measured = self.evaluated(evaluations)
+            segments = [self.segment(charges)] if charges else []
+            found = [*segments, *([measured[1]] if measured else [])]
+            self._curve[key] = epsilon(found, self.plan.training.delta)[0]
+        return self._curve[key]
 
     @cached_property
-    def _curve(self) -> dict[int, float]:
-        return {0: 0.0}
+    def _curve(self) -> dict[tuple[int, int], float]:
+        return {(0, 0): 0.0}
 
 
 def initial_model(found: RunFacts) -> dict[str, Any] | None:

@@ -33,8 +33,8 @@ def attempts_table(found: RunFacts, words: Words) -> str:
 
 
 def _row(record: RoundRecord, headline: MetricSpec | None, words: Words) -> list[object]:
-    good = record.outcome is Outcome.COMMITTED
-    shown = words("committed") if good else f"{words('aborted')}: {record.reason}"
+    good = record.outcome is not Outcome.ABORTED
+    shown = words(record.outcome.value) + ("" if good else f": {record.reason}")
     return [
         record.round,
         record.attempt,

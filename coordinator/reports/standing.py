@@ -51,17 +51,19 @@ def standing(
 ) -> Standing:
     """`charges`, of the device asked most often, and `committed` rounds: needed where `found` is not whole."""
     metric, rounds = judging(found), found.committed
+    count, on_devices = found.plan.rounds.count, found.plan.evaluation.on_devices
     measured = [] if metric is None else [row for row in rounds if metric.name in row.metrics]
     paid = int(found.paid.max(initial=0)) if charges is None else charges
     done = len(rounds) if committed is None else committed
+    evaluations = found.plan.evaluation.until(done, count) if on_devices else 0
     return Standing(
         metric=metric,
         values=[] if metric is None else [row.metrics[metric.name] for row in measured],
         fresh=bool(measured) and measured[-1] is rounds[-1],
-        epsilon=found.epsilon_after(paid),
-        planned=found.plan.training.limit,
-        two=found.two_after(paid),
-        left_s=seconds_left(rounds, found.plan.rounds.count - done),
+        epsilon=found.epsilon_after(paid, evaluations),
+        planned=found.plan.limit,
+        two=found.two_after(paid, evaluations),
+        left_s=seconds_left(rounds, count - done),
     )
 
 

@@ -62,7 +62,7 @@ def _rounds_table(
         made.add_row(
             str(record.round),
             str(record.attempt),
-            _outcome(record),
+            outcome_text(record),
             f"{len(record.survived)}/{len(record.selected)}",
             Text(plain(", ".join(dropped)) or "–"),
             *headline_cell(record, headline),
@@ -77,9 +77,12 @@ def headline_cell(record: RoundRecord, headline: MetricSpec | None) -> list[str]
     return [] if headline is None else [headline.shown(record.metrics.get(headline.name))]
 
 
-def _outcome(record: RoundRecord) -> Text:
+def outcome_text(record: RoundRecord) -> Text:
+    """How it ended, in the colour of that."""
     if record.outcome is Outcome.COMMITTED:
         return Text("committed", style="green")
+    if record.outcome is Outcome.EVALUATED:
+        return Text("evaluated", style="cyan")
     return Text(plain(record.reason) or "aborted", style="red")
 
 
@@ -121,7 +124,7 @@ def _stage_table(record: RoundRecord) -> Table:
     finished = utc(record.finished)
     title = f"{record.run} round {record.round} attempt {record.attempt}, {finished} UTC"
     made = table(title, "what", "value")
-    made.add_row("outcome", _outcome(record))
+    made.add_row("outcome", outcome_text(record))
     detail = plain(str(record.extra.get("detail", "")))
     if detail:
         made.add_row("detail", Text(detail))

@@ -4,12 +4,14 @@ from edgeveil.coordinator.learning import judgement
 from edgeveil.coordinator.machine.machine import Abort
 from edgeveil.coordinator.rounds import pacing
 from edgeveil.coordinator.rounds.attempt_runner import Stopped, Surroundings
+from edgeveil.coordinator.rounds.evaluating.evaluation_rounds import EvaluationRounds
 from edgeveil.coordinator.rounds.preflight.question import WholePlan
 from edgeveil.coordinator.rounds.preflight.willing import Willing
 from edgeveil.coordinator.rounds.round_facts import why_agents_left
 from edgeveil.coordinator.rounds.run_memory import RunMemory
 from edgeveil.coordinator.rounds.sums import Sums
 from edgeveil.coordinator.rounds.training_round import TrainingRounds
+from edgeveil.coordinator.runs import run_files
 from edgeveil.coordinator.runs.learner import Learned
 from edgeveil.coordinator.runs.open_run import OpenRun, Progress
 from edgeveil.coordinator.store.store import Store
@@ -30,6 +32,8 @@ REMEDY = {
     RefusalCode.POLICY_SIGMA: "lower training.epsilon or rounds.count; `agent budget` shows what is left",
     RefusalCode.POLICY_DP: 'plan with training.privacy = "dp"; a device trains without noise by its owner\'s word alone',
     RefusalCode.POLICY_NOISE: 'plan with privacy.noise = "local"; a device adds a share of the noise by its owner\'s word alone',
+    RefusalCode.POLICY_METRICS: 'leave out evaluation.on = "devices"; a device takes part in one once its owner holds '
+    "records out for it (`agent policy set evaluation_share=0.2`)",
     RefusalCode.POLICY_TASK: "task.options name other labels or another shape than the devices' [data]: "
     "`agent policy show`, `coordinator plan new`",
     RefusalCode.POLICY_SIZE: "widen secagg.n_ref_min and n_ref_max; `coordinator agents` shows what devices declare",
@@ -64,6 +68,16 @@ class Driver:
         self._training = TrainingRounds(
             run, learned, store=store, signer=signer, around=around, memory=memory
         )
+        self._evaluations: EvaluationRounds | None = None
+        if run.plan.evaluation.on_devices:
+            self._evaluations = EvaluationRounds(
+                run,
+                store=store,
+                signer=signer,
+                around=around,
+                memory=memory,
+                pause=self._pause,
+            )
 
     @property
     def learned(self) -> Learned:
@@ -85,12 +99,14 @@ class Driver:
         """
         judge = self.run.plan.evaluation
         self._memory.refuse_to_overcharge()
+        self._evaluate_what_was_left(first_round - 1)
         for number in range(first_round, self.run.plan.rounds.count + 1):
             if judgement.converged(
                 self._memory.scores, patience=judge.patience, least_gain=judge.least_gain
             ):
                 return f"converged after round {number - 1}"
             self._complete(number)
+            self._evaluate(number)
         return ""
 
     def attempt(self, number: int) -> Abort | None:
@@ -117,6 +133,19 @@ class Driver:
                     raise RunRefused(f"{said}: {REMEDY.get(RefusalCode(abort.reason), CHANGE)}")
                 raise RunFailed(said)
             self._pause(min(2.0**failures, 30.0))
+
+    def _evaluate_what_was_left(self, number: int) -> None:
+        """The round before, if the process ended between its commit and its evaluation."""
+        if number and self._evaluations is not None and not self._evaluations.begun(number):
+            self._evaluate(number)
+
+    def _evaluate(self, number: int) -> None:
+        """On devices, where the plan says so; afterwards another round may be the best."""
+        if self._evaluations is None:
+            return
+        self._progress.stand(number, "evaluate")
+        self._evaluations.after(number, self.learned.published)
+        run_files.link(self.run.folder, number, judgement.best(self._memory.scores))
 
     def _pause(self, seconds: float) -> None:
         self._around.housekeeping()

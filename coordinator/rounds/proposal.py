@@ -19,7 +19,7 @@ from edgeveil.shared.tasks.spec import TaskSpec
 from edgeveil.shared.vector.model_vector import Frozen, model_hash
 from edgeveil.shared.wire.identity import Signer
 from edgeveil.shared.wire.messages import Attempt, Request, RoundOffer, Stage, Tensor, make_request
-from edgeveil.shared.wire.plan import TrainingPlan
+from edgeveil.shared.wire.plan import AnyPlan
 from edgeveil.shared.wire.roster import SignedRoster
 
 CORES = os.cpu_count() or 1
@@ -37,7 +37,7 @@ class Proposal:
 
     attempt: Attempt
     task: TaskSpec
-    plan: TrainingPlan
+    plan: AnyPlan
     params: Params
     roster: SignedRoster
     shards: tuple[tuple[bytes, ...], ...]  # the selected agents; mostly one shard

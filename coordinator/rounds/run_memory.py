@@ -1,6 +1,7 @@
 """What the finished attempts of a run teach the next one; rebuilt from round records at each start."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from edgeveil.coordinator.learning import judgement
@@ -8,7 +9,7 @@ from edgeveil.coordinator.learning.judgement import Scored
 from edgeveil.coordinator.plan.derived import assumed_corrupt
 from edgeveil.coordinator.plan.measured import judged_by
 from edgeveil.coordinator.plan.plan import Plan
-from edgeveil.coordinator.records.records import RoundRecord
+from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.rounds import pacing
 from edgeveil.coordinator.rounds.complaints import Complaints
 from edgeveil.coordinator.rounds.rollback import Restored
@@ -45,13 +46,21 @@ class RunMemory:
         return self._complaints.excluded - before
 
     def remember(self, record: RoundRecord) -> None:
-        """Take in a finished attempt that was heard already."""
+        """Take in a finished attempt that was heard already; pace and pay follow from those that train alone."""
         self._restored.note(record)
+        if record.evaluates:
+            return
         self._in_vain += record.paid_in_vain
         self.records.append(record)
         self.sizes |= record.sizes
         self.scores += judgement.scored([record], self._metric)
         del self.records[: -pacing.KEPT]
+
+    def evaluated(self, record: RoundRecord) -> None:
+        """Take in what devices measured of a committed round."""
+        self.remember(record)
+        committed = replace(record, outcome=Outcome.COMMITTED)
+        self.scores += judgement.scored([committed], self._metric)
 
     def refuse_to_overcharge(self) -> None:
         """Nobody pays for more rounds than the plan was sized for, whoever makes attempts fail.

@@ -51,7 +51,10 @@ class Propose(Protocol):
 
 
 class Sums:
-    """The secure sums of one run. `pause(seconds)` lets time pass and raises what ends the run."""
+    """The secure sums of one run. `pause(seconds)` lets time pass and raises what ends the run.
+
+    `asks` says in the event log what these are for, where it is not training.
+    """
 
     def __init__(
         self,
@@ -63,7 +66,9 @@ class Sums:
         memory: RunMemory,
         willing: Willing,
         pause: Callable[[float], None],
+        asks: str = "",
     ) -> None:
+        self._asks = asks
         self._run_id = run_id
         self._plan = plan
         self._store = store
@@ -96,7 +101,7 @@ class Sums:
         failpoint(Failpoint.COORDINATOR_ATTEMPT_AFTER)
         proposal = propose(attempt, self._roster(), shards_of(attempt, selected, self._plan))
         machine = machine_for(proposal, self._plan, self._memory.records)
-        around.tell(Event.ROUND_START, attempt)
+        around.tell(Event.ROUND_START, attempt, reason=self._asks)
         for agent in selected:
             around.tell(Event.AGENT_SELECT, attempt, agent=around.names[agent])
         started = around.clock.monotonic()

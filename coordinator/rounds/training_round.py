@@ -152,8 +152,8 @@ class TrainingRounds:
         return [mean_update(each, self._params) for each in results]
 
     def _evaluate(self, number: int, model: NDArray[np.float32]) -> Evaluation:
-        every, last = self._run.plan.evaluation.every, self._run.plan.rounds.count
-        if self._run.evaluate is None or (number % every and number != last):
+        due = self._run.plan.evaluation.due(number, self._run.plan.rounds.count)
+        if self._run.evaluate is None or not due:
             return Evaluation()
         return self._run.evaluate(model)
 

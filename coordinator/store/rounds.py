@@ -14,7 +14,14 @@ from pydantic_core import from_json
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
-from edgeveil.coordinator.records.records import InitialModel, Outcome, RoundRecord, Run, RunState
+from edgeveil.coordinator.records.records import (
+    EVALUATION,
+    InitialModel,
+    Outcome,
+    RoundRecord,
+    Run,
+    RunState,
+)
 from edgeveil.coordinator.store import database, schema
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.terminal.progress import Step, counted, silent
@@ -106,6 +113,32 @@ class RoundTables(database.Tables):
         stored = replace(record, finished=record.finished or self._clock.wall())
         with self._database.writing() as connection:
             _close_attempt(connection, stored)
+        return stored
+
+    def record_evaluation(self, record: RoundRecord) -> RoundRecord:
+        """Close an evaluation of a committed round, and put what it measured into that round's record.
+
+        In one transaction, so that a figure and the attempt it came from are on the disk together.
+
+        Raises:
+            ValueError: the attempt is not open, or its round is not committed.
+        """
+        stored = replace(record, finished=record.finished or self._clock.wall())
+        table = schema.rounds
+        of_round = (table.c.run_id == record.run) & (table.c.round == record.round)
+        where = of_round & (table.c.outcome == Outcome.COMMITTED)
+        with self._database.writing() as connection:
+            row = connection.execute(sa.select(table).where(where)).one_or_none()
+            if row is None:
+                raise ValueError(f"{record.run} round {record.round} is not committed")
+            _close_attempt(connection, stored)
+            trained = self._record(row)
+            measured = replace(
+                trained,
+                metrics={**trained.metrics, **stored.metrics},
+                extra={**trained.extra, EVALUATION: stored.extra[EVALUATION]},
+            )
+            connection.execute(sa.update(table).where(where).values(record=_text(measured)))
         return stored
 
     def abandon_open_attempts(self, run_id: str, reason: str) -> list[RoundRecord]:
@@ -234,8 +267,7 @@ def _close_attempt(connection: sa.Connection, record: RoundRecord) -> None:
         & (table.c.attempt == record.attempt)
         & (table.c.outcome == OPEN)
     )
-    text = json.dumps(record.as_json(), separators=(",", ":"), allow_nan=False)
-    statement = sa.update(table).where(where).values(outcome=record.outcome, record=text)
+    statement = sa.update(table).where(where).values(outcome=record.outcome, record=_text(record))
     name = f"{record.run} round {record.round} attempt {record.attempt}"
     try:
         closed = connection.execute(statement).rowcount
@@ -244,6 +276,10 @@ def _close_attempt(connection: sa.Connection, record: RoundRecord) -> None:
     if closed != 1:
         raise ValueError(f"{name}: this attempt is not open")
     _count_charges(connection, record)
+
+
+def _text(record: RoundRecord) -> str:
+    return json.dumps(record.as_json(), separators=(",", ":"), allow_nan=False)
 
 
 def _count_charges(connection: sa.Connection, record: RoundRecord) -> None:

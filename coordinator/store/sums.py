@@ -23,13 +23,13 @@ class SumTables(database.Tables):
         query = query.where(table.c.run_id == run_id, table.c.outcome != rounds.OPEN)
         rows = {row[0]: row for row in self._all(query.group_by(values.outcome))}
         none = ("", 0, 0.0, 0, 0, None)
-        good, bad = (rows.get(outcome.value, none) for outcome in Outcome)
+        good, bad = rows.get(Outcome.COMMITTED, none), rows.get(Outcome.ABORTED, none)
         return Totals(
             committed=good[1],
             aborted=bad[1],
-            seconds=good[2] + bad[2],
-            bytes_up=good[3] + bad[3],
-            bytes_down=good[4] + bad[4],
+            seconds=sum(row[2] for row in rows.values()),
+            bytes_up=sum(row[3] for row in rows.values()),
+            bytes_down=sum(row[4] for row in rows.values()),
             smallest=good[5],
         )
 

@@ -10,6 +10,11 @@ from edgeveil.shared.events.log import Event, EventLine
 RECENT = 200  # events that are remembered
 WAITING, ANSWERED = "waiting", "answered"
 CONNECTED = "connected"
+ENDED = {
+    Event.ROUND_COMMIT: "committed",
+    Event.ROUND_EVALUATE: "evaluated",
+    Event.ROUND_ABORT: "aborted",
+}
 AWAY = ("offline", "revoked")  # states of agents that are shown last and folded
 
 
@@ -87,6 +92,6 @@ class Live:
             for agent, part in self._parts.items():
                 self._parts[agent] = WAITING if part == ANSWERED else part
             self._now = Now(here.run, here.round, line.attempt, line.stage, line.ts)
-        elif event in {Event.ROUND_COMMIT, Event.ROUND_ABORT}:
-            stage = "committed" if event is Event.ROUND_COMMIT else "aborted"
+        elif event in ENDED:
+            stage = ENDED[event]
             self._now = Now(here.run, here.round, line.attempt, stage, line.ts)

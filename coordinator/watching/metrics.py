@@ -32,7 +32,7 @@ class Metrics:
         self._registry = registry = Registry("edgeveil_")
         counter, histogram = registry.counter, registry.histogram
         self._rounds = counter("rounds", "Attempts that ended, by outcome.")
-        for outcome in ("committed", "aborted"):
+        for outcome in ("committed", "evaluated", "aborted"):
             self._rounds.add(0.0, outcome=outcome)
         self._round_s = histogram(
             "round_duration_seconds", "Committed attempts, from the offer on.", ROUND_BOUNDS
@@ -71,6 +71,8 @@ class Metrics:
             if event is Event.ROUND_COMMIT:
                 self._rounds.add(outcome="committed")
                 self._round_s.observe(seconds)
+            elif event is Event.ROUND_EVALUATE and not line.reason:
+                self._rounds.add(outcome="evaluated")
             elif event is Event.ROUND_ABORT:
                 self._rounds.add(outcome="aborted")
                 self._aborts.add(reason=line.reason)

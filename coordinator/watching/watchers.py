@@ -64,8 +64,8 @@ class Lookout:
             show_event(line, lambda: self._outcome(line))
 
     def _outcome(self, line: EventLine) -> str:
-        """What a round that was just committed came to."""
-        if line.event != Event.ROUND_COMMIT:
+        """What a round that was just committed or evaluated came to."""
+        if line.event not in {Event.ROUND_COMMIT, Event.ROUND_EVALUATE}:
             return ""
         with contextlib.suppress(EdgeveilError):  # it only watches
             return standing.round_line(self.store, self.store.run(line.run), line.round)

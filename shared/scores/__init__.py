@@ -7,6 +7,7 @@ __all__ = [
     "detection",
     "matching",
     "metric",
+    "noisy",
     "outliers",
     "regression",
     "tallies",

@@ -35,6 +35,7 @@ __all__ = [
 
 Floats = NDArray[np.float32] | NDArray[np.float64]
 PARAMS = "params"
+TALLY = "tally"  # of an evaluation, in the place of PARAMS
 _CHUNK = 1 << 16  # values rounded at a time; bounds the float64 copies
 _UNIT = 2.0**-32  # uniforms are multiples of 2^-32; the bias is below 2^-33 of a step
 

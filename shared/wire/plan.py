@@ -5,7 +5,7 @@ shortest spelling that reads back to the same binary64 (docs/protocol.md, "Plan"
 """
 
 import json
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import (
     ConfigDict,
@@ -209,31 +209,113 @@ class TrainingPlan(TrainingKeys):
             ProtocolError: MALFORMED, or (VERSION) when a newer release asks for something that this
                 one does not know: an agent must not train without it.
         """
-        if len(data) > MAX_PLAN:
-            raise ProtocolError(
-                RefusalCode.MALFORMED, f"plan of {len(data)} bytes, at most {MAX_PLAN}"
-            )
-        try:
-            fields = json.loads(data)
-            cls._check_known(fields)
-            plan = cls.model_validate(fields)
-        except ValidationError as error:
-            raise ProtocolError(RefusalCode.MALFORMED, f"plan: {_sentence(error)}") from error
-        except (ValueError, RecursionError) as error:
-            raise ProtocolError(RefusalCode.MALFORMED, f"plan: {error}") from error
-        if plan.to_json() != data:
-            raise ProtocolError(RefusalCode.MALFORMED, "plan: not in its canonical spelling")
-        return plan
+        return _parsed(cls, _fields(data), data)
 
+
+class EvaluationPlan(Settings):
+    """What one attempt at an evaluation on devices asks: a sum of tallies over records held out of training.
+
+    Each device adds discrete Gaussian noise of scale 2^`noise_bits` to its integers, at least `noise_multiplier`
+    times what one record can move them; `sensitivity` is the L2 norm by which it moves the tally. With `honest`
+    h of at least 2 that is a share of the noise (docs/privacy.md), else all of it: there is no evaluation
+    without noise. Asked for after every `every`-th of `rounds`, and after the last.
+    """
+
+    model_config = ConfigDict(strict=True)
+
+    kind: Literal["evaluate"] = "evaluate"
+    options: dict[str, Option] = Field(default_factory=dict, max_length=32)
+    every: int = Field(ge=1, le=1_000_000)
+    rounds: int = Field(ge=1, le=1_000_000)
+    n_ref_min: int = Field(default=1, ge=1, lt=1 << 32)
+    noise_multiplier: float = Field(gt=0)
+    sensitivity: float = Field(gt=0, lt=1 << 25)
+    delta: float = Field(gt=0, lt=1)
+    honest: int = Field(default=0, ge=0, le=65_535)
+    noise_bits: int = Field(ge=LEAST_NOISE_BITS, le=MOST_NOISE_BITS)
+
+    @field_validator("noise_multiplier", "sensitivity", "delta", mode="before")
     @classmethod
-    def _check_known(cls, fields: object) -> None:
-        names = fields if isinstance(fields, dict) else {}
-        if unknown := sorted(set(names) - cls.model_fields.keys()):
-            raise ProtocolError(
-                RefusalCode.VERSION,
-                f"the plan asks for {_quoted(unknown[0])}, which this agent's release does not know; "
-                "update this agent",
-            )
+    def _read(cls, value: object) -> object:
+        return _read_decimal(value)
+
+    @model_validator(mode="after")
+    def _shares_need_others(self) -> Self:
+        if self.honest == 1:
+            raise ValueError("noise in shares needs honest of 2 or more; 0: each adds all of it")
+        return self
+
+    # What the ledger asks of any plan: one step over all held-out records, a clip that no record exceeds.
+    noised: ClassVar[bool] = True
+    control_variates: ClassVar[bool] = False
+    sample_rate: ClassVar[float] = 1.0
+    steps: ClassVar[int] = 1
+
+    @property
+    def clip_norm(self) -> float:
+        return self.sensitivity
+
+    @property
+    def shared_noise(self) -> bool:
+        """Whether an agent adds a share of the noise, not all of it."""
+        return self.honest > 0
+
+    def due(self, number: int) -> bool:
+        """Whether an evaluation follows round `number`."""
+        return number == self.rounds or (number < self.rounds and number % self.every == 0)
+
+    def left(self, number: int) -> int:
+        """How many evaluations follow round `number` and all later ones."""
+        later = (self.rounds - 1) // self.every - (number - 1) // self.every
+        return max(0, later) + (number <= self.rounds)
+
+    def to_json(self) -> bytes:
+        fields = {key: _spell(value) for key, value in self.model_dump().items()}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode(
+            "ascii"
+        )
+
+
+AnyPlan = TrainingPlan | EvaluationPlan
+
+
+def read_plan(data: bytes) -> AnyPlan:
+    """Of either kind; raises as TrainingPlan.from_json."""
+    fields = _fields(data)
+    if isinstance(fields, dict) and fields.get("kind") == "evaluate":
+        return _parsed(EvaluationPlan, fields, data)
+    return _parsed(TrainingPlan, fields, data)
+
+
+PlanT = TypeVar("PlanT", TrainingPlan, EvaluationPlan)
+
+
+def _fields(data: bytes) -> object:
+    if len(data) > MAX_PLAN:
+        raise ProtocolError(RefusalCode.MALFORMED, f"plan of {len(data)} bytes, at most {MAX_PLAN}")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(RefusalCode.MALFORMED, f"plan: {error}") from error
+
+
+def _parsed(kind: type[PlanT], fields: object, data: bytes) -> PlanT:
+    names = fields if isinstance(fields, dict) else {}
+    if unknown := sorted(set(names) - kind.model_fields.keys()):
+        raise ProtocolError(
+            RefusalCode.VERSION,
+            f"the plan asks for {_quoted(unknown[0])}, which this agent's release does not know; "
+            "update this agent",
+        )
+    try:
+        plan = kind.model_validate(fields)
+    except ValidationError as error:
+        raise ProtocolError(RefusalCode.MALFORMED, f"plan: {_sentence(error)}") from error
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(RefusalCode.MALFORMED, f"plan: {error}") from error
+    if plan.to_json() != data:
+        raise ProtocolError(RefusalCode.MALFORMED, "plan: not in its canonical spelling")
+    return plan
 
 
 def _read_decimal(value: object) -> object:

@@ -8,6 +8,7 @@ from pathlib import PurePath
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.reports.facts import PATHS, RunFacts, initial_model
 from edgeveil.shared.privacy.unlimited import NOT_LIMITED, UNLIMITED
+from edgeveil.shared.scores.noisy import noised
 
 
 @dataclass(frozen=True)
@@ -23,28 +24,33 @@ def points(found: RunFacts) -> Iterator[Point]:
     """One per committed round, oldest first."""
     charges: Counter[str] = Counter()
     aborted = 0
+    measured: Counter[str] = Counter()
     for record in found.records:
         charges.update(record.charged())
         if record.outcome is not Outcome.COMMITTED:
-            aborted += 1
+            aborted += record.outcome is Outcome.ABORTED
+            measured.update(record.answered() if record.evaluates else ())
             continue
-        most = max(charges.values(), default=0)
-        yield Point(record.round, record.finished, dict(_values(found, record, aborted, most)))
+        paid = tuple(max(each.values(), default=0) for each in (charges, measured))
+        yield Point(record.round, record.finished, dict(_values(found, record, aborted, paid)))
 
 
 def _values(
-    found: RunFacts, record: RoundRecord, aborted: int, charges: int
+    found: RunFacts, record: RoundRecord, aborted: int, paid: tuple[int, ...]
 ) -> Iterable[tuple[str, float]]:
     for metric in found.scoring.metrics:
         if metric.name in record.metrics:
             yield f"quality/{metric.name}", record.metrics[metric.name]
+            ends = noised.interval(record.extra, metric.name)
+            for name, end in zip(("low", "high"), ends or (), strict=False):
+                yield f"quality/{metric.name}_{name}", end
     yield "round/agents_asked", len(record.selected)
     yield "round/agents_in_the_sum", len(record.survived)
     yield "round/seconds", record.seconds
     yield "round/bytes_up", record.bytes_up
     yield "round/bytes_down", record.bytes_down
     yield "run/attempts_aborted", aborted
-    most, two = found.epsilon_after(charges), found.two_after(charges)
+    most, two = found.epsilon_after(*paid), found.two_after(*paid)
     if most != UNLIMITED:
         yield "privacy/epsilon_at_most", most  # of any agent, at the plan's δ
         if two is not None:

@@ -22,20 +22,22 @@ SAID = Words("en")
 def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
     """The section of that name; `most`: agents by name → the most this run can have charged them, as ε."""
     training = found.plan.training
+    planned = None if training.epsilon is None else found.plan.limit
     spent = list(most.values())
     top = max(spent, default=0.0)
     asked = found.epsilon_if_always_asked
     order, enforced = _enforced(found)
     return {
         "limited": found.limited,
-        "epsilon_planned": training.epsilon,
+        "epsilon_planned": planned,
+        **_evaluations(found),
         "delta": training.delta,
         "delta_why": SAID("said_delta_why"),
         "epsilon_at_most_by_agent": {agent: in_json(value) for agent, value in most.items()},
         "epsilon_at_most": in_json(top),
         "epsilon_median": in_json(statistics.median(spent)) if spent else 0.0,
-        "epsilon_left": None if training.epsilon is None else max(0.0, training.epsilon - top),
-        "share_spent": share(top, training.limit),
+        "epsilon_left": None if planned is None else max(0.0, planned - top),
+        "share_spent": share(top, found.plan.limit),
         "best_order": epsilon(found.history, training.delta)[1] if found.history else None,
         "gaussian_mu": None if found.proposal.shared_noise else words.gaussian_mu(found.history),
         "rounds_left": max(0, found.plan.rounds.count - len(found.committed)),
@@ -53,12 +55,21 @@ def guarantee(found: RunFacts, most: dict[str, float]) -> dict[str, Any]:
     }
 
 
+def _evaluations(found: RunFacts) -> dict[str, Any]:
+    """What of it evaluations on devices are planned to cost, and how many each was asked for at most."""
+    asked = found.plan.evaluation
+    if not asked.on_devices:
+        return {}
+    told = {"epsilon_planned": asked.epsilon, "epsilon_sum_planned": asked.epsilon_sum}
+    return {"evaluations_on_devices": {**told, "at_most": found.evaluations}}
+
+
 def _enforced(found: RunFacts) -> tuple[int | None, float | None]:
     """(order, ε) as a ledger opened for this run alone, limited to the plan's ε, enforces them."""
     training = found.plan.training
     if training.epsilon is None:
         return None, None
-    order = choose_order(training.epsilon, training.delta)
+    order = choose_order(found.plan.limit, training.delta)
     rdp = sum(
         one.steps * rdp_step(one.noise_multiplier, one.sample_rate, order) for one in found.history
     )
@@ -108,7 +119,7 @@ def _sums_only(found: RunFacts) -> dict[str, Any]:
     smallest = min((_smallest_sum(found, record) for record in found.committed), default=0)
     rules = found.plan.secagg
     honest = max(0, smallest - assumed_corrupt(smallest, rules.gamma_ppm, rules.c_min))
-    two = found.two_after(int(found.paid.max(initial=0)))
+    two = found.two_after(int(found.paid.max(initial=0)), found.evaluations)
     if two is not None:
         # agents open no sum that holds fewer honest ones, and charge for just these
         return {
@@ -121,7 +132,9 @@ def _sums_only(found: RunFacts) -> dict[str, Any]:
         }
     value = None
     if found.records and found.proposal.noised:
-        history = [found.segment(len(found.records))]
+        measured = found.evaluated(found.evaluations)
+        asked = sum(record.evaluates for record in found.records)
+        history = [found.segment(len(found.records) - asked), *([measured[1]] if measured else [])]
         value = words.sums_only(
             history, proposal.delta, honest=honest, steps_per_round=proposal.steps
         )

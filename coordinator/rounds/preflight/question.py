@@ -17,7 +17,7 @@ from edgeveil.shared.wire.messages import (
     Request,
     make_request,
 )
-from edgeveil.shared.wire.plan import TrainingPlan
+from edgeveil.shared.wire.plan import AnyPlan
 from edgeveil.shared.wire.roster import SignedRoster
 
 
@@ -26,7 +26,7 @@ class WholePlan:
     """What stays the same for all questions about one plan."""
 
     task: TaskSpec
-    training: TrainingPlan
+    asked: AnyPlan
     params: Params
     signer: Signer
 
@@ -50,7 +50,7 @@ class WholePlan:
             task_version=self.task.version,
             code_hash=self.task.code_hash(),
             params=self.params.encode(),
-            plan_json=self.training.to_json(),
+            plan_json=self.asked.to_json(),
             roster_body=roster.roster.body(),
             roster_signature=roster.signature,
             ledger_echo=head,

@@ -35,14 +35,22 @@ FOR_GOOD = LASTING - {RefusalCode.POLICY_WHEN}
 
 
 class Willing:
-    """One run's, in one life of the process."""
+    """One run's, in one life of the process. `first`: the round before which everybody is asked."""
 
     def __init__(
-        self, run_id: str, plan: Plan, whole: WholePlan, *, store: Store, around: Surroundings
+        self,
+        run_id: str,
+        plan: Plan,
+        whole: WholePlan,
+        *,
+        store: Store,
+        around: Surroundings,
+        first: int = 1,
     ) -> None:
         self._run_id = run_id
         self._plan = plan
         self._whole = whole
+        self._first = first
         self._store = store
         self._around = around
         self._reasons: dict[bytes, str] = {}
@@ -55,22 +63,22 @@ class Willing:
     def unwilling(self, number: int, connected: Sequence[bytes]) -> dict[bytes, str]:
         """Why some of these are not to be asked in round `number`.
 
-        Before round 1 everybody is asked until there is a yes. Later only who refused for good before it is,
+        Before the first round everybody is asked until there is a yes. Later only who refused for good before it is,
         so that no cohort is drawn around them and an owner's change of mind is heard of.
 
         Raises:
-            RunRefused: before round 1, so many members refuse for good that waiting brings nothing.
+            RunRefused: before the first round, so many members refuse for good that waiting brings nothing.
             Stopped, TransportError: as an attempt.
         """
         self._forget_of_older_rosters()
         now = self._around.clock.monotonic()
-        asked = connected if number == 1 else [a for a in connected if self._refused(a)]
+        asked = connected if number == self._first else [a for a in connected if self._refused(a)]
         due = [agent for agent in asked if self._is_due(agent, now)]
         if due:
             self._ask(number, due)
-        if due and number == 1:
+        if due and number == self._first:
             self._give_up_if_in_vain(connected)
-        kept_out = asked if number == 1 else [a for a in asked if self._refused(a)]
+        kept_out = asked if number == self._first else [a for a in asked if self._refused(a)]
         reasons = {agent: self._reasons.get(agent, DropReason.LOST) for agent in kept_out}
         return {agent: reason for agent, reason in reasons.items() if reason != YES}
 

@@ -13,6 +13,7 @@ from edgeveil.shared.privacy.ledger.replay import counted
 from edgeveil.shared.privacy.rdp import Segment, merge
 
 COUNT = "none: the count of the records that n_ref was taken from"
+TALLY = "discrete_gaussian_tally"  # the mechanism of an evaluation on records held out of training
 MOST_POINTS = 400  # of the curve; a picture shows no more
 
 
@@ -58,6 +59,9 @@ class Facts:
     )  # rounds without noise; clip_norms bound updates
     shared: int = 0  # rounds with noise in shares since the last reset
     honest: set[int] = field(default_factory=set)  # how many honest agents their sums were to hold
+    evaluations: int = (
+        0  # among the charged rounds: tallies of records held out, since the last reset
+    )
     sealed: int = 0
     submitted: int = 0
     acknowledged: int = 0
@@ -112,7 +116,7 @@ def collect(bodies: Iterable[Mapping[str, Any]]) -> Facts:
             facts.before_resets += facts.history
             facts.segments.clear()
             facts.points.clear()
-            facts.shared = 0
+            facts.shared = facts.evaluations = 0
             facts.honest.clear()
     return facts
 
@@ -141,6 +145,7 @@ def _note_reserve(facts: Facts, body: Mapping[str, Any], limit: float) -> None:
     _add_round(facts.segments.setdefault((sigma, q), SegmentFacts()), body)
     facts.samplings.add(body["sampling"])
     facts.generators.add(body["rng"])
+    facts.evaluations += body["mechanism"] == TALLY
     if "honest" in body:
         facts.shared += 1
         facts.honest.add(body["honest"])
