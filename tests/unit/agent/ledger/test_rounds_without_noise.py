@@ -172,7 +172,7 @@ def test_a_bookmark_by_a_build_that_knew_of_no_such_rounds_is_not_believed(devic
     with device.device.open() as store:
         state = store.state
     text = json.loads(json.loads(Bookmark(7, bytes(32), state).encode(signer))["body"])
-    assert text.pop("v") == 3
+    assert text.pop("v") == 4
     old = sign_note("ledger-bookmark", text, signer)
     with pytest.raises(ProtocolError):
         Bookmark.decode(old, signer.public)

@@ -15,11 +15,12 @@ from models_bench import trained
 from typer.testing import CliRunner
 
 from edgeveil.agent.cli.app import app
-from edgeveil.agent.inference import load, service
+from edgeveil.agent.inference import load
 from edgeveil.agent.inference.evaluation import evaluate, scored
 from edgeveil.agent.inference.inputs import Item, find
 from edgeveil.agent.inference.predicting import predictions
 from edgeveil.agent.inference.runtime import open_model
+from edgeveil.agent.inference.serving import service
 from edgeveil.agent.inference.values import thresholds
 from edgeveil.coordinator.models.contents import output_of
 from edgeveil.coordinator.models.export import export
