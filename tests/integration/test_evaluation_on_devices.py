@@ -171,3 +171,17 @@ def test_without_noise_there_is_no_evaluation_not_even_where_training_goes_witho
     before = len(records_of(federation.homes[1]))
     assert lying.ask("agent-2", number=2, plan={"noise_multiplier": 0.0}) == "MALFORMED"
     assert len(records_of(federation.homes[1])) == before
+
+
+def test_many_evaluations_are_each_charged_until_the_budget_refuses(lying):
+    """Asked about training data or not, again and again: what it learns is what the ledger has counted."""
+    home = lying.federation.homes[0]
+    before = len(tallies(home))
+    answers = [
+        lying.ask(number=2, plan={"noise_multiplier": 1.0 + again / 1000}) for again in range(10)
+    ]
+    accepted = answers.index(next(filter(None, answers)))
+    assert 1 <= accepted <= 9
+    assert set(answers[accepted:]) <= {"BUDGET_WOULD_EXCEED", "BUDGET_EXHAUSTED", "POLICY_SIGMA"}
+    assert len(tallies(home)) - before == accepted
+    assert check(home.path, None, None).verdict is Verdict.OK
