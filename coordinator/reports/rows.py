@@ -34,7 +34,9 @@ def attempts_table(found: RunFacts, words: Words) -> str:
 
 def _row(record: RoundRecord, headline: MetricSpec | None, words: Words) -> list[object]:
     good = record.outcome is not Outcome.ABORTED
-    shown = words(record.outcome.value) + ("" if good else f": {record.reason}")
+    shown = words("evaluated" if record.evaluates else "committed")
+    if not good:
+        shown = f"{words('aborted')}: {record.reason}"
     return [
         record.round,
         record.attempt,

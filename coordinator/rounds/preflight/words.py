@@ -44,6 +44,10 @@ _WORDS: Mapping[RefusalCode, tuple[str, str]] = {
         "has a size that the plan is not for",
         "change secagg.n_ref_min or n_ref_max of the plan",
     ),
+    _C.POLICY_METRICS: (
+        "takes part in no evaluation, or in none after such rounds",
+        'plan with evaluation.on = "coordinator", or ask its owner for: agent policy set evaluation_share=0.2',
+    ),
     _C.POLICY_DP: (
         "adds noise, and this plan has none",
         'plan with training.privacy = "dp"; only a device\'s owner can allow less: docs/threat-model.md',

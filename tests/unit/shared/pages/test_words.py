@@ -25,7 +25,7 @@ FAMILIES = {
     "stage_": set(STAGES),
     "agent_": {"connected", "offline", "pending", "held", "revoked"},
     "wait_": {"idle", "opening", "server", "again"},
-    "outcome_": {"committed", "aborted"},
+    "outcome_": {"committed", "evaluated", "aborted"},
 }
 BY_NAME = set(scores(np.eye(2, dtype=np.int64)).averages())
 
