@@ -14,6 +14,9 @@ from edgeveil.agent.rounds.evaluating import own_figures
 from edgeveil.coordinator.records.records import EVALUATION, Outcome
 from edgeveil.coordinator.reports.exports.points import points
 from edgeveil.coordinator.reports.facts import RunFacts
+from edgeveil.coordinator.reports.page import report_page
+from edgeveil.coordinator.reports.privacy import page as privacy
+from edgeveil.coordinator.reports.privacy.report import build as privacy_report
 from edgeveil.coordinator.reports.standing import sentence, standing
 from edgeveil.coordinator.reports.summary import build
 from edgeveil.shared.base.clock import SystemClock
@@ -105,6 +108,9 @@ def test_the_run_shows_figures_with_their_intervals_and_what_they_cost(done):
     assert report["evaluation_on_devices"]["agents"] == 3
     assert report["attempts_aborted"] == 0
     assert json.dumps(report, allow_nan=False)
+    for language, word in (("en", "evaluated on devices"), ("zh", "已在设备上评估")):
+        assert word in privacy.page(privacy_report(found, SystemClock()), language)
+        assert word in report_page(found, language, made=1.75e9)
 
 
 class Lying:
