@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 from fakes_federation import POLICY, Federation, plan_for
 
+from edgeveil.agent.home.policy import SharedNoise
+from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.agent.ledger.file import ledger_records
 from edgeveil.agent.reports.report import build as agent_report
 from edgeveil.agent.reports.verify import Verdict, check
@@ -21,6 +23,7 @@ from edgeveil.coordinator.reports.standing import sentence, standing
 from edgeveil.coordinator.reports.summary import build
 from edgeveil.shared.base.clock import SystemClock
 from edgeveil.shared.privacy.ledger.facts import TALLY, collect
+from edgeveil.shared.privacy.ledger.records import Kind
 from edgeveil.shared.wire.messages import Attempt, Stage
 
 HELD = POLICY.model_copy(update={"epsilon_max": 12.0, "evaluation_share": 0.3})
@@ -191,3 +194,24 @@ def test_many_evaluations_are_each_charged_until_the_budget_refuses(lying):
     assert set(answers[accepted:]) <= {"BUDGET_WOULD_EXCEED", "BUDGET_EXHAUSTED", "POLICY_SIGMA"}
     assert len(tallies(home)) - before == accepted
     assert check(home.path, None, None).verdict is Verdict.OK
+
+
+def test_with_noise_in_shares_an_evaluation_is_charged_in_both_columns(tmp_path):
+    made = Federation(
+        tmp_path, 5, offline=True, policy=HELD.model_copy(update={"epsilon_max": 16.0})
+    )
+    made.allow({"shared_noise": SharedNoise(epsilon_sum_max=6.0, federation_key="offline")})
+    try:
+        plan = evaluated(
+            5, evaluation__epsilon=4.0, evaluation__noise="shared", evaluation__honest=4,
+            evaluation__epsilon_sum=2.0, rounds__minimum=4, secagg__n_max=6,
+        )  # fmt: skip
+        made.train(plan)
+        for home in made.homes:
+            (tally,) = tallies(home)
+            assert tally.kind is Kind.SHARED
+            spent = read_budget(home.path)
+            assert 0 < spent.epsilon_sum < spent.epsilon_spent
+            assert check(home.path, None, None).verdict is Verdict.OK
+    finally:
+        made.close()
