@@ -7,6 +7,7 @@ and read every byte the coordinator's side was given.
 import threading
 import time
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -301,6 +302,13 @@ class Federation:
         members = {agent_id(home.identity().public): home.identity().public for home in self.homes}
         roster = Roster(federation_id(self.federation.public), 1, now, now + 86_400, members)
         self.store.save_roster(SignedRoster.sign(roster, self.federation))
+
+
+def on_device(session, **changes):
+    """What a session and its work know of the device, changed."""
+    device = replace(session._device, **changes)
+    for part in (session, session._work, session._work._training, session._work._evaluating):
+        part._device = device
 
 
 def proposal_of(driver, attempt, selected):

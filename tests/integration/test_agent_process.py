@@ -107,7 +107,7 @@ def test_a_killed_agent_is_missed_at_once_and_back_when_its_process_is(bench):
     assert second.wait(PATIENCE_S) == 0
     output = second.stdout.read()
     assert "accepted" in output
-    assert output.splitlines()[-1] == "False"  # the link needs no torch
+    assert "False" in output.splitlines()  # the link needs no torch
     assert not connected(bench)
     bench.runtime.forget()
 

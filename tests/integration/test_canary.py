@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fakes_federation import Federation, plan_for
+from fakes_federation import Federation, on_device, plan_for
 
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.reports.own_metrics import OwnMetrics
@@ -55,7 +55,7 @@ def trained(tmp_path_factory):
     for home in federation.homes:
         session = federation.sessions[home.pinned().agent_id]
         journal = EventLog(home.path / JOURNAL)
-        session._device = session._work._device = replace(session._device, journal=journal)
+        on_device(session, journal=journal)
     driver, first = federation.driver(plan_for(4, evaluation__data=str(federation.test)))
     run_folder = folder / driver.run.run_id
     run_folder.mkdir(parents=True, exist_ok=True)

@@ -177,7 +177,7 @@ def test_fewer_pictures_than_were_tried_lower_the_rate_of_a_detector(tmp_path, b
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], r"mAP@0\.5 about \.01.*Two ways out: .*--initial FILE.*cameras of one owner"),
+        ([], r"mAP@0\.5 below \.01.*Two ways out: .*--initial FILE.*cameras of one owner"),
         (["--initial", "nowhere.safetensors"], "neither a file nor a run"),
         (["--initial", "run-20260101-000000-01234567", "--size", "48x64"], "write one side"),
         (["--initial", "run-20260101-000000-01234567", "--size", "100"], "multiple of 32"),

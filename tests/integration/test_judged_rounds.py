@@ -1,11 +1,11 @@
 """Rounds that fail loudly or are undone, runs that stop by themselves, strategies that survive a restart."""
 
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from crash_bench import Scenario, World
+from fakes_federation import on_device
 from thin_bench import POLICY, thin_plan
 
 from edgeveil.coordinator.records.records import Evaluation
@@ -104,7 +104,7 @@ def test_nobody_s_update_is_never_a_success(tmp_path):
     made = world(tmp_path, attempts=2)
     strict = POLICY.model_copy(update={"steps_max": 1})
     for session in made.sessions.values():
-        session._device = session._work._device = replace(session._device, policy=strict)
+        on_device(session, policy=strict)
     with pytest.raises(RunFailed, match=r"0 of 4 agents would take part.*POLICY_STEPS"):
         made.work()
     assert made.store.last_committed(made.driver.run.run_id) is None

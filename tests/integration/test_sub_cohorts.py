@@ -1,9 +1,8 @@
 """Medians over sub-cohorts: how small one may be is for the devices to say, who is in it for nobody."""
 
-from dataclasses import replace
-
 import pytest
 from crash_bench import Scenario, World
+from fakes_federation import on_device
 from thin_bench import POLICY, thin_plan
 
 from edgeveil.coordinator.plan.plan import Plan
@@ -24,7 +23,7 @@ def sharded(folder, n_min):
     made.open()
     own = POLICY.model_copy(update={"secagg": POLICY.secagg.model_copy(update={"n_min": n_min})})
     for session in made.sessions.values():
-        session._device = session._work._device = replace(session._device, policy=own)
+        on_device(session, policy=own)
     return made
 
 
