@@ -32,7 +32,7 @@ def main() -> None:
     role, folder, oldest, newest, size = sys.argv[1:]
     speak(int(oldest), int(newest))
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benches"))
-    from scale_bench import Members, TlsFederation
+    from scale_bench import Members, TlsFederation, plan_of
     from thin_bench import ThinTask
 
     from edgeveil.agent.home.home import AgentHome
@@ -45,6 +45,7 @@ def main() -> None:
     members.folder, members.home = Path(folder), Path(folder) / "coordinator"
     members.task = ThinTask(int(size))
     members.homes = [AgentHome(path) for path in sorted(Path(folder).glob("agent-[0-9]*"))]
+    members.plan = plan_of(len(members.homes), 1)  # as the test makes it
     federation = TlsFederation(members)
     if role != "coordinator":
         federation._work([int(number) for number in role.split(",")])
