@@ -45,7 +45,7 @@ def main() -> None:
     members.folder, members.home = Path(folder), Path(folder) / "coordinator"
     members.task = ThinTask(int(size))
     members.homes = [AgentHome(path) for path in sorted(Path(folder).glob("agent-[0-9]*"))]
-    members.plan = plan_of(len(members.homes), 1)  # as the test makes it
+    members.plan, members.draws = plan_of(len(members.homes), 1), False  # as the test makes them
     federation = TlsFederation(members)
     if role != "coordinator":
         federation._work([int(number) for number in role.split(",")])
