@@ -60,8 +60,19 @@ class Work(Protocol):
         """The integers to mask, (params.lanes,): of what was sealed, the declared size, fresh rounding."""
 
 
+class KindOfWork(Protocol):
+    """What differs between the kinds of plan; otherwise as Work."""
+
+    def check(self, offer: CheckedPlan, ledger: LedgerStore) -> None:
+        """What the rules that every plan is under do not say; changes nothing, raises PolicyRefusal."""
+
+    def seal(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes: ...
+
+    def vector(self, offer: CheckedOffer, sealed: bytes, ledger: LedgerStore) -> Lanes: ...
+
+
 class ByKind:
-    """What a device does for an offer, by the kind of plan that it is under."""
+    """What a device does for an offer, by the kind of plan that it is under; a Work."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
@@ -70,11 +81,21 @@ class ByKind:
         self._evaluating = Evaluating(device, held_out)
 
     def ready(self) -> None:
-        self._training.ready()
+        self._device.may_train()
+        self._device.trainer()
 
     def admit(self, offer: CheckedPlan, ledger: LedgerStore) -> Reservation:
-        _check_schema(offer, self._device.policy)
-        return self._of(offer).admit(offer, ledger)
+        device = self._device
+        _check_schema(offer, device.policy)
+        reservation = precheck(
+            offer.question,
+            device.policy,
+            ledger.state,
+            pinned=device.pinned.coordinator_public,
+            offline=device.pinned.offline,
+        )
+        self._of(offer).check(offer, ledger)
+        return reservation
 
     def seal(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
         return self._of(offer).seal(offer, reservation, ledger)
@@ -82,7 +103,7 @@ class ByKind:
     def vector(self, offer: CheckedOffer, sealed: bytes, ledger: LedgerStore) -> Lanes:
         return self._of(offer).vector(offer, sealed, ledger)
 
-    def _of(self, offer: CheckedPlan) -> Work:
+    def _of(self, offer: CheckedPlan) -> KindOfWork:
         evaluates = isinstance(offer.question.plan, EvaluationPlan)
         return self._evaluating if evaluates else self._training
 
@@ -95,20 +116,8 @@ class Training:
         self._held_out = held_out
         self._variates = Variates(device.ledger_folder)
 
-    def ready(self) -> None:
-        self._device.may_train()
-        self._device.trainer()
-
-    def admit(self, offer: CheckedPlan, ledger: LedgerStore) -> Reservation:
-        device = self._device
-        reservation = precheck(
-            offer.question,
-            device.policy,
-            ledger.state,
-            pinned=device.pinned.coordinator_public,
-            offline=device.pinned.offline,
-        )
-        plan = _training_plan(offer)
+    def check(self, offer: CheckedPlan, ledger: LedgerStore) -> None:
+        device, plan = self._device, _training_plan(offer)
         if plan.shared_noise:
             check_share(plan, offer.params, ledger.state.n_ref)
         if plan.noised:
@@ -117,7 +126,6 @@ class Training:
             )
         else:
             device.trainer().check_form(offer.task, offer.options)
-        return reservation
 
     def seal(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
         blob = self._update(offer, reservation, ledger)

@@ -6,7 +6,7 @@ What leaves is a vector of integers with noise, inside the masks; this device's 
 import math
 
 from edgeveil.agent.home.records.held_out import HeldOut
-from edgeveil.agent.ledger.guard import Reservation, precheck
+from edgeveil.agent.ledger.guard import Reservation
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.rounds.device import Device
 from edgeveil.agent.rounds.evaluating import own_figures
@@ -25,29 +25,15 @@ MODE = "tally"  # in the place of how gradients were computed
 
 
 class Evaluating:
-    """As agent.rounds.work.Work; `held_out` draws the line between what is trained on and what is not."""
+    """An agent.rounds.work.KindOfWork; `held_out` draws the line between what is trained on and what is not."""
 
     def __init__(self, device: Device, held_out: HeldOut) -> None:
         self._device = device
         self._held_out = held_out
 
-    def ready(self) -> None:
-        """As for a training round."""
-        self._device.may_train()
-        self._device.trainer()
-
-    def admit(self, offer: CheckedPlan, ledger: LedgerStore) -> Reservation:
-        """Raises PolicyRefusal, BudgetExhausted; POLICY_VECTOR for other counts than this task sums."""
-        device = self._device
-        reservation = precheck(
-            offer.question,
-            device.policy,
-            ledger.state,
-            pinned=device.pinned.coordinator_public,
-            offline=device.pinned.offline,
-        )
+    def check(self, offer: CheckedPlan, _ledger: LedgerStore) -> None:
+        """Raises PolicyRefusal: POLICY_VECTOR for other counts than this task sums."""
         check_counts(_plan(offer), offer.params, _released(offer))
-        return reservation
 
     def seal(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
         """What was sealed for this very question and never left, again; else charged, counted and noised afresh."""

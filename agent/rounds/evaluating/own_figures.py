@@ -6,7 +6,7 @@ No message holds any of it, and no report that is made to be handed on (agent.re
 import contextlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,28 +30,23 @@ class OwnFigure:
 
 
 def keep(folder: Path, figure: OwnFigure) -> None:
-    """A full disk loses it and nothing else."""
+    """Of what does not fit the oldest goes; a full disk loses this one and nothing else."""
     values = [as_json(each) for each in [*read(folder), figure][-KEPT:]]
+    while len(data := json.dumps(values).encode("ascii")) > MOST_BYTES and len(values) > 1:
+        values = values[len(values) // 2 :]
     with contextlib.suppress(OSError):
-        write_atomic(folder / FILE, json.dumps(values).encode("ascii"))
+        write_atomic(folder / FILE, data)
 
 
 def read(folder: Path) -> list[OwnFigure]:
     """Oldest first; a damaged file is no reason to stop."""
     try:
-        data = (folder / FILE).read_bytes()
-        return [OwnFigure(**each) for each in json.loads(data[:MOST_BYTES])]
+        with (folder / FILE).open("rb") as file:
+            return [OwnFigure(**each) for each in json.loads(file.read(MOST_BYTES))]
     except (OSError, ValueError, TypeError):
         return []
 
 
 def as_json(figure: OwnFigure) -> dict[str, Any]:
     """As JSON values."""
-    return {
-        "run": figure.run,
-        "round": figure.round,
-        "time": figure.time,
-        "task": figure.task,
-        "records": figure.records,
-        "metrics": dict(figure.metrics),
-    }
+    return {**asdict(figure), "metrics": dict(figure.metrics)}
