@@ -80,9 +80,14 @@ def main() -> int:
     parser.add_argument("--body", type=Path, default=Path("body.npz"), help="written by body")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
+    return tell(PARTS, chosen)
+
+
+def tell(parts: Any, chosen: argparse.Namespace) -> int:
+    """Run the part that was chosen, and print each of its rows with what was spent until then."""
     torch.manual_seed(chosen.seed)
     began, cpu = time.monotonic(), time.process_time()
-    for row in PARTS[chosen.part](chosen):
+    for row in parts[chosen.part](chosen):
         spent = {"seconds": round(time.monotonic() - began), "cpu_seconds": round(time.process_time() - cpu)}  # fmt: skip
         told = {"part": chosen.part, "seed": chosen.seed, **row, **spent}
         print(json.dumps(told) if chosen.json else told, flush=True)

@@ -9,9 +9,7 @@ python scripts/bench_two_stage.py pooled|federated|private --body body.safetenso
 """
 
 import argparse
-import json
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,13 +46,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of federated")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
-    torch.manual_seed(chosen.seed)
-    began, cpu = time.monotonic(), time.process_time()
-    for row in PARTS[chosen.part](chosen):
-        spent = {"seconds": round(time.monotonic() - began), "cpu_seconds": round(time.process_time() - cpu)}  # fmt: skip
-        told = {"part": chosen.part, "seed": chosen.seed, **row, **spent}
-        print(json.dumps(told) if chosen.json else told, flush=True)
-    return 0
+    return one_stage.tell(PARTS, chosen)
 
 
 def options_of(**changes: Any) -> TwoStageOptions:

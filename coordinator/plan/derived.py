@@ -72,12 +72,20 @@ def _noise_bits(plan: Plan, noise: float) -> int:
         ConfigError: not even the narrowest that is proven fits.
     """
     signal = 2 * _largest_n_ref(plan) * plan.training.sample_rate / noise
-    widest = LARGEST // plan.sum_max / (signal + SHARE_REACH + 1)
-    bits = min(MOST_NOISE_BITS, math.floor(math.log2(widest)))
+    what = f"noise in shares and the signal of {plan.sum_max} devices of up to {_largest_n_ref(plan)} records"
+    return widest_noise(plan, signal + SHARE_REACH + 1, what)
+
+
+def widest_noise(plan: Plan, room: float, what: str) -> int:
+    """Bits of the widest scale of which a lane of 32 bits holds `room` times, for every agent of a sum.
+
+    Raises:
+        ConfigError: `what` does not fit even at the narrowest scale that is proven.
+    """
+    bits = min(MOST_NOISE_BITS, math.floor(math.log2(LARGEST // plan.sum_max / room)))
     if bits < LEAST_NOISE_BITS:
         raise ConfigError(
-            f"noise in shares and the signal of {plan.sum_max} devices of up to {_largest_n_ref(plan)} records "
-            "do not fit 32-bit lanes; lower secagg.n_max, shard_max or n_ref_max"
+            f"{what} do not fit 32-bit lanes; lower secagg.n_max, shard_max or n_ref_max"
         )
     return bits
 

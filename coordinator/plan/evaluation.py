@@ -2,7 +2,7 @@
 
 import math
 
-from edgeveil.coordinator.plan.derived import LARGEST, ring_of
+from edgeveil.coordinator.plan.derived import LARGEST, ring_of, widest_noise
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.privacy.filter import noise_multiplier_for
@@ -11,7 +11,7 @@ from edgeveil.shared.privacy.shared_noise import SLACK, share_for, shares
 from edgeveil.shared.scores.tallies import TallyForm
 from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, WEIGHT, Params, Segment
 from edgeveil.shared.vector.quantization import TALLY
-from edgeveil.shared.wire.plan import LEAST_NOISE_BITS, MOST_NOISE_BITS, EvaluationPlan
+from edgeveil.shared.wire.plan import EvaluationPlan
 
 REACH = 10  # standard deviations of a device's noise that its lanes hold; agents keep nine free
 
@@ -86,11 +86,8 @@ def _noise_bits(plan: Plan, noise: float) -> int:
 
     One record moves a cell by at most 2^bits/σ lanes, whatever the tally, so all of them by n_ref times that.
     """
-    widest = LARGEST // plan.sum_max / (plan.secagg.n_ref_max / noise + REACH)
-    bits = min(MOST_NOISE_BITS, math.floor(math.log2(widest)))
-    if bits < LEAST_NOISE_BITS:
-        raise ConfigError(
-            f"evaluation: the counts of {plan.sum_max} devices of up to {plan.secagg.n_ref_max} records and their "
-            "noise do not fit 32-bit lanes; lower secagg.n_max, shard_max or n_ref_max"
-        )
-    return bits
+    most = plan.secagg.n_ref_max
+    what = (
+        f"evaluation: the counts of {plan.sum_max} devices of up to {most} records and their noise"
+    )
+    return widest_noise(plan, most / noise + REACH, what)

@@ -82,11 +82,10 @@ class TrainingSection(TrainingKeys):
         return math.inf if self.epsilon is None else self.epsilon
 
 
-class PrivacySection(Settings):
-    """Who adds the noise that training.epsilon follows from: each agent all of it, or a share (docs/privacy.md).
+class NoiseSection(Settings):
+    """Who adds the noise of a sum: each agent all of it, or a share (docs/privacy.md).
 
-    With noise in shares `epsilon_sum` limits what sums show if at least `honest` agents of each are honest;
-    training.epsilon limits what an update alone would show.
+    With noise in shares `epsilon_sum` limits what sums show if at least `honest` agents of each are honest.
     """
 
     noise: Literal["local", "shared"] = "local"
@@ -101,6 +100,10 @@ class PrivacySection(Settings):
         if self.noise == "local" and any(named):
             raise ValueError('honest and epsilon_sum belong to noise = "shared"')
         return self
+
+
+class PrivacySection(NoiseSection):
+    """The noise that training.epsilon follows from, which limits what an update alone would show."""
 
 
 class RoundsSection(Settings):
@@ -218,7 +221,7 @@ class ServerSection(Settings):
         return value
 
 
-class EvaluationSection(Settings):
+class EvaluationSection(NoiseSection):
     """How good the model of a round is: on `data`, a held-out set on the coordinator's disk, relative to the plan
     file; or `on` the devices, whose noisy counts are summed under the masks (docs/evaluation.md).
 
@@ -236,9 +239,6 @@ class EvaluationSection(Settings):
         default=0.0, ge=0
     )  # fall below the best that undoes a round; 0: none
     epsilon: float | None = Field(default=None, gt=0, le=50)
-    noise: Literal["local", "shared"] = "local"
-    honest: int | None = Field(default=None, ge=2, le=65_535)
-    epsilon_sum: float | None = Field(default=None, gt=0, le=50)
 
     @field_validator("every")
     @classmethod
@@ -267,12 +267,7 @@ class EvaluationSection(Settings):
         return self
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
-        named = [self.honest is not None, self.epsilon_sum is not None]
-        if self.noise == "shared" and not all(named):
-            raise ValueError('noise = "shared" needs honest and epsilon_sum')
-        if self.noise == "local" and any(named):
-            raise ValueError('honest and epsilon_sum belong to noise = "shared"')
+    def _sums_show_less(self) -> Self:
         if self.epsilon_sum is not None and self.epsilon_sum > (self.epsilon or 0):
             raise ValueError("epsilon_sum is above epsilon: a sum never shows more than its parts")
         return self
@@ -301,5 +296,7 @@ class EvaluationSection(Settings):
         return number == rounds or number % self.step(rounds) == 0
 
     def until(self, number: int, rounds: int) -> int:
-        """How many evaluations are due up to and with round `number`."""
+        """How many evaluations on devices are due up to and with round `number`."""
+        if not self.on_devices:
+            return 0
         return number // self.step(rounds) + (number == rounds and rounds % self.step(rounds) > 0)
