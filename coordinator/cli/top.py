@@ -97,6 +97,7 @@ def look(home: Path) -> Picture:
             return Picture(status, now, told)
         found = RunFacts(run, store.rounds(run.run_id, last=RECENT))
         charges, totals = store.charges(run.run_id), store.totals(run.run_id)
+    evaluations = found.plan.evaluation.until(totals.committed, found.plan.rounds.count)
     return Picture(
         status,
         now,
@@ -104,12 +105,14 @@ def look(home: Path) -> Picture:
         run=run,
         records=found.records,
         totals=totals,
-        charged={agent: found.epsilon_after(times) for agent, times in charges.items()},
+        charged={
+            agent: found.epsilon_after(times, evaluations) for agent, times in charges.items()
+        },
         headline=found.scoring.headline,
         rounds=found.plan.rounds.count,
-        limit=found.plan.training.limit,
+        limit=found.plan.limit,
         left_s=seconds_left(found.committed, found.plan.rounds.count - totals.committed),
-        two=found.two_after(max(charges.values(), default=0)),
+        two=found.two_after(max(charges.values(), default=0), evaluations),
     )
 
 

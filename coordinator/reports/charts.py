@@ -180,12 +180,13 @@ def spending_figure(found: RunFacts, words: Words) -> str:
     xs = [0.0, *(float(place + 1) for place in kept)]
     curves = {tuple(map(int, paid)) for paid in found.paid[:, kept]}
     most = sorted(curves, key=lambda paid: paid[-1] if paid else 0, reverse=True)[:MOST_CURVES]
-    ordered = [[found.epsilon_after(times) for times in paid] for paid in most]
-    limit = found.plan.training.limit
+    asked = [int(found.asked[place]) for place in kept]
+    ordered = [list(map(found.epsilon_after, paid, asked)) for paid in most]
+    limit = found.plan.limit
     lines = [Line("", xs, [0.0, *curve], "thin") for curve in ordered[1:]]
     shown = [Line(words("most_charged"), xs, [0.0, *ordered[0]])] if ordered else []
     if ordered and found.proposal.shared_noise:
-        sums = [found.epsilon_sum_after(times) or 0.0 for times in most[0]]
+        sums = [each or 0.0 for each in map(found.epsilon_sum_after, most[0], asked)]
         shown.append(Line(words("sums_so_far"), xs, [0.0, *sums], "two", DASHES[2]))
     shown.append(Line(words("limit"), [xs[0], xs[-1]], [limit, limit], "limit", DASHES[1]))
     label = f"{words('privacy_chart')}. {spoken(shown, words('round'))}"

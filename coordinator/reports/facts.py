@@ -53,6 +53,11 @@ class RunFacts:
     def committed(self) -> list[RoundRecord]:
         return [record for record in self.records if record.outcome is Outcome.COMMITTED]
 
+    @property
+    def aborted(self) -> int:
+        """Attempts that came to nothing: neither a model nor an evaluation."""
+        return sum(record.outcome is Outcome.ABORTED for record in self.records)
+
     @cached_property
     def agents(self) -> list[str]:
         """Everybody who was ever asked, numbers in their natural order."""
@@ -130,6 +135,11 @@ class RunFacts:
         rows = [row.answered() for row in self.records if row.evaluates]
         return max(Counter(agent for row in rows for agent in row).values(), default=0)
 
+    @cached_property
+    def asked(self) -> "np.ndarray[Any, np.dtype[np.int64]]":
+        """Evaluations on devices so far, (records,), of which no agent was charged for more."""
+        return np.cumsum([row.evaluates for row in self.records], dtype=np.int64)
+
     def evaluated(self, count: int) -> tuple[Segment, Segment] | None:
         """What so many evaluations on devices show of a record: in their sums, and alone."""
         return (
@@ -158,7 +168,7 @@ class RunFacts:
 
     @cached_property
     def epsilon_if_always_asked(self) -> float:
-        asked = sum(row.evaluates for row in self.records)
+        asked = int(self.asked.max(initial=0))
         return self.epsilon_after(len(self.records) - asked, asked)
 
     @cached_property
@@ -167,8 +177,8 @@ class RunFacts:
         began_without = self.run.initial is not None and self.run.initial.unlimited
         return self.proposal.noised and not began_without
 
-    def epsilon_sum_after(self, charges: int) -> float | None:
-        """What so many sums show whoever sees nothing else, if each holds the honest agents that the plan
+    def epsilon_sum_after(self, charges: int, evaluations: int = 0) -> float | None:
+        """What so many sums, and those of so many evaluations on devices, show whoever sees nothing else, if each holds the honest agents that the plan
         states; None where every update has all its noise.
         """
         proposal = self.proposal
@@ -177,13 +187,13 @@ class RunFacts:
         if not (charges and self.limited):
             return UNLIMITED if charges else 0.0
         one = shares(proposal.noise_multiplier, proposal.honest, proposal.sample_rate)[0]
-        measured = self.evaluated(self.evaluations)
+        measured = self.evaluated(evaluations)
         others = [measured[0]] if measured else []
         return epsilon([one._replace(steps=charges), *others], proposal.delta)[0]
 
     def two_after(self, charges: int, evaluations: int = 0) -> TwoFigures | None:
         """Both ε of so many rounds, to be shown; None where every update has all its noise."""
-        sums = self.epsilon_sum_after(charges)
+        sums = self.epsilon_sum_after(charges, evaluations)
         if sums is None:
             return None
         most, alone = self.plan.limit_of_sums or UNLIMITED, self.epsilon_after(charges, evaluations)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from edgeveil.coordinator.records.records import InitialModel
+from edgeveil.coordinator.records.records import InitialModel, Outcome
 from edgeveil.coordinator.reports import charts
 from edgeveil.coordinator.reports.facts import STAGES, RunFacts, reasons_of
 from edgeveil.coordinator.reports.pictures import pictures
@@ -85,7 +85,7 @@ def _summary(found: RunFacts, words: Words) -> str:
     values[words("task")] = f"{found.plan.task.id} {found.plan.task.version}"
     values[words("rounds")] = words(
         "rounds_done", done=len(committed), planned=found.plan.rounds.count,
-        aborted=len(records) - len(committed),
+        aborted=found.aborted,
     )  # fmt: skip
     values[words("agents")] = len(found.agents)
     if last is not None:
@@ -138,11 +138,13 @@ def _participation(found: RunFacts, words: Words) -> str:
 
 def _attempts_row(found: RunFacts, words: Words) -> list[object]:
     """What came of each attempt, above the agents."""
-    cells = ["survived" if record.outcome == "committed" else "dropped" for record in found.records]
-    committed = cells.count("survived")
+    cells = [
+        "dropped" if record.outcome is Outcome.ABORTED else "survived" for record in found.records
+    ]
+    committed = len(found.committed)
     label = words(
         "rounds_done", done=committed, planned=found.plan.rounds.count,
-        aborted=len(cells) - committed,
+        aborted=found.aborted,
     )  # fmt: skip
     return [f"({words('outcome')})", Raw(strip(cells, label)), committed, len(cells), "–", "–"]
 
@@ -157,7 +159,7 @@ def _titles(found: RunFacts, agent: str, cells: list[str], words: Words) -> list
 
 
 def _privacy(found: RunFacts, words: Words) -> str:
-    limit = found.plan.training.limit
+    limit = found.plan.limit
     rows = []
     for agent in found.agents:
         spent = found.charged(agent)

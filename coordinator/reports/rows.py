@@ -52,10 +52,10 @@ def _row(record: RoundRecord, headline: MetricSpec | None, words: Words) -> list
 
 def planned_facts(found: RunFacts, words: Words) -> str:
     proposal, training = found.proposal, found.plan.training
-    sums = found.plan.privacy.epsilon_sum
+    sums = found.plan.limit_of_sums
     return facts(
         {
-            words("limit"): f"ε {shown(training.limit, 'g', words('not_limited'))}",
+            words("limit"): f"ε {shown(found.plan.limit, 'g', words('not_limited'))}",
             **({words("limit_of_sums"): f"ε {sums:g}"} if sums else {}),
             words("delta"): f"{training.delta:g}",
             words("unit"): words("unit_record"),

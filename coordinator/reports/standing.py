@@ -51,11 +51,11 @@ def standing(
 ) -> Standing:
     """`charges`, of the device asked most often, and `committed` rounds: needed where `found` is not whole."""
     metric, rounds = judging(found), found.committed
-    count, on_devices = found.plan.rounds.count, found.plan.evaluation.on_devices
+    count = found.plan.rounds.count
     measured = [] if metric is None else [row for row in rounds if metric.name in row.metrics]
     paid = int(found.paid.max(initial=0)) if charges is None else charges
     done = len(rounds) if committed is None else committed
-    evaluations = found.plan.evaluation.until(done, count) if on_devices else 0
+    evaluations = found.plan.evaluation.until(done, count)
     return Standing(
         metric=metric,
         values=[] if metric is None else [row.metrics[metric.name] for row in measured],

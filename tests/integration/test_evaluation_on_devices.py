@@ -111,6 +111,12 @@ def test_the_run_shows_figures_with_their_intervals_and_what_they_cost(done):
     assert report["evaluation_on_devices"]["agents"] == 3
     assert report["attempts_aborted"] == 0
     assert json.dumps(report, allow_nan=False)
+    told = privacy_report(found, SystemClock())
+    assert told["guarantee"]["epsilon_at_most"] == pytest.approx(found.charged("agent-1"))
+    assert told["guarantee"]["curve"][-1]["epsilon_at_most"] == pytest.approx(
+        found.charged("agent-1")
+    )
+    assert told["accounting"]["attempts_aborted"] == 0
     for language, word in (("en", "evaluated on devices"), ("zh", "已在设备上评估")):
         assert word in privacy.page(privacy_report(found, SystemClock()), language)
         assert word in report_page(found, language, made=1.75e9)

@@ -108,7 +108,12 @@ def _curve(found: RunFacts) -> list[dict[str, float | None]]:
     every = max(1, math.ceil(len(tops) / MOST_POINTS))
     kept = [index for index in range(len(tops)) if index % every == 0 or index == len(tops) - 1]
     return [
-        {"attempt": index + 1, "epsilon_at_most": in_json(found.epsilon_after(int(tops[index])))}
+        {
+            "attempt": index + 1,
+            "epsilon_at_most": in_json(
+                found.epsilon_after(int(tops[index]), int(found.asked[index]))
+            ),
+        }
         for index in kept
     ]
 
@@ -133,7 +138,7 @@ def _sums_only(found: RunFacts) -> dict[str, Any]:
     value = None
     if found.records and found.proposal.noised:
         measured = found.evaluated(found.evaluations)
-        asked = sum(record.evaluates for record in found.records)
+        asked = int(found.asked.max(initial=0))
         history = [found.segment(len(found.records) - asked), *([measured[1]] if measured else [])]
         value = words.sums_only(
             history, proposal.delta, honest=honest, steps_per_round=proposal.steps

@@ -178,7 +178,7 @@ def _accounting(found: RunFacts) -> dict[str, Any]:
         epsilon_of_plan_and_spare_rounds=in_json(check),
         within_epsilon_planned=check <= found.plan.training.limit * (1 + 1e-9),
         attempts=len(found.records),
-        attempts_aborted=len(found.records) - len(found.committed),
+        attempts_aborted=found.aborted,
         aborted_attempts_counted=SAID("said_aborted_count"),
     )
 
