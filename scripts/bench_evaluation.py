@@ -3,7 +3,7 @@
 A linear model on the pixels of 10,000 training images (Fashion-MNIST, plain gradient descent, no noise) is counted by
 the product's own code: each device's tally, its integers with noise, their sum modulo 2^32, figures and intervals.
 Each seed draws other 6,000 of the 10,000 test images. The noise is that of the plan, and is drawn afresh.
-python scripts/bench_evaluation.py [--epsilon 0.5] [--noise shared|local] [--seeds 100] [--json]
+python scripts/bench_evaluation.py [--epsilon 0.5] [--noise shared|local] [--seeds 100]
 """
 
 import argparse
@@ -43,7 +43,6 @@ def main() -> int:
     parser.add_argument("--noise", choices=("shared", "local"), default="shared")
     parser.add_argument("--honest", type=int, default=6)
     parser.add_argument("--seeds", type=int, default=100)
-    parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     try:
         predicted, targets = answers()

@@ -30,9 +30,7 @@ class Standing:
     fresh: bool
     epsilon: float
     planned: float
-    two: (
-        TwoFigures | None
-    )  # where noise is in shares: this ε and that of what its sums can have shown
+    two: TwoFigures | None  # where noise is in shares: this ε, and that of its sums
     left_s: float | None
 
     @property

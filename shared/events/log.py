@@ -95,10 +95,10 @@ class EventLine:
     size: int = 0  # bytes that travelled, of a message whose length follows from public numbers
     parent: str = ""  # RUN:ROUND, or "file": whose model a run begins with, if not with its task's
     model: str = ""  # and that model's SHA-256, hex
-    epsilon_sum: float = (
-        0.0  # of the owner's journal: what the ledger has charged by then, towards who sees sums
-    )
-    epsilon_alone: float = 0.0  # and towards everybody; both left out where nothing limits them
+    # Of the owner's journal: what the ledger has charged by then, towards who sees sums, and towards
+    # everybody; both left out where nothing limits them.
+    epsilon_sum: float = 0.0
+    epsilon_alone: float = 0.0
 
     def as_json(self) -> dict[str, Any]:
         """The fields that apply, in the order of the log."""

@@ -25,13 +25,8 @@ MULTIPART = "multipart/x-mixed-replace"
 MOST_BYTES = 32 << 20  # that may come without a picture
 OPEN_S, READ_S = 15.0, 15.0  # a camera that is silent for longer is away
 AWAY_S = 600.0  # for longer than this it has ended
-WAITS_S = (
-    1.0,
-    2.0,
-    4.0,
-    8.0,
-    15.0,
-)  # before each try to reach it again, the last one for all others
+# Before each try to reach it again, the last one for all others.
+WAITS_S = (1.0, 2.0, 4.0, 8.0, 15.0)
 PROBED = 1 << 16  # bytes from which the decoders tell what it is
 
 
@@ -124,7 +119,7 @@ class Stream:
 
     def _asked(self, address: str) -> "httpx.Response":
         """With the password of the address, in whichever of the two ways the camera wants it."""
-        import httpx  # noqa: PLC0415
+        import httpx  # noqa: PLC0415 - as above
 
         request = self._client.build_request("GET", address)
         answer = self._client.send(request, stream=True)

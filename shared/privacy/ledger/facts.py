@@ -59,9 +59,7 @@ class Facts:
     )  # rounds without noise; clip_norms bound updates
     shared: int = 0  # rounds with noise in shares since the last reset
     honest: set[int] = field(default_factory=set)  # how many honest agents their sums were to hold
-    evaluations: int = (
-        0  # among the charged rounds: tallies of records held out, since the last reset
-    )
+    evaluations: int = 0  # of the charged rounds those that tally held-out records, since a reset
     sealed: int = 0
     submitted: int = 0
     acknowledged: int = 0
