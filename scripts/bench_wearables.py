@@ -52,10 +52,11 @@ NO_NOISE = {
     "rounds__count": 60,
 }  # fmt: skip
 FEW = {"rounds__count": 40}  # for what takes seconds a round
+LONG = NO_NOISE | {"training__steps": 40, "training__clip_norm": 30.0}
 GATES = {
     "statistics": (Gate(8.0, 20.0, 0.80), Gate(3.0, 10.0, 0.77), Gate(1.0, 5.0, 0.70)),
     "cnn1d": (Gate(8.0, 2.0), Gate(0.0, 0.002, plan=NO_NOISE)),
-    "lstm": (Gate(8.0, 1.0, plan=FEW), Gate(0.0, 0.005, plan=NO_NOISE)),
+    "lstm": (Gate(8.0, 10.0, plan=FEW), Gate(0.0, 0.02, plan=LONG)),
 }
 
 
