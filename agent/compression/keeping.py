@@ -6,7 +6,7 @@ from pathlib import Path
 from edgeveil.agent.compression.graphs import run
 from edgeveil.agent.home.home import AgentHome
 from edgeveil.shared.models import known_answer
-from edgeveil.shared.models.manifest import Derived
+from edgeveil.shared.models.origin import Derived
 from edgeveil.shared.models.package import Package, assemble, parse_package, piece
 from edgeveil.shared.wire.identity import Identity
 

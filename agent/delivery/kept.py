@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgeveil.shared.base.errors import ConfigError, StateDamaged, StorageFailed
 from edgeveil.shared.base.files import private_directory, write_atomic
-from edgeveil.shared.models.manifest import Derived
 from edgeveil.shared.models.offer import Digest
+from edgeveil.shared.models.origin import Derived
 from edgeveil.shared.models.package import Package
 
 FOLDER, INDEX, LOCK = "models", "index.json", "lock"

@@ -15,7 +15,8 @@ from edgeveil.agent.home.policy import Policy
 from edgeveil.agent.inference.evaluation import evaluate
 from edgeveil.agent.inference.runtime import Model, open_model
 from edgeveil.shared.base.errors import EdgeveilError, ModelError, ModelUntrusted
-from edgeveil.shared.models.manifest import Manifest, OddOutput
+from edgeveil.shared.models.given import OddOutput
+from edgeveil.shared.models.manifest import Manifest
 from edgeveil.shared.models.package import parse_package, read_bytes, read_package
 
 Say = Callable[[str], None]

@@ -8,7 +8,7 @@ from edgeveil.agent.inference.evaluation import scored
 from edgeveil.agent.inference.runtime import Model, open_model
 from edgeveil.agent.inference.values import thresholds
 from edgeveil.shared.base.errors import ConfigError, EdgeveilError
-from edgeveil.shared.models.manifest import OddOutput
+from edgeveil.shared.models.given import OddOutput
 
 
 def threshold_of(

@@ -20,7 +20,8 @@ from edgeveil.shared.data.tabular.layout import ColumnSection, Layout, schema_of
 from edgeveil.shared.data.tabular.lines import read_lines
 from edgeveil.shared.data.tabular.reading import Table, each_record
 from edgeveil.shared.data.tabular.schema import TableSchema, infer_table
-from edgeveil.shared.models.manifest import ColumnsInput, NumberOutput
+from edgeveil.shared.models.given import NumberOutput
+from edgeveil.shared.models.taken import ColumnsInput
 from edgeveil.shared.tasks.sensors import statistics
 
 Separator = Literal[",", ";", "\t", "|"]

@@ -22,14 +22,8 @@ from edgeveil.shared.data.schema import IMAGES, Schema
 from edgeveil.shared.data.sounds.schema import SoundSchema
 from edgeveil.shared.data.tabular.columns import Ranged
 from edgeveil.shared.data.tree import archives
-from edgeveil.shared.models.manifest import (
-    ColumnsInput,
-    ImageInput,
-    MomentInput,
-    NumberOutput,
-    OddOutput,
-    SoundInput,
-)
+from edgeveil.shared.models.given import NumberOutput, OddOutput
+from edgeveil.shared.models.taken import ColumnsInput, ImageInput, MomentInput, SoundInput
 from edgeveil.shared.scores import class_scores, detection, matching, outliers, regression, views
 from edgeveil.shared.scores.tallies import Tallies, summed
 from edgeveil.shared.terminal.progress import progress

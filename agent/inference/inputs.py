@@ -24,7 +24,7 @@ from edgeveil.shared.data.pictures import MAX_BYTES, read_picture, read_upright,
 from edgeveil.shared.data.sounds.pair_table import FILE
 from edgeveil.shared.data.sounds.recordings import SOUNDS, read_sound
 from edgeveil.shared.data.tree import SUFFIXES
-from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, MomentInput, SoundInput, Taken
+from edgeveil.shared.models.taken import ColumnsInput, ImageInput, MomentInput, SoundInput, Taken
 
 STDIN = "-"
 ARCHIVE = ".npz"

@@ -19,7 +19,7 @@ from edgeveil.shared.base.names import listed
 from edgeveil.shared.data.left_out import LeftOut
 from edgeveil.shared.data.sounds.pair_table import FILE, numbered_pairs, senses_of
 from edgeveil.shared.data.sounds.pairs import WINDOW_FILE, PairSchema, window_layout
-from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, MomentInput, SoundInput
+from edgeveil.shared.models.taken import ColumnsInput, ImageInput, MomentInput, SoundInput
 
 Values = NDArray[np.float32]
 Found = tuple[str, Values | None, str]  # the line, its record as the graph takes it, or why not

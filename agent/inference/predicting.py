@@ -12,7 +12,7 @@ from edgeveil.agent.inference.runtime import Model, Said
 from edgeveil.agent.inference.video.cameras import is_live
 from edgeveil.agent.inference.video.frames import Pace
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.models.manifest import ImageInput
+from edgeveil.shared.models.taken import ImageInput
 from edgeveil.shared.terminal.progress import Step, silent
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.models.manifest import (
+from edgeveil.shared.models.taken import (
     ArrayInput,
     ColumnsInput,
     ImageInput,

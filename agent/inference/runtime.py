@@ -19,8 +19,10 @@ from edgeveil.agent.inference.values.numbers import Number, Oddity
 from edgeveil.shared.base.errors import DataError, ModelError
 from edgeveil.shared.data.boxes.letterbox import Letterbox
 from edgeveil.shared.models import graph, known_answer
-from edgeveil.shared.models.manifest import BoxOutput, Manifest, NumberOutput, OddOutput, Taken
+from edgeveil.shared.models.given import BoxOutput, NumberOutput, OddOutput
+from edgeveil.shared.models.manifest import Manifest
 from edgeveil.shared.models.package import Package, read_package
+from edgeveil.shared.models.taken import Taken
 
 QUIET = 3  # of onnxruntime: errors only
 MOST_AT_ONCE = 64

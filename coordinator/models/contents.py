@@ -10,23 +10,16 @@ from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.base.installed import installed
-from edgeveil.shared.models.manifest import (
+from edgeveil.shared.models.given import BoxOutput, Given, NumberOutput, OddOutput, Output
+from edgeveil.shared.models.manifest import Manifest, Task
+from edgeveil.shared.models.origin import Origin, Piece, Privacy, Sums
+from edgeveil.shared.models.taken import (
     ArrayInput,
-    BoxOutput,
     ColumnsInput,
-    Given,
     ImageInput,
-    Manifest,
     MomentInput,
-    NumberOutput,
-    OddOutput,
-    Origin,
-    Output,
-    Piece,
-    Privacy,
     SoundInput,
     Taken,
-    Task,
 )
 from edgeveil.shared.privacy.unlimited import NOT_LIMITED, UNLIMITED, in_json
 from edgeveil.shared.scores import outliers
@@ -172,4 +165,13 @@ def _privacy(found: RunFacts, record: RoundRecord) -> Privacy:
         noise_multiplier=proposal.noise_multiplier,
         sample_rate=proposal.sample_rate,
         clip_norm=proposal.clip_norm,
+        sums=_sums(so_far),
     )
+
+
+def _sums(found: RunFacts) -> Sums | None:
+    two = found.most_of_two
+    if two is None or two.honest is None or not found.limited:
+        return None
+    planned, most = in_json(two.sums_limit), two.sums
+    return Sums(honest=two.honest, epsilon_planned=planned, epsilon_at_most=most)

@@ -44,7 +44,7 @@ def _line(home: Path, found: RunFacts) -> dict[str, Any]:
 
 def _sums(found: RunFacts) -> dict[str, Any]:
     """The other figure, where noise is in shares."""
-    two = found.two_after(int(found.paid.max(initial=0)), found.evaluations)
+    two = found.most_of_two
     return {} if two is None else {"epsilon_sum_at_most": in_json(two.sums)}
 
 

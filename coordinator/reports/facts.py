@@ -191,6 +191,11 @@ class RunFacts:
         others = [measured[0]] if measured else []
         return epsilon([one._replace(steps=charges), *others], proposal.delta)[0]
 
+    @property
+    def most_of_two(self) -> TwoFigures | None:
+        """Both ε of the agent that was asked most often; None where every update has all its noise."""
+        return self.two_after(int(self.paid.max(initial=0)), self.evaluations)
+
     def two_after(self, charges: int, evaluations: int = 0) -> TwoFigures | None:
         """Both ε of so many rounds, to be shown; None where every update has all its noise."""
         sums = self.epsilon_sum_after(charges, evaluations)

@@ -8,7 +8,8 @@ columns, in −1..1 else.
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, Manifest, Taken
+from edgeveil.shared.models.manifest import Manifest
+from edgeveil.shared.models.taken import ColumnsInput, ImageInput, Taken
 
 COUNT = 2
 MOST_TOLD = 4096  # values of one record, the first ones

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from edgeveil.shared.base.errors import ConfigError, ModelError, ModelUntrusted
 from edgeveil.shared.models import container, signature
-from edgeveil.shared.models.manifest import Manifest, Piece
+from edgeveil.shared.models.manifest import Manifest
+from edgeveil.shared.models.origin import Piece
 from edgeveil.shared.wire.identity import Signer
 
 MANIFEST, SIGNATURE, WEIGHTS, MODEL = (

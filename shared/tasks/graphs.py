@@ -19,12 +19,11 @@ from torch import nn
 from edgeveil.shared.data.sounds.pairs import Pairs
 from edgeveil.shared.data.tabular.columns import Ranged, set_points
 from edgeveil.shared.data.tabular.reading import Table
-from edgeveil.shared.models.manifest import (
+from edgeveil.shared.models.given import NumberOutput, OddOutput
+from edgeveil.shared.models.taken import (
     ColumnsInput,
     ImageInput,
     MomentInput,
-    NumberOutput,
-    OddOutput,
     SoundInput,
     Statistics,
 )

@@ -124,7 +124,7 @@ def _sums_only(found: RunFacts) -> dict[str, Any]:
     smallest = min((_smallest_sum(found, record) for record in found.committed), default=0)
     rules = found.plan.secagg
     honest = max(0, smallest - assumed_corrupt(smallest, rules.gamma_ppm, rules.c_min))
-    two = found.two_after(int(found.paid.max(initial=0)), found.evaluations)
+    two = found.most_of_two
     if two is not None:
         # agents open no sum that holds fewer honest ones, and charge for just these
         return {

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgeveil.shared.models.manifest import ColumnsInput, ImageInput, MomentInput, SoundInput
+from edgeveil.shared.models.taken import ColumnsInput, ImageInput, MomentInput, SoundInput
 from edgeveil.shared.tasks.sensors import statistics, tables
 from edgeveil.shared.tasks.sounds import features
 from edgeveil.shared.tasks.sounds.multimodal import PairOptions

@@ -14,7 +14,7 @@ from edgeveil.agent.cli.app import app
 from edgeveil.agent.inference.inputs import read
 from edgeveil.agent.inference.video.frames import Pace
 from edgeveil.shared.data.pictures import read_picture, scaled
-from edgeveil.shared.models.manifest import ImageInput
+from edgeveil.shared.models.taken import ImageInput
 
 MODEL = VECTORS / "cnn.evm"
 

@@ -21,8 +21,8 @@ from edgeveil.agent.inference.inputs import find, read
 from edgeveil.agent.inference.moments import Growing
 from edgeveil.coordinator.models.export import export
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.models.manifest import MomentInput
 from edgeveil.shared.models.package import read_package
+from edgeveil.shared.models.taken import MomentInput
 from edgeveil.shared.tasks.registry import load as load_task
 from edgeveil.shared.tasks.registry import newest
 

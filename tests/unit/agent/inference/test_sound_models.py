@@ -13,7 +13,7 @@ from edgeveil.agent.inference.evaluation import evaluate
 from edgeveil.agent.inference.inputs import find, from_bytes, read
 from edgeveil.coordinator.models.export import export
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.models.manifest import SoundInput
+from edgeveil.shared.models.taken import SoundInput
 from edgeveil.shared.tasks.registry import load as load_task
 from edgeveil.shared.tasks.registry import newest
 

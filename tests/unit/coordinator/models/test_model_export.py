@@ -17,6 +17,7 @@ from edgeveil.coordinator.models import graph
 from edgeveil.coordinator.models.export import export
 from edgeveil.coordinator.runs import checkpoint
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
+from edgeveil.shared.models.manifest import Manifest
 from edgeveil.shared.models.package import read_package
 from edgeveil.shared.scores.boxes import detections
 from edgeveil.shared.tasks import registry
@@ -50,6 +51,29 @@ def test_the_manifest_says_what_the_records_say(exported):
     assert told.task.hash == registry.newest("image-classification").task_hash().hex()
     assert told.software["torch"]
     assert told.software["onnx"]
+
+
+IN_SHARES = {
+    "training__steps": 1, "privacy__noise": "shared", "privacy__honest": 2, "privacy__epsilon_sum": 1.0,
+    "secagg__n_max": 6,
+}  # fmt: skip
+
+
+def test_noise_in_shares_has_both_figures_in_the_manifest_and_in_one_line(tmp_path, exported):
+    home, run_id = trained(tmp_path, "image-classification", asked=IN_SHARES, **OPTIONS)
+    export(home, run_id, "last", tmp_path / "shares.evm")
+    told = read_package(tmp_path / "shares.evm").manifest
+    sums = told.privacy.sums
+    assert sums.honest == 2
+    assert 0 < sums.epsilon_at_most < told.privacy.epsilon_at_most
+    assert sums.epsilon_at_most <= sums.epsilon_planned == 1.0
+    assert f", of sums {sums.epsilon_at_most:.3g} at δ" in told.privacy.said
+    assert Manifest.decode(told.encode()) == told
+    plain = read_package(exported[2]).manifest
+    assert plain.privacy.sums is None
+    assert b'"sums"' not in plain.encode(), "as packages of before"
+    listed = json.loads(run(home, "models", "--json").stdout)[0]
+    assert listed["epsilon_sum_at_most"] == sums.epsilon_at_most
 
 
 def test_the_weights_are_the_recorded_checkpoint_byte_for_byte(exported):

@@ -10,7 +10,8 @@ from models_bench import KEY, VECTORS, resigned
 
 from edgeveil.shared.base.errors import ConfigError, ModelError, ModelUntrusted
 from edgeveil.shared.models import container, package, signature
-from edgeveil.shared.models.manifest import ArrayInput, Manifest
+from edgeveil.shared.models.manifest import Manifest
+from edgeveil.shared.models.taken import ArrayInput
 
 WHOLE = (VECTORS / "cnn.evm").read_bytes()
 PARTS = container.decode(WHOLE, package.NAMES, package.LIMITS)

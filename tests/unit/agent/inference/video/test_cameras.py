@@ -13,7 +13,7 @@ from edgeveil.agent.inference.video import cameras, frames
 from edgeveil.agent.inference.video.cameras import is_live, without_secrets
 from edgeveil.agent.inference.video.frames import Pace, Video
 from edgeveil.shared.base.errors import DataError
-from edgeveil.shared.models.manifest import ImageInput
+from edgeveil.shared.models.taken import ImageInput
 
 GREYS = [40, 80, 120, 160, 200]
 
