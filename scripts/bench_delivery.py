@@ -31,7 +31,7 @@ from edgeveil.agent.delivery.fetching import Fetcher  # noqa: E402
 from edgeveil.agent.delivery.kept import KeptModels  # noqa: E402
 from edgeveil.agent.delivery.receiving import open_in_use  # noqa: E402
 from edgeveil.agent.inference.runtime import Model, open_model  # noqa: E402
-from edgeveil.agent.inference.serving import service  # noqa: E402
+from edgeveil.agent.inference.serving import limits, service  # noqa: E402
 from edgeveil.shared.models.package import read_package  # noqa: E402
 
 PATIENCE_S = 120.0
@@ -89,7 +89,7 @@ def swapped(swaps: int, folder: Path) -> tuple[int, int, float, float]:
     """(requests, failed, median ms without swaps, with swaps) of three askers."""
     path = folder / "bag.evm"
     path.write_bytes(CNN.read_bytes())
-    service.LOOK_S = 0.05
+    limits.LOOK_S = 0.05
     slot = service.Slot(path, open_model, lambda _: None)
     server = service.Server(("127.0.0.1", 0), slot, TOKEN)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
