@@ -143,13 +143,15 @@ def speed(chosen: argparse.Namespace) -> None:
         package, model = read_package(path), open_model(path, threads=1)
         record = known_answer.records(model.input)[:1]
         small = quantizing.dynamic(package.model)
-        whole, eight = _session(package.model), _session(small)
+        ranged = quantizing.static(package.model, known_answer.records(model.input))
+        whole, eight, fixed = (_session(each) for each in (package.model, small, ranged))
         key = model.input.name
         acts = {
             "torch": eager(path),
             "package": lambda model=model, record=record: model.outputs(record),
             "onnxruntime alone": lambda run=whole, key=key, record=record: run(None, {key: record}),
             "8 bits, dynamic": lambda run=eight, key=key, record=record: run(None, {key: record}),
+            "8 bits, static": lambda run=fixed, key=key, record=record: run(None, {key: record}),
         }
         found = medians(acts, max(3, round(MODELS[name][2] * chosen.share)))
         ratio = found["torch"][0] / found["package"][0]
