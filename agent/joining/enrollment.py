@@ -100,14 +100,14 @@ def wait_until_member(
     every_s: float = 3.0,
     clock: Clock | None = None,
 ) -> JoinState:
-    """refresh() every few seconds until a signed roster holds us or `stop` is set.
+    """refresh() until a signed roster holds us or `stop` is set: often at first, soon every few seconds.
 
     Raises:
         EnrollmentError: refused for good; an unreachable coordinator is waited for.
     """
     name = _name(home)
     state = JoinState("pending", agent_id(home.identity().public), name)
-    said = ""
+    said, pause_s = "", every_s / 6
     while not stop.is_set():
         try:
             state = refresh(home, clock=clock)
@@ -120,7 +120,8 @@ def wait_until_member(
         if status != said:
             on_status(status)
             said = status
-        stop.wait(every_s)
+        stop.wait(pause_s)
+        pause_s = min(every_s, 1.3 * pause_s)
     return state
 
 

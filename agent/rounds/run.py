@@ -263,8 +263,14 @@ def _models(path: Path, policy: Policy, on_status: Status) -> Iterator[None]:
 
 def _warm_up() -> None:
     """Import what takes seconds while the roster is being waited for."""
-    with contextlib.suppress(ImportError):  # named properly where it is needed
-        importlib.import_module("edgeveil.agent.rounds.session")
+    for module in (
+        "flower_link.link",
+        "flower_link.client_app",
+        "rounds.session",
+        "training.training",
+    ):
+        with contextlib.suppress(ImportError):  # named properly where it is needed
+            importlib.import_module(f"edgeveil.agent.{module}")
 
 
 def _answer_rounds(

@@ -4,10 +4,12 @@ So a restarted agent is back on the line at once, and the first offer waits for 
 the connection (docs/transport.md, "Agent").
 """
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
 from edgeveil.agent.rounds.device import Device
+from edgeveil.shared.base.errors import EdgeveilError
 from edgeveil.shared.wire.messages import Reply, Request
 
 if TYPE_CHECKING:
@@ -71,6 +73,13 @@ class WarmSession:
             from edgeveil.agent.rounds.session import Session  # noqa: PLC0415 - the point of this module
 
             self._session = Session(self._device)
+            self._load_trainer()
         except BaseException as error:  # noqa: BLE001 - raised again by whoever runs the agent
             self.failure = error
             self._failed.set()
+
+    def _load_trainer(self) -> None:
+        """Not where the owner's rules let nothing train now; what is wrong with it is said where it is needed."""
+        with contextlib.suppress(EdgeveilError, ImportError, OSError):
+            self._device.may_train()
+            self._device.trainer()
