@@ -1,4 +1,4 @@
-"""`coordinator plan`: a first plan from what is public."""
+"""`coordinator plan`: a first plan from what is public, and what a plan costs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -85,12 +85,12 @@ VariantOption = Annotated[
     Option("--variant", metavar="lite|tiny|full", help="For boxes: the network. [default: lite]"),
 ]
 
-app = typer.Typer(help="Write a first plan.", no_args_is_help=True)
+app = typer.Typer(help="Write a first plan, or say what one costs.", no_args_is_help=True)
 
 
 @app.callback()
 def plan() -> None:
-    """Write a first plan."""
+    """Write a first plan, or say what one costs."""
 
 
 @app.command()
@@ -156,6 +156,49 @@ def new(
         console.print_json({"file": str(output), **made.as_json()})
         return
     _say(made, output)
+
+
+@app.command()
+def explain(
+    plan: Annotated[Path, typer.Argument(metavar="PLAN", help="The plan file.")],
+    agents: Annotated[int, Option("--agents", metavar="N", help="How many devices take part.")],
+    params: Annotated[
+        int | None,
+        Option("--params", metavar="D", help="Parameters. [default: those of the plan's model]"),
+    ] = None,
+    dropout: Annotated[
+        float, Option("--dropout", metavar="P", help="Share of them lost in a round.")
+    ] = 0.0,
+    bandwidth: Annotated[
+        float, Option("--bandwidth", metavar="MBIT/S", help="Of each link, the coordinator's too.")
+    ] = 100.0,
+    html: Annotated[
+        Path | None, Option("--html", metavar="FILE", help="Write one self-contained page too.")
+    ] = None,
+    as_json: console.JsonOption = False,
+) -> None:
+    """Say what a plan costs and withstands with so many devices; nobody is asked.
+
+    Example: coordinator plan explain plan.toml --agents 1000 --dropout 0.05
+    """
+    from edgeveil.coordinator.explaining import explain as explaining
+    from edgeveil.coordinator.explaining import looks
+    from edgeveil.coordinator.plan.plan_file import load_plan
+    from edgeveil.shared.base.files import write_file
+
+    found = explaining.explain(
+        load_plan(plan), agents=agents, parameters=params, dropout=dropout, bandwidth=bandwidth
+    )
+    if html is not None:
+        write_file(html, looks.page(found).encode())
+        console.stderr.print(f"Wrote {html}")
+    if as_json:
+        console.print_json(found.model_dump(mode="json"))
+        return
+    shown = console.table(looks.title(found), "what", "one round", "meaning")
+    for row in looks.rows(found):
+        shown.add_row(*row)
+    console.stdout.print(shown)
 
 
 def _say(made: "FirstPlan", output: Path) -> None:
