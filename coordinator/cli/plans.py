@@ -84,6 +84,10 @@ VariantOption = Annotated[
     str | None,
     Option("--variant", metavar="lite|tiny|full", help="For boxes: the network. [default: lite]"),
 ]
+EpsilonOption = Annotated[
+    float | None,
+    Option("--epsilon", metavar="E", help="Budget of each device for this run. [default: 2]"),
+]
 SharedOption = Annotated[
     bool,
     Option("--shared", help="Each device adds a share of the noise; --epsilon is that of sums."),
@@ -114,10 +118,7 @@ def new(
         int | None,
         Option("--records", metavar="R", min=1, help="Of one device, about. [default: 1000]"),
     ] = None,
-    epsilon: Annotated[
-        float | None,
-        Option("--epsilon", metavar="E", help="Budget of each device for this run. [default: 2]"),
-    ] = None,
+    epsilon: EpsilonOption = None,
     channels: ChannelsOption = None,
     size: SizeOption = None,
     features: FeaturesOption = None,

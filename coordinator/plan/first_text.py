@@ -102,10 +102,14 @@ def write_first_plan(
     )
     if wanted.test is not None:
         probe(wanted.test)
-    made = first_plan(wanted)
+    return _written(file, first_plan(wanted), labels_from or data, check)
+
+
+def _written(
+    file: Path, made: FirstPlan, hint: Path | None, check: Callable[[Plan], object]
+) -> FirstPlan:
     _check_task(made)
     check(made.plan)
-    hint = labels_from or data
     write_file(file, text(made, hint and hint.expanduser().resolve()).encode())
     return made
 
