@@ -108,6 +108,12 @@ class ByKind:
         return self._evaluating if evaluates else self._training
 
 
+NOTHING_LEFT = (
+    "every record is held out for evaluation, so this device adds noise alone; where all are one group "
+    "(docs/evaluation.md), that is so for every round"
+)
+
+
 class Training:
     """The work of a training round: DP-SGD, or what the owner lets it be, on the owner's records, an update that is sealed."""
 
@@ -164,6 +170,8 @@ class Training:
         started = device.clock.monotonic()
         # Not before the charge: it takes time.
         examples = self._held_out.training(device.shelf, offer.task, offer.options)
+        if device.policy.evaluation_share and not len(examples):
+            device.on_status(f"round {attempt.round}: {NOTHING_LEFT}")
         with device.progress(f"round {attempt.round}: training", plan.steps) as step:
             given = (offer, examples, ledger.state.n_ref, lambda _done, _all: step(1))
             shared = plan.shared_noise

@@ -84,6 +84,18 @@ VariantOption = Annotated[
     str | None,
     Option("--variant", metavar="lite|tiny|full", help="For boxes: the network. [default: lite]"),
 ]
+EpsilonOption = Annotated[
+    float | None,
+    Option("--epsilon", metavar="E", help="Budget of each device for this run. [default: 2]"),
+]
+SharedOption = Annotated[
+    bool,
+    Option("--shared", help="Each device adds a share of the noise; --epsilon is that of sums."),
+]
+HonestOption = Annotated[
+    int | None,
+    Option("--honest", metavar="H", help="With --shared: honest devices of every sum, 2 or more."),
+]
 
 app = typer.Typer(help="Write a first plan, or say what one costs.", no_args_is_help=True)
 
@@ -106,15 +118,14 @@ def new(
         int | None,
         Option("--records", metavar="R", min=1, help="Of one device, about. [default: 1000]"),
     ] = None,
-    epsilon: Annotated[
-        float | None,
-        Option("--epsilon", metavar="E", help="Budget of each device for this run. [default: 2]"),
-    ] = None,
+    epsilon: EpsilonOption = None,
     channels: ChannelsOption = None,
     size: SizeOption = None,
     features: FeaturesOption = None,
     initial: InitialOption = None,
     variant: VariantOption = None,
+    shared: SharedOption = False,
+    honest: HonestOption = None,
     test: Annotated[
         Path | None,
         Option("--test", metavar="DATA", help="Held-out data on this machine, no device's."),
@@ -129,6 +140,7 @@ def new(
 
     Example: coordinator plan new --labels cat,dog --agents 5 -o plan.toml
     """
+    from edgeveil.coordinator.plan.first_shared import honest_of
     from edgeveil.coordinator.plan.first_text import write_first_plan
     from edgeveil.coordinator.runs.runs import rehearse_new
 
@@ -150,6 +162,7 @@ def new(
         force=force,
         initial=initial,
         variant=variant,
+        honest=honest_of(shared=shared, honest=honest),
         check=rehearse_new,
     )
     if as_json:
@@ -215,10 +228,7 @@ def _say(made: "FirstPlan", output: Path) -> None:
         f"rounds; a budget of ε {cost.budget:g}, a device's default, holds {cost.runs} such runs "
         "(several together cost less than their sum)"
     )
-    console.stdout.print(
-        "That holds towards everybody, even if nobody but the device itself is honest: each adds all its noise itself, "
-        "and what sums show costs the same ε"
-    )
+    console.stdout.print(_holds(made))
     console.stdout.print(
         f"Beside it each data set pays ε {COUNT:g} once, ever, for a noisy count of its records; free is a size that "
         "its owner declares before the first start: agent policy set n_ref=N"
@@ -232,4 +242,19 @@ def _say(made: "FirstPlan", output: Path) -> None:
     console.stderr.print(
         f"Next: coordinator doctor --plan {output}, then coordinator serve --plan {output}, or beside a running "
         f"serve: coordinator run {output}"
+    )
+
+
+def _holds(made: "FirstPlan") -> str:
+    """Towards whom the figure above holds, and what sums show."""
+    shared = made.plan.privacy
+    if shared.honest is None:
+        return (
+            "That holds towards everybody, even if nobody but the device itself is honest: each adds all its noise "
+            "itself, and what sums show costs the same ε"
+        )
+    return (
+        f"That is what an update alone would show. Sums show ε {made.cost.epsilon_sum:.3g}, at most "
+        f"{shared.epsilon_sum:g}, if at least {shared.honest} devices of each are honest and the masks hold; every "
+        "owner has to allow it: shared_noise in policy.toml"
     )

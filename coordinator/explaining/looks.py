@@ -79,7 +79,8 @@ def page(found: Explanation) -> str:
 
 
 def _seconds(value: float) -> str:
-    return f"{short(value)} s"
+    """Two figures: it is computed from units that are no surer."""
+    return f"{float(f'{value:.2g}'):g} s"
 
 
 def _real(value: float | None) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from edgeveil.coordinator.learning import judgement
-from edgeveil.coordinator.plan.measured import judged_by
+from edgeveil.coordinator.plan.evaluation import judged_by
 from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.coordinator.runs.run_files import average_path, model_path

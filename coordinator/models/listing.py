@@ -6,7 +6,7 @@ from typing import Any
 from edgeveil.coordinator.models import exported
 from edgeveil.coordinator.models.choice import best, last, weights_path
 from edgeveil.coordinator.plan.config import load_config
-from edgeveil.coordinator.plan.measured import judged_by
+from edgeveil.coordinator.plan.evaluation import judged_by
 from edgeveil.coordinator.records.records import RoundRecord
 from edgeveil.coordinator.reports.facts import RunFacts
 from edgeveil.coordinator.store.store import Store

@@ -6,8 +6,8 @@ __all__ = [
     "derived",
     "evaluation",
     "first",
+    "first_shared",
     "first_text",
-    "measured",
     "plan",
     "plan_file",
 ]

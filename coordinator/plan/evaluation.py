@@ -1,4 +1,4 @@
-"""What follows from a plan for evaluations on devices: σ, the integers that are summed, and what a run may cost."""
+"""What follows from a plan for evaluations: by which figure rounds are compared; on devices σ, integers and cost."""
 
 import math
 
@@ -8,12 +8,30 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.privacy.filter import noise_multiplier_for
 from edgeveil.shared.privacy.rdp import Segment as Spent
 from edgeveil.shared.privacy.shared_noise import SLACK, share_for, shares
+from edgeveil.shared.scores.metric import MetricSpec
 from edgeveil.shared.scores.tallies import TallyForm
 from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, WEIGHT, Params, Segment
+from edgeveil.shared.tasks import registry
 from edgeveil.shared.vector.quantization import TALLY
 from edgeveil.shared.wire.plan import EvaluationPlan
 
 REACH = 10  # standard deviations of a device's noise that its lanes hold; agents keep nine free
+
+
+def judged_by(plan: Plan) -> MetricSpec:
+    """The metric that says which round is best.
+
+    Raises:
+        ConfigError: the task measures no such thing.
+    """
+    name, known = plan.evaluation.metric, registry.scoring(plan.task.id).metrics
+    for metric in known:
+        if metric.name == name:
+            return metric
+    raise ConfigError(
+        f"plan: evaluation.metric: {name!r} is not measured by {plan.task.id} {plan.task.version}; "
+        f"choose one of {', '.join(metric.name for metric in known) or 'none'}"
+    )
 
 
 def evaluation_noise(plan: Plan) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
 from edgeveil.coordinator.plan.first_rules import FEATURES, REACH, RULES, Rule, fewest_records
+from edgeveil.coordinator.plan.first_shared import in_shares
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.sections import SecaggSection
 from edgeveil.shared.base.config import validate
@@ -48,7 +49,8 @@ class Wanted:
     with `sound` the numbers of a recording, or of a record of several senses, whose window has `ranges`. `task`
     is the one that suits, where it is empty. `target` has its range, `normal` is of anomaly, `ahead` the column of
     forecasting. With boxes, `initial` is the public model whose classes are trained, `variant` the network where
-    the usual one is not meant.
+    the usual one is not meant. With `honest`, of whom every sum is sure, noise is added in shares and `epsilon`
+    is that of sums.
     """
 
     labels: tuple[str, ...]
@@ -67,6 +69,7 @@ class Wanted:
     ranges: str = ""
     initial: str = ""
     variant: str = ""
+    honest: int | None = None
 
     @property
     def chosen(self) -> str:
@@ -93,9 +96,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one run, for each device: ε of all its rounds; how many such runs a usual budget holds."""
+    """Of one run, for each device: ε of all its rounds; how many such runs a usual budget holds.
+
+    `epsilon` holds towards everybody, `epsilon_sum` towards whoever sees only sums: the same unless noise is in shares.
+    """
 
     epsilon: float
+    epsilon_sum: float
     budget: float
     runs: int
 
@@ -137,6 +144,9 @@ class FirstPlan:
             "clip_norm": training.clip_norm,
             "learning_rate": training.learning_rate,
             "epsilon": training.epsilon,
+            "noise": self.plan.privacy.noise,
+            "honest": self.plan.privacy.honest,
+            "epsilon_sum": self.plan.privacy.epsilon_sum or training.epsilon,
             "delta": training.delta,
             "noise_multiplier": self.noise_multiplier,
             "cost": asdict(self.cost),
@@ -162,11 +172,14 @@ def first_plan(wanted: Wanted) -> FirstPlan:
         raise ConfigError(f"--features {wanted.features}: choose one of {', '.join(REACH)}")
     values = _values(wanted, rate=1.0)
     plan = validate(values, Plan, source="plan")
+    if wanted.honest is not None:
+        values = in_shares(values, plan, wanted.honest)
+        plan = validate(values, Plan, source="plan")
     try:
         noise = training_plan(plan).noise_multiplier
     except ValueError as error:
         raise ConfigError(f"--epsilon {wanted.epsilon:g}: {error}") from error
-    values["training"]["learning_rate"] = rate = _rate(wanted, noise)
+    values["training"]["learning_rate"] = rate = _rate(wanted, plan, noise)
     if wanted.chosen == "rare-classes":
         counted = {"clip": round(1000 * wanted.rule.clip), "count_first": round(COUNTED * rate)}
         values["task"]["options"] |= counted
@@ -297,14 +310,15 @@ def _largest(records: int) -> int:
     return max(10_000, int(10 ** math.ceil(math.log10(3 * records))))
 
 
-def _rate(wanted: Wanted, noise: float) -> float:
+def _rate(wanted: Wanted, plan: Plan, noise: float) -> float:
     """Two digits of it; who knows the size to one digit needs no more."""
     rule = wanted.rule
     if rule.rate is not None:
         return rule.rate
     reach = rule.reach if wanted.columns or wanted.initial else REACH[wanted.features]
     records = wanted.records * math.sqrt(wanted.agents)
-    exact = reach * records / (rule.clip * noise * math.sqrt(ROUNDS * rule.steps))
+    steps = plan.rounds.count * plan.training.steps
+    exact = reach * records / (rule.clip * noise * math.sqrt(steps))
     return float(f"{min(max(exact, LEAST_RATE), rule.most_rate):.2g}")
 
 
@@ -319,8 +333,10 @@ def _cost(plan: Plan, noise: float) -> Cost:
     training = plan.training
     steps = training.steps * plan.rounds.count
     spent = epsilon_after(plan, noise, plan.rounds.count)
+    of_sums = noise * math.sqrt(plan.privacy.honest or 1)
+    summed = epsilon_after(plan, of_sums, plan.rounds.count)
     order = choose_order(BUDGET, DELTA)
     room = cap(BUDGET, DELTA, order)
     counted = rdp.rdp_total([charged(affordable_scale(room, order))], order)
     step = rdp.rdp_step(noise, training.sample_rate, order)
-    return Cost(spent, BUDGET, steps_left(counted, step, room) // steps)
+    return Cost(spent, summed, BUDGET, steps_left(counted, step, room) // steps)

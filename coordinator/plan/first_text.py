@@ -56,6 +56,7 @@ def write_first_plan(
     force: bool,
     initial: str | None = None,
     variant: str | None = None,
+    honest: int | None = None,
     check: Callable[[Plan], object],
 ) -> FirstPlan:
     """Write `file` and say what is in it. Imports torch, for the task has the last word.
@@ -97,13 +98,18 @@ def write_first_plan(
         felt(folder, found),
         check_body(initial) if boxed else "",
         variant or "",
+        honest,
     )
     if wanted.test is not None:
         probe(wanted.test)
-    made = first_plan(wanted)
+    return _written(file, first_plan(wanted), labels_from or data, check)
+
+
+def _written(
+    file: Path, made: FirstPlan, hint: Path | None, check: Callable[[Plan], object]
+) -> FirstPlan:
     _check_task(made)
     check(made.plan)
-    hint = labels_from or data
     write_file(file, text(made, hint and hint.expanduser().resolve()).encode())
     return made
 
@@ -158,7 +164,7 @@ def text(made: FirstPlan, hint: Path | None = None) -> str:
 # Written by `coordinator plan new` for {wanted.agents} devices with about {wanted.records} records each, from these
 # public figures alone. Check it with: coordinator doctor --plan FILE; start it with: coordinator run FILE.
 # It costs each device ε {cost.epsilon:.3g} if no round is repeated, at most {training.epsilon:g}; {_fits(cost)}
-{_too_few(made)}# Beside it each data set pays ε {COUNT:g} once, ever, for a noisy count of its records, unless its owner declares
+{_about_sums(made)}{_too_few(made)}# Beside it each data set pays ε {COUNT:g} once, ever, for a noisy count of its records, unless its owner declares
 # the size before the first start: agent policy set n_ref=N (free).
 # docs/configuration.md has every key.
 
@@ -171,9 +177,9 @@ steps = {training.steps}  # optimiser steps of one device in one round
 sample_rate = {training.sample_rate:g}  # {_about_sampling(training.sample_rate)}
 clip_norm = {training.clip_norm:g}  # L2 bound of one record's gradient
 learning_rate = {training.learning_rate:g}  # {_about_rate(made)}
-epsilon = {training.epsilon:g}  # the most this run may cost a device, repeated rounds included
+epsilon = {training.epsilon:g}  # {_about_limit(plan)}
 delta = {training.delta:g}
-
+{_privacy(plan)}
 [rounds]
 count = {rounds.count}  # rounds to complete
 goal = {rounds.goal}  # devices wanted in a round
@@ -192,6 +198,35 @@ def _model(wanted: Wanted) -> str:
     return f"""
 [model]
 initial = {_toml(wanted.initial)}  # public; its variant, width and anchors are this plan's
+"""
+
+
+def _about_limit(plan: Plan) -> str:
+    if plan.privacy.honest is None:
+        return "the most this run may cost a device, repeated rounds included"
+    return "the most an update alone may show, if nothing holds but the device, repeated rounds included"
+
+
+def _privacy(plan: Plan) -> str:
+    shared = plan.privacy
+    if shared.honest is None:
+        return ""
+    return f"""
+[privacy]
+noise = "shared"  # each device adds 1/√honest of the noise, once, under the masks (docs/privacy.md)
+honest = {shared.honest}  # honest devices that every sum is sure to hold
+epsilon_sum = {shared.epsilon_sum:g}  # the most that sums may show, repeated rounds included
+"""
+
+
+def _about_sums(made: FirstPlan) -> str:
+    shared = made.plan.privacy
+    if shared.honest is None:
+        return ""
+    return f"""\
+# Noise in shares: that is what an update alone would show. Sums show ε {made.cost.epsilon_sum:.3g}, at most {shared.epsilon_sum:g}, if at least
+# {shared.honest} devices of each are honest and the masks hold. Each owner has to allow it (shared_noise in policy.toml, with
+# epsilon_sum_max of {shared.epsilon_sum:g} or more), in a federation whose key is kept offline.
 """
 
 

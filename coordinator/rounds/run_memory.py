@@ -7,7 +7,7 @@ from typing import Any
 from edgeveil.coordinator.learning import judgement
 from edgeveil.coordinator.learning.judgement import Scored
 from edgeveil.coordinator.plan.derived import assumed_corrupt
-from edgeveil.coordinator.plan.measured import judged_by
+from edgeveil.coordinator.plan.evaluation import judged_by
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.rounds import pacing

@@ -13,7 +13,7 @@ from edgeveil.coordinator.learning import judgement
 from edgeveil.coordinator.learning.aggregation import mean_update
 from edgeveil.coordinator.machine.machine import Abort
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
-from edgeveil.coordinator.plan.measured import judged_by
+from edgeveil.coordinator.plan.evaluation import judged_by
 from edgeveil.coordinator.records.records import Evaluation, Outcome, RoundRecord
 from edgeveil.coordinator.rounds import round_facts
 from edgeveil.coordinator.rounds.attempt_runner import Surroundings

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from edgeveil.coordinator.learning import judgement
-from edgeveil.coordinator.plan.measured import judged_by
+from edgeveil.coordinator.plan.evaluation import judged_by
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.records.records import (
     NOT_COUNTED,

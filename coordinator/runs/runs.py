@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from edgeveil.coordinator.learning import judgement
-from edgeveil.coordinator.plan.measured import judged_by
+from edgeveil.coordinator.plan.evaluation import judged_by
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.plan_file import budget_fault
 from edgeveil.coordinator.records.records import Run, RunState

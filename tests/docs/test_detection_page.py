@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 from edgeveil.coordinator.plan.derived import training_plan
-from edgeveil.coordinator.plan.measured import judged_by
+from edgeveil.coordinator.plan.evaluation import judged_by
 from edgeveil.coordinator.plan.plan import WITHOUT_NOISE, Plan
 from edgeveil.shared.scores.detection import SHOWN_AT
 from edgeveil.shared.tasks import registry

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from edgeveil.coordinator.cli.app import app
 from edgeveil.coordinator.plan.derived import training_plan
-from edgeveil.coordinator.plan.measured import judged_by
+from edgeveil.coordinator.plan.evaluation import judged_by
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.shared.data.tabular.layout import Layout
 from edgeveil.shared.data.tabular.schema import TableSchema

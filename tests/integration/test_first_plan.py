@@ -11,7 +11,7 @@ from fakes_federation import DIGITS, Federation
 from first_plan_bench import new
 from look_bench import initialised, run
 
-from edgeveil.agent.home.policy import Policy
+from edgeveil.agent.home.policy import Policy, SharedNoise
 from edgeveil.agent.home.records.record_policy import record_policy
 from edgeveil.agent.ledger.budget import read_budget
 from edgeveil.coordinator.plan import first
@@ -43,6 +43,24 @@ def test_devices_with_a_default_policy_accept_the_plan_that_was_written_for_thei
     (record,) = federation.store.rounds()
     assert len(record.survived) == 4
     assert record.metrics["examples"] == 200
+    federation.close()
+
+
+def test_a_federation_runs_the_plan_that_was_written_with_noise_in_shares(tmp_path):
+    federation = Federation(tmp_path, 5, offline=True, policy=Policy(), data=DIGITS)
+    federation.allow({"shared_noise": SharedNoise(epsilon_sum_max=2.0, federation_key="offline")})
+    target, found = new(
+        tmp_path, "--labels-from", federation.pieces[0], "--agents", 5, "--records", 60,
+        "--test", federation.test, "--shared", "--honest", 3, "--json",
+    )  # fmt: skip
+    told = json.loads(found.stdout)
+    assert (told["noise"], told["honest"], told["epsilon_sum"]) == ("shared", 3, 2.0)
+    assert told["cost"]["epsilon_sum"] < told["cost"]["epsilon"] <= told["epsilon"]
+    driver, first_round = federation.driver(load_plan(target))
+    assert driver.attempt(first_round) is None, federation.store.rounds()[-1].dropped_reasons
+    for home in federation.homes:
+        spent = read_budget(home.path)
+        assert (spent.rounds_shared, spent.epsilon_sum < spent.epsilon_spent) == (1, True)
     federation.close()
 
 

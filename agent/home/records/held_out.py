@@ -1,9 +1,9 @@
 """Which records are held out of training for evaluation: by a secret of this device and each record alone.
 
-A record is held out if a keyed hash of it lies below the owner's share of all hashes. So which side it is on follows
-from nothing but itself and the key: neither from the order nor from any other record, which keeps neighbouring
-data sets neighbours on both sides. A larger share holds out the same records and more. Without the key nobody can
-choose records that all fall on one side. A lost key is made anew and draws another line; the budget counts both
+A record is held out if a keyed hash of it, or of the group that it belongs to, lies below the owner's share of all
+hashes. So which side it is on follows from nothing but itself and the key: neither from the order nor from any other
+record, which keeps neighbouring data sets neighbours on both sides. A larger share holds out the same records and
+more. Without the key nobody can choose records that all fall on one side. A lost key is made anew and draws another line; the budget counts both
 sides together, so that costs nothing but figures that are too good for a while (docs/evaluation.md).
 """
 

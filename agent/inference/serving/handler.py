@@ -1,24 +1,43 @@
 """One connection of a client: the token first, limits before work, an answer to each request or line."""
 
 import time
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any
+from threading import BoundedSemaphore
+from typing import Any, Protocol
 
 from edgeveil.agent.inference.serving import answers, bodies, limits, openapi
+from edgeveil.agent.inference.serving.deadlines import Deadlines
+from edgeveil.agent.inference.serving.measures import Measures
+from edgeveil.agent.inference.serving.slot import Slot
 from edgeveil.shared.base.json_text import readable
+from edgeveil.shared.pages.door import Door
 from edgeveil.shared.pages.openmetrics import CONTENT_TYPE
 
-if TYPE_CHECKING:
-    from edgeveil.agent.inference.serving.service import Server
+Seen = Callable[
+    [Sequence[dict[str, Any]], str], None
+]  # answers of one request, digest of the model
 
 JSON = "application/json"
 _WHAT_THERE_IS = "POST /v1/predict or /v1/stream; GET /v1/openapi.json says what there is"
 
 
+class Serving(Protocol):
+    """What all connections share; service.Server is one."""
+
+    slot: Slot
+    door: Door
+    seen: Seen
+    measures: Measures
+    due: Deadlines
+    places: BoundedSemaphore
+    streams: BoundedSemaphore
+
+
 class Handler(BaseHTTPRequestHandler):
     timeout = limits.PATIENCE_S
-    server: "Server"
+    server: Serving  # type: ignore[assignment]
     server_version, sys_version = "edgeveil", ""
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body of an answer leave together

@@ -12,14 +12,13 @@ import socketserver
 import stat
 import struct
 import threading
-from collections.abc import Callable, Sequence
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from edgeveil.agent.inference.serving import limits
 from edgeveil.agent.inference.serving.deadlines import Deadlines
-from edgeveil.agent.inference.serving.handler import Handler
+from edgeveil.agent.inference.serving.handler import Handler, Seen
 from edgeveil.agent.inference.serving.measures import Measures
 from edgeveil.agent.inference.serving.slot import Say, Slot
 from edgeveil.shared.base.errors import ConfigError
@@ -30,9 +29,6 @@ __all__ = ["LocalServer", "Say", "Seen", "Server", "Slot"]
 
 _ROOT = 0
 LONGEST_PATH = 107  # bytes that the system takes for the name of a Unix socket
-Seen = Callable[
-    [Sequence[dict[str, Any]], str], None
-]  # answers of one request, digest of the model
 
 
 class Server(ThreadingHTTPServer):

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +55,14 @@ class BoxRecords:
     notes: tuple[Note, ...]
     classes: int
     advice: str = ""
+
+    @property
+    def group_ids(self) -> tuple[bytes, ...]:
+        """Of each record the content of its picture, all tiles together: equal pictures have one."""
+        found: dict[int, Any] = {}
+        for group, pixels in zip(self.groups.tolist(), self.pixels, strict=True):
+            found.setdefault(group, blake2b(digest_size=16)).update(pixels)
+        return tuple(found[group].digest() for group in self.groups.tolist())
 
     @property
     def targets(self) -> NDArray[np.int64]:

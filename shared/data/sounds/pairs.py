@@ -53,6 +53,12 @@ class Pairs:
     advice: str = ""
 
     @property
+    def group_ids(self) -> tuple[bytes, ...]:
+        """Of each record the content of what lasts, its recording or else its window: moments may have it in common."""
+        lasting = next(self.parts[name] for name in ("sound", "window") if name in self.parts)
+        return tuple(np.ascontiguousarray(each).tobytes() for each in lasting)
+
+    @property
     def skipped(self) -> tuple[str, ...]:
         return tuple(each.sentence for each in self.left)
 

@@ -4,6 +4,7 @@ from array import array
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,7 @@ class Table:
     clipped: tuple[tuple[str, int], ...] = ()  # columns with values that were cut, and how many
     groups: int = 0
     advice: str = ""
+    group_ids: tuple[bytes, ...] | None = None  # (N,) whose each record is, or of which recording
 
     @property
     def skipped(self) -> tuple[str, ...]:
@@ -78,9 +80,9 @@ def read_text(path: Path, layout: Layout) -> Table:
         if count
     )
     columns = tuple(str(each.column) for each in layout.features)
-    return Table(
-        columns, *made.arrays(), left, clipped, len(made.groups), advice_on(clipped, made.rows)
-    )
+    advice = advice_on(clipped, made.rows)
+    groups, ids = len(made.groups), made.group_ids
+    return Table(columns, *made.arrays(), left, clipped, groups, advice, ids)
 
 
 def count_text(path: Path, layout: Layout) -> int:
@@ -156,8 +158,11 @@ def _entries(folder: Path) -> list[Path]:
 
 @dataclass(slots=True)
 class _Record:
+    """`first`: the rows of the first window of its recording, which stays the same however it goes on."""
+
     file: str
     rows: Sequence[Row]
+    first: Sequence[Row] = ()
 
 
 class _Made:
@@ -169,6 +174,10 @@ class _Made:
         self.rows = 0
         self._layout = layout
         self._target = bool(layout.of("target"))
+        self._grouped = bool(layout.of("group"))
+        self._ids: list[bytes] = []
+        self._names: dict[str, bytes] = {}  # so that records of one group share its bytes
+        self._recording: tuple[Sequence[Row], bytes] = (), b""
         self._values, self._labels, self._numbers = array("f"), array("q"), array("f")
         self._named: list[LeftOut] = []
         self._more: Counter[Reason] = Counter()
@@ -188,7 +197,7 @@ class _Made:
         if left is not None:
             self._leave(left)
         elif isinstance(record, _Record):
-            self._keep(record.rows)
+            self._keep(record)
 
     def named(self) -> Iterator[LeftOut]:
         yield from self._named
@@ -204,13 +213,36 @@ class _Made:
             np.frombuffer(self._numbers, np.float32),
         )
 
-    def _keep(self, rows: Sequence[Row]) -> None:
+    @property
+    def group_ids(self) -> tuple[bytes, ...] | None:
+        """None where each record is by itself: rows without a column that says whose they are."""
+        return tuple(self._ids) if self._grouped or self._layout.window else None
+
+    def _group_of(self, record: _Record) -> bytes:
+        """What its owner calls the group, whatever file it is in, else its recording by the content of its first window."""
+        if self._grouped:
+            name = record.rows[-1].group
+            return self._names.setdefault(name, name.encode("utf-8", "surrogatepass"))
+        if self._recording[0] is not record.first:
+            values = array("f")
+            for row in record.first:
+                values.extend(self._features(row))
+            self._recording = record.first, blake2b(values.tobytes(), digest_size=16).digest()
+        return self._recording[1]
+
+    def _keep(self, record: _Record) -> None:
+        rows = record.rows
+        if self._grouped or self._layout.window:
+            self._ids.append(self._group_of(record))
         for row in rows:
-            self._values.extend(row.values[:-1] if self._target else row.values)
+            self._values.extend(self._features(row))
         self._labels.append(rows[-1].label)
         self._numbers.append(rows[-1].values[-1] if self._target else 0.0)
         if len(self._values) > MOST_VALUES:
             raise DataError(f"more than {MOST_VALUES} values; take fewer records or columns")
+
+    def _features(self, row: Row) -> Sequence[float]:
+        return row.values[:-1] if self._target else row.values
 
     def _leave(self, left: LeftOut) -> None:
         self._seen[left.reason] += 1
@@ -270,6 +302,7 @@ class _Windows:
         self._held: deque[Row] = deque()
         self._skip = 0  # rows between this window and the next
         self._made = 0  # windows of this recording
+        self._first: Sequence[Row] = ()
         self._last: Row | None = None
 
     def of(self, rows: Iterator[Row]) -> Iterator[_Record | LeftOut]:
@@ -290,7 +323,9 @@ class _Windows:
     def _full(self) -> Iterator[_Record]:
         if len(self._held) < self._length:
             return
-        yield _Record(self._file, tuple(self._held))
+        rows = tuple(self._held)
+        self._first = self._first if self._made else rows
+        yield _Record(self._file, rows, self._first)
         self._made += 1
         self._skip = max(0, self._step - self._length)
         for _ in range(min(self._step, self._length)):

@@ -33,8 +33,9 @@ class Grown:
     Copied for each record, it would make a ledger of n kinds of step cost n² operations.
     """
 
-    steps: dict[tuple[float, float], int]  # by (σ, q)
-    sum_steps: dict[tuple[float, float], int]  # the same of what sums show
+    history: tuple[Segment, ...]  # before these records; what sums show beside it
+    sum_history: tuple[Segment, ...]
+    charged: list[tuple[Segment, Segment]]  # by these records
     divergence: npt.NDArray[np.float64]
     sum_divergence: npt.NDArray[np.float64]
     last_attempts: dict[str, Attempt]
@@ -42,20 +43,16 @@ class Grown:
 
     @classmethod
     def of(cls, state: LedgerState) -> Self:
-        steps, sums = (
-            {(sigma, q): count for sigma, q, count in history}
-            for history in (state.history, state.sum_history)
-        )
         alone, summed = (
             np.array(spent or [0.0] * len(ORDERS))
             for spent in (state.divergence, state.sum_divergence)
         )
-        return cls(steps, sums, alone, summed, dict(state.last_attempts), set(state.anchors))
+        last, anchors = dict(state.last_attempts), set(state.anchors)
+        return cls(state.history, state.sum_history, [], alone, summed, last, anchors)
 
     def charge(self, segment: Segment, summed: Segment) -> None:
         """Both costs of one round, which are the same unless its noise is in shares."""
-        for steps, (sigma, q, count) in ((self.steps, segment), (self.sum_steps, summed)):
-            steps[sigma, q] = steps.get((sigma, q), 0) + count
+        self.charged.append((segment, summed))
         self.divergence += float(segment.steps) * curve(*segment[:2])
         self.sum_divergence += float(summed.steps) * curve(*summed[:2])
 
@@ -64,24 +61,39 @@ class Grown:
         return float(self.sum_divergence[order - LOWEST_ORDER])
 
     def forget_charges(self) -> None:
-        self.steps.clear()
-        self.sum_steps.clear()
+        self.history = self.sum_history = ()
+        self.charged.clear()
         self.divergence[:] = self.sum_divergence[:] = 0.0
 
     def put_into(self, state: LedgerState) -> LedgerState:
+        history = _joined(self.history, [alone for alone, _ in self.charged])
+        sums = _joined(self.sum_history, [summed for _, summed in self.charged])
         return replace(
             state,
-            history=_segments(self.steps),
-            sum_history=_segments(self.sum_steps),
-            divergence=tuple(self.divergence.tolist()) if self.steps else (),
-            sum_divergence=tuple(self.sum_divergence.tolist()) if self.sum_steps else (),
+            history=history,
+            sum_history=sums,
+            divergence=tuple(self.divergence.tolist()) if history else (),
+            sum_divergence=tuple(self.sum_divergence.tolist()) if sums else (),
             last_attempts=self.last_attempts,
             anchors=frozenset(self.anchors),
         )
 
 
-def _segments(steps: dict[tuple[float, float], int]) -> tuple[Segment, ...]:
-    return tuple(Segment(*key, count) for key, count in steps.items())
+def _joined(history: tuple[Segment, ...], charged: list[Segment]) -> tuple[Segment, ...]:
+    """With the steps of equal (σ, q) in one; a single charge makes nothing of the others anew."""
+    if not charged:
+        return history
+    if len(charged) == 1:
+        (one,) = charged
+        for at, (sigma, q, steps) in enumerate(history):
+            if sigma == one.noise_multiplier and q == one.sample_rate:
+                more = one._replace(steps=steps + one.steps)
+                return (*history[:at], more, *history[at + 1 :])
+        return (*history, one)
+    found: dict[tuple[float, float], int] = {}
+    for sigma, q, steps in (*history, *charged):
+        found[sigma, q] = found.get((sigma, q), 0) + steps
+    return tuple(Segment(*key, count) for key, count in found.items())
 
 
 def replay(records: Iterable[Record]) -> LedgerState:

@@ -16,7 +16,7 @@ from edgeveil.agent.reports.report import build, sign
 from edgeveil.agent.reports.verify import Verdict, check
 from edgeveil.shared.privacy.ledger.bookmark import LABEL, VERSION
 from edgeveil.shared.privacy.ledger.note import read_note, sign_note
-from edgeveil.shared.privacy.ledger.replay import replay
+from edgeveil.shared.privacy.ledger.replay import advance, replay
 from edgeveil.shared.privacy.rdp import Segment, curve, epsilon, rdp_step, rdp_total
 
 
@@ -40,6 +40,27 @@ def test_replaying_twice_as_many_kinds_of_step_costs_twice_as_much(tmp_path, kin
         replay(records[: count + 1])  # fills what is remembered of each kind of step
         costs[count] = many.calls_of(lambda count=count: replay(records[: count + 1]))
     assert costs[600] < 2.2 * costs[300]
+
+
+def test_one_more_charge_calls_no_more_after_many_kinds_of_step(tmp_path):
+    device = device_of(tmp_path, 600, rate=1.0, honest=6)
+    records = ledger_records(device.folder, device.identity.public)
+    costs = {}
+    for count in (100, 600):
+        state, last = replay(records[:count]), records[count]
+        advance(state, last)  # fills what is remembered of this kind of step
+        costs[count] = many.calls_of(lambda state=state, last=last: advance(state, last))
+    assert costs[600] < costs[100] + 50
+
+
+def test_one_charge_after_another_adds_up_to_all_at_once(tmp_path):
+    device = bench.Device(tmp_path / "ledger", policy=many.POLICY)
+    with device.open() as store:
+        for number, noise in enumerate((500.0, 501.0, 500.0, 502.0, 501.0)):
+            device.spend(store, bench.question(1, run=f"run-{number}", noise_multiplier=noise))
+        state = store.state
+    assert [segment.steps for segment in state.history] == [16, 16, 8]
+    assert replay(ledger_records(device.folder, device.identity.public)) == state
 
 
 def test_a_report_and_its_check_of_twice_as_many_kinds_of_step_cost_twice_as_much(tmp_path):

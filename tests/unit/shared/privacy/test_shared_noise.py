@@ -77,6 +77,21 @@ def test_poisson_sampling_is_bounded_in_both_directions(number, rate):
         assert renyi(p, mixed, order) <= renyi(mixed, p, order) + 1e-12
 
 
+@pytest.mark.parametrize("shift", [(3, 4), (1, 40)])
+@pytest.mark.parametrize("rate", [0.05, 0.5])
+def test_sampling_is_bounded_for_a_shift_over_several_coordinates(shift, rate):
+    """The mixture on the plane itself: a lattice cannot be turned so that the shift lies on one axis."""
+    (p, q), (other_p, other_q) = (neighbours(16, 3, each) for each in shift)
+    here, there = (np.outer(*each).ravel() for each in ((p, other_p), (q, other_q)))
+    mixed = (1 - rate) * here + rate * there
+    charged = shares(16 / math.hypot(*shift), 3, rate)[0]
+    for order in (2, 3, 5, 8):
+        bound = rdp_step(charged.noise_multiplier, rate, order)
+        assert renyi(mixed, here, order) <= bound * (1 + 1e-9) + 1e-12
+        assert renyi(mixed, here, order) >= 0.99 * bound
+        assert renyi(here, mixed, order) <= bound * (1 + 1e-9) + 1e-12
+
+
 @pytest.mark.parametrize("number", [3, 6, 100])
 @pytest.mark.parametrize("rounds", [1, 8, 40])
 def test_epsilon_of_many_rounds_bounds_their_privacy_loss(number, rounds):
