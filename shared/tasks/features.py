@@ -85,7 +85,9 @@ def orientations(pixels: Pixels, bins: int) -> Iterator[NDArray[Any]]:
     longest = np.hypot(right, down).argmax(axis=3, keepdims=True)
     right, down = (np.take_along_axis(each, longest, axis=3)[..., 0] for each in (right, down))
     magnitude = np.hypot(right, down)
-    turn = np.mod(np.arctan2(down, right), np.pi) / np.pi * bins  # 0..bins
+    # Some processors are several roundings off in float32, which the root makes 3e-4; in float64 all agree.
+    angle = np.arctan2(down, right, dtype=np.float64).astype(pixels.dtype)
+    turn = np.mod(angle, np.pi) / np.pi * bins  # 0..bins
     lower = np.floor(turn)
     share = turn - lower
     first = lower.astype(np.int64) % bins
