@@ -37,7 +37,9 @@ from PIL import Image  # noqa: E402
 
 from edgeveil.agent.compression import quantizing  # noqa: E402
 from edgeveil.agent.inference.runtime import open_model  # noqa: E402
-from edgeveil.agent.inference.serving.service import ARRAYS, Server, Slot  # noqa: E402
+from edgeveil.agent.inference.serving.limits import ARRAYS  # noqa: E402
+from edgeveil.agent.inference.serving.service import Server  # noqa: E402
+from edgeveil.agent.inference.serving.slot import Slot  # noqa: E402
 from edgeveil.coordinator.models.export import export  # noqa: E402
 from edgeveil.shared.models import known_answer  # noqa: E402
 from edgeveil.shared.models.package import read_package  # noqa: E402

@@ -3,7 +3,6 @@
 import contextlib
 import http.client
 import io
-import json
 import shutil
 import socket
 import threading
@@ -12,51 +11,13 @@ import time
 import numpy as np
 import pytest
 from models_bench import VECTORS, pictures, resigned
-from PIL import Image
+from service_bench import TOKEN, Served, npz, png
 
 from edgeveil.agent.inference.runtime import open_model
-from edgeveil.agent.inference.serving import service
-from edgeveil.shared.base.errors import ConfigError
+from edgeveil.agent.inference.serving import limits, service
+from edgeveil.agent.inference.serving import slot as slots
+from edgeveil.shared.base.errors import ConfigError, ModelError
 from edgeveil.shared.models.package import read_package
-
-TOKEN = "a1" * 32
-
-
-class Served:
-    def __init__(self, path):
-        self.said = []
-        self.slot = service.Slot(path, open_model, self.said.append)
-        self.server = service.Server(("127.0.0.1", 0), self.slot, TOKEN)
-        self.port = self.server.server_address[1]
-        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def ask(self, method, path, body=None, **headers):
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        known = {"Authorization": f"Bearer {TOKEN}"} | {key.replace("_", "-"): value for key, value in headers.items()}  # fmt: skip
-        connection.request(method, path, body, {key: value for key, value in known.items() if value is not None})  # fmt: skip
-        found = connection.getresponse()
-        return found.status, json.loads(found.read())
-
-
-@pytest.fixture
-def served(tmp_path):
-    shutil.copy(VECTORS / "cnn.evm", tmp_path / "bag.evm")
-    made = Served(tmp_path / "bag.evm")
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-def png(raw):
-    made = io.BytesIO()
-    Image.fromarray(raw).save(made, "png")
-    return made.getvalue()
-
-
-def npz(raw):
-    made = io.BytesIO()
-    np.savez(made, X=raw)
-    return made.getvalue()
 
 
 def test_a_picture_gets_what_predict_says_of_it(served):
@@ -70,7 +31,7 @@ def test_a_picture_gets_what_predict_says_of_it(served):
 def test_arrays_get_an_answer_for_each_record(served):
     rows = pictures(3, 8, 8) / 255
     rows[1, 0, 0] = 2
-    status, found = served.ask("POST", "/v1/predict", npz(rows), Content_Type=service.ARRAYS)
+    status, found = served.ask("POST", "/v1/predict", npz(rows), Content_Type=limits.ARRAYS)
     assert status == 200
     assert [list(each) for each in found["predictions"]] == [["label", "score", "scores"], ["error"], ["label", "score", "scores"]]  # fmt: skip
 
@@ -79,7 +40,7 @@ def test_an_archive_that_unpacks_to_too_much_is_refused_by_its_directory(served)
     made = io.BytesIO()
     np.savez_compressed(made, X=np.zeros((1_100_000, 8, 8), np.uint8))
     assert len(made.getvalue()) < 1 << 20
-    status, found = served.ask("POST", "/v1/predict", made.getvalue(), Content_Type=service.ARRAYS)
+    status, found = served.ask("POST", "/v1/predict", made.getvalue(), Content_Type=limits.ARRAYS)
     assert status == 200
     assert "at most" in found["predictions"][0]["error"]
 
@@ -100,7 +61,7 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(served):
     for status, body, headers in (
         (422, b"hello", {}),
         (422, b"", {}),
-        (413, b"x", {"Content_Length": str(service.MOST_BODY + 1)}),
+        (413, b"x", {"Content_Length": str(limits.MOST_BODY + 1)}),
         (413, b"x", {"Content_Length": "9" * 30}),
         (411, b"x", {"Content_Length": "-1"}),
     ):
@@ -108,7 +69,7 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(served):
         assert found[0] == status, found
         assert "\n" not in found[1]["error"]
     assert served.ask("POST", "/v1/other", b"x")[0] == 404
-    assert served.ask("POST", "/v1/predict", b"x", Content_Type=service.ARRAYS)[1]["predictions"][0]["error"]  # fmt: skip
+    assert served.ask("POST", "/v1/predict", b"x", Content_Type=limits.ARRAYS)[1]["predictions"][0]["error"]  # fmt: skip
 
 
 def test_a_broken_request_ends_nothing(served):
@@ -158,8 +119,11 @@ def test_a_body_is_asked_for_only_of_those_who_have_the_token(served):
 
 
 def test_silent_connections_keep_nobody_out_for_long(served):
-    silent = [socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in range(service.MOST_CONNECTIONS)]  # fmt: skip
+    silent = [socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in range(limits.MOST_CONNECTIONS)]  # fmt: skip
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as link:
+        found = link.recv(4096)
+        assert found.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: 1\r\n" in found
         assert link.recv(1) == b"", "closed, not queued"
     for link in silent:
         link.close()
@@ -174,7 +138,7 @@ def test_silent_connections_keep_nobody_out_for_long(served):
 
 
 def test_a_head_that_trickles_in_is_cut_however_steadily_it_comes(tmp_path, monkeypatch):
-    monkeypatch.setattr(service, "HEAD_S", 0.5)
+    monkeypatch.setattr(limits, "HEAD_S", 0.5)
     shutil.copy(VECTORS / "cnn.evm", tmp_path / "bag.evm")
     made, began = Served(tmp_path / "bag.evm"), time.monotonic()
     with socket.create_connection(("127.0.0.1", made.port), timeout=20) as link:
@@ -183,14 +147,13 @@ def test_a_head_that_trickles_in_is_cut_however_steadily_it_comes(tmp_path, monk
                 link.sendall(b"G")
                 time.sleep(0.1)
         assert time.monotonic() - began < 5
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 def test_more_records_than_a_request_may_hold_are_not_made_into_records(served, monkeypatch):
-    monkeypatch.setattr(service, "MOST_RECORDS", 3)
+    monkeypatch.setattr(limits, "MOST_RECORDS", 3)
     body = npz(np.zeros((4, 8, 8), np.float32))
-    assert served.ask("POST", "/v1/predict", body, Content_Type=service.ARRAYS)[0] == 413
+    assert served.ask("POST", "/v1/predict", body, Content_Type=limits.ARRAYS)[0] == 413
 
 
 def test_a_file_by_another_signer_takes_no_place_where_nobody_vouches_for_either(served, tmp_path):
@@ -203,9 +166,11 @@ def test_a_file_by_another_signer_takes_no_place_where_nobody_vouches_for_either
 
 
 def test_more_requests_at_once_than_there_are_places_are_told_so(served):
-    for _ in range(service.MOST_AT_ONCE):
+    for _ in range(limits.MOST_AT_ONCE):
         assert served.server.places.acquire(blocking=False)
     assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0]))[0] == 503
+    status, headers, _ = served.told("POST", "/v1/predict", b"x" * limits.DRAINED)
+    assert (status, headers["Retry-After"], headers["Connection"]) == (503, "1", "keep-alive")
     served.server.places.release()
     assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0]))[0] == 200
     assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0]))[0] == 200, "places come back"  # fmt: skip
@@ -219,12 +184,12 @@ def test_a_new_file_takes_the_old_ones_place_and_a_bad_one_does_not(served, tmp_
     until(served, lambda _: any("stays in use" in each for each in served.said))
     assert served.ask("GET", "/v1/model")[1]["model"] == second["model"]
     (tmp_path / "bag.evm").unlink()
-    time.sleep(service.LOOK_S)
+    time.sleep(slots.LOOK_S)
     assert served.ask("GET", "/v1/model")[1]["model"] == second["model"]
 
 
 def test_no_request_fails_or_waits_while_models_are_swapped(tmp_path, monkeypatch):
-    monkeypatch.setattr(service, "LOOK_S", 0.02)
+    monkeypatch.setattr(slots, "LOOK_S", 0.02)
     shutil.copy(VECTORS / "cnn.evm", tmp_path / "bag.evm")
     made, picture = Served(tmp_path / "bag.evm"), png(pictures(1, 8, 8)[0])
     done, found = threading.Event(), []
@@ -243,8 +208,7 @@ def test_no_request_fails_or_waits_while_models_are_swapped(tmp_path, monkeypatc
     done.set()
     for each in askers:
         each.join()
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
     assert {status for status, _ in found} == {200}
     assert len({answer["model"] for _, answer in found}) > 5
 
@@ -264,6 +228,51 @@ def until(served, reached, *, within_s=20):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", "::"])
 def test_no_address_but_loopback_is_listened_on(tmp_path, host):
-    slot = service.Slot(VECTORS / "cnn.evm", open_model, print)
+    slot = slots.Slot(VECTORS / "cnn.evm", open_model, print)
     with pytest.raises(ConfigError, match="loopback"):
         service.Server((host, 0), slot, TOKEN)
+
+
+def test_health_needs_no_token_and_tells_nothing_else(served, monkeypatch):
+    assert served.ask("GET", "/v1/health", Authorization=None) == (200, {"serving": True})
+
+    def fails(*_):
+        raise ModelError("out of memory")
+
+    opened = served.slot.current()
+    with monkeypatch.context() as broken:
+        broken.setattr(opened, "said", fails)
+        assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0])) == (500, {"error": "out of memory"})  # fmt: skip
+        assert served.ask("POST", "/v1/predict", b"hello")[0] == 422
+        assert served.ask("GET", "/v1/health", Authorization=None) == (503, {"serving": False})
+    assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0]))[0] == 200
+    assert served.ask("GET", "/v1/health", Authorization=None) == (200, {"serving": True})
+
+
+def test_a_thousand_connections_end_nothing(served):
+    links = []
+    for _ in range(1000):
+        with contextlib.suppress(OSError):
+            links.append(served.link())
+    assert threading.active_count() < 2 * limits.MOST_CONNECTIONS
+    for link in links:
+        link.close()
+    assert until_asked(served)["connections_refused"] > 0
+
+
+@pytest.mark.parametrize("head", [b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b"GET /v1/health HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", b"GET /v1/health HTTP/1.1\r\nA: " + b"b" * 70_000 + b"\r\n\r\n", b"GET \xff\xfe HTTP/1.1\r\n\r\n"])  # fmt: skip
+def test_a_huge_or_odd_head_gets_no_answer_but_an_error(served, head):
+    found = served.raw(head)
+    assert b" 200 " not in found
+    assert served.ask("GET", "/v1/health")[0] == 200
+
+
+def until_asked(served):
+    """Metrics without their labels, as soon as there is a place."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return {name.removeprefix("edgeveil_serving_").partition("_total")[0]: float(value) for name, value in served.metrics().items()}  # fmt: skip
+        except (OSError, ValueError, IndexError):
+            assert time.monotonic() < end
+            time.sleep(0.1)

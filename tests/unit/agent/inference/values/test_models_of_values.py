@@ -20,7 +20,7 @@ from edgeveil.agent.inference.evaluation import evaluate, scored
 from edgeveil.agent.inference.inputs import Item, find
 from edgeveil.agent.inference.predicting import predictions
 from edgeveil.agent.inference.runtime import open_model
-from edgeveil.agent.inference.serving import service
+from edgeveil.agent.inference.serving import answers
 from edgeveil.agent.inference.values import thresholds
 from edgeveil.coordinator.models.contents import output_of
 from edgeveil.coordinator.models.export import export
@@ -274,7 +274,7 @@ def test_a_service_answers_as_predict_does_and_nothing_needs_torch(made, case):
     opened = open_model(file)
     record = np.array([300.0, 0.5, 4.0], np.float32)
     (said,) = opened.predict(record)
-    answer = service._answer(opened, Item("x", record))
+    answer = answers.answer(opened, Item("x", record))
     assert set(answer) == set(said.as_json())
     code = (
         "import sys; sys.modules['torch'] = None\n"
