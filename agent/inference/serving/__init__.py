@@ -1,5 +1,5 @@
-"""A model behind HTTP on this device: its server (`service`), the model it answers with (`slot`), what is taken of a
-client and for how long (`limits`), where it listens (`listening`), and what it says of itself (`openapi`).
+"""A model behind HTTP on this device: its server (`service`), the model it answers with (`slot`), where it listens
+(`listening`) and what its requests share (`sharing`). What a client may send stands in limits.py.
 """
 
-__all__ = ["limits", "listening", "openapi", "service", "slot"]
+__all__ = ["listening", "service", "sharing", "slot"]

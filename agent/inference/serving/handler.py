@@ -5,18 +5,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgeveil.agent.inference.inputs import Item, from_bytes
 from edgeveil.agent.inference.runtime import Model
 from edgeveil.agent.inference.serving import answers, limits, openapi
+from edgeveil.agent.inference.serving.sharing import Sharing
 from edgeveil.agent.inference.serving.streams import Ended, lines
 from edgeveil.shared.base.errors import ModelError
 from edgeveil.shared.base.json_text import readable
 from edgeveil.shared.pages.openmetrics import CONTENT_TYPE
-
-if TYPE_CHECKING:
-    from edgeveil.agent.inference.serving.service import Server
 
 JSON = "application/json"
 OTHER = "other"  # as a metric calls every route that is none
@@ -25,7 +23,7 @@ _Answer = tuple[HTTPStatus, dict[str, Any]]
 
 class Handler(BaseHTTPRequestHandler):
     timeout = limits.PATIENCE_S
-    server: "Server"
+    server: Sharing
     server_version, sys_version = "edgeveil", ""
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # head and body of an answer leave together

@@ -8,26 +8,20 @@ request once a whole one was read.
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Sequence
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from edgeveil.agent.inference.serving import limits, listening
-from edgeveil.agent.inference.serving.deadlines import Deadlines
 from edgeveil.agent.inference.serving.handler import Handler
-from edgeveil.agent.inference.serving.metrics import ServiceMetrics
+from edgeveil.agent.inference.serving.sharing import Seen, Sharing
 from edgeveil.agent.inference.serving.slot import Slot
 from edgeveil.shared.base.errors import ConfigError
-from edgeveil.shared.pages.door import Door, is_loopback
+from edgeveil.shared.pages.door import is_loopback
 
-Seen = Callable[
-    [Sequence[dict[str, Any]], str], None
-]  # answers of one request, digest of the model
 _FULL = f"HTTP/1.1 503 Service Unavailable\r\nRetry-After: {limits.RETRY_S}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
 
 
-class Server(ThreadingHTTPServer):
+class Server(Sharing):
     """serve_forever() until shutdown(), then server_close(). `address`: of loopback, or the path of a Unix socket.
 
     `token`: None on a Unix socket, where the kernel says who asks. `seen` gets what is answered, before it is sent.
@@ -48,19 +42,12 @@ class Server(ThreadingHTTPServer):
         token: str | None,
         seen: Seen = lambda *_: None,
     ) -> None:
-        self.slot, self.door, self.seen, self.metrics = slot, Door(token), seen, ServiceMetrics()
-        self.places = threading.BoundedSemaphore(limits.MOST_AT_ONCE)
-        self.streams = threading.BoundedSemaphore(limits.MOST_STREAMS)
-        self.due = Deadlines()
-        self.failing = False  # whether the model failed on the latest record it was given
-        self.open, self.at_work = 0, 0
-        self._count = threading.Lock()
         self._connections = threading.BoundedSemaphore(limits.MOST_CONNECTIONS)
         self._path = address if isinstance(address, Path) else None
         self._inode: int | None = None
         if isinstance(address, Path):
             self.address_family = socket.AF_UNIX
-            super().__init__(("localhost", 0), Handler)
+            super().__init__(("localhost", 0), Handler, slot, token, seen)
             return
         if not is_loopback(address[0]):
             raise ConfigError(f"--listen {address[0]}: a model is served on loopback only")
@@ -68,7 +55,7 @@ class Server(ThreadingHTTPServer):
             raise ConfigError("loopback is every user's: a token is needed")
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         try:
-            super().__init__(address, Handler)
+            super().__init__(address, Handler, slot, token, seen)
         except OSError as error:
             raise ConfigError(f"--listen {address[0]}:{address[1]}: {error.strerror}") from error
 
@@ -104,11 +91,6 @@ class Server(ThreadingHTTPServer):
         finally:
             self.counted(opened=-1)
             self._connections.release()
-
-    def counted(self, *, opened: int = 0, at_work: int = 0) -> None:
-        with self._count:
-            self.open += opened
-            self.at_work += at_work
 
     def server_close(self) -> None:
         super().server_close()
