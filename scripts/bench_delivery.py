@@ -31,7 +31,8 @@ from edgeveil.agent.delivery.fetching import Fetcher  # noqa: E402
 from edgeveil.agent.delivery.kept import KeptModels  # noqa: E402
 from edgeveil.agent.delivery.receiving import open_in_use  # noqa: E402
 from edgeveil.agent.inference.runtime import Model, open_model  # noqa: E402
-from edgeveil.agent.inference.serving import limits, service  # noqa: E402
+from edgeveil.agent.inference.serving import service  # noqa: E402
+from edgeveil.agent.inference.serving import slot as slots  # noqa: E402
 from edgeveil.shared.models.package import read_package  # noqa: E402
 
 PATIENCE_S = 120.0
@@ -76,21 +77,21 @@ def live(devices: int, rounds: int, folder: Path) -> list[float]:
     return found
 
 
-def serving(home: Path) -> service.Slot:
+def serving(home: Path) -> slots.Slot:
     """As `agent serve` follows the model in use, silently."""
 
     def opened(_index: Path) -> Model:
         return open_in_use(home, trust=None, threads=1, say=lambda _: None)
 
-    return service.Slot(KeptModels(home).index_path, opened, lambda _: None)
+    return slots.Slot(KeptModels(home).index_path, opened, lambda _: None)
 
 
 def swapped(swaps: int, folder: Path) -> tuple[int, int, float, float]:
     """(requests, failed, median ms without swaps, with swaps) of three askers."""
     path = folder / "bag.evm"
     path.write_bytes(CNN.read_bytes())
-    limits.LOOK_S = 0.05
-    slot = service.Slot(path, open_model, lambda _: None)
+    slots.LOOK_S = 0.05
+    slot = slots.Slot(path, open_model, lambda _: None)
     server = service.Server(("127.0.0.1", 0), slot, TOKEN)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     made = io.BytesIO()

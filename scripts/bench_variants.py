@@ -1,11 +1,11 @@
 """What smaller variants cost in quality: a picture model and a detector, trained here without noise, then made smaller.
 
-    python scripts/bench_variants.py pictures [--steps 1500] [--seed 0]
+    python scripts/bench_variants.py pictures [--steps 1500] [--seed 0] [--hidden 64]
     python scripts/bench_variants.py boxes [--steps 600]
 
 Pictures: Fashion-MNIST (Debian: dataset-fashion-mnist). The share of channels to prune is the largest one that costs at most
 a point on 4,500 pictures held out of training; what it gives on the test pictures is told. What is left is fitted to 500
-others without their labels.
+others without their labels. `--hidden 64` puts a layer before the labels: 105,962 parameters, the network of bench_training.py.
 Boxes: composed scenes of scripts/bench_detection.py. Sizes are of the graph with its weights.
 """
 
@@ -34,6 +34,7 @@ from edgeveil.coordinator.models import graph as exporting  # noqa: E402
 from edgeveil.coordinator.runs import checkpoint  # noqa: E402
 from edgeveil.shared.models.package import Package, parse_package, read_package  # noqa: E402
 from edgeveil.shared.tasks import registry  # noqa: E402
+from edgeveil.shared.tasks.image_classification import ImageClassification  # noqa: E402
 from edgeveil.shared.tasks.modules import all_tensors, read_vector  # noqa: E402
 from edgeveil.shared.tasks.spec import tallied  # noqa: E402
 
@@ -60,6 +61,18 @@ def packed(task_id: str, raw: dict[str, Any], module: nn.Module) -> Package:
         given = {"kind": "boxes", "name": "rows", "labels": form.labels, "rows": form.rows}
     changes = {"task": told, "input": taken, "output": given, "self_test": None}
     return parse_package(resigned(read_package(VECTORS / "cnn.evm"), model=model, weights=weights, **changes))  # fmt: skip
+
+
+def with_layer(module: Any, hidden: int) -> nn.Module:
+    """The CNN of the task, with `hidden` units before its labels."""
+    head = module[-1]
+    torch.manual_seed(hidden)
+    return nn.Sequential(
+        *module[:-1],
+        nn.Linear(head.in_features, hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, head.out_features),
+    )
 
 
 def learned_pictures(steps: int, seed: int) -> tuple[nn.Module, Any, Any]:
@@ -95,10 +108,16 @@ def right(model: bytes, images: Any) -> float:
 def pictures(chosen: argparse.Namespace) -> None:
     from edgeveil.agent.optimizing.pruning import pruned  # noqa: PLC0415 - [prune]
 
+    if chosen.hidden:  # everything below is then of that network
+        usual_build = ImageClassification.build
+        ImageClassification.build = lambda task, options: with_layer(
+            usual_build(task, options), chosen.hidden
+        )  # type: ignore[method-assign]
     module, held, test = learned_pictures(chosen.steps or 1500, chosen.seed)
     package = packed("image-classification", {}, module)
     whole = package.model
     own, held = held.pixels[:FITTED].astype(np.float32) / 255, held.take(np.arange(FITTED, HELD_OUT))  # fmt: skip
+    told({"parameters": sum(each.numel() for each in module.parameters())})
     variants = {"fp32": whole, "int8 dynamic": quantizing.dynamic(whole)}
     variants["int8 static"] = quantizing.static(whole, own[:128])
     zeroed, zeros = sparse(whole, ZEROS)
@@ -153,6 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("part", choices=("pictures", "boxes"))
     parser.add_argument("--steps", type=int)
+    parser.add_argument("--hidden", type=int, default=0, help="Units of a layer before the labels.")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     torch.manual_seed(chosen.seed)

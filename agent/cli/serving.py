@@ -28,7 +28,7 @@ def serve(
     trust: TrustOption = None,
     listen: Annotated[
         str,
-        Option("--listen", metavar="HOST:PORT|unix:PATH", help="On loopback, or a Unix socket."),
+        Option("--listen", metavar="ADDRESS", help="HOST:PORT on loopback, or unix:PATH."),
     ] = "127.0.0.1:8482",
     token_file: Annotated[
         Path | None,
@@ -39,9 +39,8 @@ def serve(
     rules: RulesOption = None,
     threads: ThreadsOption = 0,
 ) -> None:
-    """Answer requests on loopback with a model until interrupted; a newer one takes its place by itself.
+    """Answer requests with a model until interrupted, on loopback or a Unix socket; a newer one takes its place by itself.
 
-    On a Unix socket only this user and root can ask, and need no token. What can be asked: GET /v1/openapi.json.
     What follows from answers, and whether results leave this device, stands in the owner's rules.toml (docs/rules.md).
 
     Example: agent serve --listen unix:/run/user/1000/edgeveil/serve.sock
@@ -52,30 +51,33 @@ def serve(
     from edgeveil.agent.cli.rules.at_work import following
     from edgeveil.agent.delivery.following import followed
     from edgeveil.agent.inference.boxes import SHOWN
-    from edgeveil.agent.inference.serving.service import LocalServer, Server
+    from edgeveil.agent.inference.serving.listening import address
+    from edgeveil.agent.inference.serving.service import Server
     from edgeveil.shared.base.files import private_directory
-    from edgeveil.shared.pages.door import page_token, split_address
+    from edgeveil.shared.pages.door import page_token
     from edgeveil.shared.terminal.telling import say
 
-    folder = console.home_of(ROLE, home)
+    folder, where = console.home_of(ROLE, home), address(listen)
     with (
         followed(folder, model, trust=trust, threads=threads, say=say) as slot,
         following(folder, rules, slot.current(), "serve", least=SHOWN) as seen,
     ):
-        path = listen.removeprefix("unix:")
-        if path != listen:
-            server: Server = LocalServer(Path(path), slot, seen)
-            where = f"{server.shown()}; ask http://localhost/v1/predict there, without a token"
-        else:
-            kept = token_file or private_directory(folder) / "serve.token"
-            server = Server(split_address(listen, "--listen"), slot, page_token(kept), seen)
-            where = f"http://{server.shown()}/v1/predict; the token is in {kept}"
+        kept = token_file or private_directory(folder) / "serve.token"
+        token = None if isinstance(where, Path) else page_token(kept)
+        server = Server(where, slot, token, seen)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
         served = model or f"the model in use, {slot.current().digest[:12]},"
-        say(f"serving {served} at {where}")
-        server.serve_forever(poll_interval=0.2)
-        server.server_close()
+        if isinstance(where, Path):
+            say(f"serving {served} at unix:{where}; this user and root need no token")
+        else:
+            host, port = server.server_address[:2]
+            shown = f"[{host!s}]" if ":" in str(host) else str(host)
+            say(f"serving {served} at http://{shown}:{port}/v1/predict; the token is in {kept}")
+        try:
+            server.serve_forever(poll_interval=0.2)
+        finally:
+            server.server_close()
 
 
 def watch(

@@ -10,7 +10,7 @@ from edgeveil.shared.pages.svg import Scale, drawing, frame, nice_ticks, number
 from edgeveil.shared.pages.text import escape
 
 HEADINGS = (
-    "", "variant", ">gone", ">kB", ">zipped", ">p50 ms", ">p99", ">MB", ">quality", "kept",
+    "", "variant", ">gone", ">kB", ">zipped", ">p50 ms", ">p99 ms", ">MB", ">quality", "kept",
 )  # fmt: skip
 COSTS = "Nothing leaves this device: no budget is charged."
 

@@ -152,7 +152,10 @@ def judged(before: Variant, one: Variant, tolerance: float) -> tuple[bool, str]:
     """Whether it may be kept, and why."""
     lost = 100 * (before.quality - one.quality)
     if not lost <= tolerance + 1e-9:
-        return False, f"quality falls by {lost:.2f} points, at most {tolerance:g} are allowed"
+        return (
+            False,
+            f"quality falls by {lost:.{2 if round(lost, 2) != tolerance else 4}f} points, at most {tolerance:g} are allowed",
+        )
     smaller = one.size <= SMALLER * before.size
     faster = _takes_at_most(FASTER, before, one)
     if smaller or faster:

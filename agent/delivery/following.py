@@ -9,7 +9,7 @@ from edgeveil.agent.delivery.fetching import Fetcher
 from edgeveil.agent.delivery.kept import KeptModels
 from edgeveil.agent.delivery.receiving import Say, open_in_use
 from edgeveil.agent.inference.runtime import Model, open_model
-from edgeveil.agent.inference.serving.service import Slot
+from edgeveil.agent.inference.serving.slot import Slot
 from edgeveil.shared.base.errors import ModelUntrusted
 
 

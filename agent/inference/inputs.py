@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -207,22 +207,6 @@ def from_bytes(
         os.close(handle)
 
 
-def from_values(values: Sequence[Any], taken: Taken) -> Item:
-    """One record as nested lists of numbers that somebody sent."""
-    try:
-        raw = np.array(values)
-        if raw.dtype.kind not in "fiu":
-            raise DataError("its values are not all numbers")
-        found, usable = as_records(raw.astype(np.float64), taken)
-    except ValueError:  # lists of unequal length
-        return Item(STDIN, None, "its values have no shape")
-    except DataError as error:
-        return Item(STDIN, None, error.message)
-    if len(found) != 1:
-        return Item(STDIN, None, "holds several records; give one in each line")
-    return _usable(STDIN, found[0], taken, fine=bool(usable[0]))
-
-
 def _from_table(path: str, name: str, taken: ColumnsInput) -> Iterator[Item]:
     from edgeveil.agent.inference import columns  # noqa: PLC0415 - pictures need none of it
 
@@ -258,9 +242,6 @@ def _from_archive(
         yield Item(path, None, error.message.removeprefix(f"{path}: "))
         return
     for row, (record, fine) in enumerate(zip(found, usable, strict=True)):
-        yield _usable(f"{path}[{row}]", record, taken, fine=bool(fine))
-
-
-def _usable(name: str, record: NDArray[np.float32], taken: Taken, *, fine: bool) -> Item:
-    why = "" if fine else f"has a value that is not finite or not in {span(taken)}"
-    return Item(name, record if fine else None, why)
+        name = f"{path}[{row}]"
+        why = "" if fine else f"has a value that is not finite or not in {span(taken)}"
+        yield Item(name, record if fine else None, why)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edgeveil.agent.forwarding.consequences import Consequences
     from edgeveil.agent.inference.predicting import Answer
     from edgeveil.agent.inference.runtime import Model
-    from edgeveil.agent.inference.serving.service import Seen
+    from edgeveil.agent.inference.serving.sharing import Seen
     from edgeveil.agent.inference.video.counting import Event
 
 LAST_S = 10.0  # for what still waits when a video has ended

@@ -1,67 +1,66 @@
-"""From what a client sent to what the model says of it."""
+"""What a model says of the records of a request, as JSON."""
 
 import base64
 import binascii
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edgeveil.agent.inference.inputs import Item, from_bytes, from_values
+from edgeveil.agent.inference.inputs import Item, from_bytes
+from edgeveil.agent.inference.records import as_records, span
 from edgeveil.agent.inference.runtime import Model, Prediction
-from edgeveil.agent.inference.serving import limits
+from edgeveil.shared.base.errors import DataError
+from edgeveil.shared.models.taken import Taken
 
-Answer = dict[str, Any]
-
-
-class TooMany(Exception):
-    """More records than one request may have."""
+WANTED = 'a JSON object with "file" (base64) or "values" (numbers)'
+SENT = "-"
 
 
 class Line(BaseModel):
-    """A record of a stream: a picture's or a recording's file in base64, or its values, nested as its shape is.
-
-    `id` comes back with the answer.
-    """
+    """One input of a stream: a picture or a recording, or one record as arrays hold it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    id: Annotated[str, Field(max_length=200)] = ""
-    file: str | None = None
+    file: Annotated[str, Field(min_length=1)] | None = None
     values: list[Any] | None = None
 
 
-def of_body(model: Model, body: bytes, *, arrays: bool) -> list[Answer]:
-    """One answer, or with `arrays` one of each record. Raises TooMany."""
-    items = list(from_bytes(body, model.input, arrays=arrays, most=limits.MOST_RECORDS))
-    if len(items) > limits.MOST_RECORDS:
-        raise TooMany
-    return [of_item(model, item) for item in items]
-
-
-def of_line(model: Model, line: bytes) -> Answer:
+def item_of(line: bytes, taken: Taken) -> Item:
+    """What one line of a stream asks about; without a record where it cannot be used."""
     try:
         asked = Line.model_validate_json(line)
-        item = _item(model, asked)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return {"id": "", "error": f"not a record at {where or 'all'}: {first['msg']}"}
-    return {"id": asked.id, **of_item(model, item)}
+    except ValidationError:
+        return Item(SENT, None, f"no {WANTED}")
+    if (asked.file is None) == (asked.values is None):
+        return Item(SENT, None, f"{WANTED}: one of them")
+    if asked.file is not None:
+        try:
+            data = base64.b64decode(asked.file, validate=True)
+        except (binascii.Error, ValueError):
+            return Item(SENT, None, "file: no base64")
+        return next(iter(from_bytes(data, taken, most=1)))
+    return _of_values(asked.values or [], taken)
 
 
-def _item(model: Model, asked: Line) -> Item:
-    if asked.values is not None and asked.file is None:
-        return from_values(asked.values, model.input)
-    if asked.file is None or asked.values is not None:
-        return Item("", None, "give `file` or `values`")
+def _of_values(values: list[Any], taken: Taken) -> Item:
     try:
-        data = base64.b64decode(asked.file, validate=True)
-    except (binascii.Error, ValueError):
-        return Item("", None, "`file` is not base64")
-    return next(from_bytes(data, model.input, most=1))
+        raw = np.array(values)
+    except (ValueError, OverflowError):
+        return Item(SENT, None, "values: rows of different lengths")
+    if raw.dtype.kind not in "iuf":
+        return Item(SENT, None, "values: something that is no number")
+    try:
+        found, usable = as_records(raw.astype(np.float64), taken)
+    except DataError as error:
+        return Item(SENT, None, error.message)
+    if len(found) != 1:
+        return Item(SENT, None, "values: one record a line")
+    why = f"has a value that is not finite or not in {span(taken)}"
+    return Item(SENT, found[0]) if usable[0] else Item(SENT, None, why)
 
 
-def of_item(model: Model, item: Item) -> Answer:
+def answer(model: Model, item: Item) -> dict[str, Any]:
     if item.record is None:
         return {"error": item.why}
     (found,) = model.said(item.record[None], [item.placed])

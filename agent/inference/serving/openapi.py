@@ -1,149 +1,123 @@
-"""What can be asked of `agent serve`, as OpenAPI 3.1; its bounds are those that are kept (limits.py)."""
+"""What a service answers, as an OpenAPI 3.1 document made of the limits it holds."""
 
+from functools import cache
 from typing import Any
 
-from edgeveil.agent.inference.runtime import Model
-from edgeveil.agent.inference.serving import limits
-from edgeveil.agent.inference.serving.answers import Line
+from edgeveil.agent.inference.serving import answers, limits
+from edgeveil.shared.models.manifest import Manifest
 
-VERSION = "1"
-_TEXT, _NUMBER = {"type": "string"}, {"type": "number"}
-_DIGEST = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-_BINARY = {"type": "string", "contentMediaType": "application/octet-stream"}
+HEALTH, MODEL, DOCUMENT, METRICS = "/v1/health", "/v1/model", "/v1/openapi.json", "/metrics"
+PREDICT, STREAM = "/v1/predict", "/v1/stream"
+ROUTES = (HEALTH, MODEL, PREDICT, STREAM, DOCUMENT, METRICS)
+KNOWN = f"POST {PREDICT} or {STREAM}; GET {HEALTH}, {MODEL}, {DOCUMENT} or {METRICS}"
+
+_REF = "#/components/schemas/"
+_NUMBER, _TEXT, _DIGEST = {"type": "number"}, {"type": "string"}, {"type": "string", "pattern": "^[0-9a-f]{64}$"}  # fmt: skip
+_WHY = {
+    400: "The body ends early.",
+    401: "No token, or not the one of this service.",
+    411: "No Content-Length, or no clear one.",
+    413: "More bytes or records than one request may hold.",
+    422: "No picture or recording that the model takes.",
+    500: "The model failed on this input.",
+}
 
 
-def of_model(model: Model) -> dict[str, Any]:
-    """What GET /v1/model says."""
-    told = model.manifest.model_dump(mode="json")
-    return {"model": model.digest, "signer": model.signer.hex(), "manifest": told}
-
-
-def description() -> dict[str, Any]:
+@cache
+def document() -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {
-            "title": "edgeveil agent serve",
-            "version": VERSION,
-            "description": "A model on this device. Nothing of a request is written down.",
+            "title": "agent serve",
+            "version": "1",
+            "description": "A model on this device. On a Unix socket no token is needed. Connections: at most "
+            f"{limits.MOST_CONNECTIONS}; beyond, 503 without a body.",
         },
         "servers": [{"url": "http://127.0.0.1:8482"}],
         "security": [{"token": []}],
-        "paths": {
-            "/v1/predict": {"post": _predict()},
-            "/v1/stream": {"post": _stream()},
-            "/v1/model": {"get": _get("The model in use, and its manifest", _ref("Served"))},
-            "/v1/health": {"get": _get("Whether a model serves", _ref("Health"), token=False)},
-            "/v1/openapi.json": {"get": _get("This description", {"type": "object"}, token=False)},
-            "/metrics": {
-                "get": {
-                    **_get("Counts and times, for Prometheus", {}),
-                    "responses": {
-                        "200": _said("OpenMetrics text", "application/openmetrics-text", _TEXT),
-                        "401": _refusal("no token"),
-                    },
-                }
-            },
-        },
+        "paths": _paths(),
         "components": {
-            "securitySchemes": {
-                "token": {
-                    "type": "http",
-                    "scheme": "bearer",
-                    "description": "It lies in serve.token of the state folder; a Unix socket asks for none.",
-                }
-            },
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "schemas": _schemas(),
         },
     }
 
 
-def _predict() -> dict[str, Any]:
-    sizes = f"at most {limits.MOST_BODY} bytes"
-    return {
-        "summary": "What the model says of a file, or of each record of an .npz file",
-        "requestBody": {
-            "required": True,
-            "content": {
-                "application/octet-stream": {"schema": {**_BINARY, "description": f"A picture or a recording, {sizes}"}},
-                limits.ARRAYS: {"schema": {**_BINARY, "description": f"`X`: at most {limits.MOST_RECORDS} records, {sizes}"}},
-            },
-        },
-        "responses": {
-            "200": _said("An answer, or `predictions` of an .npz file", "application/json", {"anyOf": [_ref("Answered"), _ref("Predictions")]}),
-            "400": _refusal("the body ends early"),
-            "401": _refusal("no token"),
-            "411": _refusal("no length"),
-            "413": _refusal("too many bytes or records"),
-            "422": _refusal("not a record of this model"),
-            "503": _busy(f"more than {limits.MOST_AT_ONCE} requests at once"),
-        },
+def _paths() -> dict[str, Any]:
+    bodies = {
+        "image/*": {"schema": {"description": f"One picture; at most {limits.MOST_BODY} bytes, as of every body."}},
+        "audio/*": {"schema": {"description": "One recording."}},
+        limits.ARRAYS: {"schema": {"description": f"A file of NumPy with `X` of (n, …): at most {limits.MOST_RECORDS} records."}},
     }  # fmt: skip
-
-
-def _stream() -> dict[str, Any]:
+    stream = (
+        f"A line is at most {limits.MOST_LINE} bytes; a stream {limits.MOST_LINES} lines, {limits.MOST_STREAMED} bytes and "
+        f"{limits.STREAM_S:g} s, with at most {limits.IDLE_S:g} s of silence. An answer comes as soon as it is there, in order: "
+        "read while you send."
+    )
     return {
-        "summary": "Records one after the other, each answered as soon as it has come",
-        "description": (
-            f"The body is lines of JSON of at most {limits.MOST_LINE} bytes, in chunks or with a length; so is the answer, a "
-            f"line for each. A connection that sends no whole line for {limits.QUIET_S:g} s is closed. A newer model answers "
-            "from the next line on."
-        ),
-        "requestBody": {"required": True, "content": {limits.LINES: {"schema": _ref("Line")}}},
-        "responses": {
-            "200": _said("A line for each", limits.LINES, {"anyOf": [_ref("Streamed"), _ref("Refusal")]}),
-            "401": _refusal("no token"),
-            "411": _refusal("neither length nor chunks"),
-            "413": _refusal("too long"),
-            "503": _busy(f"more than {limits.MOST_AT_ONCE} streams at once"),
-            "505": _refusal("HTTP/1.0"),
-        },
+        HEALTH: {"get": _operation("Whether the model answers.", {200: _json("Health"), 503: _json("Health", "The model failed on the latest record.")}, security=[])},
+        MODEL: {"get": _operation("The model in use.", {200: _json("Model")}, 401)},
+        PREDICT: {"post": _operation(
+            "What the model says of one input, or of each record of an array.",
+            {200: {"description": "Its answers.", "content": {"application/json": {"schema": {"anyOf": [_ref("Answer"), _ref("Answers")]}}}}, 503: _busy(f"More than {limits.MOST_AT_ONCE} requests at once.")},
+            400, 401, 411, 413, 422, 500, requestBody={"required": True, "content": bodies},
+        )},
+        STREAM: {"post": _operation(
+            f"An answer for each line of the body, in chunks or with Content-Length. {stream}",
+            {200: {"description": "One line for each, and one more with `ended` where the stream was cut.", "content": {limits.LINES: {"schema": _ref("LineAnswer")}}}, 503: _busy(f"More than {limits.MOST_STREAMS} streams at once.")},
+            401, 411, 413, requestBody={"required": True, "content": {limits.LINES: {"schema": _ref("Line")}}},
+        )},
+        DOCUMENT: {"get": _operation("This document.", {200: {"description": "OpenAPI 3.1.", "content": {"application/json": {"schema": {"type": "object"}}}}}, 401)},
+        METRICS: {"get": _operation("Counters for Prometheus.", {200: {"description": "OpenMetrics 1.0.", "content": {"application/openmetrics-text": {"schema": _TEXT}}}}, 401)},
     }  # fmt: skip
 
 
 def _schemas() -> dict[str, Any]:
-    model = {"model": _DIGEST}
-    kinds = [_ref(name) for name in ("Label", "Boxes", "Value", "Anomaly")]
+    manifest = Manifest.model_json_schema(mode="serialization", ref_template=_REF + "{model}")
+    parts = manifest.pop("$defs", {})
+    corners = dict.fromkeys(("x1", "y1", "x2", "y2"), _NUMBER)
+    said = {
+        "Class": _object({"label": _TEXT, "score": _NUMBER, "scores": {"type": "object", "additionalProperties": _NUMBER}}),
+        "Boxes": _object({"boxes": {"type": "array", "items": _object({"label": _TEXT, "score": _NUMBER, **corners})}}),
+        "Value": _object({"value": _NUMBER}),
+        "Oddity": _object({"score": _NUMBER, "threshold": {"type": ["number", "null"]}, "anomalous": {"type": ["boolean", "null"]}}),
+        "Error": _object({"error": _TEXT}),
+    }  # fmt: skip
+    answer = [
+        _object({"model": _DIGEST, **schema["properties"]})
+        for name, schema in said.items()
+        if name != "Error"
+    ]
     return {
-        "Line": Line.model_json_schema(),
-        "Label": _object(label=_TEXT, score=_NUMBER, scores={"type": "object", "additionalProperties": _NUMBER}),
-        "Box": _object(label=_TEXT, score=_NUMBER, x1=_NUMBER, y1=_NUMBER, x2=_NUMBER, y2=_NUMBER),
-        "Boxes": _object(boxes={"type": "array", "items": _ref("Box")}),
-        "Value": _object(value=_NUMBER),
-        "Anomaly": _object(score=_NUMBER, threshold={"type": ["number", "null"]}, anomalous={"type": ["boolean", "null"]}),
-        "Refusal": _object(error=_TEXT),
-        "Answered": {"allOf": [_object(**model), {"anyOf": kinds}]},
-        "Streamed": {"allOf": [_object(**model, id=_TEXT), {"anyOf": [*kinds, _ref("Refusal")]}]},
-        "Predictions": _object(**model, predictions={"type": "array", "items": {"anyOf": [*kinds, _ref("Refusal")]}}),
-        "Served": _object(**model, signer=_DIGEST, manifest={"type": "object"}),
-        "Health": _object(status={"const": "serving"}),
+        **parts,
+        **said,
+        "Answer": {"anyOf": answer},
+        "Answers": _object({"model": _DIGEST, "predictions": {"type": "array", "items": {"anyOf": [_ref(name) for name in said]}}}),
+        "Line": answers.Line.model_json_schema(),
+        "LineAnswer": {"anyOf": [_ref("Answer"), _ref("Error"), _object({"ended": _TEXT})]},
+        "Health": _object({"serving": {"type": "boolean"}}),
+        "Manifest": manifest,
+        "Model": _object({"model": _DIGEST, "signer": _DIGEST, "manifest": _ref("Manifest")}),
     }  # fmt: skip
 
 
-def _object(**properties: Any) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": sorted(properties)}
+def _operation(summary: str, found: dict[int, Any], *errors: int, **more: Any) -> dict[str, Any]:
+    told = {**found, **{status: _json("Error", _WHY[status]) for status in errors}}
+    return {"summary": summary, **more, "responses": {str(status): told[status] for status in sorted(told)}}  # fmt: skip
 
 
-def _ref(name: str) -> dict[str, str]:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _said(what: str, kind: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": what, "content": {kind: {"schema": schema}}}
-
-
-def _refusal(why: str) -> dict[str, Any]:
-    return _said(why, "application/json", _ref("Refusal"))
+def _json(name: str, why: str = "") -> dict[str, Any]:
+    return {"description": why or f"{name}.", "content": {"application/json": {"schema": _ref(name)}}}  # fmt: skip
 
 
 def _busy(why: str) -> dict[str, Any]:
-    again = {"Retry-After": {"schema": {"type": "integer"}, "description": "seconds"}}
-    return {**_refusal(why), "headers": again}
+    after = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
+    return {**_json("Error", why), "headers": after}
 
 
-def _get(what: str, schema: dict[str, Any], *, token: bool = True) -> dict[str, Any]:
-    refused = {"401": _refusal("no token")} if token else {}
-    made = {
-        "summary": what,
-        "responses": {"200": _said(what, "application/json", schema), **refused},
-    }
-    return made if token else {**made, "security": []}
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": _REF + name}
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}  # fmt: skip

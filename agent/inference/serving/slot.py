@@ -1,12 +1,13 @@
-"""The model in use, and the newer one that takes its place between two requests."""
+"""The model that a service answers with, and how another takes its place."""
 
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from edgeveil.agent.inference.runtime import Model
-from edgeveil.agent.inference.serving import limits
 from edgeveil.shared.base.errors import EdgeveilError
+
+LOOK_S = 0.5  # between two looks at the file
 
 Say = Callable[[str], None]
 
@@ -14,15 +15,13 @@ Say = Callable[[str], None]
 class Slot:
     """The model in use. When `path` changes, a thread of its own opens the new one and puts it in its place:
     no request waits for that, and whoever has begun with the old one ends with it.
-
-    `swapped` and `kept` count the new ones that took its place, and those that could not.
     """
 
     def __init__(self, path: Path, opened: Callable[[Path], Model], say: Say) -> None:
         self._path, self._opened, self._say = path, opened, say
         self._stamp = _stamp(path)
         self._model = opened(path)
-        self.swapped = self.kept = 0
+        self.swapped, self.kept = 0, 0  # files that took its place, and that could not
         self._closed = threading.Event()
         threading.Thread(target=self._watch, name="model", daemon=True).start()
 
@@ -34,7 +33,7 @@ class Slot:
         self._closed.set()
 
     def _watch(self) -> None:
-        while not self._closed.wait(limits.LOOK_S):
+        while not self._closed.wait(LOOK_S):
             self._look()
 
     def _look(self) -> None:
@@ -45,10 +44,12 @@ class Slot:
         try:
             found = self._opened(self._path)
         except EdgeveilError as error:
-            self._keep(f"{error.message}; the model from before stays in use")
+            self.kept += 1
+            self._say(f"{error.message}; the model from before stays in use")
             return
         if found.notice and found.signer != self._model.signer:  # nobody vouches for that key
-            self._keep(
+            self.kept += 1
+            self._say(
                 f"{self._path}: signed by {found.signer.hex()}, not by the key of the model in use; that one "
                 "stays. To change the signer, start anew with --trust KEY"
             )
@@ -56,10 +57,6 @@ class Slot:
             self._model = found
             self.swapped += 1
             self._say(f"{self._path}: now serving model {self._model.digest}")
-
-    def _keep(self, why: str) -> None:
-        self.kept += 1
-        self._say(why)
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

@@ -108,9 +108,11 @@ def checked(source: Source) -> Source:
 
 
 def _there(name: str) -> bool:
+    if name == "__main__":  # there is always one, and never the same
+        return False
     try:
         return importlib.util.find_spec(name) is not None
-    except ValueError:  # of modules that are their own makers' business, such as __main__
+    except ValueError:  # of modules that are their own makers' business
         return False
 
 

@@ -52,6 +52,7 @@ def variant(size, p50, quality, zipped=None):
         (variant(300, 1.0, 0.90), True, "smaller and faster"),
         (variant(1000, 5.0, 0.895), True, "faster"),
         (variant(300, 1.0, 0.889), False, "quality falls by 1.10 points, at most 1 are allowed"),
+        (variant(300, 1.0, 0.88998), False, "quality falls by 1.0020 points, at most 1 are allowed"),
         (variant(300, 1.0, float("nan")), False, "quality falls by nan points, at most 1 are allowed"),
         (variant(1000, 9.0, 0.95), False, "neither smaller nor faster"),
         (variant(1000, 9.0, 0.9, zipped=100), False, "smaller only when compressed: no gain on this device"),

@@ -17,7 +17,7 @@ from edgeveil.agent.inference.boxes import Box, Boxes, Finder
 from edgeveil.agent.inference.evaluation import evaluate
 from edgeveil.agent.inference.inputs import read
 from edgeveil.agent.inference.runtime import open_model
-from edgeveil.agent.inference.serving.answers import of_item
+from edgeveil.agent.inference.serving.answers import answer
 from edgeveil.shared.base.errors import DataError, ModelError
 from edgeveil.shared.data.boxes.letterbox import Letterbox
 
@@ -165,7 +165,7 @@ def test_what_is_found_on_a_crowd_is_neither_right_nor_wrong(model, tmp_path):
 def test_a_service_answers_with_boxes(model, tmp_path):
     write_png(tmp_path / "a.png", scene(1))
     (item,) = read(str(tmp_path / "a.png"), model.input, io.BytesIO())
-    first = of_item(model, item)["boxes"][0]
+    first = answer(model, item)["boxes"][0]
     assert first["label"] == "bus"
     assert (round(first["x1"]), round(first["x2"])) == (50, 100)
 

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 from models_bench import VECTORS
-from serving_bench import Served
+from service_bench import Served
 
 
 @pytest.fixture

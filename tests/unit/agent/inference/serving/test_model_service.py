@@ -11,11 +11,12 @@ import time
 import numpy as np
 import pytest
 from models_bench import VECTORS, pictures, resigned
-from serving_bench import TOKEN, Served, npz, png
+from service_bench import TOKEN, Served, npz, png
 
 from edgeveil.agent.inference.runtime import open_model
 from edgeveil.agent.inference.serving import limits, service
-from edgeveil.shared.base.errors import ConfigError
+from edgeveil.agent.inference.serving import slot as slots
+from edgeveil.shared.base.errors import ConfigError, ModelError
 from edgeveil.shared.models.package import read_package
 
 
@@ -120,6 +121,9 @@ def test_a_body_is_asked_for_only_of_those_who_have_the_token(served):
 def test_silent_connections_keep_nobody_out_for_long(served):
     silent = [socket.create_connection(("127.0.0.1", served.port), timeout=20) for _ in range(limits.MOST_CONNECTIONS)]  # fmt: skip
     with socket.create_connection(("127.0.0.1", served.port), timeout=20) as link:
+        found = link.recv(4096)
+        assert found.startswith(b"HTTP/1.1 503 ")
+        assert b"Retry-After: 1\r\n" in found
         assert link.recv(1) == b"", "closed, not queued"
     for link in silent:
         link.close()
@@ -143,8 +147,7 @@ def test_a_head_that_trickles_in_is_cut_however_steadily_it_comes(tmp_path, monk
                 link.sendall(b"G")
                 time.sleep(0.1)
         assert time.monotonic() - began < 5
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
 
 
 def test_more_records_than_a_request_may_hold_are_not_made_into_records(served, monkeypatch):
@@ -166,6 +169,8 @@ def test_more_requests_at_once_than_there_are_places_are_told_so(served):
     for _ in range(limits.MOST_AT_ONCE):
         assert served.server.places.acquire(blocking=False)
     assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0]))[0] == 503
+    status, headers, _ = served.told("POST", "/v1/predict", b"x" * limits.DRAINED)
+    assert (status, headers["Retry-After"], headers["Connection"]) == (503, "1", "keep-alive")
     served.server.places.release()
     assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0]))[0] == 200
     assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0]))[0] == 200, "places come back"  # fmt: skip
@@ -179,12 +184,12 @@ def test_a_new_file_takes_the_old_ones_place_and_a_bad_one_does_not(served, tmp_
     until(served, lambda _: any("stays in use" in each for each in served.said))
     assert served.ask("GET", "/v1/model")[1]["model"] == second["model"]
     (tmp_path / "bag.evm").unlink()
-    time.sleep(limits.LOOK_S)
+    time.sleep(slots.LOOK_S)
     assert served.ask("GET", "/v1/model")[1]["model"] == second["model"]
 
 
 def test_no_request_fails_or_waits_while_models_are_swapped(tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "LOOK_S", 0.02)
+    monkeypatch.setattr(slots, "LOOK_S", 0.02)
     shutil.copy(VECTORS / "cnn.evm", tmp_path / "bag.evm")
     made, picture = Served(tmp_path / "bag.evm"), png(pictures(1, 8, 8)[0])
     done, found = threading.Event(), []
@@ -203,8 +208,7 @@ def test_no_request_fails_or_waits_while_models_are_swapped(tmp_path, monkeypatc
     done.set()
     for each in askers:
         each.join()
-    made.server.shutdown()
-    made.server.server_close()
+    made.close()
     assert {status for status, _ in found} == {200}
     assert len({answer["model"] for _, answer in found}) > 5
 
@@ -224,6 +228,52 @@ def until(served, reached, *, within_s=20):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1", "example.org", "::"])
 def test_no_address_but_loopback_is_listened_on(tmp_path, host):
-    slot = service.Slot(VECTORS / "cnn.evm", open_model, print)
+    slot = slots.Slot(VECTORS / "cnn.evm", open_model, print)
     with pytest.raises(ConfigError, match="loopback"):
         service.Server((host, 0), slot, TOKEN)
+
+
+def test_health_needs_no_token_and_tells_nothing_else(served, monkeypatch):
+    assert served.ask("GET", "/v1/health", Authorization=None) == (200, {"serving": True})
+
+    def fails(*_):
+        raise ModelError("out of memory")
+
+    opened = served.slot.current()
+    with monkeypatch.context() as broken:
+        broken.setattr(opened, "said", fails)
+        assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0])) == (500, {"error": "out of memory"})  # fmt: skip
+        assert served.ask("POST", "/v1/predict", b"hello")[0] == 422
+        assert served.ask("GET", "/v1/health", Authorization=None) == (503, {"serving": False})
+    assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0]))[0] == 200
+    assert served.ask("GET", "/v1/health", Authorization=None) == (200, {"serving": True})
+
+
+def test_a_thousand_connections_end_nothing(served):
+    links = [socket.socket() for _ in range(1000)]
+    for link in links:
+        link.setblocking(False)  # whoever finds no room knocks again by itself
+        link.connect_ex(("127.0.0.1", served.port))
+    time.sleep(3.5)  # they knock after 1 s and 3 s
+    assert threading.active_count() < 2 * limits.MOST_CONNECTIONS
+    for link in links:
+        link.close()
+    assert until_asked(served)["connections_refused"] > 0
+
+
+@pytest.mark.parametrize("head", [b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b"GET /v1/health HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", b"GET /v1/health HTTP/1.1\r\nA: " + b"b" * 70_000 + b"\r\n\r\n", b"GET \xff\xfe HTTP/1.1\r\n\r\n"])  # fmt: skip
+def test_a_huge_or_odd_head_gets_no_answer_but_an_error(served, head):
+    found = served.raw(head)
+    assert b" 200 " not in found
+    assert served.ask("GET", "/v1/health")[0] == 200
+
+
+def until_asked(served):
+    """Metrics without their labels, as soon as there is a place."""
+    end = time.monotonic() + 20
+    while True:
+        with contextlib.suppress(OSError):
+            if found := served.metrics():  # nothing where it was turned away
+                return {name.removeprefix("edgeveil_serving_").partition("_total")[0]: float(value) for name, value in found.items()}  # fmt: skip
+        assert time.monotonic() < end
+        time.sleep(0.1)

@@ -1,244 +1,143 @@
-"""Records that come one after the other over one connection: each answered when it has come, bounded line by line."""
+"""Many inputs over one connection: an answer for each line as it comes, within limits, whatever the pieces."""
 
 import base64
-import http.client
+import contextlib
 import json
-import socket
 import threading
 import time
 
 import pytest
-from models_bench import VECTORS, pictures, resigned
-from serving_bench import TOKEN, png
+from models_bench import VECTORS, pictures
+from service_bench import TOKEN, png
 
 from edgeveil.agent.inference.runtime import open_model
-from edgeveil.agent.inference.serving import answers, bodies, limits
-from edgeveil.shared.models.package import read_package
+from edgeveil.agent.inference.serving import limits
 
-PICTURE = pictures(1, 8, 8)[0]
-
-
-def line(number=0, **changes):
-    values = {"id": f"frame {number}", "file": base64.b64encode(png(PICTURE)).decode()} | changes
-    return json.dumps({key: value for key, value in values.items() if value is not None}).encode()
+HEAD = f"POST /v1/stream HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
 
 
-class Stream:
-    """A client that sends chunks and reads the lines of the answer, each when it asks."""
-
-    def __init__(self, served):
-        self.link = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
-        self.link.putrequest("POST", "/v1/stream")
-        for name, value in (("Authorization", f"Bearer {TOKEN}"), ("Transfer-Encoding", "chunked")):
-            self.link.putheader(name, value)
-        self.link.endheaders()
-        self.found = None
-
-    def send(self, data):
-        self.link.send(b"%x\r\n%b\r\n" % (len(data), data) if data else b"0\r\n\r\n")
-
-    def answer(self):
-        if self.found is None:
-            self.found = self.link.getresponse()
-        got = self.found.readline()
-        return json.loads(got) if got else None
+def line(**values):
+    return json.dumps(values).encode() + b"\n"
 
 
-def test_each_record_is_answered_before_the_next_is_sent(served):
-    stream = Stream(served)
-    wanted = served.ask("POST", "/v1/predict", png(PICTURE))[1]
-    for number in range(3):
-        stream.send(line(number) + b"\n")
-        assert stream.answer() == wanted | {"id": f"frame {number}"}
-    stream.send(b"")
-    assert stream.answer() is None
-    assert stream.found.status == 200
-    assert stream.found.headers["Content-Type"] == limits.LINES
+def of_file(raw):
+    return line(file=base64.b64encode(png(raw)).decode())
 
 
-def test_lines_may_come_in_pieces_of_any_size_and_the_last_needs_no_end(served):
-    stream, sent = Stream(served), line(1) + b"\n\n" + line(2)
-    for at in range(0, len(sent), 7):
-        stream.send(sent[at : at + 7])
-    stream.send(b"")
-    assert [stream.answer()["id"] for _ in range(2)] == ["frame 1", "frame 2"]
-    assert stream.answer() is None
+def chunk(data):
+    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def test_a_body_of_a_stated_length_is_a_stream_too_and_the_connection_goes_on(served):
-    link = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
-    for _ in range(2):
-        link.request("POST", "/v1/stream", line(1) + b"\n" + line(2) + b"\n", {"Authorization": f"Bearer {TOKEN}"})  # fmt: skip
-        found = [json.loads(each) for each in link.getresponse().read().splitlines()]
-        assert [each["id"] for each in found] == ["frame 1", "frame 2"]
-        assert len({each["label"] for each in found}) == 1
+def answers(found):
+    """Of the bytes of one whole answer in chunks."""
+    head, _, body = found.partition(b"\r\n\r\n")
+    assert b" 200 " in head.splitlines()[0]
+    text = b""
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        text, body = text + body[: int(size, 16)], body[int(size, 16) + 2 :]
+    return [json.loads(each) for each in text.splitlines()]
 
 
-def test_values_are_a_record_like_its_file(served):
-    values = (PICTURE.astype(float) / 255).tolist()
-    found = answers.of_line(served.slot.current(), line(values=values, file=None))
-    assert found == answers.of_line(served.slot.current(), line())
-    assert "label" in found
+def streamed(served, data):
+    return served.told("POST", "/v1/stream", data)[2].splitlines()
 
 
-@pytest.mark.parametrize(
-    ("sent", "said"),
-    [
-        (b"{", "not a record at all"),
-        (b"\xff\xfe", "not a record at all"),
-        (b"[" * 100_000, "not a record at all"),
-        (b'{"id": 3, "file": ""}', "not a record at id"),
-        (b'{"id": "a", "more": 1, "file": ""}', "not a record at more"),
-        (line(id="x" * 201), "not a record at id"),
-        (line(file=None), "give `file` or `values`"),
-        (line(values=[1.0]), "give `file` or `values`"),
-        (line(file="no base64!"), "`file` is not base64"),
-        (line(file=base64.b64encode(b"no picture").decode()), "picture"),
-        (line(file=None, values=[[0.5], [0.5, 0.1]]), "no shape"),
-        (line(file=None, values=[["0.5"] * 8] * 8), "not all numbers"),
-        (line(file=None, values=[[1e999] * 8] * 8), ""),
-        (line(file=None, values=[[2.0] * 8] * 8), "not in 0..1"),
-        (line(file=None, values=[[[0.5] * 8] * 8] * 2), "holds several records"),
-        (line(file=None, values=[0.5]), "the model takes"),
-        (b'{"file": null, "values": [' + b"1" * 5000 + b"]}", ""),
-    ],
-)
-def test_a_line_that_is_no_record_has_its_own_sentence_and_the_next_is_answered(served, sent, said):
-    stream = Stream(served)
-    stream.send(sent + b"\n")
-    found = stream.answer()
-    assert said in found["error"]
-    assert "/proc/" not in found["error"]
-    stream.send(line(9) + b"\n")
-    assert stream.answer()["id"] == "frame 9"
-    stream.send(b"")
+def test_files_and_values_get_what_predict_says_of_them_in_order(served):
+    raw = pictures(3, 8, 8)
+    opened = open_model(VECTORS / "cnn.evm")
+    wanted = [each.label for each in opened.predict(raw)]
+    sent = of_file(raw[0]) + b"\n  \n" + line(values=(raw[1] / 255).tolist()) + of_file(raw[2]).rstrip()  # fmt: skip
+    for body in (sent, iter([sent[:10], sent[10:300], sent[300:]])):  # by length, and in chunks
+        found = [json.loads(each) for each in streamed(served, body)]
+        assert [each["label"] for each in found] == wanted
+        assert {each["model"] for each in found} == {opened.digest}
 
 
-@pytest.mark.parametrize(
-    ("body", "why"),
-    [
-        (b"zz\r\n", "does not say its size"),
-        (b"-1\r\n", "does not say its size"),
-        (b"123456789\r\n", "does not say its size"),
-        (b"1" * 300 + b"\r\n", "does not say its size"),
-        (b"2\r\n{}more", "longer than it says"),
-        (b"0\r\n" + b"a: b\r\n" * 100, "do not end"),
-        (b"5\r\n{", "ends early"),
-    ],
-)
-def test_chunks_that_lie_end_the_stream_and_its_connection_with_a_sentence(served, body, why):
-    with socket.create_connection(("127.0.0.1", served.port), timeout=20) as link:
-        head = f"POST /v1/stream HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n"
-        link.sendall(head.encode() + body)
-        link.shutdown(socket.SHUT_WR)
-        found = b"".join(iter(lambda: link.recv(4096), b""))
-    assert found.startswith(b"HTTP/1.1 200 ")
-    assert why.encode() in found
-    assert found.endswith(b"0\r\n\r\n")
+def test_an_answer_comes_while_the_connection_still_sends(served):
+    with served.link() as link:
+        link.sendall(HEAD + chunk(of_file(pictures(1, 8, 8)[0])))
+        found = b""
+        while b'"label"' not in found:
+            found += link.recv(4096)
+        link.sendall(chunk(b"{") + chunk(b"}\n") + b"0\r\n\r\n")
+        while part := link.recv(4096):
+            found += part
+    assert [list(each) for each in answers(found)][1:] == [["error"]]
+    assert found.endswith(b"\r\n0\r\n\r\n")
 
 
-@pytest.mark.parametrize("size", [64, 65, 200_000])
-def test_a_line_that_is_too_long_is_refused_when_it_is_and_not_at_its_end(
-    served, monkeypatch, size
-):
-    monkeypatch.setattr(limits, "MOST_LINE", 63)
-    stream = Stream(served)
-    stream.send(b"x" * size)
-    assert "at most 63 bytes" in stream.answer()["error"]
-    assert stream.answer() is None
+@pytest.mark.parametrize("sent", [
+    b"hello", b"\xff\xfe\x00", b"[1]", b"{}", b'{"file": ""}', b'{"file": "*"}', b'{"file": "aGVsbG8="}', b'{"file": "eA==", "values": [1]}', b'{"path": "/etc/passwd"}',
+    b'{"values": [[1], [1, 2]]}', b'{"values": ["a"]}', b'{"values": [true]}', b'{"values": []}', b'{"values": [1e999]}', b'{"values": [NaN]}', b'{"values": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    json.dumps({"values": [[2.0] * 8] * 8}).encode(), json.dumps({"values": [[[0.5] * 8] * 8] * 2}).encode(), b'{"values": [' + b"9" * 5000 + b"]}",
+])  # fmt: skip
+def test_a_line_that_cannot_be_used_gets_one_sentence_and_the_next_an_answer(served, sent):
+    bad, good = (json.loads(each) for each in streamed(served, sent + b"\n" + of_file(pictures(1, 8, 8)[0])))  # fmt: skip
+    assert list(bad) == ["error"]
+    assert len(bad["error"]) < 300
+    assert "label" in good
 
 
-def test_both_a_length_and_chunks_or_neither_are_refused_before_the_stream_begins(served):
-    for told in ({}, {"Transfer-Encoding": "gzip"}, {"Transfer-Encoding": "chunked", "Content-Length": "5"}):  # fmt: skip
-        link = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
-        link.putrequest("POST", "/v1/stream")
-        for name, value in {"Authorization": f"Bearer {TOKEN}", **told}.items():
-            link.putheader(name, value)
-        link.endheaders()
-        assert link.getresponse().status == 411
-        link.close()
+@pytest.mark.parametrize(("limit", "lines", "whole"), [(("MOST_LINE", 100), [b"x" * 101], 0), (("MOST_STREAMED", 100), [b"x" * 50] * 2, 0), (("MOST_LINES", 2), [b"x"] * 3, 2), (("STREAM_S", 0.0), [b"x"], 0)])  # fmt: skip
+def test_beyond_a_limit_the_stream_says_so_and_ends(served, monkeypatch, limit, lines, whole):
+    monkeypatch.setattr(limits, *limit)
+    *found, last = (json.loads(each) for each in streamed(served, iter([b"\n".join(lines) + b"\n"])))  # fmt: skip
+    assert list(last) == ["ended"]
+    assert len(found) == whole
 
 
-def test_without_the_token_no_line_is_read(served):
-    link = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
-    link.request("POST", "/v1/stream", line(), {"Authorization": "Bearer " + "b" * 64})
-    assert link.getresponse().status == 401
+@pytest.mark.parametrize("body", [b"5;a=" + b"b" * 100 + b"\r\nhello\r\n0\r\n\r\n", b"-5\r\nhello\r\n", b"5\nhello\n", b"fffffffff\r\n", b"5\r\nhelloworld\r\n", b"5\r\nhel", b"", b"\r\n" * 20])  # fmt: skip
+def test_chunks_that_lie_end_the_stream(served, body):
+    assert list(answers(served.raw(HEAD + body))[-1]) == ["ended"]
 
 
-def test_streams_beyond_the_bound_are_told_to_come_again_and_places_come_back(served):
-    open_now = [Stream(served) for _ in range(limits.MOST_AT_ONCE)]
-    for each in open_now:
-        each.send(line() + b"\n")
-        assert "label" in each.answer()
-    refused = Stream(served).link.getresponse()
-    assert (refused.status, refused.headers["Retry-After"]) == (503, "1")
-    assert served.ask("POST", "/v1/predict", png(PICTURE))[0] == 200, "no stream holds a place"
-    for each in open_now:
-        each.link.close()
-    end = time.monotonic() + 20
-    while (again := Stream(served)).link.getresponse().status != 200:
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    again.link.close()
+@pytest.mark.parametrize("framing", ["Transfer-Encoding: chunked\r\nContent-Length: 5", "Transfer-Encoding: gzip, chunked", "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", "Content-Length: 1\r\nContent-Length: 2", "X: y"])  # fmt: skip
+def test_a_body_whose_end_is_disputable_is_refused(served, framing):
+    head = f"POST /v1/stream HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\n{framing}\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+    found = served.raw(head.encode())
+    assert b" 411 " in found.splitlines()[0]
+    assert found.count(b"HTTP/1.1 ") == 1
 
 
-def test_a_stream_that_falls_silent_is_ended(served, monkeypatch):
-    monkeypatch.setattr(limits, "QUIET_S", 0.5)
-    stream, began = Stream(served), time.monotonic()
-    stream.send(line() + b"\n")
-    assert "label" in stream.answer()
-    stream.send(b"{")
-    while stream.answer() is not None:
-        pass
+def test_silence_and_a_trickle_end_a_stream(served, monkeypatch):
+    monkeypatch.setattr(limits, "IDLE_S", 0.3)
+    assert "nothing came" in answers(served.raw(HEAD, ends=False))[-1]["ended"]
+    monkeypatch.setattr(limits, "LINE_S", 0.5)
+    began = time.monotonic()
+    with served.link() as link:
+        link.sendall(HEAD)
+        with contextlib.suppress(OSError):
+            for _ in range(200):
+                link.sendall(chunk(b"x"))
+                time.sleep(0.1)
     assert time.monotonic() - began < 10
 
 
-def test_a_newer_model_answers_from_the_next_line_on_and_no_line_fails(tmp_path, served):
-    stream, first = Stream(served), read_package(VECTORS / "cnn.evm").digest
-    stream.send(line() + b"\n")
-    assert stream.answer()["model"] == first
-    data = resigned(read_package(VECTORS / "cnn.evm"), licence="another")
-    (tmp_path / "new").write_bytes(data)
-    (tmp_path / "new").replace(tmp_path / "bag.evm")
-    wanted, end = read_package(tmp_path / "bag.evm").digest, time.monotonic() + 20
-    while (found := (stream.send(line() + b"\n"), stream.answer())[1])["model"] != wanted:
-        assert "label" in found
+def test_more_streams_than_there_are_places_are_told_to_come_again_and_places_come_back(served):
+    links = [served.link() for _ in range(limits.MOST_STREAMS)]
+    for link in links:
+        link.sendall(HEAD)
+        link.recv(0)
+    end = time.monotonic() + 20
+    while served.told("POST", "/v1/stream", b"x")[0] != 503:
         assert time.monotonic() < end
-        time.sleep(0.05)
+    assert served.told("POST", "/v1/stream", b"x")[1]["Retry-After"] == "1"
+    assert served.ask("POST", "/v1/predict", png(pictures(1, 8, 8)[0]))[0] == 200, "others still ask"  # fmt: skip
+    for link in links:
+        link.close()
+    while served.told("POST", "/v1/stream", b"x")[0] != 200:
+        assert time.monotonic() < end
 
 
-def test_what_the_rules_see_of_a_stream_is_each_answer_that_is_one(served):
-    seen = []
-    served.server.seen = lambda found, model: seen.append((len(found), model))
-    stream = Stream(served)
-    for sent in (line(), b"{}", line()):
-        stream.send(sent + b"\n")
-        stream.answer()
-    stream.send(b"")
-    assert [count for count, _ in seen] == [1, 0, 1]
-    assert {model for _, model in seen} == {open_model(VECTORS / "cnn.evm").digest}
+def test_a_stream_waits_for_its_turn(served):
+    for _ in range(limits.MOST_AT_ONCE):
+        assert served.server.places.acquire(blocking=False)
+    threading.Timer(0.3, served.server.places.release).start()
+    (found,) = streamed(served, of_file(pictures(1, 8, 8)[0]))
+    assert "label" in json.loads(found)
 
 
-def test_lines_of_a_body_are_the_same_however_it_is_cut(tmp_path):
-    sent = b"a\n\n bb \r\nccc"
-    for size in range(1, len(sent) + 1):
-        blocks = iter([sent[at : at + size] for at in range(0, len(sent), size)])
-        assert list(bodies._lines(blocks)) == [b"a", b"bb", b"ccc"]
-
-
-def test_many_clients_stream_at_once(served):
-    found = [[] for _ in range(4)]
-
-    def one(place):
-        stream = Stream(served)
-        for number in range(20):
-            stream.send(line(number) + b"\n")
-            found[place].append(stream.answer()["id"])
-        stream.send(b"")
-
-    clients = [threading.Thread(target=one, args=(place,)) for place in range(4)]
-    for each in clients:
-        each.start()
-    for each in clients:
-        each.join()
-    assert found == [[f"frame {number}" for number in range(20)]] * 4
+def test_a_stream_needs_the_token_before_its_body(served):
+    found = served.raw(HEAD.replace(TOKEN.encode(), b"b" * 64) + chunk(b"x"))
+    assert b" 401 " in found.splitlines()[0]

@@ -274,7 +274,7 @@ def test_a_service_answers_as_predict_does_and_nothing_needs_torch(made, case):
     opened = open_model(file)
     record = np.array([300.0, 0.5, 4.0], np.float32)
     (said,) = opened.predict(record)
-    answer = answers.of_item(opened, Item("x", record))
+    answer = answers.answer(opened, Item("x", record))
     assert set(answer) == set(said.as_json())
     code = (
         "import sys; sys.modules['torch'] = None\n"
