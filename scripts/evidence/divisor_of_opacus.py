@@ -15,7 +15,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/benches"))
-warnings.simplefilter("ignore")  # on the generator, on hooks, and that a batch was empty: none changes the row
+# On the generator, on hooks, and that the first batch was empty: none of it changes the row.
+warnings.simplefilter("ignore")
 logging.getLogger("opacus").setLevel(logging.ERROR)
 
 from divisor_bench import SIGMA, ours, stock, told_apart  # noqa: E402
