@@ -46,11 +46,18 @@ def flower_fold(key: bytes) -> int:
     return reduce(lambda folded, word: folded ^ int(word), np.frombuffer(key, "<u4"), 0)
 
 
-def flower_bits(pairs: int = 2000) -> int:
-    """Bits that any of so many folded keys has set."""
+def flower_bits(pairs: int = 200) -> int:
+    """Bits that any of so many folded keys has set, and that give its mask; all if a fold does not."""
     own, _ = generate_key_pairs()
-    keys = (generate_shared_key(own, generate_key_pairs()[1]) for _ in range(pairs))
-    return reduce(or_, map(flower_fold, keys), 0)
+    bits = 0
+    for _ in range(pairs):
+        key = generate_shared_key(own, generate_key_pairs()[1])
+        folded = flower_fold(key)
+        short, whole = (
+            pseudo_rand_gen(seed, RING, [(4,)])[0] for seed in (folded.to_bytes(4, "little"), key)
+        )
+        bits |= folded if (short == whole).all() else (1 << 256) - 1
+    return bits
 
 
 def flower_round(weights: np.ndarray) -> tuple[np.ndarray, bytes]:
@@ -130,7 +137,7 @@ def flower_weights(upload: np.ndarray, own_seed: bytes) -> np.ndarray | None:
     return None
 
 
-def our_bits(pairs: int = 2000) -> int:
+def our_bits(pairs: int = 200) -> int:
     """Bits of a pair's key that differ between pairs and change its mask."""
     own = KeyPair.generate(os.urandom)
     scope = {"ctx": bytes(32), "u1_hash": bytes(32), "own_id": bytes(16), "other_id": b"\1" * 16}
