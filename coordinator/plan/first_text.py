@@ -179,7 +179,7 @@ count = {rounds.count}  # rounds to complete
 goal = {rounds.goal}  # devices wanted in a round
 minimum = {rounds.minimum}  # fewer make a round abort
 spare = {rounds.spare}  # rounds that may be repeated within epsilon
-{most}{_server(wanted)}
+{most}{_server(made)}
 [evaluation]
 # Data that no device holds, on the coordinator's disk; without them nobody knows how good the model is.
 {_evaluation(made, hint)}
@@ -195,8 +195,8 @@ initial = {_toml(wanted.initial)}  # public; its variant, width and anchors are 
 """
 
 
-def _server(wanted: Wanted) -> str:
-    keys = "".join(f"{key} = {_toml(value)}\n" for key, value in wanted.rule.server.items())
+def _server(made: FirstPlan) -> str:
+    keys = "".join(f"{key} = {_toml(value)}\n" for key, value in made.rule.server.items())
     return f"\n[server]  # what becomes of the sums costs no budget\n{keys}" if keys else ""
 
 
