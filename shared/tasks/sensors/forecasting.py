@@ -24,15 +24,11 @@ from edgeveil.shared.tasks.sensors import networks, statistics, tables
 from edgeveil.shared.tasks.sensors.regression import NumberTask
 from edgeveil.shared.tasks.spec import RawOptions, TaskSpec, parse
 
-RECENT = (
-    8  # of statistics: rows before the last one, whose differences to it are inputs of their own
-)
-STRETCH = 4.0  # of those differences, which are small where a sensor is read often
-STEPS, STEEP, LEVEL = (
-    4,
-    16.0,
-    4.0,
-)  # of changes: the latest, from row to row; their stretch, and that of the last row
+# Of statistics: rows before the last one, whose differences to it are inputs of their own, and the stretch of
+# these, which are small where a sensor is read often.
+RECENT, STRETCH = 8, 4.0
+# Of changes: how many from row to row, their stretch, and that of the last row.
+STEPS, STEEP, LEVEL = 4, 16.0, 4.0
 LIMIT = 4.0  # of a number of changes: a single odd one does not take the whole length
 MOST_COLUMNS = 32  # of statistics, which grow with their square
 
