@@ -38,7 +38,7 @@ try:
     from edgeveil.coordinator.plan.first import DELTA, SPARE, FirstPlan, Wanted, first_plan
     from edgeveil.coordinator.plan.first_rules import REACH
     from edgeveil.coordinator.plan.plan import Plan
-    from edgeveil.coordinator.plan.sections import PrivacySection
+    from edgeveil.coordinator.plan.sections import PrivacySection, ServerSection
     from edgeveil.shared.privacy import rdp
     from edgeveil.shared.privacy.filter import choose_order, noise_multiplier_for
     from edgeveil.shared.privacy.shared_noise import share_for
@@ -66,19 +66,25 @@ class Dealt:
 
 @dataclass(frozen=True)
 class Setting:
-    """Of all devices: rounds of `steps` steps, noise of `noise` clipping norms in each device's sum of a step."""
+    """Of all devices: rounds of `steps` steps, noise of `noise` clipping norms in each device's sum of a step.
+
+    With `momentum` on the server the models of the later half are averaged, as `plan new` has it for many records.
+    """
 
     rounds: int
     steps: int
     rate: float
     clip: float
     noise: float
+    momentum: float = 0.0
 
     @classmethod
     def of(cls, made: FirstPlan) -> "Setting":
         training = made.plan.training
         how = (made.plan.rounds.count, training.steps, training.learning_rate, training.clip_norm)
-        return cls(*how, made.noise_multiplier)
+        server = made.plan.server
+        momentum = server.momentum if server.strategy == "fedavgm" else 0.0
+        return cls(*how, made.noise_multiplier, momentum)
 
 
 def settings(dealt: Dealt, epsilon: float) -> dict[str, Setting]:
@@ -101,6 +107,7 @@ def in_shares(dealt: Dealt, made: FirstPlan) -> Setting:
     changed = {
         "training": training,
         "privacy": PrivacySection(noise="shared", honest=dealt.honest, epsilon_sum=wanted.epsilon),
+        "server": ServerSection(),
         "rounds": rounds.model_copy(update={"count": ROUNDS, "minimum": dealt.honest + SPARE + 1}),
     }
     plan = Plan.model_validate(made.plan.model_copy(update=changed).model_dump())
@@ -133,7 +140,8 @@ def learn(dealt: Dealt, setting: Setting, classes: int, draw: np.random.Generato
     noise = setting.noise * setting.clip * (np.sqrt(len(sizes)) if one_step else 1.0)
     held = [(x, np.eye(classes, dtype=np.float32)[y], np.linalg.norm(x, axis=1)) for x, y in parts]
     model = np.zeros((dealt.test[0].shape[1], classes), np.float32)
-    for _ in range(setting.rounds):
+    speed, late = np.zeros(model.shape), []
+    for number in range(setting.rounds):
         moved = np.zeros(model.shape)
         for (x, y, norms), weight in zip(held, weights, strict=True):
             here = model.copy()
@@ -142,7 +150,11 @@ def learn(dealt: Dealt, setting: Setting, classes: int, draw: np.random.Generato
                 total += noise * draw.standard_normal(model.shape)
                 here -= (setting.rate / weight * total).astype(np.float32)
             moved += weight * (here.astype(np.float64) - model)
-        model = (model + moved / sum(weights)).astype(np.float32)
+        speed = setting.momentum * speed + moved / sum(weights)
+        model = (model + speed).astype(np.float32)
+        late += [model] if setting.momentum and number >= setting.rounds // 2 else []
+    if late:
+        model = np.mean(late, axis=0)
     x, y = dealt.test
     return float(((x @ model).argmax(axis=1) == y).mean())
 

@@ -4,12 +4,19 @@ Nothing here looks at a record.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
-from edgeveil.coordinator.plan.first_rules import FEATURES, REACH, RULES, Rule, fewest_records
+from edgeveil.coordinator.plan.first_rules import (
+    FEATURES,
+    REACH,
+    RULES,
+    STEADY,
+    Rule,
+    fewest_records,
+)
 from edgeveil.coordinator.plan.first_shared import in_shares
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.sections import SecaggSection
@@ -34,7 +41,7 @@ RECORDS = 1000  # of one device, when nobody says
 LEAST_AGENTS, EVERYBODY, MOST_GOAL = 3, 10, 1000
 WITHOUT_CLASSES = ("anomaly", "forecasting", "tabular-regression")
 MOST_RECORDS = 30_000_000  # of one device: three times as many still fit secagg.n_ref_max
-ROUNDS, SPARE = 20, 1
+SPARE = 1
 LEAST_RATE = 1e-3
 COUNTED = 3.2  # steps of the first round after which classes are known well enough to be learned
 
@@ -91,7 +98,8 @@ class Wanted:
 
     @property
     def rule(self) -> Rule:
-        return RULES[self.chosen]
+        rule = RULES[self.chosen]
+        return replace(rule, reach=REACH[self.features]) if self.chosen == ON_PICTURES else rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,13 +121,14 @@ class FirstPlan:
     plan: Plan
     noise_multiplier: float
     cost: Cost
+    rule: Rule  # of the task, or that for many records
 
     @property
     def too_few(self) -> str:
         """A warning where the noise outweighs what the records can add (first_rules), else ""."""
         wanted = self.wanted
         given = (self.noise_multiplier, wanted.agents, len(wanted.labels))
-        fewest = fewest_records(wanted.rule, *given)
+        fewest = fewest_records(self.rule, *given)
         if wanted.records >= fewest:
             return ""
         return (
@@ -170,22 +179,18 @@ def first_plan(wanted: Wanted) -> FirstPlan:
     _check_task(wanted)
     if wanted.features not in REACH:
         raise ConfigError(f"--features {wanted.features}: choose one of {', '.join(REACH)}")
-    values = _values(wanted, rate=1.0)
-    plan = validate(values, Plan, source="plan")
-    if wanted.honest is not None:
-        values = in_shares(values, plan, wanted.honest)
-        plan = validate(values, Plan, source="plan")
-    try:
-        noise = training_plan(plan).noise_multiplier
-    except ValueError as error:
-        raise ConfigError(f"--epsilon {wanted.epsilon:g}: {error}") from error
-    values["training"]["learning_rate"] = rate = _rate(wanted, plan, noise)
+    rule = wanted.rule
+    values, noise = _planned(wanted, rule)
+    if _is_large(wanted, rule, _exact(wanted, rule, noise, values)):
+        rule = rule.large
+        values, noise = _planned(wanted, rule)
+    values["training"]["learning_rate"] = rate = _rate(wanted, rule, noise, values)
     if wanted.chosen == "rare-classes":
-        counted = {"clip": round(1000 * wanted.rule.clip), "count_first": round(COUNTED * rate)}
+        counted = {"clip": round(1000 * rule.clip), "count_first": round(COUNTED * rate)}
         values["task"]["options"] |= counted
     plan = validate(values, Plan, source="plan")
     secagg_params(plan, training_plan(plan), parameters=1)
-    return FirstPlan(wanted, plan, noise, _cost(plan, noise))
+    return FirstPlan(wanted, plan, noise, _cost(plan, noise), rule)
 
 
 def _check_task(wanted: Wanted) -> None:
@@ -222,8 +227,21 @@ def _check_classes(wanted: Wanted) -> None:
         raise ConfigError("a plan needs two classes or more, such as --labels cat,dog")
 
 
-def _values(wanted: Wanted, *, rate: float) -> dict[str, Any]:
-    goal, rule = _goal(wanted.agents), wanted.rule
+def _planned(wanted: Wanted, rule: Rule) -> tuple[dict[str, Any], float]:
+    """What a plan by this rule holds, its rate still open, and its noise multiplier; raises ConfigError."""
+    values = _values(wanted, rule, rate=1.0)
+    plan = validate(values, Plan, source="plan")
+    if wanted.honest is not None:
+        values = in_shares(values, plan, wanted.honest)
+        plan = validate(values, Plan, source="plan")
+    try:
+        return values, training_plan(plan).noise_multiplier
+    except ValueError as error:
+        raise ConfigError(f"--epsilon {wanted.epsilon:g}: {error}") from error
+
+
+def _values(wanted: Wanted, rule: Rule, *, rate: float) -> dict[str, Any]:
+    goal = _goal(wanted.agents)
     return {
         "task": _task(wanted),
         "training": {
@@ -235,7 +253,7 @@ def _values(wanted: Wanted, *, rate: float) -> dict[str, Any]:
             "epsilon": wanted.epsilon,
             "delta": DELTA,
         },
-        "rounds": {"count": ROUNDS, "goal": goal, "minimum": _minimum(goal), "spare": SPARE},
+        "rounds": {"count": rule.rounds, "goal": goal, "minimum": _minimum(goal), "spare": SPARE},
         "secagg": {"n_ref_max": _largest(wanted.records)},
         "evaluation": {} if wanted.test is None else {"data": wanted.test},
         "model": {"initial": wanted.initial} if wanted.initial else {},
@@ -310,16 +328,25 @@ def _largest(records: int) -> int:
     return max(10_000, int(10 ** math.ceil(math.log10(3 * records))))
 
 
-def _rate(wanted: Wanted, plan: Plan, noise: float) -> float:
+def _rate(wanted: Wanted, rule: Rule, noise: float, values: dict[str, Any]) -> float:
     """Two digits of it; who knows the size to one digit needs no more."""
-    rule = wanted.rule
     if rule.rate is not None:
         return rule.rate
-    reach = rule.reach if wanted.columns or wanted.initial else REACH[wanted.features]
-    records = wanted.records * math.sqrt(wanted.agents)
-    steps = plan.rounds.count * plan.training.steps
-    exact = reach * records / (rule.clip * noise * math.sqrt(steps))
+    exact = _exact(wanted, rule, noise, values)
     return float(f"{min(max(exact, LEAST_RATE), rule.most_rate):.2g}")
+
+
+def _exact(wanted: Wanted, rule: Rule, noise: float, values: dict[str, Any]) -> float:
+    """The rate that reaches as far as the rule has it (first_rules)."""
+    records = wanted.records * math.sqrt(wanted.agents)
+    steps = values["rounds"]["count"] * values["training"]["steps"]
+    return rule.reach * records / (rule.clip * noise * math.sqrt(steps))
+
+
+def _is_large(wanted: Wanted, rule: Rule, exact: float) -> bool:
+    """Whether the plan for many records is tried to be better; with noise in shares it was not tried."""
+    steady = rule.grows and wanted.features in STEADY and wanted.honest is None
+    return steady and exact > rule.most_rate
 
 
 def epsilon_after(plan: Plan, noise: float, rounds: int) -> float:

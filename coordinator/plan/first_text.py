@@ -185,7 +185,7 @@ count = {rounds.count}  # rounds to complete
 goal = {rounds.goal}  # devices wanted in a round
 minimum = {rounds.minimum}  # fewer make a round abort
 spare = {rounds.spare}  # rounds that may be repeated within epsilon
-{most}{_server(wanted)}
+{most}{_server(made)}
 [evaluation]
 # Data that no device holds, on the coordinator's disk; without them nobody knows how good the model is.
 {_evaluation(made, hint)}
@@ -230,8 +230,8 @@ def _about_sums(made: FirstPlan) -> str:
 """
 
 
-def _server(wanted: Wanted) -> str:
-    keys = "".join(f"{key} = {_toml(value)}\n" for key, value in wanted.rule.server.items())
+def _server(made: FirstPlan) -> str:
+    keys = "".join(f"{key} = {_toml(value)}\n" for key, value in made.rule.server.items())
     return f"\n[server]  # what becomes of the sums costs no budget\n{keys}" if keys else ""
 
 

@@ -210,6 +210,8 @@ def _rows(options: Any) -> list[nn.Module]:
     """What a linear model takes of scaled rows; networks take them as they are."""
     if isinstance(options, RareOptions):
         return [sensors.Hats(options)]
+    if options.variant == "changes":
+        return [sensors.Changes(options)]
     return [sensors.Logistic(len(options.ranges))] * (options.variant in {"logistic", "linear"})
 
 

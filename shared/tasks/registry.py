@@ -170,7 +170,7 @@ _CATALOGUE = (
     ),
     TaskSpec(
         id="forecasting",
-        version="1.0.0",
+        version="1.1.0",
         module="edgeveil.shared.tasks.sensors.forecasting",
         files=(
             *_COLUMNS,

@@ -153,6 +153,7 @@ CASES = [
     Case("detection-two-stage", "mobilenet", {**_FEW_BOXES, "width": 32, "train": "classes"}, 132, boxes),
     Case("feature-head", "fixed", {}, 5_890, images),
     Case("feature-head", "fixed", {"features": "blocks"}, 18_170, images),
+    Case("forecasting", "changes", _NEXT, 16, windows),
     Case("forecasting", "statistics", _NEXT, 106, windows),
     Case("forecasting", "gru", {**_NEXT, "hidden": 8, "ahead": 4}, 321, windows),
     Case("image-classification", "cnn", {}, 20_586, images),

@@ -64,6 +64,20 @@ def test_a_federation_runs_the_plan_that_was_written_with_noise_in_shares(tmp_pa
     federation.close()
 
 
+def test_devices_take_part_in_the_plan_for_many_records(tmp_path):
+    federation = Federation(tmp_path, 4, policy=Policy(), data=DIGITS)
+    target, _ = new(tmp_path, "--labels-from", federation.pieces[0], "--agents", 4, "--records", 50_000, "--test", federation.test)  # fmt: skip
+    plan = load_plan(target)
+    assert (plan.rounds.count, plan.server.strategy, plan.server.average) == (
+        100,
+        "fedavgm",
+        "tail",
+    )
+    driver, first_round = federation.driver(plan)
+    assert driver.attempt(first_round) is None, federation.store.rounds()[-1].dropped_reasons
+    federation.close()
+
+
 def test_devices_with_records_in_colours_accept_the_plan_that_was_written_from_such_records(
     tmp_path,
 ):

@@ -83,6 +83,19 @@ def test_what_comes_next_is_planned_for_the_column_that_is_named(tmp_path):
         new(tmp_path, "--data", folder, "--agents", 4, "--task", "forecasting", "--target", "ay", "--force")  # fmt: skip
 
 
+def test_devices_forecast_by_the_plan_that_was_written_from_such_a_folder(tmp_path):
+    pieces = [windows(tmp_path / f"piece-{number}", 60) for number in range(5)]
+    policy = Policy(data=record_policy(infer_any(pieces[0])))
+    federation = Federation(tmp_path, 4, policy=policy, pieces=pieces)
+    target, _ = new(tmp_path, "--data", pieces[4], "--agents", 4, "--records", 60, "--test", pieces[4], "--task", "forecasting", "--target", "ay [g]")  # fmt: skip
+    plan = load_plan(target)
+    assert (plan.task.options["variant"], plan.server.strategy) == ("changes", "fedavgm")
+    driver, first_round = federation.driver(plan)
+    assert driver.attempt(first_round) is None, federation.store.rounds()[-1].dropped_reasons
+    assert "rmse" in federation.store.rounds()[0].metrics
+    federation.close()
+
+
 def test_a_target_or_nothing_to_predict_decides_where_no_task_is_named(tmp_path):
     schema = tmp_path / "schema.toml"
     schema.write_text('[[columns]]\nname = "a"\nrange = [0, 1]\n')

@@ -24,15 +24,19 @@ from edgeveil.shared.tasks.sensors import networks, statistics, tables
 from edgeveil.shared.tasks.sensors.regression import NumberTask
 from edgeveil.shared.tasks.spec import RawOptions, TaskSpec, parse
 
-RECENT = 8  # rows before the last one, whose differences to it are inputs of their own
-STRETCH = 4.0  # of those differences, which are small where a sensor is read often
+# Of statistics: rows before the last one, whose differences to it are inputs of their own, and the stretch of
+# these, which are small where a sensor is read often.
+RECENT, STRETCH = 8, 4.0
+# Of changes: how many from row to row, their stretch, and that of the last row.
+STEPS, STEEP, LEVEL = 4, 16.0, 4.0
+LIMIT = 4.0  # of a number of changes: a single odd one does not take the whole length
 MOST_COLUMNS = 32  # of statistics, which grow with their square
 
 
 class ForecastOptions(tables.ColumnOptions):
     """`target`: `name [unit]`, one of the columns; `ahead`: rows from the last that is seen to the answer."""
 
-    variant: Literal["statistics", "gru"] = "statistics"
+    variant: Literal["changes", "statistics", "gru"] = "changes"
     target: str = Field(max_length=200)
     window: int = Field(default=100, ge=statistics.LEAST_WINDOW + 1, le=1024)
     ahead: int = Field(default=1, ge=1, le=1008)
@@ -101,7 +105,7 @@ class RecurrentChange(nn.Module):
 
 
 class Forecasting(NumberTask):
-    spec: TaskSpec = registry.find("forecasting", "1.0.0")
+    spec: TaskSpec = registry.find("forecasting", "1.1.0")
 
     def parse_options(self, raw: RawOptions) -> ForecastOptions:
         return parse(ForecastOptions, raw, self.spec.id)
@@ -124,6 +128,8 @@ class Forecasting(NumberTask):
         columns = len(options.ranges)
         if options.variant == "gru":
             return RecurrentChange(columns, options.hidden, options.place)
+        if options.variant == "changes":
+            return Change((STEPS + 1) * columns + 1)
         return Change(statistics.count(columns, motion=False) + (RECENT + 1) * columns + 1)
 
     def probe(
@@ -134,10 +140,14 @@ class Forecasting(NumberTask):
         return tables.normal((count, *shape), random), tables.normal((count,), random)
 
     def signature(self, options: ForecastOptions) -> dict[str, object]:
-        how = "; the last value, fixed-v1: plain statistics, last rows, bias"
+        how = {
+            "changes": "; the last value, fixed-v1: last changes, last row, bias",
+            "statistics": "; the last value, fixed-v1: plain statistics, last rows, bias",
+            "gru": "",
+        }
         return {
             "input": {"kind": "windows", "columns": options.columns, "window": options.seen},
-            "preprocessing": tables.scaling(options) + how * (options.variant == "statistics"),
+            "preprocessing": tables.scaling(options) + how[options.variant],
             "output": f"number in -1..1 of {options.number}, {options.ahead} rows on",
         }
 
@@ -146,6 +156,8 @@ def _inputs(seen: tables.Values, options: ForecastOptions) -> tables.Values:
     """(N, T, C) → (N, 1 + F): the last value, then what describes the window, of a length of about one."""
     if options.variant == "gru":
         return seen
+    if options.variant == "changes":
+        return _changes(seen, options.place)
     last = seen[:, -1:, :]  # (N, 1, C)
     steps = np.clip(STRETCH * (last - seen[:, -1 - RECENT : -1]), -1, 1)
     rows = np.concatenate([steps, last], axis=1).reshape(len(seen), -1)
@@ -153,6 +165,18 @@ def _inputs(seen: tables.Values, options: ForecastOptions) -> tables.Values:
     known = seen[:, -1, options.place][:, None]
     whole = statistics.described(seen, motion=False) / 2
     return tables.with_bias(np.concatenate([known, whole, near], axis=1, dtype=np.float32))
+
+
+def _changes(seen: tables.Values, place: int) -> tables.Values:
+    """(N, T, C) → (N, 1 + F): the last value, then the last changes and the last row, of a length of at most one.
+
+    Shorter where little changes, so that a still sensor learns little and disturbs no other.
+    """
+    steps = STEEP * np.diff(seen[:, -1 - STEPS :], axis=1)
+    rows = np.concatenate([steps, LEVEL * seen[:, -1:]], axis=1).reshape(len(seen), -1)
+    found = tables.with_bias(np.clip(rows, -LIMIT, LIMIT))
+    found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1)
+    return np.concatenate([seen[:, -1, place][:, None], found], axis=1, dtype=np.float32)
 
 
 TASK = Forecasting()

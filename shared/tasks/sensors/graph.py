@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from edgeveil.shared.data.tabular.columns import Ranged, SetPoint
-from edgeveil.shared.tasks.sensors import tables
+from edgeveil.shared.tasks.sensors import forecasting, tables
 from edgeveil.shared.tasks.sensors.anomaly import NARROWEST, SPREAD, WIDEST, AnomalyOptions
 from edgeveil.shared.tasks.sensors.forecasting import ForecastOptions
 from edgeveil.shared.tasks.sensors.rare import RareOptions
@@ -140,6 +140,25 @@ class OverTime(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         found: torch.Tensor = self.head(self.cell(inputs).mean(dim=1))
         return found
+
+
+class Changes(nn.Module):
+    """As the variant `changes` of forecasting prepares its records, (n, T, C) → (n, 1 + F)."""
+
+    def __init__(self, options: ForecastOptions) -> None:
+        super().__init__()
+        self._at, self._place = options.seen - 1, options.place
+
+    def forward(self, seen: torch.Tensor) -> torch.Tensor:
+        count, last = forecasting.STEPS, seen.narrow(1, self._at, 1)
+        near = seen.narrow(1, self._at - count, count + 1)
+        steps = (near.narrow(1, 1, count) - near.narrow(1, 0, count)) * forecasting.STEEP
+        rows = torch.cat([steps, last * forecasting.LEVEL], dim=1).flatten(1)
+        cut = rows.clamp(-forecasting.LIMIT, forecasting.LIMIT)
+        found = torch.cat([cut, _constant(cut)], dim=1)
+        length = (found * found).sum(dim=1, keepdim=True).sqrt().clamp(min=1)
+        known = last.narrow(2, self._place, 1).flatten(1)
+        return torch.cat([known, found / length], dim=1)
 
 
 class Change(nn.Module):

@@ -37,7 +37,8 @@ POINTED = {"signed_log": "flow 4/0.5"}
 CASES = {
     "numbers": ("tabular-regression", {"target": "power [W] 0..500", "variant": "mlp"}),
     "linear": ("tabular-regression", {"target": "power [W] 0..500", **POINTED}),
-    "forecast": ("forecasting", {"target": "heat [K]", "window": 24, "ahead": 3, "signed_log": "flow 4/0.5"}),
+    "forecast": ("forecasting", {"target": "heat [K]", "window": 24, "ahead": 3, "variant": "statistics", "signed_log": "flow 4/0.5"}),
+    "changes": ("forecasting", {"target": "heat [K]", "window": 24, "ahead": 3, "signed_log": "flow 4/0.5"}),
     "recurrent": ("forecasting", {"target": "heat [K]", "window": 24, "ahead": 3, "variant": "gru", "hidden": 4}),
     "odd rows": ("anomaly", {"normal": "well", "hidden": 8, **POINTED}),
     "odd windows": ("anomaly", {"window": 24, "latent": 3, "hidden": 8}),
@@ -118,7 +119,7 @@ def test_a_number_comes_in_its_unit_as_the_task_says_it(made, tmp_path, case):
     assert found.views
 
 
-@pytest.mark.parametrize("case", ["forecast", "recurrent"])
+@pytest.mark.parametrize("case", ["forecast", "changes", "recurrent"])
 def test_a_forecast_is_asked_with_the_rows_before_and_measured_with_the_answer(made, tmp_path, case):  # fmt: skip
     file, _, task, options, module = made(case)
     folder = written(tmp_path / "d", options, labels=False)

@@ -138,7 +138,7 @@ def test_odd_rows_score_higher_than_those_it_learned_from(tmp_path):
     assert figures["detected"] > 0.5
 
 
-@pytest.mark.parametrize("variant", ["statistics", "gru"])
+@pytest.mark.parametrize("variant", ["changes", "statistics", "gru"])
 def test_what_comes_next_is_at_first_that_all_stays_and_rows_after_the_last_seen_change_nothing(
     variant, tmp_path
 ):
@@ -174,6 +174,24 @@ def test_the_change_of_a_column_is_learned_from_its_last_rows(tmp_path):
         loss(model(inputs), targets).backward()
         optimiser.step()
     assert loss(model(inputs), targets).item() < before / 20
+
+
+def test_changes_are_seen_beside_a_level_far_from_zero_and_no_record_is_longer_than_one(tmp_path):
+    found = task("forecasting")
+    options = found.parse_options({"columns": "a -1..1", "target": "a", "window": 17})
+    still, rising = np.full((2, 17), 0.5)
+    rising[11:16] = 0.5 + 0.01 * np.arange(5)
+    write_table(tmp_path / "d", "", 'window = 17\n[[columns]]\nname = "a"\nrange = [-1, 1]\n')
+    (tmp_path / "d" / "a.csv").unlink()
+    jump = np.append(np.full(15, -1.0), [1, 1])
+    rows = np.stack([still, rising, jump])[..., None].astype(np.float32)
+    np.savez(tmp_path / "d" / "d.npz", X=rows)
+    inputs, _ = found.load(tmp_path / "d", options).take(np.arange(3))
+    assert torch.linalg.vector_norm(inputs[:, 1:], dim=1).max() <= 1 + 1e-6
+    assert not inputs[0, 1:5].any()
+    length = np.linalg.norm([0.16] * 4 + [4 * 0.54, 0.3])
+    assert np.allclose(inputs[1, 1:5], 0.16 / length, atol=1e-5)
+    assert inputs[2, 4] == inputs[2, 5] == torch.max(inputs[2, 1:])  # both cut at four
 
 
 def test_a_set_point_is_at_zero_and_the_further_end_of_the_range_at_one(tmp_path):
