@@ -18,6 +18,7 @@ from edgeveil.shared.privacy.rdp import Segment, check_segment, epsilon, rdp_ste
 from edgeveil.shared.privacy.report.two_figures import TwoFigures
 from edgeveil.shared.privacy.shared_noise import share_for, shares
 from edgeveil.shared.privacy.unlimited import UNLIMITED
+from edgeveil.shared.privacy.whole_updates import absent, devices_needed
 
 FEWEST_HONEST, MOST_HONEST = 2, 65_535  # as plans take them
 SCARCE = 0.2  # of the budget; below, the owner is warned
@@ -158,6 +159,27 @@ def _share(start: Start, sums: Start, rate: float, rounds: int, honest: int) -> 
     if sums is start:
         return share
     return max(share, share_for(noise_for(start, rate=rate, steps=rounds), 1))
+
+
+def of_devices(
+    start: Start,
+    found: dict[str, Any],
+    noise: float | None,
+    *,
+    parameters: int,
+    rounds: int,
+    honest: int | None,
+) -> dict[str, Any]:
+    """What `unit = "device"` adds to an answer for one step a round: from how many devices in a sum on it is worth
+    anything, and ε of such rounds alone, of their sums where noise is in shares, against no records at all (docs/privacy.md, "The whole device").
+    """
+    own: float = found.get("noise_multiplier_share", found.get("noise_multiplier", noise))
+    shown: float = found.get("noise_multiplier_sum", own)
+    _check(Segment(shown, 1.0, rounds))
+    return {
+        "devices_needed": max(devices_needed(own, parameters, rounds), honest or 1),
+        "epsilon_absent": epsilon([Segment(absent(shown), 1.0, rounds)], start.delta)[0],
+    }
 
 
 def both(start: Start, found: dict[str, Any], honest: int) -> TwoFigures:
