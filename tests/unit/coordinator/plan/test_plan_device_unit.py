@@ -85,7 +85,7 @@ def test_no_two_clipped_updates_are_rounded_further_apart_than_the_noise_covers(
         update, other = bounded(long, 0.5), bounded(-long, 0.5)
         assert np.linalg.norm(update.astype(float)) <= 0.5
         key = random.bytes(32)
-        one, two, none = (quantise(u, values, random=lambda _: key) for u in (update, other, 0 * update))  # fmt: skip
+        one, two, none = (quantise(u, values, random=lambda _, key=key: key) for u in (update, other, 0 * update))  # fmt: skip
         assert 0.9 * charged < np.linalg.norm(one - two) <= charged
         assert np.linalg.norm(one - none) <= rounded_sensitivity(0.5 / values.step, parameters)
     lanes, beyond = noised_lanes(update, proposal, params)
