@@ -24,6 +24,15 @@ policy_app = typer.Typer(
 DatasetOption = Annotated[
     str | None, Option("--dataset", help="Name of the data set [default: of this home].")
 ]
+ParametersOption = Annotated[
+    int | None,
+    Option(
+        "--parameters",
+        metavar="D",
+        min=1,
+        help='Of a plan with unit = "device": how many are trained; how many devices it takes.',
+    ),
+]
 PrvOption = Annotated[
     bool, Option("--prv/--no-prv", help="Compute the PRV figure too (seconds; needs opacus).")
 ]
@@ -129,13 +138,7 @@ def budget_plan(
         int | None, Option(help="With --shared: honest agents that every sum holds, this one too.")
     ] = None,
     rate: Annotated[float, Option(help="Sample rate q.")] = 1.0,
-    parameters: Annotated[
-        int | None,
-        Option(
-            min=1,
-            help='For plans with unit = "device": trained parameters; says how many devices it takes.',
-        ),
-    ] = None,
+    parameters: ParametersOption = None,
     rounds: Annotated[int, Option(min=1, help="Rounds of --steps steps each.")] = 1,
     epsilon: Annotated[float | None, Option(help="The budget to fit into.")] = None,
     delta: Annotated[float | None, Option(help="δ [default: 1e-5, or the ledger's].")] = None,
@@ -154,24 +157,11 @@ def budget_plan(
 
     Example: agent budget plan --noise 4.5 --rate 1 --steps 40 --delta 1e-5 --json
     """
-    from edgeveil.agent.ledger.budget_plan import (
-        answer,
-        both,
-        of_devices,
-        start_from,
-        start_from_ledger,
-    )
+    from edgeveil.agent.ledger.budget_plan import answer, both, start_from, start_from_ledger
     from edgeveil.shared.base.errors import ConfigError
 
     if ledger and (history is not None or epsilon is not None or delta is not None):
         raise ConfigError("--ledger brings its own history, epsilon and delta; leave those out")
-    if parameters is not None:
-        if steps not in {None, 1} or rate != 1:
-            raise ConfigError(
-                "--parameters is about noise once a round on whole updates, whatever the local steps: leave "
-                "--steps and --rate out"
-            )
-        steps = 1
     start = (
         start_from_ledger(console.home_of(ROLE, home), dataset)
         if ledger
@@ -190,12 +180,9 @@ def budget_plan(
         prv=prv,
         shared=shared,
         honest=honest,
+        parameters=parameters,
     )
     two = None if honest is None else both(start, found, honest)
-    if parameters is not None:
-        found |= of_devices(
-            start, found, noise, parameters=parameters, rounds=rounds, honest=honest
-        )
     _print_plan(found, two, as_json=as_json)
 
 
