@@ -110,8 +110,6 @@ def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params
     """
     secagg = plan.secagg
     weight = secagg.n_ref_max if plan.weights == "declared" else 1
-    if proposal.whole:
-        _check_worth(plan, proposal, parameters)
     if proposal.integer_noise:
         bits, segments = _integer_segments(plan, proposal, parameters, weight)
         return ring_of(plan, bits, segments)
@@ -128,8 +126,10 @@ def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params
     return ring_of(plan, bits, segments)
 
 
-def _check_worth(plan: Plan, proposal: TrainingPlan, parameters: int) -> None:
+def check_worth(plan: Plan, proposal: TrainingPlan, parameters: int) -> None:
     """Raise ConfigError where noise that hides whole devices is longer than all that so few of them can learn."""
+    if not proposal.whole:
+        return
     noise, devices = proposal.noise_multiplier, plan.rounds.goal
     needed = devices_needed(noise, parameters, proposal.rounds)
     if needed > devices:

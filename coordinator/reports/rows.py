@@ -58,7 +58,7 @@ def planned_facts(found: RunFacts, words: Words) -> str:
             words("limit"): f"ε {shown(found.plan.limit, 'g', words('not_limited'))}",
             **({words("limit_of_sums"): f"ε {sums:g}"} if sums else {}),
             words("delta"): f"{training.delta:g}",
-            words("unit"): words(f"unit_{proposal.unit}"),
+            words("unit"): words("unit_device") if proposal.whole else words("unit_record"),
             words("noise"): f"{proposal.noise_multiplier:g}",
             words("clip"): f"{proposal.clip_norm:g}",
             **({words("rate"): f"{proposal.sample_rate:g}"} if not proposal.plain else {}),

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from edgeveil.agent.rounds.upload import check_share, clip_in_lanes, noised_lanes
 from edgeveil.agent.training.noiseless import bounded
-from edgeveil.coordinator.plan.derived import secagg_params, training_plan
+from edgeveil.coordinator.plan.derived import check_worth, secagg_params, training_plan
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.shared.base.errors import ConfigError, PolicyRefusal, RefusalCode
@@ -114,17 +114,17 @@ def test_too_few_devices_are_refused_with_how_many_it_takes_and_that_many_are_no
     """ε 8 in 650 parameters: over a thousand with local noise, a tenth of that with shares of 100 honest ones."""
     plan = of_devices(200)
     with pytest.raises(ConfigError, match=r"it takes (1,\d\d\d) devices") as refused:
-        secagg_params(plan, training_plan(plan), 650)
+        check_worth(plan, training_plan(plan), 650)
     needed = int(refused.value.message.split("it takes ")[1].split()[0].replace(",", ""))
     for agents, fits in ((needed, True), (needed - 1, False)):
         plan = of_devices(agents, secagg__n_max=2000)
         if fits:
-            secagg_params(plan, training_plan(plan), 650)
+            check_worth(plan, training_plan(plan), 650)
             continue
         with pytest.raises(ConfigError, match="it takes"):
-            secagg_params(plan, training_plan(plan), 650)
+            check_worth(plan, training_plan(plan), 650)
     shared = of_devices(
         200, rounds__minimum=180, privacy__noise="shared", privacy__honest=100,
         privacy__epsilon_sum=8.0, training__epsilon=50.0, secagg__gamma_ppm=100_000,
     )  # fmt: skip
-    secagg_params(shared, training_plan(shared), 650)
+    check_worth(shared, training_plan(shared), 650)
