@@ -24,6 +24,15 @@ policy_app = typer.Typer(
 DatasetOption = Annotated[
     str | None, Option("--dataset", help="Name of the data set [default: of this home].")
 ]
+ParametersOption = Annotated[
+    int | None,
+    Option(
+        "--parameters",
+        metavar="D",
+        min=1,
+        help='Of a plan with unit = "device": how many are trained; how many devices it takes.',
+    ),
+]
 PrvOption = Annotated[
     bool, Option("--prv/--no-prv", help="Compute the PRV figure too (seconds; needs opacus).")
 ]
@@ -129,6 +138,7 @@ def budget_plan(
         int | None, Option(help="With --shared: honest agents that every sum holds, this one too.")
     ] = None,
     rate: Annotated[float, Option(help="Sample rate q.")] = 1.0,
+    parameters: ParametersOption = None,
     rounds: Annotated[int, Option(min=1, help="Rounds of --steps steps each.")] = 1,
     epsilon: Annotated[float | None, Option(help="The budget to fit into.")] = None,
     delta: Annotated[float | None, Option(help="δ [default: 1e-5, or the ledger's].")] = None,
@@ -170,6 +180,7 @@ def budget_plan(
         prv=prv,
         shared=shared,
         honest=honest,
+        parameters=parameters,
     )
     two = None if honest is None else both(start, found, honest)
     _print_plan(found, two, as_json=as_json)

@@ -18,6 +18,7 @@ from edgeveil.shared.privacy.rdp import Segment, check_segment, epsilon, rdp_ste
 from edgeveil.shared.privacy.report.two_figures import TwoFigures
 from edgeveil.shared.privacy.shared_noise import share_for, shares
 from edgeveil.shared.privacy.unlimited import UNLIMITED
+from edgeveil.shared.privacy.whole_updates import absent, devices_needed
 
 FEWEST_HONEST, MOST_HONEST = 2, 65_535  # as plans take them
 SCARCE = 0.2  # of the budget; below, the owner is warned
@@ -93,12 +94,35 @@ def answer(
     steps: int | None = None,
     shared: bool = False,
     honest: int | None = None,
+    parameters: int | None = None,
 ) -> dict[str, Any]:
     """The whole answer of the command: the cost, and with a budget the noise or the rounds left.
+
+    `parameters`: of a plan with `unit = "device"`, see _of_devices().
 
     Raises:
         ConfigError: impossible values, no budget to fit into, it is spent, or something is missing.
     """
+    if parameters is not None:
+        if steps not in {None, 1} or rate != 1:
+            raise ConfigError(
+                "--parameters is about noise once a round on whole updates, whatever the local steps: leave "
+                "--steps and --rate out"
+            )
+        found = answer(
+            start,
+            noise=noise,
+            rate=1.0,
+            rounds=rounds,
+            prv=prv,
+            steps=1,
+            shared=shared,
+            honest=honest,
+        )
+        given = found.get("noise_multiplier", noise or 0.0)
+        sigma = found.get("noise_multiplier_share", given)
+        more = _of_devices(start, sigma, rounds, parameters=parameters, honest=honest or 1)
+        return {**found, **more}
     if shared != (honest is not None):
         raise ConfigError("--shared and --honest go together: --shared --honest 6")
     if honest is not None:
@@ -158,6 +182,20 @@ def _share(start: Start, sums: Start, rate: float, rounds: int, honest: int) -> 
     if sums is start:
         return share
     return max(share, share_for(noise_for(start, rate=rate, steps=rounds), 1))
+
+
+def _of_devices(
+    start: Start, sigma: float, rounds: int, *, parameters: int, honest: int
+) -> dict[str, Any]:
+    """What `unit = "device"` adds to an answer for one step a round: from how many devices in a sum on it is worth
+    anything, and ε of such rounds alone, of their sums where noise is in shares, against no records at all
+    (docs/privacy.md, "The whole device"). `sigma` is that of what one device adds.
+    """
+    seen = absent(sigma * math.sqrt(honest))
+    return {
+        "devices_needed": max(devices_needed(sigma, parameters, rounds), honest),
+        "epsilon_absent": epsilon([Segment(seen, 1.0, rounds)], start.delta)[0],
+    }
 
 
 def both(start: Start, found: dict[str, Any], honest: int) -> TwoFigures:

@@ -9,7 +9,7 @@ from edgeveil.agent.home.size import Size
 from edgeveil.agent.ledger.guard import Question, Reservation
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.privacy.filter import cap, choose_order
-from edgeveil.shared.privacy.ledger.facts import TALLY
+from edgeveil.shared.privacy.ledger.facts import TALLY, WHOLE, WHOLE_SHARE
 from edgeveil.shared.privacy.ledger.heads import SignedHead
 from edgeveil.shared.privacy.ledger.records import Value
 from edgeveil.shared.privacy.ledger.state import LedgerState
@@ -61,7 +61,7 @@ def shared_fields(reservation: Reservation, state: LedgerState) -> dict[str, Val
     spent = state.sum_spent + steps * step
     return {
         **reserve_fields(reservation, state),
-        "mechanism": TALLY if isinstance(question.plan, EvaluationPlan) else SHARE,
+        "mechanism": _integers(question.plan) or SHARE,
         "rng": SHARES_RNG,
         "honest": question.plan.honest,
         "sum_alpha": state.sum_alpha,
@@ -74,17 +74,17 @@ def shared_fields(reservation: Reservation, state: LedgerState) -> dict[str, Val
 
 def reserve_fields(reservation: Reservation, state: LedgerState) -> dict[str, Value]:
     question = reservation.question
-    tallied = isinstance(question.plan, EvaluationPlan)
+    integers = _integers(question.plan)
     sigma, q, steps = question.segment
     step = state.rdp_step(sigma, q)
     spent = state.rdp_spent + steps * step
     return {
         **_round_fields(question),
-        "mechanism": TALLY if tallied else "subsampled_gaussian",
+        "mechanism": integers or "subsampled_gaussian",
         "sigma": sigma.hex(),
         "q": q.hex(),
         "sampling": "full" if q == 1 else "poisson",
-        "rng": SHARES_RNG if tallied else RNG,
+        "rng": SHARES_RNG if integers else RNG,
         "rdp_step": step.hex(),
         "rdp_spent": spent.hex(),
         "epsilon_enforced": to_epsilon(spent, state.alpha, state.delta).hex(),
@@ -94,6 +94,15 @@ def reserve_fields(reservation: Reservation, state: LedgerState) -> dict[str, Va
 def unlimited_fields(reservation: Reservation) -> dict[str, Value]:
     """Of a round without noise: no figure, since none would bound anything."""
     return {**_round_fields(reservation.question), "mechanism": "none"}
+
+
+def _integers(plan: AnyPlan) -> str:
+    """The mechanism of a plan whose noise is integers whoever adds it; "" for any other."""
+    if isinstance(plan, EvaluationPlan):
+        return TALLY
+    if plan.whole:
+        return WHOLE_SHARE if plan.shared_noise else WHOLE
+    return ""
 
 
 def _round_fields(question: Question) -> dict[str, Value]:
@@ -106,7 +115,7 @@ def _round_fields(question: Question) -> dict[str, Value]:
         "task_hash": question.task_hash.hex(),
         "model_hash": question.model_hash.hex(),
         "plan_hash": question.plan_hash.hex(),
-        "steps_planned": plan.steps,
+        "steps_planned": plan.charged_steps,
         "clip": plan.clip_norm.hex(),
         "optimizer": optimizer_text(plan),
         "software": _software(),
@@ -122,8 +131,10 @@ def optimizer_text(plan: AnyPlan) -> str:
     if isinstance(plan, EvaluationPlan):
         return EVALUATED
     text: str = plan.optimizer
-    if not plan.noised:
+    if plan.plain:
         text += f", batches of {plan.batch_size}"
+    if plan.whole:
+        text = f"{plan.steps} plain steps of {text}; the whole update is clipped"
     if plan.momentum:
         text += f", momentum {plan.momentum:g}"
     if plan.average:

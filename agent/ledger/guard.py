@@ -47,7 +47,7 @@ class Question:
         plan = self.plan
         if plan.shared_noise:
             return shares(plan.noise_multiplier, plan.honest, plan.sample_rate)[1]
-        return Segment(plan.noise_multiplier, plan.sample_rate, plan.steps)
+        return Segment(plan.noise_multiplier, plan.sample_rate, plan.charged_steps)
 
     @property
     def summed(self) -> Segment:

@@ -232,7 +232,7 @@ class LedgerStore:
             if not (state.admits(question.segment) and state.sum_admits(question.summed)):
                 raise BudgetExhausted(
                     RefusalCode.BUDGET_WOULD_EXCEED,
-                    f"{question.plan.steps} steps do not fit beside epsilon "
+                    f"{question.plan.charged_steps} steps do not fit beside epsilon "
                     f"{state.epsilon_counted:.4g} of {state.epsilon_max:.4g}",
                 )
             if question.plan.shared_noise:

@@ -82,7 +82,9 @@ def compose(
         **budget.as_json(),
         "identity": _identity(home, name, facts, now),
         "guarantee": _guarantee(budget, found, facts, numeric, ever),
-        "privacy_unit": sections.privacy_unit(budget.unit, n_ref=budget.n_ref),
+        "privacy_unit": sections.privacy_unit(
+            budget.unit, whole=facts.only_whole, n_ref=budget.n_ref
+        ),
         "trust_model": _trust(policy),
         "mechanism": _mechanism(budget, facts),
         "accounting": _accounting(budget, facts, numeric),
@@ -229,6 +231,7 @@ def _mechanism(budget: Budget, facts: Facts) -> dict[str, Any]:
         ],
         "without_noise": {**_segment(facts.unlimited), "steps": facts.unlimited.steps},
         "evaluations": facts.evaluations,
+        **({"whole_updates": facts.whole} if facts.whole else {}),
         "gradient_modes": dict(sorted(facts.gradient_modes.items())),
         "sampling": sorted(facts.samplings),
         "sampling_self_test": SAID("said_sampling_test"),
@@ -270,7 +273,7 @@ def _accounting(budget: Budget, facts: Facts, numeric: Prv) -> dict[str, Any]:
 
 
 def _not_covered(facts: Facts, ever: float) -> list[str]:
-    found = list(privacy_words.NOT_COVERED)
+    found = privacy_words.not_covered(whole=facts.only_whole)
     if facts.unlimited.rounds:
         found.insert(0, SAID("said_without_noise", n=facts.unlimited.rounds))
     if facts.resets and not facts.unlimited.rounds:

@@ -216,6 +216,12 @@ def _without_noise(plain: Report, words: Words) -> tuple[tuple[str, str], ...]:
     return ((words("without_noise"), said),)
 
 
+def _whole(mechanism: Report, words: Words) -> tuple[tuple[str, str], ...]:
+    """A row about the rounds whose noise hid all records together, where there were any."""
+    count = mechanism.get("whole_updates")
+    return ((words("whole_updates"), words("whole_rounds", n=count)),) if count else ()
+
+
 def _mechanism(report: Report, words: Words) -> Section:
     m, again = report["mechanism"], words.again
     modes = ", ".join(
@@ -226,6 +232,7 @@ def _mechanism(report: Report, words: Words) -> Section:
         words("mechanism"),
         (words("what"), again(m["name"])),
         *_without_noise(m["without_noise"], words),
+        *_whole(m, words),
         (words("gradients"), modes or "–"),
         (
             words("sampling"),

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from edgeveil.shared.base.errors import PolicyRefusal, RefusalCode
 from edgeveil.shared.privacy.shared_noise import rounded_sensitivity
+from edgeveil.shared.privacy.whole_updates import APART
 from edgeveil.shared.secagg.primitives.parameters import Params
 from edgeveil.shared.vector.integer_noise import discrete_gaussian
 from edgeveil.shared.vector.quantization import beyond_reach, quantise
@@ -40,26 +41,38 @@ def vector_lanes(update: NDArray[np.float32], params: Params, n_ref: int) -> NDA
 
 
 def clip_in_lanes(plan: TrainingPlan, params: Params, n_ref: int) -> float:
-    """By how much one record moves what is rounded, in units of a lane: its gradient of norm C, at the plan's rate."""
+    """By how much what is protected moves what is rounded, in units of a lane.
+
+    One record by its gradient of norm C at the plan's rate; all records together by two updates of norm C.
+    """
+    if plan.whole:
+        return APART * plan.clip_norm / params.segments[1].step
     weight = declared_weight(params, n_ref)
     moved = plan.learning_rate * plan.clip_norm * weight / (plan.sample_rate * n_ref)
     return moved / params.segments[1].step
 
 
 def check_share(plan: TrainingPlan, params: Params, n_ref: int) -> None:
-    """The share of the noise is as wide as the plan's noise_multiplier says, rounding counted (docs/privacy.md).
+    """Integer noise, a share or all of it, is as wide as the plan's noise_multiplier says, rounding counted
+    (docs/privacy.md).
 
     Raises:
         PolicyRefusal: POLICY_VECTOR.
     """
     values = params.segments[1]
+    if plan.whole and params.weight_max > 1:
+        raise PolicyRefusal(
+            RefusalCode.POLICY_VECTOR,
+            "a whole update counts once, and the offer weighs devices by their size",
+        )
     sensitivity = rounded_sensitivity(clip_in_lanes(plan, params, n_ref), values.count)
     scale = 1 << plan.noise_bits
     if scale < plan.noise_multiplier * sensitivity:
         raise PolicyRefusal(
             RefusalCode.POLICY_VECTOR,
-            f"a share of scale {scale} is less than noise_multiplier {plan.noise_multiplier} times the "
-            f"{sensitivity:.6g} lanes by which one record can move the rounded update",
+            f"{'a share' if plan.shared_noise else 'noise'} of scale {scale} is less than noise_multiplier "
+            f"{plan.noise_multiplier} times the {sensitivity:.6g} lanes by which "
+            f"{'all records together' if plan.whole else 'one record'} can move the rounded update",
         )
     if values.bound <= NOISE_REACH * scale:
         raise PolicyRefusal(
@@ -75,17 +88,22 @@ def shared_lanes(
 
     int64 (d,): lr/q · weight/n_ref times `sums`, float64 (d,). Noise comes last and nothing touches it.
     """
+    factor = -plan.learning_rate * declared_weight(params, n_ref) / (plan.sample_rate * n_ref)
+    return noised_lanes(sums * factor, plan, params)
+
+
+def noised_lanes(
+    update: NDArray[np.float32] | NDArray[np.float64], plan: TrainingPlan, params: Params
+) -> tuple[NDArray[np.int64], int]:
+    """(the update, float (d,), rounded and with the noise that is this device's, int64 (d,); how many were clipped)."""
     values = params.segments[1]
     room = replace(values, bound=values.bound - NOISE_REACH * (1 << plan.noise_bits))
-    factor = -plan.learning_rate * declared_weight(params, n_ref) / (plan.sample_rate * n_ref)
-    rounded = quantise(sums * factor, room)
-    return rounded + discrete_gaussian(values.count, plan.noise_bits), beyond_reach(
-        sums * factor, room
-    )
+    rounded = quantise(update, room)
+    return rounded + discrete_gaussian(values.count, plan.noise_bits), beyond_reach(update, room)
 
 
 def sealed_lanes(lanes: NDArray[np.int64]) -> bytes:
-    """What the ledger seals of noise in shares: the integers, modulo 2^32, little-endian."""
+    """What the ledger seals where noise is integers: these with it, modulo 2^32, little-endian."""
     return lanes.astype("<i4").tobytes()
 
 

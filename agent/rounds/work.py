@@ -21,6 +21,7 @@ from edgeveil.agent.rounds.upload import (
     check_share,
     from_blob,
     lanes_again,
+    noised_lanes,
     saturated,
     sealed_lanes,
     shared_lanes,
@@ -124,14 +125,14 @@ class Training:
 
     def check(self, offer: CheckedPlan, ledger: LedgerStore) -> None:
         device, plan = self._device, _training_plan(offer)
-        if plan.shared_noise:
+        if plan.integer_noise:
             check_share(plan, offer.params, ledger.state.n_ref)
-        if plan.noised:
+        if plan.plain:
+            device.trainer().check_form(offer.task, offer.options)
+        else:
             device.trainer().check_trainable(
                 offer.task, offer.options, modes=device.policy.gradient_modes
             )
-        else:
-            device.trainer().check_form(offer.task, offer.options)
 
     def seal(self, offer: CheckedOffer, reservation: Reservation, ledger: LedgerStore) -> bytes:
         blob = self._update(offer, reservation, ledger)
@@ -142,7 +143,7 @@ class Training:
     def vector(self, offer: CheckedOffer, sealed: bytes, ledger: LedgerStore) -> Lanes:
         """How many values were clipped is told to the owner and to nobody else."""
         n_ref = ledger.state.n_ref
-        if _training_plan(offer).shared_noise:
+        if _training_plan(offer).integer_noise:
             return lanes_again(sealed, offer.params, n_ref)
         update = from_blob(sealed)
         self._tell_clipped(offer, saturated(update, offer.params, n_ref), update.size)
@@ -174,14 +175,19 @@ class Training:
             device.on_status(f"round {attempt.round}: {NOTHING_LEFT}")
         with device.progress(f"round {attempt.round}: training", plan.steps) as step:
             given = (offer, examples, ledger.state.n_ref, lambda _done, _all: step(1))
-            shared = plan.shared_noise
-            blob, steps, mode = self._shared(*given) if shared else self._trained(*given)
+            blob, steps, mode = self._made(plan)(*given)
         failpoint(Failpoint.AGENT_TRAIN_AFTER)
         took = round((device.clock.monotonic() - started) * 1000)
         spent = ledger.state
         device.note(Event.UPDATE_TRAIN, attempt, stage=Stage.ROUND, dur_ms=took, spent=spent)
         ledger.seal(attempt, blob, steps_done=steps, gradient_mode=mode)
         return blob
+
+    def _made(self, plan: TrainingPlan) -> Callable[..., tuple[bytes, int, str]]:
+        """How what is sealed comes about under this plan."""
+        if plan.whole:
+            return self._whole
+        return self._shared if plan.shared_noise else self._trained
 
     def _trained(
         self, offer: CheckedOffer, examples: Records, n_ref: int, progress: Progress
@@ -208,6 +214,17 @@ class Training:
         lanes, beyond = shared_lanes(found.sums, plan, offer.params, n_ref)
         self._tell_clipped(offer, beyond, lanes.size)
         return sealed_lanes(lanes), 1, found.gradient_mode
+
+    def _whole(
+        self, offer: CheckedOffer, examples: Records, _n_ref: int, progress: Progress
+    ) -> tuple[bytes, int, str]:
+        """The same of plain training: the whole update, clipped, is what the noise hides."""
+        trainer, plan = self._device.trainer(), _training_plan(offer)
+        given = (offer.task, offer.options, examples, offer.model, offer.tensors, plan)
+        found = trainer.train_without_noise(*given, offer.question.attempt.round, progress=progress)
+        lanes, beyond = noised_lanes(found.update, plan, offer.params)
+        self._tell_clipped(offer, beyond, lanes.size)
+        return sealed_lanes(lanes), plan.charged_steps, found.gradient_mode
 
     def _bend(self, offer: CheckedOffer) -> NDArray[np.float32] | None:
         """What this agent's control variate makes of the offered one, if the plan has them."""

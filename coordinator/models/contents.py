@@ -24,10 +24,12 @@ from edgeveil.shared.models.taken import (
 from edgeveil.shared.privacy.unlimited import NOT_LIMITED, UNLIMITED, in_json
 from edgeveil.shared.scores import outliers
 from edgeveil.shared.tasks.spec import Options, TaskSpec
+from edgeveil.shared.wire.plan import TrainingPlan
 
 NO_MECHANISM = (
     "none: trained without noise, by the word of the devices' owners; sums by secure aggregation"
 )
+OF_DEVICES = "noise on the whole clipped update of each agent, charged before training; sums by secure aggregation"
 MECHANISM = "DP-SGD on each agent, charged before training; sums by secure aggregation"
 Rows = tuple[tuple[float, ...], ...]
 RECORDS, LOGITS, ROWS = "records", "logits", "rows"
@@ -151,13 +153,19 @@ def _origin(found: RunFacts, record: RoundRecord) -> Origin:
     )
 
 
+def _mechanism(proposal: TrainingPlan) -> str:
+    if proposal.whole:
+        return OF_DEVICES
+    return MECHANISM if proposal.noised else NO_MECHANISM
+
+
 def _privacy(found: RunFacts, record: RoundRecord) -> Privacy:
     proposal = found.proposal
     until = [row for row in found.records if row.round <= record.round]
     so_far = RunFacts(found.run, until, found.told)
     told = [found.told[agent].epsilon for agent in so_far.agents if agent in found.told]
     return Privacy(
-        mechanism=MECHANISM if proposal.noised else NO_MECHANISM,
+        mechanism=_mechanism(proposal),
         delta=found.plan.training.delta,
         epsilon_planned=found.plan.training.epsilon,
         epsilon_at_most=in_json(so_far.most_charged),

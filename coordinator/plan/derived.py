@@ -7,6 +7,7 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.privacy.counting import affordable_scale, charged
 from edgeveil.shared.privacy.filter import cap, choose_order, noise_multiplier_for
 from edgeveil.shared.privacy.shared_noise import SLACK, share_for
+from edgeveil.shared.privacy.whole_updates import APART, devices_needed, noise_length
 from edgeveil.shared.secagg.primitives.parameters import SIGNED, UNSIGNED, WEIGHT, Params, Segment
 from edgeveil.shared.vector.quantization import PARAMS, plan_segments
 from edgeveil.shared.wire.plan import LEAST_NOISE_BITS, MOST_NOISE_BITS, TrainingPlan
@@ -31,7 +32,7 @@ def training_plan(plan: Plan) -> TrainingPlan:
         **training.training_keys(),
         noise_multiplier=noise,
         honest=honest,
-        noise_bits=_noise_bits(plan, noise) if honest else 0,
+        noise_bits=_noise_bits(plan, noise) if honest or training.whole else 0,
         delta=0.0 if epsilon is None else training.delta,
         options=plan.task.options,
         control_variates=plan.server.strategy == "scaffold",
@@ -47,7 +48,7 @@ def _noise_multiplier(plan: Plan, epsilon: float) -> float:
     without a declared size has charged, so that agents find it sufficient.
     """
     training, rounds, shared = plan.training, plan.rounds, plan.privacy
-    steps = training.steps * (rounds.count + rounds.spare)
+    steps = training.charged_steps * (rounds.count + rounds.spare)
     order = choose_order(epsilon, training.delta)
     counted = charged(affordable_scale(cap(epsilon, training.delta, order), order))
 
@@ -63,14 +64,18 @@ def _noise_multiplier(plan: Plan, epsilon: float) -> float:
 
 
 def _noise_bits(plan: Plan, noise: float) -> int:
-    """The widest share, a power of two, that 32-bit lanes hold beside the signal, for every agent of a sum.
+    """The widest integer noise, a power of two, that 32-bit lanes hold beside the signal, for every agent of a sum.
 
     In units of a lane a record moves the sum of gradients by at most s/σ, and the signal of the largest
-    device reaches twice n_ref · q times that (secagg_params), whatever the number of parameters.
+    device reaches twice n_ref · q times that (secagg_params), whatever the number of parameters. A whole
+    update is half as long as two can lie apart, which is s/σ.
 
     Raises:
         ConfigError: not even the narrowest that is proven fits.
     """
+    if plan.training.whole:
+        what = f"updates and noise of {plan.sum_max} devices"
+        return widest_noise(plan, 1 / (APART * noise) + SHARE_REACH + 1, what)
     signal = 2 * _largest_n_ref(plan) * plan.training.sample_rate / noise
     what = f"noise in shares and the signal of {plan.sum_max} devices of up to {_largest_n_ref(plan)} records"
     return widest_noise(plan, signal + SHARE_REACH + 1, what)
@@ -105,8 +110,8 @@ def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params
     """
     secagg = plan.secagg
     weight = secagg.n_ref_max if plan.weights == "declared" else 1
-    if proposal.shared_noise:
-        bits, segments = _shared_segments(plan, proposal, parameters, weight)
+    if proposal.integer_noise:
+        bits, segments = _integer_segments(plan, proposal, parameters, weight)
         return ring_of(plan, bits, segments)
     if proposal.noised:
         reach, noise = _reach_and_noise(proposal, secagg.n_ref_max)
@@ -121,7 +126,22 @@ def secagg_params(plan: Plan, proposal: TrainingPlan, parameters: int) -> Params
     return ring_of(plan, bits, segments)
 
 
-def _shared_segments(
+def check_worth(plan: Plan, proposal: TrainingPlan, parameters: int) -> None:
+    """Raise ConfigError where noise that hides whole devices is longer than all that so few of them can learn."""
+    if not proposal.whole:
+        return
+    noise, devices = proposal.noise_multiplier, plan.rounds.goal
+    needed = devices_needed(noise, parameters, proposal.rounds)
+    if needed > devices:
+        length = noise_length(noise, parameters, devices, proposal.rounds)
+        raise ConfigError(
+            f'training.unit = "device": of {devices} devices a round (rounds.goal) the noise in {parameters} '
+            f"parameters is {length:.3g} times as long as the farthest that the whole run can take the model; it "
+            f"takes {needed:,} devices a round, fewer parameters, a larger epsilon, or noise in shares of more honest ones"
+        )
+
+
+def _integer_segments(
     plan: Plan, proposal: TrainingPlan, parameters: int, weight: int
 ) -> tuple[int, tuple[Segment, ...]]:
     """Lanes of 32 bits whose step leaves room for the rounding in s/σ, the sensitivity that σ is claimed for."""
@@ -129,11 +149,15 @@ def _shared_segments(
     clip = scale / proposal.noise_multiplier - math.sqrt(parameters)
     if clip < (MOST_ROUNDING - 1) * math.sqrt(parameters):
         raise ConfigError(
-            f"rounding {parameters} parameters would take over 1/{MOST_ROUNDING} of the noise in shares; train "
+            f"rounding {parameters} parameters would take over 1/{MOST_ROUNDING} of the integer noise; train "
             "fewer, or lower secagg.n_max, shard_max or n_ref_max"
         )
     n_ref = 1 if weight > 1 else plan.secagg.n_ref_min
-    moved = proposal.learning_rate * proposal.clip_norm / (proposal.sample_rate * n_ref)
+    moved = (
+        APART * proposal.clip_norm
+        if proposal.whole
+        else proposal.learning_rate * proposal.clip_norm / (proposal.sample_rate * n_ref)
+    )
     step = moved / clip * (1 + 1e-9)
     return 32, (
         Segment(WEIGHT, UNSIGNED, 1, 1, weight),

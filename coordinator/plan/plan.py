@@ -88,7 +88,11 @@ class Plan(Settings):
 
     @model_validator(mode="after")
     def _weights_mean_something(self) -> Self:
-        adam = self.training.optimizer == "adam" and self.training.noised
+        if self.training.whole and self.secagg.weights == "declared":
+            raise ValueError(
+                'secagg.weights: with unit = "device" every device counts once; use weights = "uniform"'
+            )
+        adam = self.training.optimizer == "adam" and not self.training.plain
         if adam and self.secagg.weights == "declared":
             raise ValueError(
                 "secagg.weights: adam divides each step by its own size, so an update is no sum over "
@@ -137,7 +141,9 @@ class Plan(Settings):
         """What agents count for in the mean: their declared size, or all the same."""
         if self.secagg.weights is not None:
             return self.secagg.weights
-        alike = self.training.optimizer != "sgd" or self.secagg.n_ref_max == 1
+        alike = (
+            self.training.optimizer != "sgd" or self.secagg.n_ref_max == 1 or self.training.whole
+        )
         return "uniform" if alike else "declared"
 
     @property

@@ -160,7 +160,7 @@ class RunFacts:
     def segment(self, charges: int) -> Segment:
         """That many rounds of this plan."""
         proposal = self.proposal
-        steps = proposal.steps * charges
+        steps = proposal.charged_steps * charges
         if proposal.shared_noise:
             alone = shares(proposal.noise_multiplier, proposal.honest, proposal.sample_rate)[1]
             return alone._replace(steps=steps)
@@ -176,6 +176,11 @@ class RunFacts:
         """Whether an ε bounds what the run's model tells of a record: not where it, or one before it, had no noise."""
         began_without = self.run.initial is not None and self.run.initial.unlimited
         return self.proposal.noised and not began_without
+
+    @property
+    def hides_devices(self) -> bool:
+        """Whether what the run charges holds for all records of a device together."""
+        return self.proposal.whole and not self.plan.evaluation.on_devices
 
     def epsilon_sum_after(self, charges: int, evaluations: int = 0) -> float | None:
         """What so many sums, and those of so many evaluations on devices, show whoever sees nothing else, if each holds the honest agents that the plan

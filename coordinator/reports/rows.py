@@ -58,10 +58,10 @@ def planned_facts(found: RunFacts, words: Words) -> str:
             words("limit"): f"ε {shown(found.plan.limit, 'g', words('not_limited'))}",
             **({words("limit_of_sums"): f"ε {sums:g}"} if sums else {}),
             words("delta"): f"{training.delta:g}",
-            words("unit"): words("unit_record"),
+            words("unit"): words("unit_device") if proposal.whole else words("unit_record"),
             words("noise"): f"{proposal.noise_multiplier:g}",
             words("clip"): f"{proposal.clip_norm:g}",
-            **({words("rate"): f"{proposal.sample_rate:g}"} if proposal.noised else {}),
+            **({words("rate"): f"{proposal.sample_rate:g}"} if not proposal.plain else {}),
             words("steps"): proposal.steps,
         }
     )

@@ -30,7 +30,7 @@ def build(
         "reason": run.reason,
         "task": f"{plan.task.id} {plan.task.version}",
         "privacy": {
-            "unit": "record",
+            "unit": proposal.unit,
             "limited": found.limited,
             "epsilon_planned": plan.training.epsilon,
             **_shares(plan, proposal),

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from edgeveil.coordinator.learning import judgement
+from edgeveil.coordinator.plan.derived import check_worth, training_plan
 from edgeveil.coordinator.plan.evaluation import judged_by
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.plan_file import budget_fault
@@ -22,7 +23,8 @@ from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import ConfigError, ProtocolError
 from edgeveil.shared.base.files import private_directory
 from edgeveil.shared.tasks import registry
-from edgeveil.shared.tasks.spec import TaskSpec
+from edgeveil.shared.tasks.spec import Task, TaskSpec
+from edgeveil.shared.vector.model_vector import count
 
 UNFINISHED = (RunState.QUEUED, RunState.RUNNING, RunState.STOPPED, RunState.FAILED)
 
@@ -50,9 +52,8 @@ def submit(store: Store, plan: Plan, *, again: bool = False) -> tuple[Run, Taken
     So whoever hands a plan in at every start has it carried out once. A quarantined run goes on with `again`.
     """
     task = registry.load(find_task(plan))  # imports torch once; a wrong option is told at once
-    task.parse_options(plan.task.options)
     judged_by(plan)
-    _check_budget(plan)
+    _check_budget(plan, task)
     text = plan.model_dump_json()
     plan_hash = hashlib.sha256(text.encode()).hexdigest()
     run = next((run for run in reversed(store.runs()) if _same(run, plan, plan_hash)), None)
@@ -102,10 +103,13 @@ def _same(run: Run, plan: Plan, plan_hash: str) -> bool:
         return False
 
 
-def _check_budget(plan: Plan) -> None:
-    """Refuse a plan no budget can pay for before anybody is asked."""
+def _check_budget(plan: Plan, task: Task) -> None:
+    """Refuse a plan no budget can pay for, or whose noise leaves nothing, before anybody is asked."""
+    options = task.parse_options(plan.task.options)
     if fault := budget_fault(plan):
         raise ConfigError(f"plan: {fault}")
+    if plan.training.whole:
+        check_worth(plan, training_plan(plan), count(task.tensors(options)))
 
 
 def rehearse(plan: Plan, home: Path | None = None) -> tuple[int, str]:
@@ -127,7 +131,7 @@ def rehearse(plan: Plan, home: Path | None = None) -> tuple[int, str]:
     options = task.parse_options(plan.task.options)
     task.tensors(options)
     judged_by(plan)
-    _check_budget(plan)
+    _check_budget(plan, task)
     if home is not None and plan.model.initial is not None:
         with Store.open(home, read_only=True) as store:
             _initial_model(store, plan, task.spec)

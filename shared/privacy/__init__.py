@@ -10,4 +10,5 @@ __all__ = [
     "report",
     "shared_noise",
     "unlimited",
+    "whole_updates",
 ]

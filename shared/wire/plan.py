@@ -26,12 +26,14 @@ LEAST_NOISE_BITS, MOST_NOISE_BITS = (
     4,
     28,
 )  # of the scale of a share, as shared.vector.integer_noise draws
-# Keys that mean something in one of the two ways to train only; a plan for the other does not name them.
-ONLY_WITH_NOISE = ("sample_rate", "average", "proximal", "noise_multiplier", "delta", "epsilon")
-ONLY_WITHOUT_NOISE = ("batch_size", "weight_decay", "schedule", "warmup", "final_rate")
+# Keys that mean something in some ways to train only; a plan for another does not name them.
+ONLY_NOISY_STEPS = ("sample_rate", "average", "proximal")
+ONLY_WITH_NOISE = (*ONLY_NOISY_STEPS, "noise_multiplier", "delta", "epsilon")
+ONLY_PLAIN_STEPS = ("batch_size", "weight_decay", "schedule", "warmup", "final_rate")
 
 Option = str | int | bool
 Privacy = Literal["dp", "none"]
+Unit = Literal["record", "device"]
 
 
 class TrainingKeys(Settings):
@@ -49,9 +51,14 @@ class TrainingKeys(Settings):
     rounds, and `clip_norm` bounds the L2 norm of a device's whole update. Such an update is as
     telling as its sum is small, so a device takes part by its owner's word alone
     (docs/threat-model.md, "Without noise").
+
+    With `unit` "device" steps are as plain, and the whole update, clipped to `clip_norm` and rounded, gets
+    integer noise, once a round: what any data of the device could have made of it is hidden, whatever the
+    steps (docs/privacy.md, "The whole device").
     """
 
     privacy: Privacy = "dp"
+    unit: Unit = "record"
     steps: int = Field(ge=1, le=100_000)
     sample_rate: float = Field(default=1.0, gt=0, le=1)
     clip_norm: float = Field(gt=0)
@@ -69,13 +76,21 @@ class TrainingKeys(Settings):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         """Nothing is asked for that would not happen."""
-        kind, others = ("none", ONLY_WITHOUT_NOISE) if self.noised else ("dp", ONLY_WITH_NOISE)
+        if self.whole and not self.noised:
+            raise ValueError(
+                'unit = "device" belongs to privacy = "dp": it says what the noise hides'
+            )
+        where = 'privacy = "none" or unit = "device"'
+        others: tuple[str, ...] = ONLY_PLAIN_STEPS
+        if self.plain:
+            where = 'unit = "record"' if self.whole else 'privacy = "dp"'
+            others = ONLY_NOISY_STEPS if self.whole else ONLY_WITH_NOISE
         fields = type(self).model_fields
         for name in (name for name in others if name in fields):
             if getattr(self, name) != fields[name].default:
-                raise ValueError(f'{name} belongs to privacy = "{kind}"')
-        if self.optimizer == "adamw" and self.noised:
-            raise ValueError('optimizer "adamw" belongs to privacy = "none"')
+                raise ValueError(f"{name} belongs to {where}")
+        if self.optimizer == "adamw" and not self.plain:
+            raise ValueError(f'optimizer "adamw" belongs to {where}')
         return self
 
     @model_validator(mode="after")
@@ -97,6 +112,10 @@ class TrainingKeys(Settings):
         """Raise ValueError: SCAFFOLD is defined for plain steps alone, and here for noisy ones."""
         if not self.noised:
             raise ValueError('scaffold belongs to privacy = "dp"')
+        if self.whole:
+            raise ValueError(
+                'scaffold belongs to unit = "record": a control variate would be the device\'s own update'
+            )
         if self.optimizer != "sgd" or self.momentum or self.average or self.proximal:
             raise ValueError("scaffold belongs to sgd without momentum, average and proximal")
 
@@ -104,6 +123,8 @@ class TrainingKeys(Settings):
         """Raise ValueError: what a sum of shares shows is derived for one plain step a round (docs/privacy.md)."""
         if not self.noised:
             raise ValueError('noise in shares belongs to privacy = "dp"')
+        if self.whole:
+            return  # one release a round, whatever the steps
         if self.steps != 1 or self.optimizer != "sgd":
             raise ValueError("noise in shares takes steps = 1 and sgd: more is not proven")
         if self.momentum or self.average or self.proximal:
@@ -114,13 +135,30 @@ class TrainingKeys(Settings):
         """Whether what a device sends is differentially private."""
         return self.privacy == "dp"
 
+    @property
+    def whole(self) -> bool:
+        """Whether noise hides a device's whole update, not what a record adds to a step."""
+        return self.unit == "device"
+
+    @property
+    def plain(self) -> bool:
+        """Whether local steps are ordinary ones: no record's gradient is clipped and none is noised."""
+        return self.whole or not self.noised
+
+    @property
+    def charged_steps(self) -> int:
+        """How many releases of one round are charged: every noisy step, or the one whole update."""
+        return 1 if self.whole else self.steps
+
     def training_keys(self) -> dict[str, Any]:
         """These keys alone, whatever a subclass adds."""
         return {name: getattr(self, name) for name in TrainingKeys.model_fields}
 
     def unsaid(self) -> tuple[str, ...]:
         """What a plan of this way to train does not name; one with noise has the bytes it always had."""
-        return ("privacy", *ONLY_WITHOUT_NOISE) if self.noised else ONLY_WITH_NOISE
+        if self.whole:
+            return ("privacy", *ONLY_NOISY_STEPS)
+        return ("privacy", "unit", *ONLY_PLAIN_STEPS) if self.noised else ("unit", *ONLY_WITH_NOISE)
 
     def rate(self, number: int, rounds: int) -> float:
         """The learning rate of round `number` (1 … rounds) of the run."""
@@ -138,6 +176,7 @@ class TrainingPlan(TrainingKeys):
 
     With `honest` h, at least 2, noise is in shares (docs/privacy.md): `noise_multiplier` is that of one share,
     which is an integer of scale 2^`noise_bits` in every lane, and no sum of fewer than h honest agents is opened.
+    For the unit "device" noise is such integers always, all of it in each update where `honest` is 0.
     """
 
     model_config = ConfigDict(strict=True)
@@ -181,7 +220,9 @@ class TrainingPlan(TrainingKeys):
             if self.control_variates:
                 raise ValueError("noise in shares and control variates exclude each other")
             self.check_shares()
-        elif self.noise_bits:
+        elif self.whole and self.noise_bits < LEAST_NOISE_BITS:
+            raise ValueError('unit = "device" needs noise_bits of 4 or more')
+        elif self.noise_bits and not self.whole:
             raise ValueError("noise_bits belongs to noise in shares, which names honest")
         return self
 
@@ -189,6 +230,11 @@ class TrainingPlan(TrainingKeys):
     def shared_noise(self) -> bool:
         """Whether an agent adds a share of the noise, not all of it."""
         return self.honest > 0
+
+    @property
+    def integer_noise(self) -> bool:
+        """Whether noise is drawn after rounding, and the integers with it are what is sealed."""
+        return self.shared_noise or self.whole
 
     def to_json(self) -> bytes:
         fields = {key: _spell(value) for key, value in self.model_dump().items()}
@@ -250,6 +296,8 @@ class EvaluationPlan(Settings):
     control_variates: ClassVar[bool] = False
     sample_rate: ClassVar[float] = 1.0
     steps: ClassVar[int] = 1
+    charged_steps: ClassVar[int] = 1
+    whole: ClassVar[bool] = False
 
     @property
     def clip_norm(self) -> float:

@@ -141,7 +141,7 @@ def _sums_only(found: RunFacts) -> dict[str, Any]:
         asked = int(found.asked.max(initial=0))
         history = [found.segment(len(found.records) - asked), *([measured[1]] if measured else [])]
         value = words.sums_only(
-            history, proposal.delta, honest=honest, steps_per_round=proposal.steps
+            history, proposal.delta, honest=honest, steps_per_round=proposal.charged_steps
         )
     note = SAID("said_sums_note", n=honest)
     if value is None:

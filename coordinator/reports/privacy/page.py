@@ -183,7 +183,7 @@ def _refusals(report: Report, words: Words) -> Section:
 def _mechanism(report: Report, words: Words) -> Section:
     m, again = report["mechanism"], words.again
     rounds, spare = m["rounds_planned"], m["spare_rounds"]
-    if not m["noise_multiplier"]:
+    if "batch_size" in m:
         return _plain_mechanism(m, words)
     return sections.listed(
         words("mechanism"),
@@ -201,9 +201,11 @@ def _mechanism(report: Report, words: Words) -> Section:
 
 def _plain_mechanism(m: Report, words: Words) -> Section:
     decay = f"{m['weight_decay']:g}"
+    sigma = f"{m['noise_multiplier']:g}"
     return sections.listed(
         words("mechanism"),
         (words("what"), words.again(m["name"])),
+        *([(words("whole_sigma"), sigma)] if m["noise_multiplier"] else []),
         (words("batch"), f"{m['batch_size']}, {m['steps_per_round']}"),
         (words("clip_norm"), f"{m['clip_norm']:g}"),
         (words("optimiser"), words("with_rate", what=m["optimizer"], rate=f"{m['learning_rate']:g}")),

@@ -41,19 +41,24 @@ def read(home: Path, run_id: str | None, clock: Clock, *, quiet: bool = True) ->
 
 def build(found: RunFacts, clock: Clock) -> dict[str, Any]:
     most = {agent: found.charged(agent) for agent in found.agents}
+    whole = found.hides_devices
     return {
         "schema": words.SCHEMA,
         "kind": KIND,
         "run": found.run.run_id,
         "identity": _identity(found, utc_text(clock)),
         "guarantee": guarantee(found, most),
-        "privacy_unit": sections.privacy_unit(words.RECORD, across_agents=SAID("said_across")),
+        "privacy_unit": sections.privacy_unit(
+            SAID("said_device") if whole else words.RECORD,
+            whole=whole,
+            across_agents=SAID("said_across"),
+        ),
         "trust_model": _trust(found),
         "mechanism": _mechanism(found),
         "accounting": _accounting(found),
         "not_covered": [
             *_without_noise(found),
-            *words.NOT_COVERED,
+            *words.not_covered(whole=whole),
             SAID("said_counted"),
             *_before(found),
         ],
@@ -128,7 +133,7 @@ def _mechanism(found: RunFacts) -> dict[str, Any]:
     optimizer = str(proposal.optimizer)
     if proposal.momentum:
         optimizer += f", momentum {proposal.momentum:g}"
-    if not proposal.noised:
+    if proposal.plain:
         return _plain_mechanism(found, optimizer)
     return {
         "name": SAID("said_mechanism"),
@@ -150,11 +155,11 @@ def _mechanism(found: RunFacts) -> dict[str, Any]:
 
 
 def _plain_mechanism(found: RunFacts, optimizer: str) -> dict[str, Any]:
-    """Where nothing is noised: what a device does, and the bound of what it sends."""
+    """Where no step is noised: what a device does, the bound of what it sends, and the noise of that, if any."""
     proposal = found.proposal
     return {
-        "name": SAID("said_no_mechanism"),
-        "noise_multiplier": 0.0,
+        "name": SAID("said_whole_update" if proposal.whole else "said_no_mechanism"),
+        "noise_multiplier": proposal.noise_multiplier,
         "steps_per_round": proposal.steps,
         "batch_size": proposal.batch_size,
         "clip_norm": proposal.clip_norm,

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgeveil.coordinator.plan.derived import secagg_params, training_plan
+from edgeveil.coordinator.plan.derived import check_worth, secagg_params, training_plan
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.shared.secagg.primitives.parameters import Params
 from edgeveil.shared.tasks.spec import TaskSpec
@@ -34,6 +34,7 @@ class WholePlan:
     def of(cls, plan: Plan, task: TaskSpec, parameters: int, signer: Signer) -> "WholePlan":
         """`parameters`: how many trainable ones the task's model has."""
         training = training_plan(plan)
+        check_worth(plan, training, parameters)
         return cls(task, training, secagg_params(plan, training, parameters), signer)
 
     def questions(

@@ -14,6 +14,8 @@ from edgeveil.shared.privacy.rdp import Segment, merge
 
 COUNT = "none: the count of the records that n_ref was taken from"
 TALLY = "discrete_gaussian_tally"  # the mechanism of an evaluation on records held out of training
+# Of a round that hides a device's whole update, by noise that is all this device's, or a share.
+WHOLE, WHOLE_SHARE = "discrete_gaussian_whole_update", "discrete_gaussian_whole_update_share"
 MOST_POINTS = 400  # of the curve; a picture shows no more
 
 
@@ -60,6 +62,7 @@ class Facts:
     shared: int = 0  # rounds with noise in shares since the last reset
     honest: set[int] = field(default_factory=set)  # how many honest agents their sums were to hold
     evaluations: int = 0  # of the charged rounds those that tally held-out records, since a reset
+    whole: int = 0  # rounds whose noise hides the whole update, since the ledger was opened
     sealed: int = 0
     submitted: int = 0
     acknowledged: int = 0
@@ -74,6 +77,13 @@ class Facts:
     def never_sealed(self) -> int:
         """Charged rounds whose training did not end; their budget is spent all the same."""
         return self.charged - self.sealed
+
+    @property
+    def only_whole(self) -> bool:
+        """Whether ε holds for all records of this device together: nothing else was ever charged, no count either."""
+        return (
+            0 < self.whole == self.charged and sum(s.steps for s in self.everything) == self.whole
+        )
 
     @property
     def history(self) -> tuple[Segment, ...]:
@@ -144,6 +154,7 @@ def _note_reserve(facts: Facts, body: Mapping[str, Any], limit: float) -> None:
     facts.samplings.add(body["sampling"])
     facts.generators.add(body["rng"])
     facts.evaluations += body["mechanism"] == TALLY
+    facts.whole += body["mechanism"] in (WHOLE, WHOLE_SHARE)
     if "honest" in body:
         facts.shared += 1
         facts.honest.add(body["honest"])

@@ -16,12 +16,13 @@ Block = Mapping[str, Any]
 Rows = Sequence[tuple[str, str]]
 
 
-def privacy_unit(unit: str, **more: Any) -> dict[str, Any]:
+def privacy_unit(unit: str, *, whole: bool = False, **more: Any) -> dict[str, Any]:
+    """`whole`: every charge hid the whole update of its device, so that ε is that of all its records together."""
     return {
         "unit": unit,
-        "neighbours": SAID("said_neighbours"),
+        "neighbours": SAID("said_any_data" if whole else "said_neighbours"),
         "records_per_person": SAID("said_not_limited"),
-        "person_level": SAID("said_person_level"),
+        "person_level": SAID("said_person_whole" if whole else "said_person_level"),
         **more,
         "treated_as_public": SAID("said_public"),
     }

@@ -34,6 +34,11 @@ NOT_COVERED = (
 )
 
 
+def not_covered(*, whole: bool = False) -> list[str]:
+    """What no figure covers; where every charge hid a whole update, ε counts a person's records once."""
+    return list(NOT_COVERED[1:] if whole else NOT_COVERED)
+
+
 def guess_rate(value: float) -> float:
     """How often an observer can at most guess right whether a record was used, from even odds."""
     return 1 / (1 + math.exp(-min(value, 700.0)))

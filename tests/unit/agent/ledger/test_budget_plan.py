@@ -107,6 +107,8 @@ def test_the_owner_is_warned_when_little_is_left(tmp_path):
         ["--steps", "1"],
         ["--steps", "1", "--epsilon", "8", "--ledger"],
         ["--noise", "1", "--steps", "1", "--history", "/does/not/exist"],
+        ["--noise", "1", "--steps", "2", "--parameters", "650"],
+        ["--noise", "1", "--rate", "0.5", "--parameters", "650"],
     ],
 )
 def test_impossible_questions_are_refused(flags):
@@ -173,3 +175,24 @@ def test_a_question_about_shares_that_has_no_answer_is_refused_in_a_sentence(fla
     result = CliRunner().invoke(app, ["budget", "plan", *map(str, flags), "--json"])
     assert isinstance(result.exception, ConfigError)
     assert told in str(result.exception)
+
+
+def asked_for_devices(*flags):
+    result = CliRunner().invoke(app, ["budget", "plan", "--parameters", "650", "--json", *flags])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_whole_updates_are_one_step_a_round_and_it_is_said_how_many_devices_they_take():
+    local = asked_for_devices("--epsilon", "8", "--rounds", "100", "--no-prv")
+    steps = plan("--noise", local["noise_multiplier"], "--steps", 100, "--no-prv")
+    assert local["epsilon_rdp"] == steps["epsilon_rdp"] <= 8
+    assert local["devices_needed"] == 1059
+    assert 0.45 * 8 < local["epsilon_absent"] < 0.5 * 8
+    given = asked_for_devices("--noise", str(local["noise_multiplier"]), "--rounds", "100", "--no-prv")  # fmt: skip
+    assert given["devices_needed"] == 1059
+    shared = asked_for_devices("--shared", "--honest", "30", "--epsilon", "8", "--rounds", "100")
+    assert shared["devices_needed"] == 36
+    assert shared["epsilon_absent"] == pytest.approx(local["epsilon_absent"], rel=1e-6)
+    many = asked_for_devices("--shared", "--honest", "100", "--epsilon", "8", "--rounds", "100")
+    assert many["devices_needed"] == 100, "no fewer than are to be honest"

@@ -5,8 +5,7 @@ import math
 import pytest
 
 from edgeveil.coordinator.plan.first import Wanted, first_plan
-from edgeveil.coordinator.plan.first_rules import ROUNDS
-from edgeveil.coordinator.plan.first_rules import REACH
+from edgeveil.coordinator.plan.first_rules import REACH, ROUNDS
 from edgeveil.coordinator.plan.first_shared import honest_of
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.secagg.primitives.solver import assumed_corrupt
