@@ -3,7 +3,7 @@
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import model_validator
@@ -57,6 +57,21 @@ class Server:
     def encrypted(self) -> bool:
         """Whether TLS with a verified name is insisted on: everywhere but on this machine."""
         return self.authority is not None or not (self.local_socket or _is_loopback(self.host))
+
+    def reached_by(self) -> dict[str, Any]:
+        """What libpq is told; raises ConfigError as password() does."""
+        trust = {"sslmode": "prefer"}
+        if self.encrypted:
+            authority = "system" if self.authority is None else str(self.authority.resolve())
+            trust = {"sslmode": "verify-full", "sslrootcert": authority}
+        return {
+            "host": self.host,
+            "port": self.port,
+            "user": self.user,
+            "dbname": self.database,
+            "password": self.password(),
+            **trust,
+        }
 
     def password(self) -> str | None:
         """None leaves it to libpq: PGPASSWORD, PGPASSFILE, or none at all.

@@ -207,10 +207,15 @@ class PostgresDatabase(database.Database):
         return bool(found == f"{self._token}:{self._count + 1}")
 
     def _take_lock(self) -> None:
+        """Waits for a moment: of a coordinator that was killed the server hears a little later."""
         holder = self._connect(autocommit=True)
-        if not holder.execute("SELECT pg_try_advisory_lock(%s)", [_SERVING]).fetchone()[0]:
+        try:
+            holder.execute(f"SELECT pg_advisory_lock({_SERVING})")
+        except self._driver.errors.LockNotAvailable as error:
             holder.close()
-            raise Busy(f"{self.name}: in use by another running `coordinator serve`; stop it first")
+            raise Busy(
+                f"{self.name}: in use by another running `coordinator serve`; stop it first"
+            ) from error
         self._holder = holder
 
     def _keep_lock(self) -> None:
@@ -248,24 +253,14 @@ class PostgresDatabase(database.Database):
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def _connect(self, *, autocommit: bool = False) -> Any:
-        server = self._server
-        trust = {"sslmode": "prefer"}
-        if server.encrypted:
-            authority = "system" if server.authority is None else str(server.authority.resolve())
-            trust = {"sslmode": "verify-full", "sslrootcert": authority}
         timeout = round(1000 * database.LOCK_TIMEOUT_S)
         return self._driver.connect(
-            host=server.host,
-            port=server.port,
-            user=server.user,
-            dbname=server.database,
-            password=server.password(),
+            **self._server.reached_by(),
             connect_timeout=CONNECT_S,
             tcp_user_timeout=timeout,
             application_name="edgeveil",
             options=f"-c synchronous_commit=on -c lock_timeout={timeout} -c search_path=public",
             autocommit=autocommit,
-            **trust,
         )
 
     @contextmanager
@@ -284,8 +279,7 @@ class PostgresDatabase(database.Database):
         cause: Any = error.orig if isinstance(error, DBAPIError) else error
         code = str(getattr(cause, "sqlstate", None) or "")
         said = getattr(getattr(cause, "diag", None), "message_primary", None)
-        lines = str(said or cause).strip().splitlines() or [type(cause).__name__]
-        text = lines[-1][:300] if not code else lines[0][:300]
+        text = next(iter(str(said or cause).splitlines()), type(cause).__name__)[:300]
         if code in _CAUSES:
             kind, sentence = _CAUSES[code]
             return kind(f"{self.name}: {sentence.format(timeout=database.LOCK_TIMEOUT_S)}")
