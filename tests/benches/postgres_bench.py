@@ -52,6 +52,23 @@ class Postgres:
         assert found.returncode == 0, found.stderr
         return found.stdout.strip()
 
+    def serve_tls(self, chain, key):
+        for source, name, mode in ((chain, "server.crt", 0o644), (key, "server.key", 0o600)):
+            shutil.copy(source, self.data / name)
+            (self.data / name).chmod(mode)
+            if os.geteuid() == 0:
+                shutil.chown(self.data / name, "nobody", "nogroup")
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write("ssl = on\n")
+        self.stop()
+        self.start()
+
+    def ask_for_passwords(self):
+        (self.data / "pg_hba.conf").write_text(
+            "hostssl all all 127.0.0.1/32 scram-sha-256\nlocal all all trust\n"
+        )
+        self.sql("SELECT pg_reload_conf()")
+
     def new_database(self):
         name = f"d{uuid.uuid4().hex[:12]}"
         self.sql(f"CREATE DATABASE {name} TEMPLATE template0")

@@ -11,12 +11,14 @@ from store_bench import note, write_note
 from trials_bench import in_child, kill_trial, live
 
 from edgeveil.coordinator.cli.setup import initialise
+from edgeveil.coordinator.federation import certificates
 from edgeveil.coordinator.serving.backup import back_up, restore
 from edgeveil.coordinator.serving.moving import move_database
 from edgeveil.coordinator.store import opening, postgres, schema
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import Busy, ConfigError, StateDamaged, StoreAway
 from edgeveil.shared.base.failpoints import Failpoint
+from edgeveil.shared.base.files import private_directory
 
 pytestmark = needs_postgres
 COMMITS = [
@@ -193,6 +195,36 @@ def test_a_server_that_may_lose_commits_is_refused(tmp_path, own_server):
         time.sleep(0.05)
     with pytest.raises(ConfigError, match="set fsync = on"):
         Store.open(tmp_path, create=True)
+
+
+def test_a_server_whose_certificate_is_of_another_authority_gets_no_password(tmp_path, own_server):
+    for name in ("right", "wrong"):
+        certificates.ensure_authority(private_directory(tmp_path / name))
+        certificates.ensure_leaf(tmp_path / name, ["127.0.0.1"])
+    database = own_server.new_database()
+    own_server.serve_tls(tmp_path / "right" / "server.pem", tmp_path / "right" / "server.key")
+    own_server.sql("ALTER USER edgeveil PASSWORD 'canary'")
+    own_server.ask_for_passwords()
+    secret = tmp_path / "password"
+    secret.write_text("canary\n")
+    secret.chmod(0o600)
+    url = f"postgresql+psycopg://edgeveil@127.0.0.1:{own_server.port}/{database}"
+    for name in ("right", "wrong"):
+        more = f'password_file = "{secret}"\nauthority = "{tmp_path / name / "ca.pem"}"\n'
+        configure(tmp_path / name, url, more)
+    query = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+    with (
+        Store.open(tmp_path / "right", create=True) as store,
+        store._database.reading() as connection,
+    ):
+        assert connection.exec_driver_sql(query).scalar() is True
+    with pytest.raises(ConfigError, match="certificate verify failed") as caught:
+        Store.open(tmp_path / "wrong", read_only=True)
+    assert "canary" not in str(caught.value)
+    secret.write_text("another\n")
+    with pytest.raises(ConfigError, match="password authentication failed") as caught:
+        Store.open(tmp_path / "right", read_only=True)
+    assert "another" not in str(caught.value)
 
 
 def made(folder):
