@@ -227,9 +227,7 @@ class PostgresDatabase(database.Database):
                 self._holder.close()
             try:
                 self._take_lock()
-            except (
-                Busy
-            ) as error:  # by the broken connection, until the server notices, or by another
+            except Busy as error:  # perhaps by the broken connection, until the server notices
                 raise StoreAway(error.message) from error
 
     def _patiently(self, begin: Callable[[], Any]) -> Any:
