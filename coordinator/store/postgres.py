@@ -42,7 +42,7 @@ _LASTING = (
     "pg_hba.conf",
     "does not exist",
     "certificate",
-    "SSL",
+    "support SSL",
 )
 _CAUSES: dict[str, tuple[type[EdgeveilError], str]] = {
     "55P03": (Busy, "another process kept it locked for {timeout:.0f} s; try again"),

@@ -227,6 +227,26 @@ def test_a_server_whose_certificate_is_of_another_authority_gets_no_password(tmp
     assert "another" not in str(caught.value)
 
 
+def test_a_broken_tls_connection_is_an_outage_and_no_refusal(tmp_path, own_server):
+    certificates.ensure_authority(private_directory(tmp_path / "tls"))
+    certificates.ensure_leaf(tmp_path / "tls", ["127.0.0.1"])
+    own_server.serve_tls(tmp_path / "tls" / "server.pem", tmp_path / "tls" / "server.key")
+    url = f"postgresql+psycopg://edgeveil@127.0.0.1:{own_server.port}/{own_server.new_database()}"
+    configure(tmp_path, url, f'authority = "{tmp_path / "tls" / "ca.pem"}"\n')
+
+    def cut(store):
+        with store._database.reading() as connection:
+            own_server.stop("immediate")
+            connection.exec_driver_sql("SELECT 1")
+
+    with Store.open(tmp_path, create=True, serving=True) as store:
+        with pytest.raises(StoreAway, match="does not answer"):
+            cut(store)
+        threading.Timer(1.0, own_server.start).start()
+        write_note(store, "a", "b")
+        assert note(store, "a") == "b"
+
+
 def made(folder):
     home = folder / "coordinator"
     initialise(
