@@ -3,6 +3,7 @@
 import logging
 import os
 
+import postgres_bench
 import pytest
 
 # By the seconds that scripts/slowest.py showed: what takes longest begins first, so that no worker of
@@ -59,3 +60,10 @@ def pytest_collection_modifyitems(items):
         return
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A server for as long as the tests of this process run; each test makes a database of its own."""
+    with postgres_bench.running() as server:
+        yield server

@@ -1,4 +1,4 @@
-"""The `coordinator` commands that look after its home: stop, backup, restore."""
+"""The `coordinator` commands that look after its home: stop, backup, restore, move-database."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,4 +68,24 @@ def restore(
     console.stdout.print(f"Restored {len(found.files)} files of {made} into {folder}")
     console.stderr.print(
         "If rounds were trained since, agents refuse to repeat them: start a new run."
+    )
+
+
+@app.command("move-database")
+def move_database(home: console.HomeOption = None, as_json: console.JsonOption = False) -> None:
+    """Copy state.db onto the PostgreSQL server that [store] of coordinator.toml names.
+
+    Example: coordinator move-database --home /srv/coordinator
+    """
+    from edgeveil.coordinator.serving.moving import MOVED
+    from edgeveil.coordinator.serving.moving import move_database as move
+
+    folder = console.home_of(ROLE, home)
+    rows, name = move(folder)
+    if as_json:
+        console.print_json({"home": str(folder), "rows": rows, "database": name})
+        return
+    console.stdout.print(f"Copied {rows} rows to {name}")
+    console.stderr.print(
+        f"The file is {MOVED} now; delete it once `coordinator doctor` is content."
     )

@@ -72,7 +72,7 @@ def diagnose(home: Path, plan: Path | None, *, plain_http: bool = False) -> list
             ("permissions", "chmod -R go= HOME", lambda: doctor.private_folder(home)),
             ("keys", "restore them from a backup", lambda: _keys(home, config)),
             ("federation", "", lambda: _federation(home, config)),
-            ("database", "restore it from a backup", lambda: _database(home)),
+            ("database", _database_fix(config), lambda: _database(home, config)),
             ("clock", "set the clock", lambda: _clock(home)),
             ("roster", OPEN_SIGN, lambda: _roster(home)),
             ("tls", fix, lambda: _plain(config) if plain_http else _certificate(home, config)),
@@ -187,10 +187,17 @@ def _federation(home: Path, config: CoordinatorConfig) -> Finding:
     return yellow("federation", f"{path}: the federation key is on the coordinator's machine", fix)
 
 
-def _database(home: Path) -> Finding:
+def _database_fix(config: CoordinatorConfig) -> str:
+    if config.store.url is None:
+        return "restore it from a backup"
+    return "start the server, or correct [store] in coordinator.toml"
+
+
+def _database(home: Path, config: CoordinatorConfig) -> Finding:
     with Store.open(home, read_only=True) as store:
-        agents, runs = store.agents(), store.runs()
-    return green("database", f"{len(agents)} agents, {len(runs)} runs")
+        agents, runs, name = store.agents(), store.runs(), store.name
+    where = "" if config.store.url is None else f" in {name}"
+    return green("database", f"{len(agents)} agents, {len(runs)} runs{where}")
 
 
 def _clock(home: Path) -> Finding:

@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
+from edgeveil.coordinator.store.place import StoreSection
 from edgeveil.shared.base.config import Settings, load
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.tasks.own import shelf
@@ -28,6 +29,7 @@ class CoordinatorConfig(Settings):
     authority: Path | None = None  # its root, which agents pin
 
     page: str | None = None  # host:port of the live page; default 127.0.0.1:8480 or a free port
+    store: StoreSection = StoreSection()
 
     @field_validator("url")
     @classmethod

@@ -1,7 +1,8 @@
 """A copy of the coordinator's home that can be checked, and the way back from it.
 
-Taken while `serve` runs: the database first, through SQLite's own backup, then the files its records
-name, which are on disk before their records are. Locks, sockets, SuperLink's runtime folder and the
+Taken while `serve` runs: the database first, through SQLite's own backup or as the rows of a PostgreSQL
+server, then the files its records name, which are on disk before their records are. Either way it is
+state.db of the copy, and goes back to where coordinator.toml says. Locks, sockets, SuperLink's runtime folder and the
 federation key (which does not live here) are left out. The manifest is written last: without it, or
 with one changed byte, nothing is restored (docs/operating.md, "Backups").
 """
@@ -16,6 +17,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from edgeveil.coordinator.plan.config import load_config
+from edgeveil.coordinator.serving.moving import LOCK, fill
+from edgeveil.coordinator.store import place
+from edgeveil.coordinator.store.copying import copy_rows
+from edgeveil.coordinator.store.opening import FILE, open_database, open_file, open_server
 from edgeveil.coordinator.store.schema import HEAD
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.clock import SystemClock
@@ -31,8 +36,6 @@ from edgeveil.shared.terminal.progress import counted, progress
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-DATABASE = "state.db"
-LOCK = "serve.lock"
 _SINGLE = ("coordinator.toml", "identity.key")
 _PATTERNS = (
     "tls/*",
@@ -67,8 +70,11 @@ def back_up(home: Path, target: Path, *, quiet: bool = True) -> Backup:
     load_config(home)
     _insist_on_empty(target)
     private_directory(target)
-    _copy_database(home / DATABASE, target / DATABASE)
-    files = {DATABASE: _sha256(target / DATABASE)}
+    if place.place_of(home) is None:
+        _copy_database(home / FILE, target / FILE)
+    else:
+        _copy_server(home, target)
+    files = {FILE: _sha256(target / FILE)}
     names = list(_names(home))
     with progress("copying", len(names), quiet=quiet) as step:
         for name in counted(names, step):
@@ -118,7 +124,8 @@ def restore(source: Path, home: Path, *, quiet: bool = True) -> Backup:
     """Put a checked backup into the empty folder `home`, and look whether it opens.
 
     Raises:
-        ConfigError: not a backup, `home` is not empty, or its schema is of a newer version.
+        ConfigError: not a backup, `home` or the server's database is not empty, or its schema is of a
+            newer version.
         StateDamaged: a file is not the one that was backed up.
     """
     found = read_backup(source, quiet=quiet)
@@ -129,12 +136,20 @@ def restore(source: Path, home: Path, *, quiet: bool = True) -> Backup:
         )
     _insist_on_empty(home)
     private_directory(home)
+    server = place.place_of(source)
+    if server is not None:
+        open_server(
+            home, server, create=True
+        ).close()  # refuses one in use before a file is written
     with exclusive_lock(home / LOCK, held_by="coordinator serve"):
         with progress("restoring", len(found.files), quiet=quiet) as step:
             for name in counted(found.files, step):
                 path = home / name
                 private_directory(path.parent)
                 write_atomic(path, (source / name).read_bytes())
+        if server is not None:
+            fill(home, server)
+            (home / FILE).unlink()
         with Store.open(home) as store:  # migrates an older schema, finds damage
             for run in store.runs():
                 store.abandon_open_attempts(run.run_id, "COORDINATOR_RESTART")
@@ -157,6 +172,17 @@ def _content(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     return data[: data.rfind(b"\n") + 1] if path.suffix == ".jsonl" else data
+
+
+def _copy_server(home: Path, target: Path) -> None:
+    rows = target / "rows.db"
+    with (
+        closing(open_database(home, create=False, read_only=True)) as source,
+        closing(open_file(rows, create=True, read_only=False)) as copy,
+    ):
+        copy_rows(source, copy)
+    _copy_database(rows, target / FILE)
+    rows.unlink()
 
 
 def _copy_database(source: Path, target: Path) -> None:

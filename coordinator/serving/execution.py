@@ -53,7 +53,7 @@ class Execution:
                 state, event, level = RunState.FINISHED, Event.RUN_FINISH, INFO
             except Stopped:
                 level = INFO
-            except (errors.TransportError, OSError):
+            except (errors.TransportError, errors.StoreAway, OSError):
                 raise
             except errors.EdgeveilError as error:
                 state, reason = self._failed(run.run_id, error, error.exit_code)

@@ -88,7 +88,7 @@ class Coordinator:
         self.config = config
         self.clock = SystemClock()
         self.halt = threading.Event()
-        self.store = Store.open(home)
+        self.store = Store.open(home, serving=True)
         self.progress = Progress()
         self.lookout = Lookout(home, config, self.store, self.progress, quiet=quiet)
         self.events = EventLog(home / "events.jsonl", watch=self.lookout.take)

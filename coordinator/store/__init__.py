@@ -1,3 +1,3 @@
-"""What the coordinator must not forget, in one SQLite file."""
+"""What the coordinator must not forget, in one SQLite file or on a PostgreSQL server."""
 
-__all__ = ["schema", "store"]
+__all__ = ["copying", "opening", "place", "schema", "store"]

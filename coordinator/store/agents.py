@@ -124,7 +124,7 @@ class AgentTables(database.Tables):
         try:
             return SignedRoster(Roster.decode(row.body), row.signature)
         except ProtocolError as error:
-            raise StateDamaged(f"{self._database.path}: {error}; restore a backup") from error
+            raise StateDamaged(f"{self._database.name}: {error}; restore a backup") from error
 
     def next_epoch(self) -> int:
         signed = self.roster()
@@ -177,7 +177,7 @@ class AgentTables(database.Tables):
         try:
             heads = {row.name: SignedHead.decode(row.ledger_head) for row in rows}
         except ProtocolError as error:
-            raise StateDamaged(f"{self._database.path}: {error}; restore a backup") from error
+            raise StateDamaged(f"{self._database.name}: {error}; restore a backup") from error
         return {name: head.told for name, head in heads.items() if head.told is not None}
 
 

@@ -4,7 +4,6 @@ import json
 from dataclasses import asdict
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from edgeveil.coordinator.records.records import Failure
 from edgeveil.coordinator.store import database, schema
@@ -22,10 +21,11 @@ class FailureTables(database.Tables):
         noted = Failure(failure.place, failure.reason, failure.code, times)
         table = schema.meta
         text = json.dumps(asdict(noted))
-        statement = insert(table).values(key=_key(run_id), value=text)
-        self._write(
-            statement.on_conflict_do_update(index_elements=[table.c.key], set_={"value": text})
-        )
+        with self._database.writing() as connection:
+            statement = database.insert(connection, table).values(key=_key(run_id), value=text)
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=[table.c.key], set_={"value": text})
+            )
         return noted
 
     def failure(self, run_id: str) -> Failure | None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic_core import from_json
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import IntegrityError
 
 from edgeveil.coordinator.records.records import (
@@ -236,7 +235,7 @@ class RoundTables(database.Tables):
         except (TypeError, ValueError) as error:
             where = f"{row.run_id} round {row.round} attempt {row.attempt}"
             raise StateDamaged(
-                f"{self._database.path}: the record of {where} is unreadable; restore a backup"
+                f"{self._database.name}: the record of {where} is unreadable; restore a backup"
             ) from error
 
 
@@ -287,7 +286,7 @@ def _count_charges(connection: sa.Connection, record: RoundRecord) -> None:
     charged = record.charged()
     rows = [{"run_id": record.run, "agent": agent, "times": 1} for agent in charged]
     if rows:
-        statement = insert(table).on_conflict_do_update(
+        statement = database.insert(connection, table).on_conflict_do_update(
             index_elements=[table.c.run_id, table.c.agent], set_={"times": table.c.times + 1}
         )
         connection.execute(statement, rows)

@@ -1,4 +1,4 @@
-"""The tables of state.db as they are today; coordinator/migrations says how they came about."""
+"""The tables of the database as they are today; coordinator/migrations says how they came about."""
 
 from typing import Any
 
@@ -8,15 +8,23 @@ HEAD = "0003"  # the newest migration; read here so that opening does not need t
 
 metadata = sa.MetaData()
 
-_TOTALLED: tuple[tuple[str, type[sa.types.TypeEngine[Any]], str], ...] = (
-    ("seconds", sa.Float, "json_extract(record, '$.seconds')"),
-    ("bytes_up", sa.Integer, "json_extract(record, '$.bytes_up')"),
-    ("bytes_down", sa.Integer, "json_extract(record, '$.bytes_down')"),
-    ("survivors", sa.Integer, "json_array_length(record, '$.survived')"),
+_NAME = sa.Text().with_variant(
+    sa.Text(collation="C"), "postgresql"
+)  # sorted by bytes, as in SQLite
+_BYTES = sa.Integer().with_variant(sa.BigInteger(), "postgresql")
+_IN_FORCE = sa.text("revoked IS NULL")
+_COMMITTED = sa.text("outcome = 'committed'")
+
+# In the words of SQLite; the migration has those of PostgreSQL.
+_TOTALLED: tuple[tuple[str, sa.types.TypeEngine[Any], str], ...] = (
+    ("seconds", sa.Float(), "json_extract(record, '$.seconds')"),
+    ("bytes_up", _BYTES, "json_extract(record, '$.bytes_up')"),
+    ("bytes_down", _BYTES, "json_extract(record, '$.bytes_down')"),
+    ("survivors", sa.Integer(), "json_array_length(record, '$.survived')"),
 )
 
 
-def _computed(name: str, kind: type[sa.types.TypeEngine[Any]], source: str) -> sa.Column[Any]:
+def _computed(name: str, kind: sa.types.TypeEngine[Any], source: str) -> sa.Column[Any]:
     return sa.Column(name, kind, sa.Computed(source, persisted=False))
 
 
@@ -31,7 +39,7 @@ members = sa.Table(
     "members",
     metadata,
     sa.Column("agent_id", sa.LargeBinary, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name", _NAME, nullable=False),
     sa.Column("identity_public", sa.LargeBinary, nullable=False),
     sa.Column("node_public", sa.LargeBinary, nullable=False, unique=True),
     sa.Column("joined", sa.Float, nullable=False),
@@ -39,14 +47,16 @@ members = sa.Table(
     sa.Column("ledger_head", sa.LargeBinary, nullable=False),
     sa.Column("held", sa.Boolean, nullable=False, server_default=sa.false()),
     # A revoked device keeps its row, so its key stays out for ever while its name may be used again.
-    sa.Index("members_name", "name", unique=True, sqlite_where=sa.text("revoked IS NULL")),
+    sa.Index(
+        "members_name", "name", unique=True, sqlite_where=_IN_FORCE, postgresql_where=_IN_FORCE
+    ),
 )
 
 invites = sa.Table(
     "invites",
     metadata,
     sa.Column("token_id", sa.LargeBinary, primary_key=True),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("name", _NAME, nullable=False),
     sa.Column("proof_key", sa.LargeBinary, nullable=False),
     sa.Column("expires", sa.Integer, nullable=False),
     sa.Column("state", sa.Text, nullable=False),
@@ -83,7 +93,7 @@ rounds = sa.Table(
     sa.Column("attempt", sa.Integer, primary_key=True),
     sa.Column("outcome", sa.Text, nullable=False),
     sa.Column("record", sa.Text, nullable=False),
-    # Read from the record by SQLite, so that they cannot disagree with it.
+    # Read from the record by the database, so that they cannot disagree with it.
     *(_computed(name, kind, source) for name, kind, source in _TOTALLED),
     sa.Index("rounds_totals", "run_id", "outcome", *(name for name, _, _ in _TOTALLED)),
     # However the coordinator fails, a round can be committed only once.
@@ -92,7 +102,8 @@ rounds = sa.Table(
         "run_id",
         "round",
         unique=True,
-        sqlite_where=sa.text("outcome = 'committed'"),
+        sqlite_where=_COMMITTED,
+        postgresql_where=_COMMITTED,
     ),
 )
 

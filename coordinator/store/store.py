@@ -1,7 +1,8 @@
 """What the coordinator must not forget: enrolment, roster, runs, rounds and ledger heads.
 
-One SQLite file, home/state.db. Models and events lie beside it (coordinator.runs.checkpoint,
-shared.events.log); a round counts once its checkpoint is on the disk and its record is in here.
+One SQLite file, home/state.db, or a database on a PostgreSQL server. Models and events lie in the home
+(coordinator.runs.checkpoint, shared.events.log); a round counts once its checkpoint is on the disk and its
+record is in here.
 """
 
 from collections.abc import Callable
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import Self
 
 from edgeveil.coordinator.store import agents, failures, rounds, sums
-from edgeveil.coordinator.store.database import open_database
+from edgeveil.coordinator.store.opening import FILE, open_database
 from edgeveil.shared.base.clock import Clock, SystemClock
 
-FILE = "state.db"
+__all__ = ["FILE", "Store"]
 
 
 class Store(agents.AgentTables, rounds.RoundTables, sums.SumTables, failures.FailureTables):
@@ -25,22 +26,31 @@ class Store(agents.AgentTables, rounds.RoundTables, sums.SumTables, failures.Fai
         *,
         create: bool = False,
         read_only: bool = False,
+        serving: bool = False,
         clock: Clock | None = None,
     ) -> Self:
-        """Open home/state.db, migrating it if needed.
+        """Open the database of that home, migrating it if needed.
+
+        `serving`: as its one coordinator until close(); whenever the database is away it is waited for.
 
         Raises:
             ConfigError: absent and not `create`, or too old to be read without migrating.
             StateDamaged: damaged, readable by others, or written by a newer version.
-            Busy: another process keeps it locked.
+            Busy: another process keeps it locked or serves from it, or its server does not answer.
+            NotInstalled: the server's driver is absent.
         """
-        database = open_database(home / FILE, create=create, read_only=read_only)
+        database = open_database(home, create=create, read_only=read_only, serving=serving)
         return cls(database, clock or SystemClock())
 
     @property
     def home(self) -> Path:
-        """The folder that holds the database, and the runs beside it."""
-        return self._database.path.parent
+        """The coordinator's folder, with the runs in it."""
+        return self._database.home
+
+    @property
+    def name(self) -> str:
+        """What errors call the database."""
+        return self._database.name
 
     def watch_commits(self, watch: Callable[[float], None]) -> None:
         """`watch` gets the seconds that each commit took to reach the disk."""

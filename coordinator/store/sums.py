@@ -28,8 +28,8 @@ class SumTables(database.Tables):
             committed=good[1],
             aborted=bad[1],
             seconds=sum(row[2] for row in rows.values()),
-            bytes_up=sum(row[3] for row in rows.values()),
-            bytes_down=sum(row[4] for row in rows.values()),
+            bytes_up=sum(int(row[3]) for row in rows.values()),  # PostgreSQL's are decimals
+            bytes_down=sum(int(row[4]) for row in rows.values()),
             smallest=good[5],
         )
 

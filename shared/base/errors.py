@@ -9,7 +9,8 @@ EdgeveilError                 abstract; carries its exit code
 ├── TransportError            69  the other side cannot be reached
 ├── NotInstalled              69  a file that a task needs is absent, or another one than its hash says
 ├── Busy                      75  another process holds the state folder, or try again later
-│   └── StorageFailed         75  the disk took something not (full, quota): free space, then go on
+│   ├── StorageFailed         75  the disk took something not (full, quota): free space, then go on
+│   └── StoreAway             75  the server of the coordinator's database does not answer
 ├── RunFailed                 75  a round aborted as often as the plan allows; it can be continued
 │   ├── RunLost               65  agents have taken it further than the database; start a new one
 │   ├── RunBehind             65  agents hold a newer roster than the database; import it first
@@ -147,6 +148,10 @@ class Busy(EdgeveilError):
 
 class StorageFailed(Busy):
     """Nothing was lost: what could not be written had not begun."""
+
+
+class StoreAway(Busy):
+    """Nothing was lost: the run goes on from what was committed."""
 
 
 class RunFailed(EdgeveilError):

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from postgres_bench import configure
 from store_bench import add_agent
 from thin_bench import POLICY, SPEC, ThinShelf, ThinTask, ThinTrainer, thin_plan
 
@@ -149,12 +150,17 @@ class World:
     # Making and opening
 
     @classmethod
-    def make(cls, folder, scenario, **options):
-        """Enrol everybody on disk; the folder can be copied afterwards and opened elsewhere."""
+    def make(cls, folder, scenario, *, url=None, **options):
+        """Enrol everybody on disk; the folder can be copied afterwards and opened elsewhere.
+
+        `url`: of the coordinator's database, when it is not a file in its home.
+        """
         world = cls(folder, scenario, **options)
         private_directory(world.folder)
         private_directory(world.home)
         private_directory(world.side)
+        if url is not None:
+            configure(world.home, url)
         coordinator, federation = Identity.generate(), Identity.generate()
         world.federation = federation
         coordinator.save(world.home / "identity.key")
@@ -186,7 +192,7 @@ class World:
         return self
 
     def open_coordinator(self):
-        self.store = Store.open(self.home)
+        self.store = Store.open(self.home, serving=True)
         run = self.store.runs()[-1]
         self.store.set_run_state(run.run_id, RunState.RUNNING)
         self.store.abandon_open_attempts(run.run_id, "COORDINATOR_RESTART")

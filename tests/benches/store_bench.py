@@ -14,9 +14,9 @@ def add_agent(store: Store, agent: EnrolledAgent) -> None:
 
 
 def write_note(store: Store, key: str, value: str) -> None:
-    statement = sa.insert(schema.meta).prefix_with("OR REPLACE").values(key=key, value=value)
     with store._database.writing() as connection:
-        connection.execute(statement)
+        connection.execute(sa.delete(schema.meta).where(schema.meta.c.key == key))
+        connection.execute(sa.insert(schema.meta).values(key=key, value=value))
 
 
 def note(store: Store, key: str) -> str | None:

@@ -1,1 +1,1 @@
-"""Numbered forward migrations of state.db; `coordinator.store.database` runs them, one transaction each open."""
+"""Numbered forward migrations of the database; `coordinator.store.opening` runs them, one transaction each open."""

@@ -1,4 +1,4 @@
-"""Alembic's entry point: migrate inside the transaction that `coordinator.store.database` has opened."""
+"""Alembic's entry point: migrate inside the transaction that `coordinator.store.opening` has opened."""
 
 from alembic import context
 

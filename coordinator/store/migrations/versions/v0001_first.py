@@ -6,6 +6,8 @@ from alembic import op
 revision = "0001"
 down_revision = None
 
+NAME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")  # sorted by bytes, as in SQLite
+
 
 def upgrade() -> None:
     op.create_table(
@@ -21,7 +23,7 @@ def _create_enrolment() -> None:
     op.create_table(
         "members",
         sa.Column("agent_id", sa.LargeBinary, primary_key=True),
-        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("name", NAME, nullable=False),
         sa.Column("identity_public", sa.LargeBinary, nullable=False),
         sa.Column("node_public", sa.LargeBinary, nullable=False, unique=True),
         sa.Column("joined", sa.Float, nullable=False),
@@ -29,11 +31,18 @@ def _create_enrolment() -> None:
         sa.Column("ledger_head", sa.LargeBinary, nullable=False),
     )
     in_force = sa.text("revoked IS NULL")
-    op.create_index("members_name", "members", ["name"], unique=True, sqlite_where=in_force)
+    op.create_index(
+        "members_name",
+        "members",
+        ["name"],
+        unique=True,
+        sqlite_where=in_force,
+        postgresql_where=in_force,
+    )
     op.create_table(
         "invites",
         sa.Column("token_id", sa.LargeBinary, primary_key=True),
-        sa.Column("name", sa.Text, nullable=False),
+        sa.Column("name", NAME, nullable=False),
         sa.Column("proof_key", sa.LargeBinary, nullable=False),
         sa.Column("expires", sa.Integer, nullable=False),
         sa.Column("state", sa.Text, nullable=False),
@@ -69,5 +78,10 @@ def _create_runs() -> None:
     )
     committed = sa.text("outcome = 'committed'")
     op.create_index(
-        "rounds_committed", "rounds", ["run_id", "round"], unique=True, sqlite_where=committed
+        "rounds_committed",
+        "rounds",
+        ["run_id", "round"],
+        unique=True,
+        sqlite_where=committed,
+        postgresql_where=committed,
     )

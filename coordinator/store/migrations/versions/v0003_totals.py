@@ -13,6 +13,13 @@ VALUES = {
     "survivors": (sa.Integer, "json_array_length(record, '$.survived')"),
 }
 
+# `->` and not `->>`, which would look into every string of the record and refuse some that JSON allows.
+POSTGRES_VALUES = {
+    "seconds": (sa.Float, "(record::json -> 'seconds')::text::double precision"),
+    "bytes_up": (sa.BigInteger, "(record::json -> 'bytes_up')::text::bigint"),
+    "bytes_down": (sa.BigInteger, "(record::json -> 'bytes_down')::text::bigint"),
+    "survivors": (sa.Integer, "json_array_length(record::json -> 'survived')"),
+}
 
 # As RoundRecord.charged(): asked, and not refused at the offer.
 CHARGED = """
@@ -31,8 +38,10 @@ GROUP BY run_id, asked.value
 
 
 def upgrade() -> None:
-    for name, (kind, expression) in VALUES.items():
-        made: sa.Column[float] = sa.Column(name, kind, sa.Computed(expression, persisted=False))
+    postgres = op.get_bind().dialect.name == "postgresql"  # which computes as it stores
+    for name, (kind, expression) in (POSTGRES_VALUES if postgres else VALUES).items():
+        computed = sa.Computed(expression, persisted=postgres)
+        made: sa.Column[float] = sa.Column(name, kind, computed)
         op.add_column("rounds", made)
     op.create_index("rounds_totals", "rounds", ["run_id", "outcome", *VALUES])
     op.create_table(
@@ -41,4 +50,5 @@ def upgrade() -> None:
         sa.Column("agent", sa.Text, primary_key=True),
         sa.Column("times", sa.Integer, nullable=False),
     )
-    op.execute(CHARGED)
+    if not postgres:  # where no release had rounds before there were charges
+        op.execute(CHARGED)

@@ -13,7 +13,7 @@ from enrollment_bench import TurnableClock
 from store_bench import note, write_note
 
 from edgeveil.coordinator.store import migrations, schema
-from edgeveil.coordinator.store.database import Database
+from edgeveil.coordinator.store.sqlite import SqliteDatabase
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import Busy, ConfigError, StateDamaged
 
@@ -199,7 +199,7 @@ def test_a_full_disk_loses_nothing_and_is_temporary(tmp_path, store):
     write_note(store, "kept", "yes")
     with store._database.reading() as connection:
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
-    original = Database._connect
+    original = SqliteDatabase._connect
 
     def small(self):
         connection = original(self)
@@ -207,7 +207,7 @@ def test_a_full_disk_loses_nothing_and_is_temporary(tmp_path, store):
         return connection
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Database, "_connect", small)
+        patch.setattr(SqliteDatabase, "_connect", small)
         with Store.open(tmp_path) as full, pytest.raises(Busy, match="disk is full"):
             write_note(full, "big", "x" * 1_000_000)
     assert note(store, "kept") == "yes"

@@ -5,23 +5,16 @@ import traceback
 from dataclasses import replace
 
 import pytest
-from enrollment_bench import NOW, Device, TurnableClock
+from enrollment_bench import NOW, Device
 from sqlalchemy.exc import IntegrityError
 from store_bench import add_agent
 
 from edgeveil.coordinator.records.records import Invite, InviteState
-from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import ConfigError, EnrollmentError
 from edgeveil.shared.wire.identity import Identity
 from edgeveil.shared.wire.roster import Roster, SignedRoster, federation_id
 
 FEDERATION = Identity.generate()
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path, create=True, clock=TurnableClock()) as opened:
-        yield opened
 
 
 def invite(name, token_id=None):

@@ -1,24 +1,16 @@
 """Runs, attempts, round records and what is counted over them in the database."""
 
-import sqlite3
 import subprocess
 import sys
 import threading
 from dataclasses import replace
 
 import pytest
-from enrollment_bench import TurnableClock
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord, RunState, Totals
 from edgeveil.coordinator.store.migrations.versions.v0003_totals import CHARGED
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store.open(tmp_path, create=True, clock=TurnableClock()) as opened:
-        yield opened
 
 
 def record(run_id, round_number=1, attempt=1, outcome=Outcome.COMMITTED, **more):
@@ -144,12 +136,12 @@ def test_what_a_crash_left_open_is_recorded_as_aborted(store):
     assert store.last_committed(other) is None
 
 
-def test_an_unreadable_record_is_named(tmp_path, store):
+def test_an_unreadable_record_is_named(store):
     run = store.create_run("plan", "hash").run_id
     store.open_attempt(run, 1)
     store.record_round(record(run))
-    with sqlite3.connect(tmp_path / "state.db") as connection:
-        connection.execute("UPDATE rounds SET record = '{\"run\": 1}'")
+    with store._database.writing() as connection:
+        connection.exec_driver_sql("UPDATE rounds SET record = '{\"run\": 1}'")
     with pytest.raises(StateDamaged, match=f"{run} round 1 attempt 1"):
         store.rounds()
 
@@ -191,6 +183,8 @@ def test_totals_are_those_of_the_records_and_come_from_the_index_alone(store):
     store.open_attempt(run_id, 4)  # is not finished and does not count
     assert store.totals(run_id) == Totals.of(store.rounds(run_id)) == Totals(2, 1, 9.0, 6, 21, 3)
     query = "EXPLAIN QUERY PLAN SELECT outcome, count(*), sum(seconds), sum(bytes_up), sum(bytes_down), min(survivors) FROM rounds WHERE run_id = 'x' GROUP BY outcome"
+    if store.name.startswith("PostgreSQL"):
+        return
     with store._database.reading() as connection:
         (plan,) = connection.exec_driver_sql(query).all()
     assert "INDEX rounds_totals" in plan[-1]
@@ -214,6 +208,8 @@ def test_charges_count_whoever_was_asked_and_did_not_refuse_the_offer(store):
         gone = reasons if number == 1 else {}
         store.record_round(record(run_id, number, selected=asked, survived=("a",), dropped_reasons=gone, extra=stages))  # fmt: skip
     assert store.charges(run_id) == {"a": 2, "c": 1, "d": 1}
+    if store.name.startswith("PostgreSQL"):
+        return
     with store._database.writing() as connection:  # as a database of before has them
         connection.exec_driver_sql("DELETE FROM charges")
         connection.exec_driver_sql(CHARGED)
