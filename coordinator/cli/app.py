@@ -18,7 +18,7 @@ from edgeveil.coordinator.cli.own.commands import app as tasks_app
 from edgeveil.coordinator.cli.plans import app as plans_app
 from edgeveil.coordinator.cli.roster import FederationOption, PassphraseFile, new_passphrase
 from edgeveil.coordinator.cli.roster import app as roster_app
-from edgeveil.coordinator.cli.tuning import app as tuning_app
+from edgeveil.coordinator.cli.study.commands import app as tuning_app
 from edgeveil.shared.base.errors import RunFailed
 from edgeveil.shared.terminal import console
 

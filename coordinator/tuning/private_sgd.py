@@ -5,8 +5,6 @@ Exact per-record gradients, clipped, summed, noised, divided by the public q · 
 simulated records come here. Imports torch.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -134,19 +132,17 @@ class Trainer:
         drawn = np.flatnonzero(random.random(count) < plan.sample_rate)
         seed = int(random.integers(1 << 63))
         for rows in self._gradients.chunks(drawn):
-            for inputs, targets in self._varied(records, rows, seed):
-                total += self._gradients.clipped_sum(inputs, targets)
+            total += self._gradients.clipped_sum(*self._varied(records, rows, seed))
         return total
 
-    def _varied(self, records: Records, rows: Rows, seed: int) -> Iterator[tuple[Batch, Batch]]:
-        """The records as the options vary them; singly where a layer draws for each by itself."""
-        for part in rows.reshape(-1, 1) if self._dropouts else [rows]:
-            (inputs, targets), draws = records.take(part), Draws(seed, part)
-            for layer in self._dropouts:
-                layer.use(draws)
-            if self._task is not None:
-                inputs, targets = self._task.augment(inputs, targets, draws, self._options)
-            yield inputs, targets
+    def _varied(self, records: Records, rows: Rows, seed: int) -> tuple[Batch, Batch]:
+        """The records as the options vary them in this step."""
+        (inputs, targets), draws = records.take(rows), Draws(seed, rows)
+        for layer in self._dropouts:
+            layer.use(draws)
+        if self._task is None:
+            return inputs, targets
+        return self._task.augment(inputs, targets, draws, self._options)
 
     def _now(self) -> Tensor:
         return torch.from_numpy(read_vector(self._module, self._tensors))

@@ -24,6 +24,7 @@ from edgeveil.shared.base.errors import ConfigError, ProtocolError, RunFailed
 from edgeveil.shared.base.files import exclusive_lock, private_directory, write_atomic
 from edgeveil.shared.base.names import check_name
 from edgeveil.shared.pages.words import Language
+from edgeveil.shared.tasks.own import shelf
 from edgeveil.shared.terminal.progress import progress
 
 PAGE = "tune.html"
@@ -108,6 +109,7 @@ def _checked(asked: Asked) -> tuple[Plan, Space]:
     if not 1 <= asked.trials <= MOST_TRIALS:
         raise ConfigError(f"--trials {asked.trials}: 1 to {MOST_TRIALS}")
     way(asked.partition)
+    shelf.use(asked.home)
     plan = load_plan(asked.plan)
     refusals.check_plan(plan)
     space = load_space(asked.space, plan)
