@@ -10,4 +10,5 @@ __all__ = [
     "measured",
     "plan",
     "plan_file",
+    "sections",
 ]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from edgeveil.coordinator.tuning.outcome import Outcome
@@ -67,11 +68,18 @@ def _history(found: Outcome, words: Words) -> str:
     judged = [each for each in found.tried if each.value is not None]
     xs = [float(each.number) for each in judged]
     ys = [each.value or 0.0 for each in judged]
-    pick = max if found.metric.higher_is_better else min
-    finished = [each for each in judged if each.how == "finished"]
-    best = [pick(e.value or 0.0 for e in finished[: n + 1]) for n in range(len(finished))]
+    pick, best = max if found.metric.higher_is_better else min, list[Tried]()
+    for each in judged:
+        if each.how == "finished" or best:
+            before = [one.value or 0.0 for one in best[-1:]]
+            now = [each.value or 0.0] if each.how == "finished" else []
+            best.append(replace(each, value=pick([*before, *now])))
     lines = [
-        Line(words("best_so_far"), [float(e.number) for e in finished], best),
+        Line(
+            words("best_so_far"),
+            [float(each.number) for each in best],
+            [each.value or 0.0 for each in best],
+        ),
         Line(words("each_trial"), xs, ys, "two", DASHES[2]),
         Line(
             words("plan_as_is"), [1.0, max(2.0, *xs, 2.0)], [found.baseline] * 2, "limit", DASHES[1]

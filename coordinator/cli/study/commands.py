@@ -100,12 +100,10 @@ def _show(written: "Written") -> None:
     from edgeveil.coordinator.tuning.words import Words
 
     found = written.outcome
-    names = list(found.space.axes)
-    headings = [f">{name.rpartition('.')[2]}" for name in names]
-    made = console.table("Trials", ">trial", f">{found.metric.name}", "outcome", *headings)
+    made = console.table("Trials", ">trial", f">{found.metric.name}", "outcome", "settings")
     for each in found.tried:
-        cells = [shown(each.values.get(name)) for name in names]
-        made.add_row(str(each.number), found.metric.shown(each.value), each.how, *cells)
+        settings = ", ".join(f"{name.rpartition('.')[2]} {shown(value)}" for name, value in each.values.items())  # fmt: skip
+        made.add_row(str(each.number), found.metric.shown(each.value), each.how, settings)
     console.stdout.print(made)
     console.stdout.print(headline(found, Words("en")))
     if found.gained:
