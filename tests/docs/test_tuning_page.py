@@ -1,4 +1,4 @@
-"""docs/tuning.md: its commands and its space work as they are printed."""
+"""The page of tuning: its commands and its space work as they are printed."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from edgeveil.coordinator.cli.app import app
 from edgeveil.coordinator.tuning.space import SERVER, TRAINING
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs/tuning.md").read_text()
+PAGE = (ROOT / "docs" / "tuning.md").read_text()
 
 
 def test_the_command_and_the_space_of_the_page_work(tmp_path, monkeypatch):
