@@ -10,4 +10,5 @@ __all__ = [
     "first_text",
     "plan",
     "plan_file",
+    "sections",
 ]

@@ -7,7 +7,7 @@ Only data the coordinator already holds; agents' held-out data are private (docs
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from edgeveil.shared.data.boxes.sights import Sight
 from edgeveil.shared.scores.metric import LOSS
 from edgeveil.shared.tasks.batches import size, stacked, values
 from edgeveil.shared.tasks.modules import read_vector, write_vector
-from edgeveil.shared.tasks.records import Batch
+from edgeveil.shared.tasks.records import Batch, Records
 from edgeveil.shared.tasks.spec import Options, Showing, Task, tallied
 from edgeveil.shared.terminal.progress import Step, progress
 from edgeveil.shared.terminal.telling import say
@@ -46,18 +46,28 @@ class Evaluator:
         Raises:
             DataError: `path` cannot be read as the task's data, or none of it can be used.
         """
+        self._hold(task, options, task.load(path, options), quiet=quiet)
+        left, why = len(self._records.skipped), self._why
+        if len(self._records) == 0:
+            raise DataError(f"{path}: cannot evaluate on this: {why}")
+        if left and not quiet:
+            say(f"{path}: evaluating on {len(self._records)} records; {self.left_out}")
+
+    @classmethod
+    def over(cls, task: Task, options: Options, records: Records) -> Self:
+        """The same for records that are in memory already; says nothing."""
+        made = cls.__new__(cls)
+        made._hold(task, options, records, quiet=True)  # noqa: SLF001  its own
+        return made
+
+    def _hold(self, task: Task, options: Options, records: Records, *, quiet: bool) -> None:
         self._task, self._options, self._quiet = task, options, quiet
         self._tensors = task.tensors(options)
         self._module = task.build(options).eval()
         self._criterion = task.criterion("none")
-        records = task.load(path, options)
         left = len(records.skipped)
-        why = records.skipped[0] if left else "there is no record"
-        self.left_out = f"{left} left out, the first because: {why}" if left else ""
-        if len(records) == 0:
-            raise DataError(f"{path}: cannot evaluate on this: {why}")
-        if left and not quiet:
-            say(f"{path}: evaluating on {len(records)} records; {self.left_out}")
+        self._why = records.skipped[0] if left else "there is no record"
+        self.left_out = f"{left} left out, the first because: {self._why}" if left else ""
         self._records = records
 
     @property
