@@ -10,7 +10,7 @@ import numpy as np
 
 from edgeveil.coordinator.learning.strategies import Model
 from edgeveil.coordinator.plan.derived import training_plan
-from edgeveil.coordinator.plan.measured import judged_by
+from edgeveil.coordinator.plan.evaluation import judged_by
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.runs import initial
 from edgeveil.coordinator.runs.evaluation import Evaluator, initial_model
