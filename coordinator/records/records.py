@@ -16,6 +16,7 @@ NOT_COUNTED = (
 )
 EVALUATION = KEPT  # in a record's extra: what an evaluation on devices was asked, or came to
 FIRST_STAGE, UPLOAD_STAGE = "round", "masked"
+SIMULATED = "sim-"  # how the id of a simulated run begins, which every signature, event and model of it holds
 
 
 class Outcome(StrEnum):
@@ -70,6 +71,11 @@ class Run:
     state: RunState
     reason: str = ""
     initial: InitialModel | None = None  # None: the task's own
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its devices were made up; what it trained is a model all the same."""
+        return self.run_id.startswith(SIMULATED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from edgeveil.coordinator.records.records import (
     EVALUATION,
+    SIMULATED,
     InitialModel,
     Outcome,
     RoundRecord,
@@ -34,10 +35,10 @@ OPEN = "open"  # the outcome of an attempt that has begun and not ended
 class RoundTables(database.Tables):
     """Every method is one transaction that is on the disk when it returns."""
 
-    def new_run_id(self) -> str:
-        """A fresh id such as run-20260131-120000-9f3c07d1."""
+    def new_run_id(self, *, simulated: bool = False) -> str:
+        """A fresh id such as run-20260131-120000-9f3c07d1; of a simulation sim-…"""
         stamp = datetime.fromtimestamp(self._clock.wall(), tz=UTC).strftime("%Y%m%d-%H%M%S")
-        return f"run-{stamp}-{os.urandom(4).hex()}"
+        return f"{SIMULATED if simulated else 'run-'}{stamp}-{os.urandom(4).hex()}"
 
     def create_run(
         self,
