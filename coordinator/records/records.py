@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from edgeveil.shared.base.errors import RefusalCode
+from edgeveil.shared.base.names import SIMULATED
 from edgeveil.shared.scores.noisy.noised import KEPT
 
 NOT_COUNTED = (
@@ -16,7 +17,6 @@ NOT_COUNTED = (
 )
 EVALUATION = KEPT  # in a record's extra: what an evaluation on devices was asked, or came to
 FIRST_STAGE, UPLOAD_STAGE = "round", "masked"
-SIMULATED = "sim-"  # how the id of a simulated run begins, which every signature, event and model of it holds
 
 
 class Outcome(StrEnum):

@@ -12,7 +12,7 @@ from edgeveil.coordinator.federation.membership import keys_of, tokens_of
 from edgeveil.coordinator.plan.config import CoordinatorConfig
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.simulation import records
-from edgeveil.coordinator.simulation.settings import Simulation
+from edgeveil.coordinator.simulation.settings import ENROLLED, Simulation
 from edgeveil.coordinator.simulation.transport import SimulatedTransport
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.clock import SystemClock
@@ -20,7 +20,6 @@ from edgeveil.shared.base.errors import RunFailed
 from edgeveil.shared.base.files import write_atomic
 from edgeveil.shared.terminal.progress import progress
 
-ENROLLED = "devices.json"  # in the home, once all have joined
 FEDERATION = "federation"
 AT_ONCE = 100  # devices between two steps of the bar
 LEAST_EPSILON, MOST_EPSILON = 8.0, 50.0  # what an owner who says nothing allows; what one may

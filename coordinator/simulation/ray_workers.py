@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import logging
 import os
+import socket
 from collections import deque
 from importlib.metadata import version
 from typing import Any
@@ -20,9 +21,10 @@ from edgeveil.shared.flower import (
 from flwr.app import Context, Message
 
 from edgeveil.coordinator.simulation.workers import load_app
-from edgeveil.shared.base.errors import NotInstalled, TransportError
+from edgeveil.shared.base.errors import ConfigError, NotInstalled, TransportError
 
 RAY = "2.55.1"  # what Flower 1.41's simulation engine is pinned to
+REACH_S = 5.0
 STORE_BYTES = 256 << 20
 SWITCHES = {
     "RAY_USAGE_STATS_ENABLED": "0",  # Ray would report to its maker
@@ -109,6 +111,8 @@ class RayWorkers:
         names = ("PYTHONPATH", "OMP_NUM_THREADS", "EDGEVEIL_HOME")
         kept = {name: os.environ[name] for name in names if name in os.environ}
         seen = {"OMP_NUM_THREADS": "1", **kept, **SWITCHES, **flower_environment.SET}
+        if address:
+            _reach(address)
         try:
             self._ray.init(
                 runtime_env={"env_vars": seen},
@@ -148,3 +152,16 @@ class RayWorkers:
                 f"Ray has lost what a worker did ({type(error).__name__})"
             ) from error
         return reply if isinstance(reply, Message) else None
+
+
+def _reach(address: str) -> None:
+    """Raise TransportError unless something listens there: Ray itself would try for ten minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or "/" in host or not port.isdecimal():
+        raise ConfigError(f"--ray {address}: must be HOST:PORT of a cluster's head, or off")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
+    except (OSError, OverflowError) as error:
+        raise TransportError(
+            f"--ray {address}: nothing answers there ({error}); start one with: ray start --head"
+        ) from error

@@ -26,7 +26,7 @@ from edgeveil.coordinator.simulation.transport import SimulatedTransport
 from edgeveil.coordinator.simulation.workers import LocalWorkers, Workers
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.clock import SystemClock
-from edgeveil.shared.base.errors import ConfigError, RunClosed, RunFailed
+from edgeveil.shared.base.errors import RunClosed, RunFailed
 from edgeveil.shared.base.files import exclusive_lock, write_atomic
 from edgeveil.shared.events.log import Event, EventLine, EventLog
 from edgeveil.shared.tasks import registry
@@ -69,12 +69,6 @@ def simulate(
         RunFailed: it ended before its last round; the same command goes on.
         ConfigError, DataError, NotInstalled, TransportError: nothing was begun.
     """
-    if simulation.agents < plan.rounds.minimum:
-        raise ConfigError(
-            f"--agents {simulation.agents}: the plan wants at least {plan.rounds.minimum} in a round (rounds.minimum)"
-        )
-    if way.ray != NO_RAY:
-        ray_workers.check_installed()
     config = load_config(home)
     records.part(home, simulation)
     _check_memory(home, plan, simulation, way)

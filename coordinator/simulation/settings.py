@@ -1,5 +1,6 @@
 """What a simulation is, beside its plan: kept in its home, so that a later run is of the same devices."""
 
+import shutil
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,6 +12,7 @@ from edgeveil.shared.base.config import Settings, validate
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
 from edgeveil.shared.base.files import private_directory, write_atomic
 
+ENROLLED = "devices.json"  # in the home, once all devices have joined
 MOST_AGENTS = 10_000
 OPTION = {"agents": "--agents", "data": "--data", "partition": "--partition", "seed": "--seed", "secagg": "--secagg"}  # fmt: skip
 
@@ -51,7 +53,7 @@ def settle(home: Path, asked: Simulation) -> None:
         ConfigError: a home of a real coordinator, or of another simulation.
     """
     path = home / SIMULATION
-    if path.exists():
+    if (home / ENROLLED).exists():
         known = _load(path)
         if other := [name for name in OPTION if getattr(known, name) != getattr(asked, name)]:
             said = ", ".join(f"{OPTION[name]} {getattr(known, name)}" for name in other)
@@ -59,11 +61,13 @@ def settle(home: Path, asked: Simulation) -> None:
                 f"{home}: holds a simulation with {said}; name these, or another --home"
             )
         return
-    if home.exists() and any(home.iterdir()):
+    if home.exists() and any(home.iterdir()) and not path.exists():
         raise ConfigError(
             f"{home}: is no folder of a simulation and not empty; choose another --home"
         )
     private_directory(home)
+    if path.exists() and _load(path) != asked:  # no device was made of it
+        shutil.rmtree(home / "data", ignore_errors=True)
     write_atomic(path, asked.model_dump_json(indent=1).encode() + b"\n")
 
 

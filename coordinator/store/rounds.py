@@ -16,7 +16,6 @@ from sqlalchemy.exc import IntegrityError
 
 from edgeveil.coordinator.records.records import (
     EVALUATION,
-    SIMULATED,
     InitialModel,
     Outcome,
     RoundRecord,
@@ -25,6 +24,7 @@ from edgeveil.coordinator.records.records import (
 )
 from edgeveil.coordinator.store import database, schema
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
+from edgeveil.shared.base.names import SIMULATED
 from edgeveil.shared.terminal.progress import Step, counted, silent
 
 LOOKED_AT = 64  # attempts, for what devices declare of themselves

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edgeveil.shared.base.names import SIMULATED
 from edgeveil.shared.data.tabular.columns import (
     MOST_COLUMNS,
     Column,
@@ -345,6 +346,11 @@ class Origin(_Part):
     parent: (
         _Hash | None
     )  # SHA-256 of the checkpoint that the run began with, if not the task's own model
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the devices of its run were made up."""
+        return self.run.startswith(SIMULATED)
 
 
 class Privacy(_Part):
