@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,9 @@ class Fleet:
     plan: Plan
 
 
-def enrol(fleet: Fleet, transport: SimulatedTransport, *, quiet: bool) -> None:
+def enrol(
+    fleet: Fleet, transport: SimulatedTransport, stop: threading.Event, *, quiet: bool
+) -> None:
     """Every device has its home, its keys and its place on the roster, and has started.
 
     What was enrolled only in part before a crash is undone, and begun anew.
@@ -82,15 +85,17 @@ def enrol(fleet: Fleet, transport: SimulatedTransport, *, quiet: bool) -> None:
     home, simulation = fleet.home, fleet.simulation
     if (home / ENROLLED).exists():
         asked = {seat: {"ask": "start"} for seat in range(simulation.agents)}
-        _each(transport, asked, "devices start", quiet=quiet)
+        _each(transport, asked, "devices start", stop, quiet=quiet)
     else:
-        _begin(fleet, transport, quiet=quiet)
+        _begin(fleet, transport, stop, quiet=quiet)
         write_atomic(home / ENROLLED, json.dumps(names_of(simulation)).encode())
     ids = {agent.name: agent.agent_id for agent in fleet.store.agents()}
     transport.seat([ids[name] for name in names_of(simulation)])
 
 
-def _begin(fleet: Fleet, transport: SimulatedTransport, *, quiet: bool) -> None:
+def _begin(
+    fleet: Fleet, transport: SimulatedTransport, stop: threading.Event, *, quiet: bool
+) -> None:
     home, store, simulation = fleet.home, fleet.store, fleet.simulation
     for agent in store.agents():
         store.revoke(agent.name)
@@ -110,7 +115,7 @@ def _begin(fleet: Fleet, transport: SimulatedTransport, *, quiet: bool) -> None:
         }
         for seat, name in enumerate(names)
     }
-    joined = _each(transport, asked, "devices join", quiet=quiet)
+    joined = _each(transport, asked, "devices join", stop, quiet=quiet)
     desk = JoinDesk(store, keys)
     requests = [str(joined[seat]["request"]).encode() for seat in range(len(names))]
     for name, request in zip(names, requests, strict=True):
@@ -120,18 +125,23 @@ def _begin(fleet: Fleet, transport: SimulatedTransport, *, quiet: bool) -> None:
         seat: {"ask": "member", "answer": _ask(desk, name, request)}
         for seat, (name, request) in enumerate(zip(names, requests, strict=True))
     }
-    _each(transport, members, "devices start", quiet=quiet)
+    _each(transport, members, "devices start", stop, quiet=quiet)
 
 
 def _each(
-    transport: SimulatedTransport, asked: dict[int, dict[str, Any]], what: str, *, quiet: bool
+    transport: SimulatedTransport,
+    asked: dict[int, dict[str, Any]],
+    what: str,
+    stop: threading.Event,
+    *,
+    quiet: bool,
 ) -> dict[int, dict[str, Any]]:
     told: dict[int, dict[str, Any]] = {}
     seats = sorted(asked)
     with progress(what, len(seats), quiet=quiet) as step:
         for start in range(0, len(seats), AT_ONCE):
             some = {seat: asked[seat] for seat in seats[start : start + AT_ONCE]}
-            told |= transport.manage(some)
+            told |= transport.manage(some, stop)
             step(len(some))
     return told
 

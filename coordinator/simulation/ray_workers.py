@@ -5,6 +5,7 @@ here each has its actor, and an actor gets one message at a time: what waits doe
 """
 
 import contextlib
+import importlib
 import importlib.util
 import logging
 import os
@@ -58,20 +59,19 @@ class RayWorkers:
         """Raises NotInstalled, TransportError."""
         check_installed()
         os.environ.update(SWITCHES)
-        import ray  # noqa: PLC0415 - a second, and only where it is used
-
-        self._ray: Any = ray
+        self._ray: Any = importlib.import_module("ray")  # a second, and only where it is used
         self._start(address)
         from flwr.simulation.ray_transport.ray_actor import ClientAppActor  # noqa: PLC0415 - imports ray
 
         self._kind: Any = ClientAppActor
-        processors = int(ray.cluster_resources().get("CPU", 1))
+        processors = int(self._ray.cluster_resources().get("CPU", 1))
         self.count = max(1, min(processors, seats))
         self._actors = [self._actor() for _ in range(self.count)]
         self._waiting: list[deque[tuple[int, Message, Context]]] = [
             deque() for _ in range(self.count)
         ]
         self._running: dict[Any, tuple[int, int]] = {}  # future → seat, actor
+        self._unwanted: set[Any] = set()  # of these
 
     def submit(self, seat: int, message: Message, context: Context) -> None:
         place = seat % self.count
@@ -86,13 +86,18 @@ class RayWorkers:
         answered = []
         for future in ready:
             seat, place = self._running.pop(future)
-            answered.append((seat, self._answer(future, place)))
+            answer = self._answer(future, place)
+            if future in self._unwanted:
+                self._unwanted.discard(future)
+            else:
+                answered.append((seat, answer))
             self._next(place)
         return answered
 
     def forget(self) -> None:
         for waiting in self._waiting:
             waiting.clear()
+        self._unwanted = set(self._running)
 
     def close(self) -> None:
         """Ends what was started here; of a cluster only our own actors."""

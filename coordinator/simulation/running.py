@@ -26,7 +26,7 @@ from edgeveil.coordinator.simulation.transport import SimulatedTransport
 from edgeveil.coordinator.simulation.workers import LocalWorkers, Workers
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.clock import SystemClock
-from edgeveil.shared.base.errors import RunClosed, RunFailed
+from edgeveil.shared.base.errors import ConfigError, RunClosed, RunFailed
 from edgeveil.shared.base.files import exclusive_lock, write_atomic
 from edgeveil.shared.events.log import Event, EventLine, EventLog
 from edgeveil.shared.tasks import registry
@@ -56,6 +56,16 @@ def adapted(plan: Plan, home: Path, rounds: int | None) -> Plan:
         measured = plan.evaluation.model_copy(update={"data": records.held_out(home)})
         plan = plan.model_copy(update={"evaluation": measured})
     return Plan.model_validate(plan.model_dump())
+
+
+def check(plan: Plan, agents: int, ray: str | None) -> None:
+    """What can be refused before there is a folder; raises ConfigError, NotInstalled."""
+    if agents < plan.rounds.minimum:
+        raise ConfigError(
+            f"--agents {agents}: the plan wants at least {plan.rounds.minimum} in a round (rounds.minimum)"
+        )
+    if ray != NO_RAY:
+        ray_workers.check_installed()
 
 
 def simulate(
@@ -124,7 +134,7 @@ class _Simulated:
             fleet = enrolment.Fleet(
                 self._home, self._config, self._store, self._simulation, self._plan
             )
-            enrolment.enrol(fleet, transport, quiet=self._way.quiet)
+            enrolment.enrol(fleet, transport, self._stop, quiet=self._way.quiet)
             self._execute(run, transport, workers)
             facts = self._facts(run, transport, workers)
         self._check(self._store.run(run.run_id))

@@ -1,6 +1,7 @@
 """One more Transport: requests go to simulated devices, by Flower's messages, and drop out as the operator says."""
 
 import random
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,12 +49,22 @@ class SimulatedTransport:
         """Who sits where, in the order of the homes."""
         self._seats = {agent: seat for seat, agent in enumerate(agents)}
 
-    def manage(self, asked: Mapping[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
-        """What each of these seats answers beside the protocol; raises RunFailed with its sentence if one cannot."""
+    def manage(
+        self, asked: Mapping[int, dict[str, Any]], stop: threading.Event | None = None
+    ) -> dict[int, dict[str, Any]]:
+        """What each of these seats answers beside the protocol.
+
+        Raises:
+            RunFailed: one cannot, with its sentence; or the operator asked to `stop`.
+        """
         for seat, values in asked.items():
             self._submit(seat, managing.encode(values), managing.MESSAGE, "")
         told: dict[int, dict[str, Any]] = {}
         while len(told) < len(asked):
+            if stop is not None and stop.is_set():
+                raise RunFailed(
+                    "interrupted while devices were set up; the same command begins anew"
+                )
             for seat, message in self._workers.collect(1.0):
                 if message is None:
                     raise RunFailed(

@@ -35,7 +35,7 @@ class Workers(Protocol):
         """What was answered meanwhile; None for what no answer will come to: its process is gone."""
 
     def forget(self) -> None:
-        """Nobody waits for what was submitted and not begun."""
+        """Nobody waits any more for what was submitted."""
 
     def close(self) -> None: ...
 
