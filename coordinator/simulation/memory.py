@@ -3,7 +3,7 @@
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.doctor.checks import available_memory
 
-# Measured with the CUDA build of torch; docs/simulation.md, "Memory".
+# Measured with the CUDA build of torch; docs/simulation.md, "Memory and time".
 WORKER_BYTES = 900 << 20  # of a process that trains, before its first device
 DEVICE_BYTES = 1 << 20  # of a device beside its records and vectors
 VECTORS = 6  # float32 of a model's length that a device holds at once in a round

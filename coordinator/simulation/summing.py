@@ -13,7 +13,7 @@ import numpy as np
 from edgeveil.coordinator.machine.attempt import Collecting, RoundMachine
 from edgeveil.shared.secagg.agreement.result import Result, check_sum
 from edgeveil.shared.secagg.primitives import ring
-from edgeveil.shared.secagg.primitives.canonical import Malformed, digest, uint
+from edgeveil.shared.secagg.primitives.canonical import Malformed, uint
 from edgeveil.shared.secagg.primitives.errors import Aborted
 from edgeveil.shared.secagg.server.stages import Bulk, ServerSetup, Stage, too_small
 from edgeveil.shared.wire import messages
@@ -74,8 +74,8 @@ class CollectVectors(Stage):
         lanes = ring.decode_sum(self._total, params)
         check_sum(lanes, params, [self._weights[agent] for agent in there])
         asked = tuple(sorted(self._weights))
-        hashes = [digest("plain-set", self._setup.ctx, *ids) for ids in (asked, there)]
-        packed = hashlib.sha256(ring.pack(self._total, params.bits)).digest()
+        hashes = [_hash(self._setup.ctx, *ids) for ids in (asked, there)]
+        packed = ring.pack(self._total, params.bits)
         return Result(
             params=params,
             lanes=lanes,
@@ -85,7 +85,7 @@ class CollectVectors(Stage):
             u1_hash=hashes[0],
             u2_hash=hashes[0],
             u3_hash=hashes[1],
-            result_hash=digest("plain-result", self._setup.ctx, *hashes, packed),
+            result_hash=_hash(self._setup.ctx, *hashes, packed),
             liars=(),
             weights=dict(self._weights),
         )
@@ -126,3 +126,8 @@ class SumMachine(RoundMachine):
 
     def _first(self) -> Collecting:
         return CollectWeights(self.setup)
+
+
+def _hash(*parts: bytes | memoryview) -> bytes:
+    """Nobody signs it, so it needs no label of the protocol; ids and hashes have fixed lengths."""
+    return hashlib.sha256(b"".join(parts)).digest()
