@@ -137,6 +137,7 @@ class SimulatedDevice:
                 shelf=shelf,
                 clock=SystemClock(),
                 on_status=log.info,
+                accept_looser=True,  # its owner agrees to the plan, and nobody else changes the policy
                 progress=watch,
                 secagg=ClientSession if simulated.secagg == "real" else PlainSession,
             )

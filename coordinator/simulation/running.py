@@ -26,7 +26,7 @@ from edgeveil.coordinator.simulation.transport import SimulatedTransport
 from edgeveil.coordinator.simulation.workers import LocalWorkers, Workers
 from edgeveil.coordinator.store.store import Store
 from edgeveil.shared.base.clock import SystemClock
-from edgeveil.shared.base.errors import ConfigError, RunClosed, RunFailed
+from edgeveil.shared.base.errors import ConfigError, RunClosed, RunFailed, RunRefused
 from edgeveil.shared.base.files import exclusive_lock, write_atomic
 from edgeveil.shared.events.log import Event, EventLine, EventLog
 from edgeveil.shared.tasks import registry
@@ -35,6 +35,9 @@ from edgeveil.shared.wire.identity import Identity
 
 FACTS = "simulated.json"  # in a run's folder
 NO_RAY = "off"
+CAUSES: dict[int, type[RunFailed]] = {
+    kind.exit_code: kind for kind in (RunFailed, RunRefused, RunClosed)
+}
 
 
 @dataclass(frozen=True)
@@ -178,7 +181,7 @@ class _Simulated:
             told = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
             took = (line.dur_ms or 0) / 1000
             self._way.say(
-                f"round {line.round} of {self._plan.rounds.count}: {told} in {took:.1f} s"
+                f"round {line.round} of {self._plan.rounds.count}: {told or 'committed'} in {took:.1f} s"
             )
         elif line.event == Event.ROUND_ABORT:
             self._way.say(f"round {line.round}: attempt {line.attempt} aborted ({line.reason})")
@@ -213,10 +216,11 @@ class _Simulated:
             return
         done = sum(row.outcome is Outcome.COMMITTED for row in self._store.rounds(run.run_id))
         why = run.reason or "interrupted"
-        kind = RunClosed if run.state is RunState.QUARANTINED else RunFailed
+        failure = self._store.failure(run.run_id)
+        kind = RunFailed if failure is None else CAUSES.get(failure.code, RunFailed)
         raise kind(
             f"simulated run {run.run_id} ended after {done} of {self._plan.rounds.count} rounds: {why}"
-            + ("" if kind is RunClosed else "; the same command goes on from there")
+            + ("" if run.state is RunState.QUARANTINED else "; the same command goes on from there")
         )
 
 
