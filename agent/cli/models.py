@@ -210,7 +210,8 @@ def evaluate(
         known = {
             **about,
             "task": f"{task.id} {task.version}",
-            "run": f"{origin.run}, round {origin.round}",
+            "run": f"{origin.run}, round {origin.round}"
+            + (", simulated: on made-up devices" if origin.simulated else ""),
             "left out": left,
         }
         write_file(html, evaluation_page(known, found.views).encode())

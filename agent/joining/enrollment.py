@@ -57,6 +57,19 @@ def join(
     home.ensure_keys()
     home.save_join_token(token)
     answer = _ask(home, token, (token.url, ca_pem), timeout_s)
+    return admit(home, token, answer, ca_pem, clock=clock)
+
+
+def admit(
+    home: AgentHome,
+    token: Token,
+    answer: JoinAnswer,
+    ca_pem: bytes,
+    *,
+    clock: Clock | None = None,
+) -> JoinState:
+    """Pin what a coordinator answered to request_of(); raises EnrollmentError where the token names others."""
+    _check(home, token, answer, token.url)
     pinned = Pinned(
         url=token.url,
         ca_pem=ca_pem,
@@ -136,20 +149,29 @@ def _name(home: AgentHome) -> str:
     return token.name if pinned is None and token is not None else home.pinned().name
 
 
-def _ask(home: AgentHome, token: Token, server: tuple[str, bytes], timeout_s: float) -> JoinAnswer:
-    """The yes of a coordinator (URL, CA in PEM), held against the token; raises as join() does."""
-    url, ca_pem = server
-    identity = home.identity()
-    request = JoinRequest.make(
+def request_of(home: AgentHome, token: Token) -> JoinRequest:
+    """What this device asks with; both its keys are there."""
+    return JoinRequest.make(
         token_id=token.token_id,
         proof_key=token.proof_key,
         name=token.name,
-        signer=identity,
+        signer=home.identity(),
         node_public=home.node_public_pem(),
         software=version("edgeveil"),
     )
+
+
+def _ask(home: AgentHome, token: Token, server: tuple[str, bytes], timeout_s: float) -> JoinAnswer:
+    """The yes of a coordinator (URL, CA in PEM), held against the token; raises as join() does."""
+    url, ca_pem = server
+    request = request_of(home, token)
     answer = post_join(url, pinned_context(ca_pem), request, timeout_s=timeout_s)
-    if answer.agent_id != agent_id(identity.public).hex():
+    _check(home, token, answer, url)
+    return answer
+
+
+def _check(home: AgentHome, token: Token, answer: JoinAnswer, url: str) -> None:
+    if answer.agent_id != agent_id(home.identity().public).hex():
         raise EnrollmentError(f"{url} answered for another device; ask the operator")
     shown = (answer.federation_public, answer.coordinator_public)
     if tuple(fingerprint(bytes.fromhex(key)) for key in shown) != (
@@ -160,7 +182,6 @@ def _ask(home: AgentHome, token: Token, server: tuple[str, bytes], timeout_s: fl
             f"{url} shows another federation key or coordinator key than the token names: "
             "somebody is in between, or the coordinator was set up anew; ask the operator"
         )
-    return answer
 
 
 def _settle(home: AgentHome, pinned: Pinned, answer: JoinAnswer, clock: Clock | None) -> JoinState:

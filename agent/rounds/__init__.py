@@ -2,4 +2,4 @@
 `evaluating` counts on held-out records.
 """
 
-__all__ = ["condition", "evaluating", "run"]
+__all__ = ["condition", "device", "embedding", "evaluating", "run", "session", "start"]

@@ -17,6 +17,7 @@ from edgeveil.agent.home.policy import Policy
 from edgeveil.shared.base.clock import Clock
 from edgeveil.shared.events.log import Event, EventLog
 from edgeveil.shared.privacy.ledger.state import LedgerState
+from edgeveil.shared.secagg.client.session import ClientSession
 from edgeveil.shared.tasks import registry
 from edgeveil.shared.tasks.records import Records
 from edgeveil.shared.tasks.spec import Options, Task, TaskSpec
@@ -91,6 +92,19 @@ class Trainer(Protocol):
     ) -> "TrainingResult": ...
 
 
+class Summand(Protocol):
+    """What a session needs of secure aggregation: shared.secagg.client.session.ClientSession, or a simulation's."""
+
+    @property
+    def state(self) -> str: ...
+    def advert(self) -> bytes: ...
+    def share(self, body: bytes) -> bytes: ...
+    def masked(self, body: bytes) -> tuple[bytes, memoryview]: ...
+    def agree(self, body: bytes) -> bytes: ...
+    def unmask(self, body: bytes) -> bytes: ...
+    def erase(self) -> None: ...
+
+
 class Watch(Protocol):
     """A bar for work of so many steps; shared.terminal.progress.progress is one."""
 
@@ -126,6 +140,7 @@ class Device:
         None  # seconds a record of the ledger took to the disk
     )
     progress: Watch = progress
+    secagg: Callable[..., Summand] = ClientSession
 
     def tell(self, notice: str, *, kind: str = "notice") -> None:
         """A warning for the owner, in their log and on their terminal.

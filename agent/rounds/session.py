@@ -15,7 +15,7 @@ from edgeveil.agent.home.size import settle_size
 from edgeveil.agent.ledger.reading import LEDGER
 from edgeveil.agent.ledger.store import LedgerStore
 from edgeveil.agent.ledger.witnesses import check_nothing_lost
-from edgeveil.agent.rounds.device import Device
+from edgeveil.agent.rounds.device import Device, Summand
 from edgeveil.agent.rounds.faults import about_standing, code_of, is_ours
 from edgeveil.agent.rounds.offer import CheckedOffer, check_offer
 from edgeveil.agent.rounds.preflight.answering import Preflights
@@ -24,7 +24,6 @@ from edgeveil.shared.base.errors import ProtocolError, RefusalCode
 from edgeveil.shared.base.failpoints import Failpoint, failpoint
 from edgeveil.shared.events.log import Event
 from edgeveil.shared.privacy.unlimited import shown
-from edgeveil.shared.secagg.client.session import ClientSession
 from edgeveil.shared.secagg.primitives.canonical import u32
 from edgeveil.shared.secagg.primitives.errors import SecaggError
 from edgeveil.shared.wire.messages import (
@@ -52,7 +51,7 @@ class _Open:
     request: Request
     attempt: Attempt
     ctx: bytes
-    secagg: ClientSession
+    secagg: Summand
     ledger: LedgerStore
     accept: bytes  # the body of the reply to ROUND
     expires: float  # monotonic; a coordinator that takes longer gets nothing more
@@ -172,7 +171,7 @@ class Session:
         failpoint(Failpoint.AGENT_ADVANCE_BEFORE)
         device.home.advance(request.attempt)
         failpoint(Failpoint.AGENT_ADVANCE_AFTER)
-        secagg = ClientSession(
+        secagg = device.secagg(
             ctx=offer.ctx,
             params=offer.params,
             members=offer.roster.members,

@@ -18,6 +18,7 @@ from edgeveil.coordinator.cli.own.commands import app as tasks_app
 from edgeveil.coordinator.cli.plans import app as plans_app
 from edgeveil.coordinator.cli.roster import FederationOption, PassphraseFile, new_passphrase
 from edgeveil.coordinator.cli.roster import app as roster_app
+from edgeveil.coordinator.cli.simulated.commands import app as simulated_app
 from edgeveil.coordinator.cli.study.commands import app as tuning_app
 from edgeveil.shared.base.errors import RunFailed
 from edgeveil.shared.terminal import console
@@ -39,6 +40,7 @@ app.add_typer(tasks_app, name="task")
 app.add_typer(look_app)
 app.add_typer(export_app)
 app.add_typer(model_app, name="model")
+app.add_typer(simulated_app)
 app.add_typer(care_app)
 app.add_typer(tuning_app)
 console.version_option(app)

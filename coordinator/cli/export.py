@@ -298,6 +298,8 @@ def show(file: FileArgument, as_json: JsonOption = False) -> None:
         print_json({"model": found.digest, "signer": found.signer.hex(), "manifest": told})
         return
     made = console.table(str(file), "what", "value")
+    if found.manifest.origin.simulated:
+        made.add_row("simulated", "on made-up devices")
     for name, value in _rows(told):
         made.add_row(name, value)
     made.add_row("signer", found.signer.hex())

@@ -104,6 +104,10 @@ def compare(
     first: Annotated[str, Argument(metavar="RUN")],
     second: Annotated[str, Argument(metavar="RUN")],
     home: console.HomeOption = None,
+    second_home: Annotated[
+        Path | None,
+        Option("--second-home", metavar="DIR", help="Of the second, such as a simulation's."),
+    ] = None,
     as_json: console.JsonOption = False,
 ) -> None:
     """Two runs side by side: what was asked, what came out, what it cost.
@@ -115,7 +119,8 @@ def compare(
     from edgeveil.coordinator.reports.tables import compare_table
 
     folder = console.home_of(ROLE, home)  # what is compared are totals and the newest model
-    reports = [read_report(folder, run, last=1) for run in (first, second)]
+    other = folder if second_home is None else second_home.expanduser().absolute()
+    reports = [read_report(*each, last=1) for each in ((folder, first), (other, second))]
     if as_json:
         pairs = compare_values(*reports)
         console.print_json(

@@ -8,8 +8,9 @@ or at its deadline if the quorum holds; otherwise the attempt aborts with a reas
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 from edgeveil.coordinator.machine.drop_reasons import DropReason, common_refusal, told
 from edgeveil.coordinator.machine.machine import Abort, Action, Finish, Send
@@ -20,13 +21,20 @@ from edgeveil.shared.wire.messages import Stage
 
 TOO_FEW = frozenset({RefusalCode.COHORT_TOO_SMALL, RefusalCode.QUORUM})
 USUAL_FOR = 100  # agents, within the usual seconds of a stage
-Collecting = (
-    stages.CollectAdverts
-    | stages.CollectShares
-    | stages.CollectMasked
-    | stages.CollectAgreements
-    | stages.CollectUnmasking
-)
+
+
+class Collecting(Protocol):
+    """One exchange, as shared.secagg.server.stages has them; the first one's requests are the driver's offers."""
+
+    @property
+    def waiting(self) -> frozenset[bytes]: ...
+    def accept(self, agent: bytes, body: bytes, bulk: bytes | memoryview | None = None) -> None: ...
+    def drop(self, agent: bytes) -> None: ...
+    def close(self) -> "Following | stages.Result": ...
+
+
+class Following(Collecting, Protocol):
+    def requests(self) -> Mapping[bytes, bytes]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,8 @@ class RoundMachine:
     about shares.
     """
 
+    following: ClassVar[Mapping[Stage, Stage]] = NEXT_STAGE
+
     setup: stages.ServerSetup
     selected: tuple[bytes, ...]
     goal: int
@@ -91,7 +101,7 @@ class RoundMachine:
     _until: float = 0.0
 
     def start(self, now: float) -> list[Action]:
-        self._collecting = stages.CollectAdverts(self.setup)
+        self._collecting = self._first()
         self._enter(Stage.ROUND, now)
         return [Send(Stage.ROUND, self.selected, {}, self.deadlines.round_s)]
 
@@ -157,6 +167,9 @@ class RoundMachine:
         self._drop_awaited(DropReason.DEADLINE)
         return self._close(now)
 
+    def _first(self) -> Collecting:
+        return stages.CollectAdverts(self.setup)
+
     def _complain(self, accuser: bytes, accused: bytes) -> None:
         """Only sealed shares can fail to open, and only those of another member of the cohort."""
         if self.stage is Stage.MASKED and accused in self.selected and accused != accuser:
@@ -200,7 +213,7 @@ class RoundMachine:
             self.suspects = frozenset(following.liars)
             return [Finish(following)]
         self._collecting = following
-        self._enter(NEXT_STAGE[self.stage], now)
+        self._enter(self.following[self.stage], now)
         bodies = following.requests()
         return [Send(self.stage, tuple(bodies), bodies, self.deadlines.of(self.stage))]
 

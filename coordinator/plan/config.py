@@ -13,6 +13,8 @@ from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.tasks.own import shelf
 from edgeveil.shared.wire.tokens import is_address
 
+SIMULATION = "simulation.json"  # in a home whose devices are made up: `coordinator simulate`
+
 
 class CoordinatorConfig(Settings):
     """coordinator.toml, written by `coordinator init`."""
@@ -75,6 +77,14 @@ class CoordinatorConfig(Settings):
     def host(self) -> str:
         """The name or address that agents reach."""
         return re.sub(r":\d+$", "", self.url.removeprefix("https://")).strip("[]")
+
+
+def refuse_simulated(home: Path) -> None:
+    """Raise ConfigError for the home of a simulation, which no real device may take for a coordinator's."""
+    if (home / SIMULATION).exists():
+        raise ConfigError(
+            f"{home}: holds a simulation, whose devices are made up; initialise a coordinator elsewhere: coordinator init"
+        )
 
 
 def load_config(home: Path) -> CoordinatorConfig:

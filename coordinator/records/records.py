@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any
 
 from edgeveil.shared.base.errors import RefusalCode
+from edgeveil.shared.base.names import SIMULATED
 from edgeveil.shared.scores.noisy.noised import KEPT
 
 NOT_COUNTED = (
@@ -70,6 +71,11 @@ class Run:
     state: RunState
     reason: str = ""
     initial: InitialModel | None = None  # None: the task's own
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its devices were made up; what it trained is a model all the same."""
+        return self.run_id.startswith(SIMULATED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ def _summary(found: RunFacts, words: Words) -> str:
     values: dict[str, object] = {}
     here = standing(found)
     begins = charts.figures_of(found, here, words).below(charts.run_sentence(found, words))
+    if run.simulated:
+        values[words("simulated")] = words("made_up_devices")
     if run.reason:
         values[words("reason")] = run.reason
     values[words("task")] = f"{found.plan.task.id} {found.plan.task.version}"

@@ -26,6 +26,7 @@ def build(
     return {
         "schema": SCHEMA,
         "run": run.run_id,
+        **({"simulated": True} if run.simulated else {}),
         "state": str(run.state),
         "reason": run.reason,
         "task": f"{plan.task.id} {plan.task.version}",

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from edgeveil.coordinator.records.records import Outcome, RoundRecord
 from edgeveil.coordinator.reports.facts import STAGES, natural, part_of
+from edgeveil.shared.base.names import SIMULATED
 from edgeveil.shared.events.log import EventLine
 from edgeveil.shared.pages.text import harmless, human_bytes, plain, utc
 from edgeveil.shared.privacy.report.two_figures import holds_sums
@@ -56,7 +57,9 @@ def _rounds_table(
     run: str, records: Sequence[RoundRecord], headline: MetricSpec | None
 ) -> tuple[Table, str]:
     quality = () if headline is None else (f">{headline.name}",)
-    made = table(run, ">round", ">try", "outcome", ">agents", "dropped", *quality, ">s", ">bytes")
+    made = table(
+        titled(run), ">round", ">try", "outcome", ">agents", "dropped", *quality, ">s", ">bytes"
+    )
     for record in records:
         dropped = (f"{name} ({record.dropped_reasons.get(name, '?')})" for name in record.dropped)
         made.add_row(
@@ -70,6 +73,11 @@ def _rounds_table(
             human_bytes(record.bytes_up + record.bytes_down),
         )
     return made, "" if headline is None else headline.name
+
+
+def titled(run: str) -> str:
+    """The run, and that it was simulated."""
+    return f"{run} (simulated)" if run.startswith(SIMULATED) else run
 
 
 def headline_cell(record: RoundRecord, headline: MetricSpec | None) -> list[str]:
@@ -122,7 +130,7 @@ def round_tables(records: Sequence[RoundRecord], events: Sequence[EventLine]) ->
 
 def _stage_table(record: RoundRecord) -> Table:
     finished = utc(record.finished)
-    title = f"{record.run} round {record.round} attempt {record.attempt}, {finished} UTC"
+    title = f"{titled(record.run)} round {record.round} attempt {record.attempt}, {finished} UTC"
     made = table(title, "what", "value")
     made.add_row("outcome", outcome_text(record))
     detail = plain(str(record.extra.get("detail", "")))
@@ -180,11 +188,12 @@ def _size_table(record: RoundRecord) -> Table:
 
 def summary_table(report: dict[str, Any], models: Mapping[str, str]) -> Table:
     """`models`: name → what came out and in which file, the best first (reports.reading.both_models)."""
-    made = table(f"Run {report['run']}", "what", "value")
+    made = table(f"Run {titled(report['run'])}", "what", "value")
     privacy, metrics = report["privacy"], report["metrics"]
     scoring = registry.scoring(report["task"].partition(" ")[0])
     reason = f" ({report['reason']})" if report["reason"] else ""
     rows = {
+        **({"simulated": "on made-up devices"} if "simulated" in report else {}),
         **models,
         "state": report["state"] + reason,
         "task": report["task"],
@@ -228,7 +237,8 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, tuple[An
     """What two runs were asked, what came out, what it cost: name → (first, second)."""
     left, right = _flat(first), _flat(second)
     metrics = dict.fromkeys([*first["metrics"], *second["metrics"]])
-    return {key: (left.get(key), right.get(key)) for key in (*ASKED, *metrics, *COST)}
+    marks = [key for key in ("simulated",) if key in left or key in right]
+    return {key: (left.get(key), right.get(key)) for key in (*marks, *ASKED, *metrics, *COST)}
 
 
 def _flat(report: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from edgeveil.coordinator.machine.attempt import RoundMachine
 from edgeveil.coordinator.machine.machine import Abort, Action, Finish, Machine, Send
 from edgeveil.coordinator.machine.transport import Incoming, Transport
 from edgeveil.coordinator.rounds.pacing import waves
@@ -43,7 +44,8 @@ class Surroundings:
     """The hands of an attempt: everything with I/O or time comes in here.
 
     `note_head(agent, head)` stores the ledger head an agent has signed; `housekeeping` is called
-    while waiting, so that a changed roster reaches the transport.
+    while waiting, so that a changed roster reaches the transport. A simulation has a `machine` of its own where
+    it leaves out masks, and `patience`: devices that share a processor get so many times the seconds of a plan.
     """
 
     transport: Transport
@@ -53,6 +55,8 @@ class Surroundings:
     names: Mapping[bytes, str]
     note_head: Callable[[bytes, SignedHead], None]
     housekeeping: Callable[[], None]
+    machine: type[RoundMachine] = RoundMachine
+    patience: float = 1.0
 
     def tell(
         self,

@@ -100,7 +100,9 @@ class Sums:
         attempt = Attempt(self._run_id, number, self._store.open_attempt(self._run_id, number))
         failpoint(Failpoint.COORDINATOR_ATTEMPT_AFTER)
         proposal = propose(attempt, self._roster(), shards_of(attempt, selected, self._plan))
-        machine = machine_for(proposal, self._plan, self._memory.records)
+        machine = machine_for(
+            proposal, self._plan, self._memory.records, around.machine, around.patience
+        )
         around.tell(Event.ROUND_START, attempt, reason=self._asks)
         for agent in selected:
             around.tell(Event.AGENT_SELECT, attempt, agent=around.names[agent])
@@ -147,7 +149,13 @@ def shards_of(
     return partition(selected, most=plan.sum_max, least=plan.shard_min, seed=attempt.encode())
 
 
-def machine_for(proposal: Proposal, plan: Plan, records: Sequence[RoundRecord]) -> Machine:
+def machine_for(
+    proposal: Proposal,
+    plan: Plan,
+    records: Sequence[RoundRecord],
+    kind: type[RoundMachine] = RoundMachine,
+    patience: float = 1.0,
+) -> Machine:
     """The machine of this attempt, paced by what `records` of earlier attempts of the run say."""
     rounds = plan.rounds
     asked = len(proposal.selected)
@@ -155,12 +163,12 @@ def machine_for(proposal: Proposal, plan: Plan, records: Sequence[RoundRecord]) 
     goal = min(wait_for, asked)
     alone = len(proposal.shards) == 1
     machines = [
-        RoundMachine(
+        kind(
             setup=setup,
             selected=shard,
             goal=math.ceil(goal * len(shard) / asked),
             minimum=rounds.minimum if alone else proposal.params.n_min,
-            deadlines=pacing.deadlines(records, rounds.deadline_s, asked),
+            deadlines=pacing.deadlines(records, rounds.deadline_s * patience, asked),
         )
         for setup, shard in zip(proposal.setups, proposal.shards, strict=True)
     ]

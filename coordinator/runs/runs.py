@@ -46,7 +46,9 @@ class Taken(StrEnum):
     QUARANTINED = "quarantined"  # it failed for good, and is not continued unless told
 
 
-def submit(store: Store, plan: Plan, *, again: bool = False) -> tuple[Run, Taken]:
+def submit(
+    store: Store, plan: Plan, *, again: bool = False, simulated: bool = False
+) -> tuple[Run, Taken]:
     """Queue a plan. The same plan continues its unfinished run; one that has finished stays so unless `again`.
 
     So whoever hands a plan in at every start has it carried out once. A quarantined run goes on with `again`.
@@ -66,16 +68,16 @@ def submit(store: Store, plan: Plan, *, again: bool = False) -> tuple[Run, Taken
     if run is not None and run.state in {*UNFINISHED, RunState.QUARANTINED}:
         store.set_run_state(run.run_id, RunState.QUEUED)
         return store.run(run.run_id), Taken.CONTINUES
-    return _create(store, plan, text, plan_hash), Taken.NEW
+    run_id = store.new_run_id(simulated=simulated)
+    return _create(store, plan, text, plan_hash, run_id), Taken.NEW
 
 
-def _create(store: Store, plan: Plan, text: str, plan_hash: str) -> Run:
+def _create(store: Store, plan: Plan, text: str, plan_hash: str, run_id: str) -> Run:
     """A new run, with the model that it begins with where the plan names one."""
     spec = find_task(plan)
     found = _initial_model(store, plan, spec)
     if found is None:
-        return store.create_run(text, plan_hash)
-    run_id = store.new_run_id()
+        return store.create_run(text, plan_hash, run_id=run_id)
     kept = initial.keep(store, run_id, plan, spec, found)
     return store.create_run(text, plan_hash, run_id=run_id, initial=kept)
 

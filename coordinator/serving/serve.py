@@ -23,7 +23,12 @@ from edgeveil.coordinator.flower_runtime.child_process import raise_file_limit
 from edgeveil.coordinator.flower_runtime.runtime import FlowerRuntime
 from edgeveil.coordinator.gateway.server import Gateway
 from edgeveil.coordinator.models.publishing import ModelShelf
-from edgeveil.coordinator.plan.config import CoordinatorConfig, identity_path, load_config
+from edgeveil.coordinator.plan.config import (
+    CoordinatorConfig,
+    identity_path,
+    load_config,
+    refuse_simulated,
+)
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.coordinator.plan.plan_file import load_plan
 from edgeveil.coordinator.rounds.attempt_runner import Surroundings
@@ -67,6 +72,7 @@ def serve(
     `again`: train by `plan` also when that was carried out before. `plain_http`: a proxy on this machine
     does TLS; refused unless the address is loopback.
     """
+    refuse_simulated(home)
     config = load_config(home)
     queued = load_plan(plan) if plan is not None else None
     with exclusive_lock(home / "serve.lock", held_by="coordinator serve"):

@@ -23,6 +23,7 @@ from edgeveil.coordinator.records.records import (
 )
 from edgeveil.coordinator.store import database, schema
 from edgeveil.shared.base.errors import ConfigError, StateDamaged
+from edgeveil.shared.base.names import SIMULATED
 from edgeveil.shared.terminal.progress import Step, counted, silent
 
 LOOKED_AT = 64  # attempts, for what devices declare of themselves
@@ -33,10 +34,10 @@ OPEN = "open"  # the outcome of an attempt that has begun and not ended
 class RoundTables(database.Tables):
     """Every method is one transaction that is on the disk when it returns."""
 
-    def new_run_id(self) -> str:
-        """A fresh id such as run-20260131-120000-9f3c07d1."""
+    def new_run_id(self, *, simulated: bool = False) -> str:
+        """A fresh id such as run-20260131-120000-9f3c07d1; of a simulation sim-…"""
         stamp = datetime.fromtimestamp(self._clock.wall(), tz=UTC).strftime("%Y%m%d-%H%M%S")
-        return f"run-{stamp}-{os.urandom(4).hex()}"
+        return f"{SIMULATED if simulated else 'run-'}{stamp}-{os.urandom(4).hex()}"
 
     def create_run(
         self,

@@ -8,6 +8,7 @@ from edgeveil.shared.base.errors import ConfigError
 
 MOST_LISTED = 12  # in a sentence
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+SIMULATED = "sim-"  # how the id of a simulated run begins, which every signature, event and model of it holds
 
 
 def meant(word: str, known: Iterable[str]) -> str:

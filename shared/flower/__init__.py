@@ -1,3 +1,3 @@
 """Flower's records, objects and switches as both adapters use them."""
 
-__all__ = ["codec", "environment", "objects"]
+__all__ = ["codec", "environment", "managing", "objects"]

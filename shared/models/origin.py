@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from edgeveil.shared.base.names import SIMULATED
 from edgeveil.shared.models.parts import Count, Hash, Part, Text
 
 
@@ -20,6 +21,11 @@ class Origin(Part):
     parent: (
         Hash | None
     )  # SHA-256 of the checkpoint that the run began with, if not the task's own model
+
+    @property
+    def simulated(self) -> bool:
+        """Whether the devices of its run were made up."""
+        return self.run.startswith(SIMULATED)
 
 
 class Sums(Part):

@@ -98,7 +98,7 @@ STORAGE = {
 EXTRA_OF = {
     "soundfile": "audio", "torch": "train", "opacus": "train", "flwr": "train", "PIL": "train", "safetensors": "train",
     "sqlalchemy": "serve", "alembic": "serve", "starlette": "serve", "uvicorn": "serve",
-    "tensorboard": "tensorboard", "mlflow": "mlflow", "optuna": "tune",
+    "tensorboard": "tensorboard", "mlflow": "mlflow", "optuna": "tune", "ray": "simulate",
     "onnxruntime": "infer", "onnx": "infer", "paho": "mqtt", "onnxscript": "serve",
 }  # fmt: skip
 

@@ -17,7 +17,7 @@ CORE_STDLIB = {
     "hmac", "itertools", "math", "os", "secrets", "struct", "typing",
 }  # fmt: skip
 PUBLIC_FLWR = {"flwr.app", "flwr.clientapp", "flwr.serverapp"}
-PRIVATE_FLWR = ("coordinator/flower_runtime/", "agent/flower_link/")
+PRIVATE_FLWR = ("coordinator/flower_runtime/", "coordinator/simulation/", "agent/flower_link/")
 
 
 def imports(path):

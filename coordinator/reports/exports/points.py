@@ -64,6 +64,8 @@ def settings(found: RunFacts) -> dict[str, str]:
     parts = found.plan.model_dump(mode="json") | {"initial_model": initial_model(found) or {}}
     if not found.limited:
         parts["privacy"] = {"epsilon": NOT_LIMITED}
+    if found.run.simulated:
+        parts["run"] = {"simulated": "on made-up devices"}
     return {
         f"{part}.{key}": PurePath(str(value)).name if (part, key) in PATHS else str(value)
         for part, values in parts.items()

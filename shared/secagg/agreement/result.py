@@ -5,7 +5,7 @@ say who did it.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from edgeveil.shared.secagg.agreement.cohort import Cohort, Sets
@@ -56,8 +56,7 @@ def make_result(
 ) -> Result:
     """Decode and check the unmasked sum; raises Aborted(SUM_RANGE)."""
     lanes = ring.decode_sum(total, params)
-    _check_range(lanes, params, len(u3))
-    _check_weight(lanes, params, sum(weights[agent] for agent in u3))
+    check_sum(lanes, params, [weights[agent] for agent in u3])
     u2_hash, u3_hash = cohort.u2_hash(u2), cohort.u3_hash(u3)
     packed = hashlib.sha256(ring.pack(total, params.bits)).digest()
     return Result(
@@ -73,6 +72,12 @@ def make_result(
         liars=tuple(sorted(liars)),
         weights=dict(weights),
     )
+
+
+def check_sum(lanes: Lanes, params: Params, weights: Collection[int]) -> None:
+    """Raise Aborted(SUM_RANGE) for what summands of these weights cannot add up to."""
+    _check_range(lanes, params, len(weights))
+    _check_weight(lanes, params, sum(weights))
 
 
 def _check_range(lanes: Lanes, params: Params, summands: int) -> None:

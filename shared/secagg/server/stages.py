@@ -8,10 +8,11 @@ which returns the next stage (the last one the Result) or raises Aborted.
 from edgeveil.shared.secagg.agreement.result import Result
 from edgeveil.shared.secagg.server.keys import CollectAdverts, CollectShares
 from edgeveil.shared.secagg.server.masking import CollectMasked
-from edgeveil.shared.secagg.server.stage import ServerSetup, Stage
+from edgeveil.shared.secagg.server.stage import Bulk, ServerSetup, Stage, too_small
 from edgeveil.shared.secagg.server.unmasking import CollectAgreements, CollectUnmasking
 
 __all__ = [
+    "Bulk",
     "CollectAdverts",
     "CollectAgreements",
     "CollectMasked",
@@ -20,4 +21,5 @@ __all__ = [
     "Result",
     "ServerSetup",
     "Stage",
+    "too_small",
 ]
