@@ -163,7 +163,8 @@ def test_the_same_seed_gives_the_same_trials_and_another_seed_others(folder):
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
 def test_a_study_that_was_stopped_goes_on_as_if_it_had_not_been(folder, how):
-    code = "from edgeveil.coordinator.cli.app import main; main()"
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # also behind a shell's `&`
+    code = f"{heard}; from edgeveil.coordinator.cli.app import main; main()"
     with subprocess.Popen(
         [sys.executable, "-c", code, *arguments(folder, 40)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
