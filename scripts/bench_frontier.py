@@ -36,12 +36,13 @@ try:
     from edgeveil.agent.training.engines.optimizer import MARGIN
     from edgeveil.coordinator.plan.derived import training_plan
     from edgeveil.coordinator.plan.first import DELTA, SPARE, FirstPlan, Wanted, first_plan
-    from edgeveil.coordinator.plan.first_rules import REACH
+    from edgeveil.coordinator.plan.first_rules import PIXELS, REACH
     from edgeveil.coordinator.plan.plan import Plan
     from edgeveil.coordinator.plan.sections import PrivacySection, ServerSection
     from edgeveil.shared.privacy import rdp
     from edgeveil.shared.privacy.filter import choose_order, noise_multiplier_for
     from edgeveil.shared.privacy.shared_noise import share_for
+    from edgeveil.shared.tasks.features import flat_pixels
     from edgeveil.shared.tasks.registry import load, newest
 except ModuleNotFoundError as error:
     sys.exit(f'{error.name} is missing; run: pip install -e ".[dev]"')
@@ -208,11 +209,11 @@ def digits(seed: int, known: dict[str, Pairs]) -> Dealt:
     if not known:
         data, labels = load_digits(return_X_y=True)
         shaped = (data / 16).astype(np.float32).reshape(-1, 8, 8)
-        known["all"] = pictures(shaped, labels.astype(np.int64), height=8, width=8)
+        known["all"] = flat_pixels(shaped), labels.astype(np.int64)
     x, y = known["all"]
     rows = stratified_order(y, seed)
     devices = [(x[part], y[part]) for part in np.array_split(rows[:1430], AGENTS)]
-    wanted = {"labels": DIGITS, "shape": (8, 8, 1), "agents": AGENTS, "records": declared(143)}
+    wanted = {"labels": DIGITS, "shape": (8, 8, 1), "agents": AGENTS, "records": declared(143), "features": PIXELS}  # fmt: skip
     return Dealt(devices, (x[rows[1430:]], y[rows[1430:]]), wanted, 6)
 
 

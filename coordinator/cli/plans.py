@@ -67,9 +67,9 @@ FeaturesOption = Annotated[
     str | None,
     Option(
         "--features",
-        metavar="orientation|blocks|efficientnet-lite0",
+        metavar="orientation|blocks|pixels|efficientnet-lite0",
         help="What the model sees of a picture. [default: the network for photos in colours, "
-        "where edgeveil[backbone] is installed, else orientation]",
+        "where edgeveil[backbone] is installed, else orientation, below 16 pixels a side pixels]",
     ),
 ]
 InitialOption = Annotated[

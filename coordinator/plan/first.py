@@ -11,6 +11,7 @@ from typing import Any
 from edgeveil.coordinator.plan.derived import secagg_params, training_plan
 from edgeveil.coordinator.plan.first_rules import (
     FEATURES,
+    PIXELS,
     REACH,
     RULES,
     STEADY,
@@ -32,6 +33,7 @@ from edgeveil.shared.wire.roster import MAX_MEMBERS
 ON_BOXES = "detection"
 ON_SOUNDS, ON_PAIRS = "audio-command", "multimodal"
 ON_PICTURES = "feature-head"  # learns most where devices are few
+ON_PIXELS = "image-classification"  # of pictures so small that edges tell less than the pixels
 ON_WINDOWS, ON_BOTH = ("sensor-sequence", "forecasting"), ("anomaly",)
 ON_COLUMNS = (*ON_WINDOWS, "tabular", "rare-classes", "tabular-regression", *ON_BOTH)
 BUDGET, DELTA = 8.0, 1e-5  # what a device allows whose owner says nothing
@@ -94,7 +96,9 @@ class Wanted:
             return ON_BOXES
         if isinstance(self.sound, PairSchema):
             return ON_PAIRS
-        return ON_PICTURES if self.sound is None else ON_SOUNDS
+        if self.sound is not None:
+            return ON_SOUNDS
+        return ON_PIXELS if self.features == PIXELS else ON_PICTURES
 
     @property
     def rule(self) -> Rule:
@@ -281,8 +285,8 @@ def _task(wanted: Wanted) -> dict[str, Any]:
         "labels": labels,
     }
     pictures |= {} if channels == 1 else {"channels": channels}
-    pictures |= {} if wanted.features == FEATURES else {"features": wanted.features}
-    return {"id": ON_PICTURES, "options": pictures}
+    pictures |= {} if wanted.features in (FEATURES, PIXELS) else {"features": wanted.features}
+    return {"id": wanted.chosen, "options": pictures}
 
 
 def _of_sound(wanted: Wanted) -> dict[str, Any]:

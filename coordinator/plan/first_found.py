@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from edgeveil.coordinator.plan.first import ON_BOXES, Shape
-from edgeveil.coordinator.plan.first_rules import FEATURES
+from edgeveil.coordinator.plan.first_rules import FEATURES, PIXELS, TINY
 from edgeveil.coordinator.plan.sections import OF_RUN
 from edgeveil.shared.base.errors import ConfigError
 from edgeveil.shared.data.boxes.schema import BoxSchema, holds, infer_boxes
@@ -103,7 +103,7 @@ def _seen(shape: Shape, features: str | None, *, fixed: bool) -> tuple[Shape, st
     if features is None and asset.suits(IMAGES, large) and asset.installed():
         features = asset.NAME
     if features != asset.NAME:
-        return shape, features or FEATURES
+        return shape, features or (PIXELS if max(shape[:2]) < TINY else FEATURES)
     asset.check_weights()
     return large, features
 

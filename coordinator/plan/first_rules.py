@@ -19,6 +19,9 @@ of one, with momentum 0.9 and the mean of the later half. What adds up is ten ti
 plans that were tuned on a watch and on clothes before lie between 1.9 and 4.0. Below the limit the same change lost
 up to a point, or gained two: it depends on the records.
 
+Pictures of fewer than 16 pixels a side have hardly an edge: on digits of 8 × 8 with noise in shares at ε 1, a model of
+their pixels, centred and of length 1, was right in 85 of 100 held-out training records where histograms gave 77.
+
 Of too few records nothing is learned at any rate. In one step the records of one class, of all devices
 together, add at most q·n·√N/classes for each σ of noise in any one direction (both have the clipping norm and √N).
 Below 1, a linear model of grey digits (8 × 8; 2 and 10 classes, 3 and 10 devices, ε 2 and 8) mostly stayed between
@@ -32,7 +35,8 @@ from types import MappingProxyType
 
 ROUNDS = 20
 FEATURES = "orientation"  # the task's own default, which a plan need not name
-REACH = {"orientation": 1.4, "blocks": 1.4, "efficientnet-lite0": 2.8}
+PIXELS, TINY = "pixels", 16  # pixels a side, below which they are taken as they are
+REACH = {"pixels": 1.4, "orientation": 1.4, "blocks": 1.4, "efficientnet-lite0": 2.8}
 STEADY = ("orientation", "blocks")  # those that many records were tried with
 
 
@@ -84,6 +88,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "forecasting": Rule(
             "changes", _LINEAR, reach=0.001, most_rate=0.8, rounds=60, steps=1, clip=0.01, server=_MOMENTUM,
         ),
+        "image-classification": Rule("linear", "a linear model on pixels, which suits few devices and small pictures"),
         "multimodal": Rule("late", "a linear model on public features of each sense, which suits few devices"),
         "rare-classes": Rule("logistic", _LINEAR + "; how many rows each class has is counted in the first round"),
         "sensor-sequence": Rule("statistics", _LINEAR, grows=True),
