@@ -87,7 +87,10 @@ class Server:
             raise ConfigError(f"coordinator.toml: store.password_file: {error.message}") from error
         except UnicodeDecodeError as error:
             raise ConfigError(f"{self.password_file}: a password is one line of UTF-8") from error
-        return text.rstrip("\r\n")
+        line = text.removesuffix("\n").removesuffix("\r")
+        if not line.isprintable() or not line:
+            raise ConfigError(f"{self.password_file}: a password is one line of UTF-8")
+        return line
 
 
 def place_of(home: Path) -> Server | None:
@@ -108,7 +111,11 @@ def place_of(home: Path) -> Server | None:
 
 def server_of(section: StoreSection) -> Server:
     """Raises ValueError with the rule that the url breaks, and without the url."""
-    parts = urlsplit(section.url or "")
+    try:
+        parts = urlsplit(section.url or "")
+        port = parts.port or PORT
+    except ValueError:  # whose text shows what may be a password
+        raise ValueError(f"url must be {FORM}") from None
     if parts.scheme != "postgresql+psycopg":
         raise ValueError(f"url must be {FORM}")
     if parts.password is not None:
@@ -122,7 +129,6 @@ def server_of(section: StoreSection) -> Server:
     user, database = unquote(parts.username or ""), unquote(parts.path.removeprefix("/"))
     if not user or not database or "," in host or not (user + database + host).isprintable():
         raise ValueError(f"url must name user and database: {FORM}")
-    port = parts.port or PORT  # its own ValueError names what is wrong
     return Server(host, port, user, database, section.password_file, section.authority)
 
 

@@ -40,6 +40,31 @@ def test_a_password_in_the_url_is_refused_and_not_shown(tmp_path):
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://u:canary：1@h/d",  # the colon of a Chinese keyboard
+        "postgresql+psycopg://u:p[canary]@h/d",
+        "postgresql+psycopg://u@h:canary/d",
+    ],
+)
+def test_of_a_url_that_cannot_be_taken_apart_nothing_is_shown(tmp_path, url):
+    with pytest.raises(ConfigError, match="store") as caught:
+        written(tmp_path, url)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [b"canary\nmore\n", b"can\0ary\n", b"\n", b"\xff\n"])
+def test_what_is_not_one_line_is_no_password(tmp_path, text):
+    secret = tmp_path / "password"
+    secret.write_bytes(text)
+    secret.chmod(0o600)
+    server = written(tmp_path, GOOD, f'password_file = "{secret}"\n')
+    with pytest.raises(ConfigError, match="one line of UTF-8") as caught:
+        server.reached_by()
+    assert "canary" not in str(caught.value)
+
+
 def test_the_password_comes_from_a_file_of_its_owner_alone_and_is_in_no_repr(tmp_path):
     secret = tmp_path / "password"
     secret.write_text("canary\n")
