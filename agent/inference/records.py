@@ -74,7 +74,7 @@ def span(taken: Taken) -> str:
 
 def asked(taken: Taken) -> str:
     """The array of an .npz file, as a sentence names it."""
-    shape = _of_record(taken)
+    shape = record_shape(taken)
     sides = ", ".join(str(side) for side in shape)
     order = (
         "; docs/models.md says in which order"
@@ -84,14 +84,14 @@ def asked(taken: Taken) -> str:
     return f"X of shape (n, {sides}){order}"
 
 
-def _of_record(taken: Taken) -> tuple[int, ...]:
+def record_shape(taken: Taken) -> tuple[int, ...]:
     """As it lies in a file."""
     return taken.record_shape if isinstance(taken, ColumnsInput | MomentInput) else taken.shape
 
 
 def _shaped(raw: NDArray[np.generic], taken: Taken) -> NDArray[np.generic]:
     """One record or many, channels before or behind the sides, as (n, *shape)."""
-    shape = _of_record(taken)
+    shape = record_shape(taken)
     for each in (raw, raw[np.newaxis]):
         if each.shape[1:] == shape:
             return each

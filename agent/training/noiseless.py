@@ -1,9 +1,10 @@
-"""One local round without noise: the received model in, what plain training makes of it out.
+"""One local round of plain steps: the received model in, what training makes of it out.
 
-For devices whose owner has said so (`dp_required = false`; docs/threat-model.md, "Without noise"). Neither
-gradients nor the update are noised; the L2 norm of the whole update is bounded by the plan's `clip_norm`, a
-public number, so that no device moves the mean further than any other may. What a round asks of the
-processor follows from the plan and from how many records there are, and no record makes it fail.
+For devices whose owner has said so (`dp_required = false`; docs/threat-model.md, "Without noise"), and for plans with
+`unit = "device"`, whose noise is added to what comes out. No gradient is noised. The L2 norm of the whole update is below the
+plan's `clip_norm`, whatever the records, and an update that is not finite becomes zeros: with the unit of a device ε rests on
+both (docs/privacy.md, "The whole device"). What a round asks of the processor follows from the plan and from how many
+records there are, and no record makes it fail.
 """
 
 import secrets

@@ -2,19 +2,21 @@
 
 import base64
 import binascii
+import math
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgeveil.agent.inference.inputs import Item, from_bytes
-from edgeveil.agent.inference.records import as_records, span
+from edgeveil.agent.inference.records import as_records, record_shape, span
 from edgeveil.agent.inference.runtime import Model, Prediction
 from edgeveil.shared.base.errors import DataError
 from edgeveil.shared.models.taken import Taken
 
 WANTED = 'a JSON object with "file" (base64) or "values" (numbers)'
 SENT = "-"
+KEYS = 2  # of a line; each may end with a comma
 
 
 class Line(BaseModel):
@@ -28,6 +30,10 @@ class Line(BaseModel):
 
 def item_of(line: bytes, taken: Taken) -> Item:
     """What one line of a stream asks about; without a record where it cannot be used."""
+    if line.count(b",") > math.prod(record_shape(taken)) + KEYS:
+        return Item(
+            SENT, None, "more values than a record has"
+        )  # before there is an object for each
     try:
         asked = Line.model_validate_json(line)
     except ValidationError:

@@ -11,6 +11,7 @@ from models_bench import VECTORS, pictures
 from service_bench import TOKEN, png
 
 from edgeveil.agent.inference.runtime import open_model
+from edgeveil.agent.inference.serving import answers as answering
 from edgeveil.agent.inference.serving import limits
 
 HEAD = f"POST /v1/stream HTTP/1.1\r\nAuthorization: Bearer {TOKEN}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
@@ -141,3 +142,11 @@ def test_a_stream_waits_for_its_turn(served):
 def test_a_stream_needs_the_token_before_its_body(served):
     found = served.raw(HEAD.replace(TOKEN.encode(), b"b" * 64) + chunk(b"x"))
     assert b" 401 " in found.splitlines()[0]
+
+
+def test_a_line_of_more_numbers_than_a_record_has_is_refused_before_they_are_made(monkeypatch):
+    taken, made = open_model(VECTORS / "cnn.evm").input, []
+    monkeypatch.setattr(answering.Line, "model_validate_json", made.append)
+    found = answering.item_of(line(values=[0.5] * 1_000_000), taken)
+    assert (found.record, found.why) == (None, "more values than a record has")
+    assert made == []
