@@ -6,10 +6,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeveil.coordinator.plan.plan import Plan
+from edgeveil.coordinator.runs.runs import find_task
 from edgeveil.coordinator.simulation.partition import HELD_OUT, assign
 from edgeveil.coordinator.simulation.settings import Simulation
 from edgeveil.coordinator.simulation.units import open_units
 from edgeveil.shared.base.errors import ConfigError, DataError
+from edgeveil.shared.data import kinds
+from edgeveil.shared.data.schema import IMAGES
+from edgeveil.shared.tasks import registry
 
 FILE = Path(__file__).with_name(
     "digits.npz"
@@ -18,6 +23,33 @@ HELD_OUT_SHARE = (
     0.2  # of each class, for the coordinator to measure on where the plan names no data of its own
 )
 SIDE, INNER = 28, 20
+
+
+def check(plan: Plan, data: Path | None) -> None:
+    """Raise ConfigError where these are no records for the plan, or those that judge its model; DataError if there are none."""
+    task = registry.load(find_task(plan))
+    asked = task.schema(task.parse_options(plan.task.options)).kind
+    if data is None:
+        if asked != IMAGES:
+            raise ConfigError(
+                f"{plan.task.id} takes {asked}, and the digits that come along are pictures; name --data"
+            )
+        return
+    open_units(data)
+    found, test = kinds.infer(data).kind, plan.evaluation.data
+    if found != asked:
+        raise ConfigError(
+            f"--data {data}: holds {found}, and {plan.task.id} takes {asked}; name other data"
+        )
+    if test is not None and _overlap(test.resolve(), data.resolve()):
+        raise ConfigError(
+            f"--data {data}: evaluation.data of the plan is {test}, so that the model would be judged by what it was trained on; "
+            "leave evaluation.data out, and a fifth is held out"
+        )
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def all_records(home: Path, simulation: Simulation) -> Path:

@@ -61,12 +61,13 @@ def adapted(plan: Plan, home: Path, rounds: int | None) -> Plan:
     return Plan.model_validate(plan.model_dump())
 
 
-def check(plan: Plan, agents: int, ray: str | None) -> None:
-    """What can be refused before there is a folder; raises ConfigError, NotInstalled."""
+def check(plan: Plan, agents: int, ray: str | None, data: Path | None = None) -> None:
+    """What can be refused before there is a folder; raises ConfigError, DataError, NotInstalled."""
     if agents < plan.rounds.minimum:
         raise ConfigError(
             f"--agents {agents}: the plan wants at least {plan.rounds.minimum} in a round (rounds.minimum)"
         )
+    records.check(plan, data)
     if ray != NO_RAY:
         ray_workers.check_installed()
 

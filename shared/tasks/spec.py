@@ -115,10 +115,15 @@ def parse(kind: type[OptionsT], raw: RawOptions, task: str) -> OptionsT:
         return kind.model_validate(dict(raw))
     except ValidationError as error:
         faults = "; ".join(
-            f"options.{'.'.join(str(part) for part in fault['loc']) or 'all'}: {fault['msg']}"
+            f"{_where(fault['loc'])}{fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors(include_url=False)
         )
         raise ConfigError(f"task {task}: {faults}") from error
+
+
+def _where(loc: tuple[int | str, ...]) -> str:
+    """The option at fault; nothing where several do not go together, which the sentence names itself."""
+    return f"options.{'.'.join(str(part) for part in loc)}: " if loc else ""
 
 
 class Trainable(Protocol):

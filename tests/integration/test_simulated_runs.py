@@ -195,3 +195,51 @@ def test_on_ray_a_killed_worker_costs_an_attempt_and_a_stop_leaves_none(tmp_path
     done = committed(home)
     report = simulate(home, "--ray", "off", "--rounds", "30", "-q", agents=6)
     assert report["rounds_committed"] == 30 > done
+
+
+@pytest.fixture
+def sensors(tmp_path):
+    """A plan of columns, and the folder that it was made of."""
+    folder = tmp_path / "sensors"
+    folder.mkdir()
+    rows = "".join(f"{at / 100},{at % 7},{'ab'[at % 2]}\n" for at in range(400))
+    (folder / "rows.csv").write_text("heat,load,state\n" + rows)
+    feature = 'role = "feature"\nrange = [0, 10]\n'
+    (folder / "schema.toml").write_text(
+        f'[[columns]]\nname = "heat"\n{feature}[[columns]]\nname = "load"\n{feature}'
+        '[[columns]]\nname = "state"\nrole = "label"\nlabels = ["a", "b"]\n'
+    )
+    words = [
+        "plan",
+        "new",
+        "--data",
+        str(folder),
+        "--agents",
+        "3",
+        "-o",
+        str(tmp_path / "columns.toml"),
+    ]
+    made = CliRunner().invoke(app, words)
+    assert made.exit_code == 0, made.exception
+    return folder, tmp_path / "columns.toml"
+
+
+def refusal(home, *words):
+    found = CliRunner().invoke(app, ["simulate", *map(str, words), "--agents", "3", "--home", str(home), "--ray", "off"])  # fmt: skip
+    assert found.exit_code
+    assert not home.exists()
+    return str(found.exception)
+
+
+def test_records_of_another_kind_are_refused_before_there_is_a_folder(sensors, tmp_path):
+    folder, plan = sensors
+    assert "the digits that come along are pictures; name --data" in refusal(tmp_path / "h", plan)
+    assert "holds table, and feature-head takes images" in refusal(tmp_path / "h", BASIC, "--data", folder)  # fmt: skip
+
+
+def test_what_a_plan_is_judged_by_is_not_what_it_is_trained_on(sensors, tmp_path):
+    folder, plan = sensors
+    plan.write_text(
+        plan.read_text().replace("[evaluation]\n", f'[evaluation]\ndata = "{folder}"\n')
+    )
+    assert "judged by what it was trained on" in refusal(tmp_path / "h", plan, "--data", folder)

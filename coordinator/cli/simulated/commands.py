@@ -86,7 +86,7 @@ def simulate(
             "secagg": secagg,
         }
     )
-    running.check(asked, agents, ray)
+    running.check(asked, agents, ray, wanted.data)
     settings.settle(folder, wanted)
     initialise(folder, folder / "federation", url=URL, listen=None, hosts=(), passphrase=None)
     way = running.Way(ray, dropout, Fleet(bandwidth, compute), _teller(quiet=quiet), quiet)
