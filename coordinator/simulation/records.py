@@ -12,6 +12,7 @@ from edgeveil.coordinator.simulation.partition import HELD_OUT, assign
 from edgeveil.coordinator.simulation.settings import Simulation
 from edgeveil.coordinator.simulation.units import open_units
 from edgeveil.shared.base.errors import ConfigError, DataError
+from edgeveil.shared.base.files import overlap
 from edgeveil.shared.data import kinds
 from edgeveil.shared.data.schema import IMAGES
 from edgeveil.shared.tasks import registry
@@ -41,15 +42,11 @@ def check(plan: Plan, data: Path | None) -> None:
         raise ConfigError(
             f"--data {data}: holds {found}, and {plan.task.id} takes {asked}; name other data"
         )
-    if test is not None and _overlap(test.resolve(), data.resolve()):
+    if test is not None and overlap(test.resolve(), data.resolve()):
         raise ConfigError(
             f"--data {data}: evaluation.data of the plan is {test}, so that the model would be judged by what it was trained on; "
             "leave evaluation.data out, and a fifth is held out"
         )
-
-
-def _overlap(one: Path, other: Path) -> bool:
-    return one.is_relative_to(other) or other.is_relative_to(one)
 
 
 def all_records(home: Path, simulation: Simulation) -> Path:

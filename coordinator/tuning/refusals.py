@@ -14,6 +14,7 @@ from platformdirs import user_state_path
 from edgeveil.coordinator.plan.plan import Plan
 from edgeveil.shared.base.config import read_toml
 from edgeveil.shared.base.errors import ConfigError
+from edgeveil.shared.base.files import overlap
 
 CONFIG = "agent.toml"
 MARKS = (CONFIG, "policy.toml", "pinned.json", "join.token", "ledger/ledger.lock")
@@ -32,7 +33,7 @@ def check_data(data: Path, home: Path) -> None:
         if _is_home(folder):
             raise ConfigError(f"--data {data}: holds {folder}, the home of an agent; {_ADVICE}")
     for folder in dict.fromkeys(_near(data, home.resolve())):
-        if (named := _named_by(folder, data)) and _overlap(named, data):
+        if (named := _named_by(folder, data)) and overlap(named, data):
             raise ConfigError(f"--data {data}: {folder / CONFIG} names {named}; {_ADVICE}")
 
 
@@ -42,7 +43,7 @@ _ADVICE = "what devices hold is never tuned on: name public or simulated data"
 def check_apart(data: Path, plan: Plan) -> None:
     """Raise ConfigError where the data are those by which the plan's model will be judged."""
     test = plan.evaluation.data
-    if test is not None and _overlap(test.resolve(), data.resolve()):
+    if test is not None and overlap(test.resolve(), data.resolve()):
         raise ConfigError(
             f"--data {data}: evaluation.data of the plan is {test}, and settings chosen on it would make its figures "
             "look too good; name other data"
@@ -64,10 +65,6 @@ def check_plan(plan: Plan) -> None:
         why = f"model.initial {plan.model.initial} is a run; export it and name the file"
     if why:
         raise ConfigError(f"plan: {why}")
-
-
-def _overlap(one: Path, other: Path) -> bool:
-    return one == other or one in other.parents or other in one.parents
 
 
 def _is_home(folder: Path) -> bool:

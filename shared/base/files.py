@@ -120,6 +120,11 @@ def write_file(path: Path, data: bytes) -> None:
         raise ConfigError(f"{path}: cannot be written ({error.strerror})") from error
 
 
+def overlap(one: Path, other: Path) -> bool:
+    """Whether one of two resolved paths is the other, or lies in it."""
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
 def private_directory(path: Path) -> Path:
     """Create `path` (mode 0700), or make sure that only its owner can enter an existing one.
 
